@@ -1,0 +1,43 @@
+# make demo    the whole life cycle on text that Python ships, ending in demo/report.html    (BUDGET=60s, OUT=folder)
+# make test    the test suite          make check   ruff and mypy          make bench   speed beside transformers
+# Needs Python 3.11 or newer and make; everything else goes into .venv.
+
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+    $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+VENV ?= .venv
+BUDGET ?= 150s
+OUT ?= demo
+TESTS ?= tests
+
+# On a busy machine spinning threads made an attention call 90 times slower; set before torch is imported.
+export OMP_WAIT_POLICY ?= PASSIVE
+
+.PHONY: demo test check bench clean
+
+demo: $(VENV)/installed
+	$(VENV)/bin/seedbed demo --budget $(BUDGET) --out $(OUT)
+
+test: $(VENV)/installed-test
+	$(VENV)/bin/python -m pytest $(TESTS)
+
+check: $(VENV)/installed-test
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+
+bench: $(VENV)/installed-test
+	$(VENV)/bin/python -m benchmarks
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "seedbed needs Python 3.11 or newer; set PYTHON=/path/to/python3"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: pyproject.toml | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/installed-test: pyproject.toml | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --editable '.[test]'
+	@touch $@ $(VENV)/installed
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
