@@ -1,0 +1,249 @@
+"""Settings are frozen dataclasses; this file alone turns them into TOML and back, and reads flags over them.
+
+One schema serves the file, the flags and the page: the dataclasses themselves. pydantic checks names and
+types, `__post_init__` checks what values may be.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tomllib
+import types
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tomli_w
+from pydantic import TypeAdapter, ValidationError
+
+from seedbed.base.errors import UsageError, nearest
+
+Settings = TypeVar("Settings")
+Tree = dict[str, Any]
+KeyPath = tuple[str, ...]
+Texts = Mapping[KeyPath, str]
+
+_ALLOWED = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "path_type": "a path",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "dict_type": "a table",
+    "dataclass_type": "a table",
+}
+
+
+def load_settings(
+    schema: type[Settings], *layers: Mapping[str, Any] | Path, overrides: Sequence[str] = ()
+) -> Settings:
+    """Build settings from layers, the later one winning, and then from flags of the form `section.key=value`.
+
+    A layer is a nested mapping or the path of a TOML file. A flag's value is read as TOML, as text where it is no
+    TOML or where the setting is a text, and `none` unsets. An unknown key or a wrong type raises UsageError.
+    """
+    tree: Tree = {}
+    for layer in layers:
+        tree = merge(tree, read_toml(layer) if isinstance(layer, Path) else layer)
+    texts: dict[KeyPath, str] = {}
+    for override in overrides:
+        path, text = split_override(override)
+        texts[path] = text
+        tree = merge(tree, _nest(path, _parse(text)))
+    return _validate(schema, tree, texts)
+
+
+def read_toml(path: Path) -> Tree:
+    """Read a TOML file; one that is missing or not TOML raises UsageError with the line."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read settings from {path}: {error.strerror}; name a TOML file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not TOML: {error}; write lines such as `learning_rate = 3e-4`") from None
+
+
+def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> Tree:
+    """Lay one nested mapping over another; tables are merged key by key, anything else is replaced."""
+    merged = dict(under)
+    for key, value in over.items():
+        below = merged.get(key)
+        both = isinstance(below, Mapping) and isinstance(value, Mapping)
+        merged[key] = merge(below, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def split_override(override: str) -> tuple[KeyPath, str]:
+    """Split a flag's `section.key=value` into the path of its key and the text of its value."""
+    key, equals, text = override.partition("=")
+    path = tuple(part.strip() for part in key.split("."))
+    if not equals or not all(path):
+        raise UsageError(f"--set {override} is not section.key=value; write --set training.num_steps=500")
+    return path, text.strip()
+
+
+def to_tree(settings: Any) -> Tree:
+    """Turn settings into a nested mapping of plain values, defaults included; None is one that is not set."""
+    return {field.name: _plain(getattr(settings, field.name)) for field in dataclasses.fields(settings)}
+
+
+def to_toml(settings: Any) -> str:
+    """Write settings as TOML with every default; one that is not set appears as a comment.
+
+    `load_settings` reads the same settings back, since only a setting whose default is None may be None.
+    """
+    lines: list[str] = []
+    _write_table(settings, (), lines)
+    return "\n".join(lines).strip() + "\n"
+
+
+def difference(left: Any, right: Any) -> dict[str, tuple[Any, Any]]:
+    """List what differs between two settings by dotted key: (left, right), None where absent."""
+    ours, theirs = flatten(left), flatten(right)
+    keys = [*ours, *(key for key in theirs if key not in ours)]
+    pairs = {key: (ours.get(key), theirs.get(key)) for key in keys}
+    return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def flatten(settings: Any) -> dict[str, Any]:
+    """Turn settings or a nested mapping into one mapping by dotted key."""
+    tree = settings if isinstance(settings, Mapping) else to_tree(settings)
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{key}.{inner}": deep for inner, deep in flatten(value).items()}
+        else:
+            flat[key] = _plain(value)
+    return flat
+
+
+def _plain(value: Any) -> Any:
+    """Turn a value into what TOML and JSON can hold."""
+    if dataclasses.is_dataclass(value):
+        return to_tree(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _write_table(settings: Any, path: KeyPath, lines: list[str]) -> None:
+    """Append a table's own keys, then its tables, so that no key falls into the wrong table."""
+    if path:
+        lines += ["", f"[{'.'.join(path)}]"]
+    tables: dict[str, Any] = {}
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if dataclasses.is_dataclass(value):
+            tables[field.name] = value
+        elif value is None:
+            assert field.default is None, f"{field.name} is None, its default is not: TOML cannot say so"
+            lines.append(f"# {field.name} is not set")
+        else:
+            lines.append(tomli_w.dumps({field.name: _plain(value)}).strip())
+    for name, table in tables.items():
+        _write_table(table, (*path, name), lines)
+
+
+def _parse(text: str) -> Any:
+    """Read a flag's value as TOML; what is no TOML is text, and `none` unsets."""
+    if text == "none":
+        return None
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except (tomllib.TOMLDecodeError, KeyError):
+        return text
+
+
+def _nest(path: Sequence[str], value: Any) -> Tree:
+    """Put a value at the end of a path of tables."""
+    for key in reversed(path):
+        value = {key: value}
+    return typing.cast(Tree, value)
+
+
+def _validate(schema: type[Settings], tree: Tree, texts: Texts) -> Settings:
+    """Check a nested mapping against a dataclass and build it."""
+    _refuse_unknown(schema, tree, (), texts)
+    # Settings stay free of pydantic; a tuple around them is what carries `extra` into standard dataclasses.
+    adapter = TypeAdapter(tuple[schema], config={"extra": "forbid"})  # type: ignore[valid-type]
+    try:
+        # JSON mode is strict about types and still takes a list for a tuple and text for a path.
+        return typing.cast(Settings, adapter.validate_json(json.dumps([tree], default=str), strict=True)[0])
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+    problems = [(_inside(tree, problem["loc"][1:]), problem) for problem in found]
+    for path, problem in problems:
+        if problem["type"] == "string_type" and path in texts and not isinstance(_at(tree, path), str):
+            # `--set data.train=2024` looks like a number and means a text.
+            again = {key: text for key, text in texts.items() if key != path}
+            return _validate(schema, merge(tree, _nest(path, texts[path])), again)
+    path = problems[0][0]
+    same_place = [problem for place, problem in problems if place == path]
+    raise UsageError(_explain(path, _at(tree, path), same_place, texts))
+
+
+def _refuse_unknown(schema: Any, tree: Any, path: KeyPath, texts: Texts) -> None:
+    """Refuse a key that no field has, naming the nearest one."""
+    if not isinstance(tree, Mapping) or not dataclasses.is_dataclass(schema):
+        return
+    hints = typing.get_type_hints(schema)
+    names = [field.name for field in dataclasses.fields(schema) if field.init]
+    for key, value in tree.items():
+        if key not in names:
+            where = f" in [{'.'.join(path)}]" if path else ""
+            flag = _origin((*path, key), texts)
+            raise UsageError(f"unknown setting {key!r}{where}{flag}; {nearest(key, names)}")
+        for part in _arms(hints[key]):
+            _refuse_unknown(part, value, (*path, key), texts)
+
+
+def _arms(hint: Any) -> Iterable[Any]:
+    """The alternatives of a type: of `Position | None` the two, of any other type itself."""
+    return typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+
+
+def _inside(tree: Any, location: Sequence[Any]) -> KeyPath:
+    """The part of an error's location that is a path in the settings; pydantic appends a union's arm."""
+    path: list[str] = []
+    for key in location:
+        if not isinstance(tree, Mapping) or key not in tree:
+            break
+        path.append(str(key))
+        tree = tree[key]
+    return tuple(path)
+
+
+def _at(tree: Any, path: Sequence[str]) -> Any:
+    """The value at a path."""
+    for key in path:
+        tree = tree[key]
+    return tree
+
+
+def _origin(path: KeyPath, texts: Mapping[KeyPath, str]) -> str:
+    """Say that a setting came from a flag, where it did."""
+    return next((" (from --set)" for flag in texts if flag[: len(path)] == path), "")
+
+
+def _explain(path: KeyPath, value: Any, problems: Sequence[Any], texts: Texts) -> str:
+    """Say in one line which value was refused and what is allowed in its place."""
+    if problems[0]["type"] in ("missing", "missing_argument"):
+        key = ".".join((*path, str(problems[0]["loc"][-1])))
+        return f"the setting {key} is missing; write it in the settings file or as --set {key}=VALUE"
+    allowed = dict.fromkeys(_ALLOWED.get(problem["type"]) or _words(problem) for problem in problems)
+    shown = json.dumps(value, default=str)
+    return f"{'.'.join(path)} = {shown}{_origin(path, texts)}: allowed is {' or '.join(allowed)}"
+
+
+def _words(problem: Any) -> str:
+    """Put pydantic's own message into the words of ours."""
+    if problem["type"] == "literal_error":
+        return str(problem["ctx"]["expected"])
+    return str(problem["msg"]).removeprefix("Input should be ").removeprefix("Value error, ")
