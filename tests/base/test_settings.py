@@ -63,7 +63,12 @@ def test_flags_win_over_files_and_none_unsets() -> None:
         Everything,
         BASE,
         {"data": {"validation": "dev.txt"}, "position": {"base": 5.0}},
-        overrides=["training.learning_rate=3e-4", "data.validation=none", "training.betas=[0.8, 0.9]", "position=none"],
+        overrides=[
+            "training.learning_rate=3e-4",
+            "data.validation=none",
+            "training.betas=[0.8, 0.9]",
+            "position=none",
+        ],
     )
     assert settings.training.learning_rate == 3e-4
     assert settings.training.betas == (0.8, 0.9)
@@ -83,7 +88,10 @@ def test_a_setting_of_two_types_takes_both() -> None:
 @pytest.mark.parametrize(
     ("override", "parts"),
     [
-        ("training.num_stps=3", ["'num_stps' in [training]", "--set", "did you mean 'num_steps'?", "learning_rate"]),
+        (
+            "training.num_stps=3",
+            ["'num_stps' in [training]", "--set", "did you mean 'num_steps'?", "learning_rate"],
+        ),
         ("trainning.num_steps=3", ["unknown setting 'trainning'", "did you mean 'training'?"]),
         ("position.kindd=learned", ["in [position]", "did you mean 'kind'?"]),
         ("training.num_steps=many", ['training.num_steps = "many" (from --set)', "a whole number"]),
@@ -147,7 +155,9 @@ def test_toml_holds_every_default() -> None:
     limit=st.one_of(st.integers(-(2**62), 2**62), st.text()),
     position=st.sampled_from([None, Position(), Position("learned", 1.5)]),
 )
-def test_toml_round_trip(train: str, learning_rate: float, num_steps: int, limit: int | str, position) -> None:
+def test_toml_round_trip(
+    train: str, learning_rate: float, num_steps: int, limit: int | str, position
+) -> None:
     settings = Everything(
         Data(train, limit=limit), Training(num_steps=num_steps, learning_rate=learning_rate), position
     )

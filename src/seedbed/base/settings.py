@@ -44,8 +44,8 @@ def load_settings(
 ) -> Settings:
     """Build settings from layers, the later one winning, and then from flags of the form `section.key=value`.
 
-    A layer is a nested mapping or the path of a TOML file. A flag's value is read as TOML, as text where it is no
-    TOML or where the setting is a text, and `none` unsets. An unknown key or a wrong type raises UsageError.
+    A layer is a nested mapping or a TOML file's path. A flag's value is read as TOML, as text where it is
+    no TOML or where the setting is a text; `none` unsets. An unknown key or a wrong type raises UsageError.
     """
     tree: Tree = {}
     for layer in layers:
