@@ -1,0 +1,140 @@
+"""The loader deals the records of a mixture into steps, and the steps into the micro-batches of each rank."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple, Protocol
+
+from seedbed.base.errors import CheckpointError, ConfigError
+from seedbed.data.batch import Batch, Example, collate, longest_first
+from seedbed.data.records import Record, Source
+
+
+class MakesExamples(Protocol):
+    """The side of an objective that the loader knows."""
+
+    def example(self, record: Record, seed: int) -> Example:
+        """The row that is learnt from a record; depends on (seed, record.key, record.ids) alone."""
+
+
+class MixturePart(NamedTuple):
+    """A source, what is learnt from it, and its share of the tokens beside the other parts."""
+
+    source: Source
+    objective: MakesExamples
+    weight: float = 1.0
+
+
+@dataclass(kw_only=True)
+class Position:
+    """Where the loader stands in one part: the next record, and the input tokens dealt so far."""
+
+    pass_index: int = 0
+    index: int = 0
+    num_tokens: int = 0
+
+
+class Loader:
+    """Deals the global batch of each step; all ranks deal the same one and take their part of it.
+
+    Its state is one position a part, so that a step is the same whether or not the process was new before it.
+    """
+
+    def __init__(self, mixture: Sequence[MixturePart], *, batch_tokens: int, seed: int) -> None:
+        if batch_tokens < 1:
+            raise ConfigError(f"batch_tokens={batch_tokens}: a step needs at least one token")
+        if not mixture or any(not part.weight > 0 for part in mixture):
+            weights = [part.weight for part in mixture]
+            raise ConfigError(
+                f"a mixture with the weights {weights}: give one part or more, each a weight above 0"
+            )
+        self.mixture, self.batch_tokens, self.seed = list(mixture), batch_tokens, seed
+        self.positions = [Position() for _ in mixture]
+
+    def next_step(self) -> list[Example]:
+        """The examples of the next step: as many as fit in `batch_tokens` input tokens, at least one."""
+        examples: list[Example] = []
+        room = self.batch_tokens
+        while True:
+            # The part that lags most behind its share is next.
+            pairs = zip(self.mixture, self.positions, strict=True)
+            part, at = min(pairs, key=lambda pair: pair[1].num_tokens / pair[0].weight)
+            if at.index >= part.source.num_records(at.pass_index):
+                at.pass_index, at.index = at.pass_index + 1, 0
+            example = part.objective.example(part.source.record(at.pass_index, at.index), self.seed)
+            num_tokens = len(example.input_ids)
+            if examples and num_tokens > room:
+                return examples
+            examples.append(example)
+            room -= num_tokens
+            at.index += 1
+            at.num_tokens += num_tokens
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where each part stands, as JSON."""
+        return {"parts": [asdict(position) for position in self.positions]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on at the record after the last one dealt when `state` was taken."""
+        positions = [Position(**part) for part in state["parts"]]
+        if len(positions) != len(self.mixture):
+            raise CheckpointError(
+                f"the checkpoint's mixture has {len(positions)} parts, this one {len(self.mixture)}; "
+                "resume with the same data, or start a new run"
+            )
+        self.positions = positions
+
+
+def one_pass(
+    source: Source, objective: MakesExamples, *, batch_tokens: int, seed: int = 0
+) -> Iterator[list[Example]]:
+    """Pass 0 over a source, each record once, in steps of at most `batch_tokens` inputs: for validation."""
+    examples: list[Example] = []
+    num_tokens = 0
+    for index in range(source.num_records(0)):
+        example = objective.example(source.record(0, index), seed)
+        if examples and num_tokens + len(example.input_ids) > batch_tokens:
+            yield examples
+            examples, num_tokens = [], 0
+        examples.append(example)
+        num_tokens += len(example.input_ids)
+    yield examples
+
+
+def micro_batches(
+    examples: Sequence[Example], *, micro_batch_tokens: int = 0, rank: int = 0, world_size: int = 1
+) -> list[Batch]:
+    """The part of a step that one rank computes, in batches of at most `micro_batch_tokens` inputs.
+
+    0 means one batch; a single longer record is a batch of its own. The ranks' parts joined are the step,
+    and differ by at most one record's tokens. Fewer records than ranks is a ConfigError: an idle rank would
+    hang the others.
+    """
+    rows = longest_first(examples)
+    if world_size > 1:
+        if len(rows) < world_size:
+            raise ConfigError(
+                f"a step of {len(rows)} records cannot be dealt to {world_size} ranks; "
+                "raise training.batch_tokens or lower training.context_tokens"
+            )
+        loads = [(0, each) for each in range(world_size)]  # a heap: the lightest rank takes the next row
+        mine: list[Example] = []
+        for row in rows:
+            load, lightest = heapq.heappop(loads)
+            heapq.heappush(loads, (load + len(row.input_ids), lightest))
+            if lightest == rank:
+                mine.append(row)
+        rows = mine
+    if not micro_batch_tokens:
+        return [collate(rows)]
+    parts: list[list[Example]] = [[]]
+    room = micro_batch_tokens
+    for row in rows:
+        if parts[-1] and len(row.input_ids) > room:
+            parts.append([])
+            room = micro_batch_tokens
+        parts[-1].append(row)
+        room -= len(row.input_ids)
+    return [collate(part) for part in parts]

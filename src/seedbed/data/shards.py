@@ -1,0 +1,151 @@
+"""Token shards: all documents of a corpus as one memory-mapped array of ids, with where each begins."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seedbed.base.errors import DataError
+
+TOKENS, OFFSETS, META = "tokens.bin", "offsets.bin", "meta.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardMeta:
+    """What a shard holds; `num_bytes` is the UTF-8 length of the text, for bits per byte."""
+
+    vocab_size: int
+    num_documents: int
+    num_tokens: int
+    num_bytes: int
+    fingerprint: str  # SHA-256 of the tokens and the offsets
+
+
+def token_type(vocab_size: int) -> np.dtype[np.unsignedinteger]:
+    """The narrowest of uint16 and uint32, little-endian, that holds every id of a vocabulary."""
+    return np.dtype("<u2") if vocab_size <= 1 << 16 else np.dtype("<u4")
+
+
+class ShardWriter:
+    """Writes a shard document by document, a document piece by piece: memory holds one piece.
+
+    All is written into `path` with ".part" added, and renamed at `close`: a shard that exists is whole.
+    """
+
+    def __init__(self, path: Path | str, *, vocab_size: int) -> None:
+        self.path, self.vocab_size = Path(path), vocab_size
+        self._part = self.path.with_name(self.path.name + ".part")
+        shutil.rmtree(self._part, ignore_errors=True)
+        self._part.mkdir(parents=True)
+        self._tokens = (self._part / TOKENS).open("wb")
+        self._offsets = [0]
+        self._num_tokens = self._num_bytes = 0
+        self._hash = hashlib.sha256()
+
+    def append(self, ids: Sequence[int] | NDArray[np.int64], *, num_bytes: int = 0) -> None:
+        """Add ids to the current document, which stand for `num_bytes` of text."""
+        piece = np.asarray(ids, dtype=np.int64)
+        if piece.size and not 0 <= int(piece.min()) <= int(piece.max()) < self.vocab_size:
+            raise DataError(
+                f"token ids from {piece.min()} to {piece.max()} do not fit vocab_size={self.vocab_size}; "
+                "use the tokenizer that belongs to this vocabulary"
+            )
+        raw = piece.astype(token_type(self.vocab_size)).tobytes()
+        self._tokens.write(raw)
+        self._hash.update(raw)
+        self._num_tokens += piece.size
+        self._num_bytes += num_bytes
+
+    def end_document(self) -> None:
+        """End the current document; one without tokens leaves no trace."""
+        if self._num_tokens > self._offsets[-1]:
+            self._offsets.append(self._num_tokens)
+
+    @property
+    def num_documents(self) -> int:
+        return len(self._offsets) - 1
+
+    def close(self) -> TokenShard:
+        """Write what remains, put the shard in place of an earlier one, and open it."""
+        self._tokens.close()
+        offsets = np.asarray(self._offsets, dtype="<i8").tobytes()
+        self._hash.update(offsets)
+        (self._part / OFFSETS).write_bytes(offsets)
+        meta = ShardMeta(
+            vocab_size=self.vocab_size,
+            num_documents=self.num_documents,
+            num_tokens=self._num_tokens,
+            num_bytes=self._num_bytes,
+            fingerprint=self._hash.hexdigest(),
+        )
+        (self._part / META).write_text(json.dumps(asdict(meta), indent=2) + "\n", encoding="utf-8")
+        shutil.rmtree(self.path, ignore_errors=True)
+        self._part.rename(self.path)
+        return TokenShard.open(self.path)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TokenShard:
+    """Document d is `tokens[offsets[d]:offsets[d + 1]]`; the tokens stay on disk until they are read."""
+
+    meta: ShardMeta
+    tokens: NDArray[np.unsignedinteger]  # (num_tokens,)
+    offsets: NDArray[np.int64]  # (num_documents + 1,)
+
+    @classmethod
+    def open(cls, path: Path | str) -> TokenShard:
+        """Map a shard that `ShardWriter` wrote; a DataError where it is missing or contradicts itself."""
+        path = Path(path)
+        try:
+            meta = ShardMeta(**json.loads((path / META).read_text(encoding="utf-8")))
+            offsets = np.fromfile(path / OFFSETS, dtype="<i8")
+            tokens: NDArray[np.unsignedinteger] = np.zeros(0, token_type(meta.vocab_size))
+            if meta.num_tokens:
+                tokens = np.memmap(path / TOKENS, dtype=token_type(meta.vocab_size), mode="r")
+        except (OSError, ValueError, TypeError) as error:
+            raise DataError(
+                f"{path} is no token shard that can be read ({error}); delete it to make it anew"
+            ) from error
+        ends = (len(tokens), len(offsets) - 1, int(offsets[-1]) if len(offsets) else -1)
+        if ends != (meta.num_tokens, meta.num_documents, meta.num_tokens):
+            raise DataError(
+                f"{path} holds {len(tokens)} tokens and {len(offsets) - 1} documents, but its {META} says "
+                f"{meta.num_tokens} and {meta.num_documents}; delete the folder to make it anew"
+            )
+        return cls(meta=meta, tokens=tokens, offsets=offsets)
+
+    @property
+    def num_documents(self) -> int:
+        return self.meta.num_documents
+
+    @property
+    def num_tokens(self) -> int:
+        return self.meta.num_tokens
+
+    @property
+    def num_bytes(self) -> int:
+        return self.meta.num_bytes
+
+    @property
+    def vocab_size(self) -> int:
+        return self.meta.vocab_size
+
+    @property
+    def fingerprint(self) -> str:
+        return self.meta.fingerprint
+
+
+def write_shard(path: Path | str, token_lists: Iterable[Sequence[int]], *, vocab_size: int) -> TokenShard:
+    """Write a shard of documents that are token ids already."""
+    writer = ShardWriter(path, vocab_size=vocab_size)
+    for ids in token_lists:
+        writer.append(ids)
+        writer.end_document()
+    return writer.close()

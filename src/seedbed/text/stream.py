@@ -1,0 +1,63 @@
+"""Token ids to text as they come, never half a character."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Callable
+from typing import Protocol
+
+
+class TextStream(Protocol):
+    """What turns ids into text one at a time; the pieces joined are the text of all ids together."""
+
+    def push(self, token_id: int) -> str:
+        """The text that has become certain with this token, often empty."""
+
+    def flush(self) -> str:
+        """What is left when no token follows: half a character becomes U+FFFD."""
+
+
+class ByteStream:
+    """A stream over a vocabulary whose tokens are bytes: an incremental UTF-8 decoder."""
+
+    def __init__(self, token_bytes: Callable[[int], bytes | None]) -> None:
+        self._token_bytes = token_bytes
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def push(self, token_id: int) -> str:
+        """The characters that this token completes; control tokens give nothing."""
+        return self._decoder.decode(self._token_bytes(token_id) or b"")
+
+    def flush(self) -> str:
+        """U+FFFD where a character was left incomplete, else nothing."""
+        return self._decoder.decode(b"", final=True)
+
+
+class WindowStream:
+    """A stream over any vocabulary: decodes the last few tokens with and without the new one.
+
+    The tokens before the window matter, because a decoder may treat a beginning specially (a leading space).
+    """
+
+    def __init__(self, decode: Callable[[list[int]], str]) -> None:
+        self._decode = decode
+        self._window: list[int] = []
+        self._num_shown = 0  # tokens of the window whose text is out
+
+    def push(self, token_id: int) -> str:
+        """The text that this token adds, once it ends in a whole character."""
+        self._window.append(token_id)
+        text = self._decode(self._window)
+        return "" if text.endswith("\ufffd") else self._advance(text)
+
+    def flush(self) -> str:
+        """The text that was held back."""
+        return self._advance(self._decode(self._window))
+
+    def _advance(self, text: str) -> str:
+        shown = self._decode(self._window[: self._num_shown])
+        piece = text[len(shown) :]
+        if piece:
+            self._window = self._window[self._num_shown :]
+            self._num_shown = len(self._window)
+        return piece

@@ -1,0 +1,269 @@
+"""Text to token ids and back, over the `tokenizers` library, without ever losing a byte.
+
+All four kinds that seedbed trains are one mechanism, byte-level BPE (Radford et al. 2019, section 2.2):
+every byte is a token, and the kinds differ in what longer pieces the vocabulary has and in where a text is
+cut. A piece that the vocabulary lacks falls back to its bytes, so `decode(encode(s)) == s` for every string
+that UTF-8 holds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, trainers
+
+from seedbed.base.errors import BundleError, ConfigError, UsageError
+from seedbed.text.stream import ByteStream, TextStream, WindowStream
+
+KINDS = ("bpe", "characters", "words", "bytes")
+END_OF_TEXT = "<|endoftext|>"
+# A tokenizer file that names no end-of-document token: the names that published ones give it.
+END_NAMES = (END_OF_TEXT, "</s>", "<|end_of_text|>", "<eos>")
+# Characters that one call of the library gets: it keeps about 100 bytes for each token until the call ends.
+BLOCK_CHARACTERS = 1 << 16
+# No piece of a byte-level tokenizer of ours crosses from a visible character to white space.
+SAFE_CUT = re.compile(r"(?<=\S)(?=\s)")
+
+
+def blocks(text: str, *, block_characters: int = BLOCK_CHARACTERS) -> Iterator[str]:
+    """Cut a long text where white space begins: the blocks' tokens joined are the tokens of the whole.
+
+    A text without white space stays whole. This is exact for the kinds of `KINDS`; a foreign tokenizer that
+    marks the beginning of a text places one mark more at each cut.
+    """
+    start = 0
+    while len(text) - start > block_characters:
+        cut = SAFE_CUT.search(text, start + block_characters)
+        if cut is None:
+            break
+        yield text[start : cut.start()]
+        start = cut.start()
+    yield text[start:] if start else text
+
+
+def byte_symbols() -> list[str]:
+    """The printable character that stands for each byte in a byte-level vocabulary (GPT-2's table)."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = (chr(256 + n) for n in range(256))
+    return [chr(b) if b in printable else next(others) for b in range(256)]
+
+
+def refuse_surrogates(texts: Iterable[str]) -> None:
+    """Raise a UsageError that names the first character which UTF-8 cannot hold."""
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise UsageError(
+                f"the text has a lone surrogate U+{ord(text[error.start]):04X} at character {error.start}, "
+                "which UTF-8 cannot hold; remove it, or read the text with errors='replace'"
+            ) from error
+
+
+class Tokenizer:
+    """An immutable tokenizer: the user's text becomes ids of ordinary tokens only, never control tokens.
+
+    `config` is what lies in tokenizer_config.json: which tokens begin, end and pad, a chat template if any.
+    """
+
+    def __init__(self, core: tokenizers.Tokenizer, config: dict[str, Any]) -> None:
+        core.encode_special_tokens = True  # control strings in the user's text stay text
+        core.no_padding()
+        core.no_truncation()
+        self._core, self.config = core, config
+        self.vocab_size: int = core.get_vocab_size(with_added_tokens=True)
+        self.kind = str(config.get("seedbed_kind") or type(core.model).__name__.lower())
+        self.eos_id = self._control("eos_token", END_NAMES)
+        self.bos_id, self.pad_id, self.unk_id = (self._control(f"{n}_token") for n in ("bos", "pad", "unk"))
+        self.special_ids = frozenset(i for i, t in core.get_added_tokens_decoder().items() if t.special)
+
+    def _control(self, key: str, otherwise: Sequence[str] = ()) -> int | None:
+        named = self.config.get(key)
+        names = [named["content"] if isinstance(named, dict) else str(named)] if named else otherwise
+        return next((i for name in names if (i := self._core.token_to_id(name)) is not None), None)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of everything that decides the ids of a text."""
+        return hashlib.sha256(self._core.to_str().encode()).hexdigest()
+
+    def encode(self, text: str, *, max_characters: int | None = None) -> list[int]:
+        """The ids of a text, no control tokens added; a UsageError beyond `max_characters` if given."""
+        if max_characters is not None and len(text) > max_characters:
+            raise UsageError(f"the text has {len(text)} characters, allowed are {max_characters}; shorten it")
+        return [i for block in self._encode(list(blocks(text))) for i in block]
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of each text, as `encode` gives them, on all cores."""
+        cut = [list(blocks(text)) for text in texts]
+        ids = self._encode([block for text in cut for block in text])
+        ends = list(accumulate(map(len, cut)))
+        return [
+            ids[end - 1] if len(text) == 1 else [i for block in ids[end - len(text) : end] for i in block]
+            for text, end in zip(cut, ends, strict=True)
+        ]
+
+    def _encode(self, texts: list[str]) -> list[list[int]]:
+        try:
+            return [e.ids for e in self._core.encode_batch_fast(texts, add_special_tokens=False)]
+        except TypeError:
+            refuse_surrogates(texts)
+            raise
+
+    def decode(self, ids: Sequence[int], *, skip_special: bool = True) -> str:
+        """The text of ids; bytes that are no UTF-8 become U+FFFD."""
+        return str(self._core.decode(list(ids), skip_special_tokens=skip_special))
+
+    def stream(self) -> TextStream:
+        """A decoder of one id at a time, for output that appears as it is made."""
+        if self._bytes is not None:
+            return ByteStream(self.token_bytes)
+        return WindowStream(lambda ids: self.decode(ids))
+
+    def token(self, token_id: int) -> str:
+        """One token for display: its text, `<0xE2>` for bytes that are none, the name of a control token."""
+        raw = self.token_bytes(token_id)
+        if raw is not None:
+            try:
+                return raw.decode()
+            except UnicodeDecodeError:
+                return "".join(f"<0x{byte:02X}>" for byte in raw)
+        name = self._core.id_to_token(token_id) if 0 <= token_id < 1 << 32 else None
+        if name is None:
+            raise UsageError(f"no token has the id {token_id}; this vocabulary has {self.vocab_size} tokens")
+        return str(name)
+
+    def token_bytes(self, token_id: int) -> bytes | None:
+        """The bytes that a token stands for; None for a control token or without a byte-level vocabulary."""
+        return self._bytes.get(token_id) if self._bytes is not None else None
+
+    @cached_property
+    def _bytes(self) -> dict[int, bytes] | None:
+        if not isinstance(self._core.decoder, decoders.ByteLevel):
+            return None
+        byte_of = {symbol: byte for byte, symbol in enumerate(byte_symbols())}
+        added = self._core.get_added_tokens_decoder()
+        table = {
+            i: bytes(byte_of[symbol] for symbol in name)
+            for name, i in self._core.get_vocab(with_added_tokens=False).items()
+            if i not in added
+        }
+        return table | {i: t.content.encode() for i, t in added.items() if not t.special}
+
+    def save(self, folder: Path | str) -> None:
+        """Write tokenizer.json and tokenizer_config.json, which `transformers.AutoTokenizer` loads."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "tokenizer.json").write_text(self._core.to_str(pretty=True), encoding="utf-8")
+        config = json.dumps(self.config, indent=2, ensure_ascii=False)
+        (folder / "tokenizer_config.json").write_text(config + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path | str) -> Tokenizer:
+        """Read a folder with tokenizer.json, or that file; its other settings lie beside it."""
+        path = Path(path)
+        file = path / "tokenizer.json" if path.is_dir() else path
+        if not file.is_file():
+            raise BundleError(
+                f"{file} does not exist; a tokenizer is a tokenizer.json or a folder that holds one"
+            )
+        config_file = file.parent / "tokenizer_config.json"
+        try:
+            core = tokenizers.Tokenizer.from_str(file.read_text(encoding="utf-8"))
+            config = json.loads(config_file.read_text(encoding="utf-8")) if config_file.is_file() else {}
+            if not isinstance(config, dict):
+                raise ValueError(f"{config_file.name} holds no object")
+            return cls(core, config)
+        except (KeyboardInterrupt, SystemExit, MemoryError):
+            raise
+        except BaseException as error:  # the library's panics are no Exception
+            cause = " ".join(str(error).split())[:200]
+            raise BundleError(f"{file} is no tokenizer that can be read: {cause}; save it anew") from error
+
+
+def train_tokenizer(
+    texts: Iterable[str],
+    kind: str,
+    *,
+    vocab_size: int = 8192,
+    special_tokens: Sequence[str] = (END_OF_TEXT,),
+) -> Tokenizer:
+    """Make a tokenizer with at most `vocab_size` tokens: 256 bytes, the most frequent pieces, special ones.
+
+    `bpe` merges pairs of neighbours, most frequent first (Sennrich et al. 2016); `words` takes words with
+    the space before them; `characters` takes those beyond ASCII (an ASCII one is its byte); `bytes` takes
+    no pieces. The first special token ends documents.
+    """
+    if kind not in KINDS:
+        raise ConfigError(f"tokenizer.kind={kind!r} is not known; allowed: {', '.join(KINDS)}")
+    num_pieces = vocab_size - 256 - len(special_tokens)
+    if num_pieces < 0:
+        raise ConfigError(
+            f"tokenizer.vocab_size={vocab_size} cannot hold 256 bytes and {len(special_tokens)} special "
+            f"tokens; choose at least {256 + len(special_tokens)}"
+        )
+    cut = (block for text in texts for block in blocks(text))
+    if kind == "bpe":
+        core = _train_pairs(cut, num_pieces)
+    else:
+        pieces = {"characters": _frequent_characters, "words": _frequent_words}
+        symbols = byte_symbols()
+        found = pieces[kind](cut, num_pieces) if kind in pieces else []
+        vocabulary = {piece: i for i, piece in enumerate([*symbols, *found])}
+        core = tokenizers.Tokenizer(models.BPE(vocab=vocabulary, merges=[], ignore_merges=True))
+        core.pre_tokenizer = _pre_tokenizer(kind)
+    core.decoder = decoders.ByteLevel()
+    core.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in special_tokens])
+    config: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast", "seedbed_kind": kind}
+    config |= {"clean_up_tokenization_spaces": False}
+    if special_tokens:
+        config |= {"eos_token": special_tokens[0]}
+    return Tokenizer(core, config)
+
+
+def _pre_tokenizer(kind: str) -> pre_tokenizers.PreTokenizer:
+    """Where a text is cut before the vocabulary is asked: at words, around non-ASCII characters, nowhere."""
+    if kind == "characters":
+        # ASCII runs fall back to their bytes as a whole: three times the speed of one piece a character.
+        cut = pre_tokenizers.Split(Regex(r"[^\x00-\x7F]|[\x00-\x7F]{1,64}"), "isolated")
+        return pre_tokenizers.Sequence([cut, _pre_tokenizer("bytes")])
+    return pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=kind != "bytes")
+
+
+def _train_pairs(texts: Iterator[str], num_pieces: int) -> tokenizers.Tokenizer:
+    core = tokenizers.Tokenizer(models.BPE())
+    core.pre_tokenizer = _pre_tokenizer("bpe")
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=256 + num_pieces, initial_alphabet=alphabet, show_progress=False)
+    core.train_from_iterator(texts, trainer)
+    return core
+
+
+def _frequent_characters(texts: Iterator[str], num_pieces: int) -> list[str]:
+    counts: Counter[str] = Counter()
+    for text in texts:
+        if not text.isascii():
+            counts.update(re.sub(r"[\x00-\x7F]+", "", text))
+    symbols = byte_symbols()
+    frequent = sorted(counts, key=lambda c: (-counts[c], c))[:num_pieces]
+    return ["".join(symbols[byte] for byte in c.encode()) for c in frequent]
+
+
+def _frequent_words(texts: Iterator[str], num_pieces: int) -> list[str]:
+    counter = tokenizers.Tokenizer(models.WordLevel(unk_token=""))
+    counter.pre_tokenizer = _pre_tokenizer("words")
+    # Single bytes are tokens already and may be among the most frequent: ask for as many more.
+    trainer = trainers.WordLevelTrainer(vocab_size=num_pieces + 256, show_progress=False)
+    counter.train_from_iterator(texts, trainer)
+    vocabulary = counter.get_vocab()
+    ranked = sorted(vocabulary, key=lambda piece: vocabulary[piece])
+    return [piece for piece in ranked if len(piece) > 1][:num_pieces]
