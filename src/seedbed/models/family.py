@@ -1,0 +1,70 @@
+"""What a family's file says: its published config and weights in our terms, sizes, initialisation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import torch
+
+from seedbed.base.errors import BundleError, ConfigError, nearest
+from seedbed.models.recurrent import RecurrentNetwork
+from seedbed.models.transformer import Transformer
+from seedbed.models.weights import Rule
+from seedbed.nn.config import ModelConfig, PositionConfig, RecurrentConfig, RotaryScaling
+
+Config = ModelConfig | RecurrentConfig
+Network = Transformer | RecurrentNetwork
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """A line of published models.
+
+    `model_types` are those of `config.json` that it reads, the first is the one that it writes;
+    `architecture` the class that other tools load it with, None where there is none. `read_config` and
+    `write_config` translate `config.json`; `sized` makes a config in the family's own proportions from a
+    width and a depth; `ignored` are patterns of tensors in published files that hold nothing learnt.
+    """
+
+    name: str
+    model_types: tuple[str, ...]
+    architecture: str | None
+    presets: Mapping[str, Config]
+    read_config: Callable[[Mapping[str, Any]], Config]
+    write_config: Callable[[Any], dict[str, Any]]
+    sized: Callable[[int, int], Config]
+    rules: Callable[[Any], Sequence[Rule]]
+    initialize: Callable[[Any, torch.Generator], None]
+    ignored: tuple[str, ...] = ()
+
+    def preset(self, size: str) -> Config:
+        """The config of a published size."""
+        if size not in self.presets:
+            raise ConfigError(f"{self.name} has no preset {size!r}; {nearest(size, self.presets)}")
+        return self.presets[size]
+
+
+def own_config(config: Config) -> dict[str, Any]:
+    """The `config.json` of a family without a public class: our own fields, and a `model_type` of ours."""
+    values = asdict(config)
+    return {"model_type": f"seedbed_{values.pop('family')}"} | values
+
+
+def read_own_config(values: Mapping[str, Any], config_class: type[Config]) -> Config:
+    """The config that `own_config` wrote."""
+    known = {f.name for f in fields(config_class)}
+    given = {key: value for key, value in values.items() if key in known}
+    family = str(values["model_type"]).removeprefix("seedbed_")
+    try:
+        if isinstance(given.get("position"), dict):
+            position = dict(given["position"])
+            if position.get("scaling"):
+                position["scaling"] = RotaryScaling(**position["scaling"])
+            given["position"] = PositionConfig(**position)
+        return config_class(family=family, **given)
+    except TypeError as error:
+        raise BundleError(
+            f"config.json of {values['model_type']} does not fit {config_class.__name__}: {error}"
+        ) from None

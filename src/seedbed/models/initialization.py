@@ -1,0 +1,36 @@
+"""Random weights as the families published them; everything is drawn from the generator that is given."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from seedbed.nn.linear import Embedding, Projection
+
+
+@torch.no_grad()
+def normal(
+    module: nn.Module, generator: torch.Generator, *, std: float, residual_std: float | None = None
+) -> None:
+    """Products and tables normal(0, std), the products that end a branch normal(0, residual_std), norms 1.
+
+    GPT-2 scales the latter by 1 / sqrt(2 num_layers) (Radford et al. 2019, section 2.3).
+    """
+    for name, child in module.named_modules():
+        if isinstance(child, Projection):
+            ends = name.endswith((".out", ".down"))
+            child.weight.normal_(0, residual_std if ends and residual_std else std, generator=generator)
+            if child.bias is not None:
+                child.bias.zero_()
+        elif isinstance(child, Embedding):
+            child.weight.normal_(0, std, generator=generator)
+        elif child is not module and not list(child.children()):
+            for parameter_name, parameter in child.named_parameters(recurse=False):
+                parameter.fill_(1.0 if parameter_name == "weight" else 0.0)
+
+
+@torch.no_grad()
+def uniform(module: nn.Module, generator: torch.Generator, *, limit: float) -> None:
+    """Every parameter uniform(-limit, limit)."""
+    for parameter in module.parameters():
+        parameter.uniform_(-limit, limit, generator=generator)

@@ -1,0 +1,149 @@
+"""One Transformer for the three families: which stacks exist is the only difference."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from seedbed.nn.attention import View
+from seedbed.nn.block import make_norm
+from seedbed.nn.config import EncoderConfig, ModelConfig
+from seedbed.nn.layout import Layout
+from seedbed.nn.linear import Embedding, Projection
+from seedbed.nn.stack import Stack, key_padding
+from seedbed.nn.state import AttentionState, DecodeState, KeyRows, TokenRows
+
+
+class MaskedHead(nn.Module):
+    """The transform before the output of a masked model (BERT, 1810.04805)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.dense = Projection(config.d_model, {"dense": config.d_model}, bias=True)
+        self.norm = make_norm(config)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (..., M) -> (..., M)."""
+        return self.norm(F.gelu(self.dense(x)))  # type: ignore[no-any-return]
+
+
+class Transformer(nn.Module):
+    """Encoder-only, decoder-only or encoder-decoder; hidden states first, logits where someone reads them."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        own = EncoderConfig(num_layers=config.num_layers, num_heads=config.num_heads, d_ff=config.d_ff)
+        self.embed = Embedding(config.vocab_size, config.d_model)
+        self.encoder = self.decoder = None
+        if config.shape != "decoder":
+            self.encoder = Stack(config, config.encoder or own, causal=False, cross=False)
+        if config.shape != "encoder":
+            self.decoder = Stack(config, own, causal=True, cross=config.shape == "encoder-decoder")
+        self.transform = MaskedHead(config) if config.head == "mlm" else None
+        self.output_bias = nn.Parameter(torch.empty(config.vocab_size)) if config.head == "mlm" else None
+        self.unembed = None  # the embedding's own module: replacing one replaces both
+        if not config.tie_embeddings:
+            self.unembed = Projection(config.d_model, {"unembed": config.vocab_size}, bias=False)
+
+    def encode(self, ids: Tensor, layout: Layout, *, segments: Tensor | None = None) -> Tensor:
+        """ids (N,) -> the encoder's hidden states (N, M)."""
+        assert self.encoder is not None
+        return self.encoder(self._embed(ids), layout, segments=segments)  # type: ignore[no-any-return]
+
+    def forward(
+        self,
+        ids: Tensor,
+        layout: Layout,
+        *,
+        source: Tensor | None = None,
+        source_layout: Layout | None = None,
+        segments: Tensor | None = None,
+    ) -> Tensor:
+        """ids (N,), source (N_source,) -> hidden states (N, M); row r reads row r of the source."""
+        if self.decoder is None:
+            return self.encode(ids, layout, segments=segments)
+        memory = None
+        if source is not None:
+            assert source_layout is not None
+            groups = layout.groups(source_layout.lengths, source_layout.slots)
+            memory = View(
+                layout=layout,
+                groups=groups,
+                biases=[None] * len(groups),
+                causal=False,
+                memory=self.encode(source, source_layout),
+            )
+        x = self._embed(ids)
+        previous = torch.cat([x[:1], x[:-1]]) if self.decoder.smear is not None else None
+        return self.decoder(x, layout, previous=previous, memory=memory)  # type: ignore[no-any-return]
+
+    def output(self, hidden: Tensor) -> Tensor:
+        """Logits (..., V) of the hidden states (..., M) that someone reads."""
+        if self.transform is not None:
+            hidden = self.transform(hidden)
+        if self.config.output_scale != 1:
+            hidden = hidden * self.config.output_scale
+        if self.unembed is not None:
+            logits = self.unembed(hidden)
+        else:
+            logits = F.linear(hidden, self.embed.weight, self.output_bias)
+        cap = self.config.logit_cap
+        return logits if cap is None else cap * torch.tanh(logits / cap)
+
+    def start(
+        self,
+        num_rows: int,
+        capacity: int,
+        *,
+        source: Tensor | None = None,
+        source_layout: Layout | None = None,
+    ) -> AttentionState:
+        """Empty rows of up to `capacity` tokens; row r reads row r of the source (N_source,)."""
+        assert self.decoder is not None
+        tokens = None
+        if self.decoder.smear is not None:
+            tokens = TokenRows(num_rows, capacity=capacity, device=self.embed.weight.device)
+        state = AttentionState(self._key_rows(num_rows, capacity), tokens=tokens)
+        if source is not None:
+            assert source_layout is not None
+            encoded = self.encode(source, source_layout)
+            state.memory = self._key_rows(num_rows, max(source_layout.lengths))
+            state.memory.lengths = list(source_layout.lengths)
+            for layer, cross in enumerate(self.decoder.cross_attentions()):
+                k, v = cross.project_memory(encoded)
+                state.memory.write(layer, k, v, source_layout)
+        return state
+
+    def extend(self, state: DecodeState, ids: Tensor, layout: Layout) -> Tensor:
+        """Append ids (N,) to the rows, as `state.layout` placed them -> their hidden states (N, M)."""
+        assert isinstance(state, AttentionState) and self.decoder is not None
+        memory, rows = None, state.memory
+        if rows is not None:
+            groups = layout.groups(rows.lengths, rows.slots, self.decoder.slack)
+            biases = [key_padding(group, ids.device) for group in groups]
+            memory = View(layout=layout, groups=groups, biases=biases, causal=False, rows=rows)
+        previous = None
+        if state.tokens is not None:
+            history, slots = state.tokens.ids, layout.token_slots
+            history[slots, layout.positions] = ids
+            previous = self._embed(history[slots, (layout.positions - 1).clamp(min=0)])
+        hidden = self.decoder(self._embed(ids), layout, previous=previous, state=state, memory=memory)
+        state.advance(layout)
+        return hidden  # type: ignore[no-any-return]
+
+    def set_activation_checkpointing(self, enabled: bool) -> None:
+        """Keep only each block's input for the backward pass, the rest is computed again (1604.06174)."""
+        for stack in (self.encoder, self.decoder):
+            if stack is not None:
+                stack.checkpoint_activations = enabled
+
+    def _embed(self, ids: Tensor) -> Tensor:
+        x: Tensor = self.embed(ids)
+        return x * self.config.embedding_scale if self.config.embedding_scale != 1 else x
+
+    def _key_rows(self, num_rows: int, capacity: int) -> KeyRows:
+        config = self.config
+        like = self.embed.weight.detach().new_empty(0, config.d_head)
+        return KeyRows(config.num_layers, num_rows, num_heads=config.kv_heads, capacity=capacity, like=like)

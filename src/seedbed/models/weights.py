@@ -1,0 +1,128 @@
+"""Weight names and layouts, ours <-> a family's published ones: one list of rules, read both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from seedbed.base.errors import BundleError
+
+Storage = Literal["same", "transposed", "per_head"]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`ours` (one name, or several that `theirs` stores fused), for each layer where the names hold `{i}`.
+
+    Names are a module's, and stand for its `weight` and its `bias`; or a whole parameter's. `transposed`:
+    theirs is (in, out); `per_head`: theirs keeps each head's parts side by side.
+    """
+
+    ours: str | tuple[str, ...]
+    theirs: str
+    storage: Storage = "same"
+
+    def pairs(
+        self, num_layers: int, names: Mapping[str, object], side: str
+    ) -> Iterator[tuple[list[str], str]]:
+        """Our names and theirs for each layer and suffix that `names`, of the given side, holds."""
+        ours = (self.ours,) if isinstance(self.ours, str) else self.ours
+        for i in range(num_layers) if "{i}" in self.theirs else (0,):
+            for suffix in ("", ".weight", ".bias"):
+                mine = [name.replace("{i}", str(i)) + suffix for name in ours]
+                their = self.theirs.replace("{i}", str(i)) + suffix
+                if (their if side == "theirs" else mine[0]) in names:
+                    yield mine, their
+
+
+def import_weights(
+    theirs: Mapping[str, Tensor],
+    ours: Mapping[str, Tensor],
+    rules: Sequence[Rule],
+    *,
+    num_layers: int,
+    num_heads: int,
+) -> None:
+    """Copy a family's tensors into ours (`named_parts` of a module), one at a time.
+
+    Errors: BundleError where a tensor is missing, unknown, or of another shape.
+    """
+    filled, used = set(), set()
+    for rule in rules:
+        for names, name in rule.pairs(num_layers, theirs, "theirs"):
+            missing = [n for n in names if n not in ours]
+            if missing:
+                raise BundleError(
+                    f"the weights hold {name}, but the config has no {missing[0]}; use the config "
+                    f"that was saved with these weights"
+                )
+            used.add(name)
+            filled.update(names)
+            _fill(
+                [ours[n] for n in names],
+                _from_storage(theirs[name], rule.storage, len(names), num_heads),
+                name,
+            )
+    if lacking := sorted(set(ours) - filled):
+        wanted = _their_names(rules, lacking[0], num_layers)
+        raise BundleError(
+            f"{len(lacking)} tensors are missing from the weights, first {wanted}; the file is cut or is "
+            f"of another config"
+        )
+    if unknown := sorted(set(theirs) - used):
+        raise BundleError(
+            f"the weights hold {len(unknown)} tensors that this config has no place for, first {unknown[0]}; "
+            f"use the config that was saved with these weights"
+        )
+
+
+def export_weights(
+    ours: Mapping[str, Tensor], rules: Sequence[Rule], *, num_layers: int, num_heads: int
+) -> dict[str, Tensor]:
+    """Our tensors under a family's names, in its storage."""
+    theirs: dict[str, Tensor] = {}
+    for rule in rules:
+        for names, name in rule.pairs(num_layers, ours, "ours"):
+            parts = [ours[n] for n in names]
+            theirs[name] = _to_storage(parts, rule.storage, num_heads).contiguous()
+    return theirs
+
+
+def _from_storage(w: Tensor, storage: Storage, num_parts: int, num_heads: int) -> Tensor:
+    if storage == "transposed" and w.ndim == 2:
+        return w.T
+    if storage == "per_head":
+        w = w.unflatten(0, (num_heads, num_parts, -1)).transpose(0, 1).flatten(0, 2)
+    return w
+
+
+def _to_storage(parts: Sequence[Tensor], storage: Storage, num_heads: int) -> Tensor:
+    w = parts[0] if len(parts) == 1 else torch.cat(list(parts))
+    if storage == "per_head":
+        w = w.unflatten(0, (len(parts), num_heads, -1)).transpose(0, 1).flatten(0, 2)
+    return w.T if storage == "transposed" and w.ndim == 2 else w
+
+
+def _fill(parts: Sequence[Tensor], w: Tensor, name: str) -> None:
+    rows = [part.size(0) for part in parts]
+    if w.ndim != parts[0].ndim or w.size(0) != sum(rows) or w.shape[1:] != parts[0].shape[1:]:
+        want = (sum(rows), *parts[0].shape[1:])
+        raise BundleError(
+            f"{name} has the shape {tuple(w.shape)}, but the config asks for {want}; use the "
+            f"config that was saved with these weights"
+        )
+    for part, piece in zip(parts, w.split(rows), strict=True):
+        part.copy_(piece)
+
+
+def _their_names(rules: Sequence[Rule], ours: str, num_layers: int) -> str:
+    """The published name of a parameter of ours, for a message."""
+    for rule in rules:
+        for names, name in rule.pairs(num_layers, {ours: None}, "ours"):
+            if ours in names:
+                return name
+    return ours

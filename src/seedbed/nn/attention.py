@@ -1,0 +1,108 @@
+"""Attention over flat tokens, for self- and cross-attention, with any number of key/value heads.
+
+Letters: N tokens of a flat batch, B rows of a group, T query and S key positions, H heads, K key/value heads,
+D head_dim, M d_model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from seedbed.nn.config import ModelConfig
+from seedbed.nn.layout import Group, Layout, cut
+from seedbed.nn.linear import Projection
+from seedbed.nn.positions import Angles, rotate
+from seedbed.nn.state import KeyRows
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class View:
+    """What attention sees of a pass in every layer: groups of rows, the bias of each, where the keys are."""
+
+    layout: Layout  # of the queries
+    groups: list[Group]
+    biases: list[Tensor | None]  # (B or 1, H or 1, T, S); added, or True where a key is seen
+    causal: bool  # without a bias, T queries over T keys leave the mask to the kernel
+    angles: Angles | None = None
+    memory: Tensor | None = None  # (N_memory, M); None: the queries themselves, or what `rows` holds
+    rows: KeyRows | None = None
+
+
+class Attention(nn.Module):
+    """Scaled dot-product attention (Vaswani et al. 1706.03762, 3.2); grouped-query if K < H (2305.13245)."""
+
+    def __init__(self, config: ModelConfig, layer: int, *, num_heads: int, cross: bool) -> None:
+        super().__init__()
+        self.layer, self.d_head, self.dropout = layer, config.d_head, config.dropout
+        self.num_heads = num_heads
+        self.num_kv_heads = num_heads if config.num_kv_heads is None else config.num_kv_heads
+        self.scale, self.qk_norm, self.norm_eps = config.attention_scale, config.qk_norm, config.norm_eps
+        self.interleaved = config.position.rotary_interleaved
+        q, kv = num_heads * self.d_head, self.num_kv_heads * self.d_head
+        self.q = Projection(config.d_model, {"q": q}, bias=config.bias) if cross else None
+        self.kv = Projection(config.d_model, {"k": kv, "v": kv}, bias=config.bias) if cross else None
+        self.qkv = None if cross else Projection(config.d_model, {"q": q, "k": kv, "v": kv}, bias=config.bias)
+        self.out = Projection(q, {"out": config.d_model}, bias=config.bias)
+
+    def forward(self, x: Tensor, view: View) -> Tensor:
+        """x (N, M) attends to its own rows or, in cross-attention, to the memory's -> (N, M)."""
+        if self.qkv is not None:
+            q, k, v = self._project(self.qkv(x), view.angles)
+            if view.rows is not None:
+                view.rows.write(self.layer, k, v, view.layout)
+        else:
+            assert self.q is not None
+            q = self.q(x).unflatten(-1, (-1, self.d_head))
+            if view.memory is not None:
+                k, v = self.project_memory(view.memory)
+        if view.rows is not None:
+            pairs = [view.rows.read(self.layer, group) for group in view.groups]
+        else:
+            shapes = [(group.num_rows, group.num_keys) for group in view.groups]
+            pairs = list(zip(cut(k, shapes), cut(v, shapes), strict=True))
+        queries = cut(q, [(group.num_rows, group.num_queries) for group in view.groups])
+        mixed = [
+            self._attend(query, key, value, bias, view.causal)
+            for query, (key, value), bias in zip(queries, pairs, view.biases, strict=True)
+        ]
+        y: Tensor = self.out(mixed[0] if len(mixed) == 1 else torch.cat(mixed))
+        return y
+
+    def project_memory(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of the memory's tokens (N, M): (N, K, D) each."""
+        assert self.kv is not None
+        k, v = self.kv(memory).unflatten(-1, (-1, self.d_head)).split(self.num_kv_heads, dim=1)
+        return k, v
+
+    def _project(self, qkv: Tensor, angles: Angles | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries (N, H, D), keys and values (N, K, D), normed and turned where the config says so."""
+        heads, kv_heads = self.num_heads, self.num_kv_heads
+        x = qkv.unflatten(-1, (-1, self.d_head))  # (N, H + 2 K, D)
+        if angles is None and not self.qk_norm:
+            q, k, v = x.split([heads, kv_heads, kv_heads], dim=1)
+            return q, k, v
+        qk, v = x.split([heads + kv_heads, kv_heads], dim=1)
+        if self.qk_norm:
+            qk = F.rms_norm(qk, (self.d_head,), eps=self.norm_eps)
+        if angles is not None:
+            qk = rotate(qk, angles, interleaved=self.interleaved)
+        q, k = qk.split([heads, kv_heads], dim=1)
+        return q, k, v
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, causal: bool) -> Tensor:
+        """q (B, H, T, D) over k, v (B, K, S, D) -> (B T, H D)."""
+        y = F.scaled_dot_product_attention(
+            q,
+            k,
+            v,
+            attn_mask=bias,
+            dropout_p=self.dropout if self.training else 0.0,
+            is_causal=causal and bias is None and q.size(2) > 1,
+            scale=self.scale,
+            enable_gqa=self.num_kv_heads != self.num_heads,
+        )
+        return y.transpose(1, 2).flatten(2).flatten(0, 1)

@@ -1,0 +1,109 @@
+"""One layer of a Transformer: attention and feed-forward, each with a norm and a residual."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from seedbed.nn.attention import Attention, View
+from seedbed.nn.config import ModelConfig
+from seedbed.nn.linear import Projection
+
+
+class RMSNorm(nn.Module):
+    """x / rms(x), with a weight or without (Zhang and Sennrich 1910.07467); float32 inside."""
+
+    def __init__(self, d_model: int, *, eps: float, weight: bool) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.empty(d_model)) if weight else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (..., M) -> (..., M), in x's type."""
+        y = F.rms_norm(x.float(), x.shape[-1:], eps=self.eps).to(x.dtype)
+        return y if self.weight is None else y * self.weight
+
+
+def make_norm(config: ModelConfig) -> nn.Module:
+    """The norm over (..., d_model) that the config asks for."""
+    if config.norm in ("rms", "rms_plain"):
+        return RMSNorm(config.d_model, eps=config.norm_eps, weight=config.norm == "rms")
+    return nn.LayerNorm(config.d_model, eps=config.norm_eps, bias=config.norm == "layer")
+
+
+def _relu_squared(x: Tensor) -> Tensor:
+    """relu(x)^2 (So et al. 2109.08668)."""
+    return F.relu(x).square()
+
+
+def _gelu_tanh(x: Tensor) -> Tensor:
+    return F.gelu(x, approximate="tanh")
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "relu_squared": _relu_squared,
+    "gelu": F.gelu,
+    "gelu_tanh": _gelu_tanh,
+    "silu": F.silu,
+}
+
+
+class FeedForward(nn.Module):
+    """Two products with an activation between, gated where the config says so (Shazeer 2002.05202)."""
+
+    def __init__(self, config: ModelConfig, d_ff: int) -> None:
+        super().__init__()
+        parts = {"gate": d_ff, "up": d_ff} if config.gated_ffn else {"up": d_ff}
+        self.gated, self.activation = config.gated_ffn, ACTIVATIONS[config.activation]
+        self.inner = Projection(config.d_model, parts, bias=config.bias)
+        self.down = Projection(d_ff, {"down": config.d_model}, bias=config.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (N, M) -> (N, M)."""
+        h = self.inner(x)
+        if not self.gated:
+            h = self.activation(h)
+        else:
+            gate, up = h.chunk(2, dim=-1)
+            h = self.activation(gate) * up
+        y: Tensor = self.down(h)
+        return y
+
+
+class Block(nn.Module):
+    """Self-attention, cross-attention where there is a memory, feed-forward."""
+
+    def __init__(self, config: ModelConfig, layer: int, *, num_heads: int, d_ff: int, cross: bool) -> None:
+        super().__init__()
+        self.residual, self.dropout = config.residual, config.dropout
+        self.attn_norm = make_norm(config)
+        self.attn = Attention(config, layer, num_heads=num_heads, cross=False)
+        self.cross_norm = make_norm(config) if cross else None
+        self.cross = Attention(config, layer, num_heads=num_heads, cross=True) if cross else None
+        self.ffn_norm = None if config.residual == "parallel" else make_norm(config)
+        self.ffn = FeedForward(config, d_ff)
+
+    def forward(self, x: Tensor, own: View, memory: View | None) -> Tensor:
+        """x (N, M) -> (N, M)."""
+        if self.ffn_norm is None:
+            h = self.attn_norm(x)
+            return x + self._drop(self.attn(h, own)) + self._drop(self.ffn(h))
+        x = self._attend(x, self.attn_norm, self.attn, own)
+        if self.cross is not None:
+            assert self.cross_norm is not None and memory is not None
+            x = self._attend(x, self.cross_norm, self.cross, memory)
+        if self.residual == "pre":
+            return x + self._drop(self.ffn(self.ffn_norm(x)))
+        return self.ffn_norm(x + self._drop(self.ffn(x)))  # type: ignore[no-any-return]
+
+    def _attend(self, x: Tensor, norm: nn.Module, attention: nn.Module, view: View) -> Tensor:
+        if self.residual == "pre":
+            return x + self._drop(attention(norm(x), view))
+        return norm(x + self._drop(attention(x, view)))  # type: ignore[no-any-return]
+
+    def _drop(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.dropout, self.training) if self.dropout else x

@@ -1,0 +1,176 @@
+"""The architecture of a network as data: what a family's `config.json` is translated into."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from seedbed.base.errors import ConfigError, nearest
+
+Activation = Literal["relu", "relu_squared", "gelu", "gelu_tanh", "silu"]
+NormKind = Literal["layer", "layer_no_bias", "rms", "rms_plain"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RotaryScaling:
+    """How a model trained on short contexts stretches its rotary frequencies to longer ones.
+
+    `linear` divides every frequency by `factor` (Chen et al. 2306.15595); `llama3` keeps those that turn
+    more than `high_frequency_factor` times within `original_positions`, divides those that turn less than
+    `low_frequency_factor` times, and blends in between (Meta's LLaMA 3.1 release).
+    """
+
+    kind: Literal["linear", "llama3"]
+    factor: float
+    low_frequency_factor: float = 1.0
+    high_frequency_factor: float = 4.0
+    original_positions: int = 8192
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("linear", "llama3"):
+            raise ConfigError(
+                f"rotary scaling {self.kind!r} is unknown; {nearest(self.kind, ['linear', 'llama3'])}"
+            )
+        if self.factor < 1 or self.high_frequency_factor <= self.low_frequency_factor:
+            raise ConfigError(
+                f"rotary scaling needs factor >= 1 and high_frequency_factor > low_frequency_factor, "
+                f"got {self.factor}, {self.high_frequency_factor}, {self.low_frequency_factor}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PositionConfig:
+    """How a network knows the order of its tokens.
+
+    `learned` and `sinusoidal` are added to the embeddings (`offset` rows of a learned table stay unused),
+    `rotary` turns queries and keys, `alibi` and `buckets` (T5's) bias the scores. `smear` mixes the
+    embedding of the token before into each token's own, by a learned amount for each dimension.
+    """
+
+    kind: Literal["learned", "sinusoidal", "rotary", "alibi", "buckets"] = "learned"
+    offset: int = 0
+    rotary_base: float = 10_000.0
+    rotary_interleaved: bool = False
+    scaling: RotaryScaling | None = None
+    num_buckets: int = 32
+    max_distance: int = 128
+    smear: bool = False
+
+    def __post_init__(self) -> None:
+        kinds = ["learned", "sinusoidal", "rotary", "alibi", "buckets"]
+        if self.kind not in kinds:
+            raise ConfigError(f"position kind {self.kind!r} is unknown; {nearest(self.kind, kinds)}")
+        if self.scaling is not None and self.kind != "rotary":
+            raise ConfigError(
+                f"position scaling belongs to kind 'rotary', not {self.kind!r}; leave one of them out"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig:
+    """What an encoder has different from its decoder."""
+
+    num_layers: int
+    num_heads: int
+    d_ff: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The architecture of a Transformer of any of the three shapes.
+
+    `family` says whose `config.json` and weight names a bundle is written with. `norm` is LayerNorm with or
+    without a bias, or RMSNorm with or without a weight. `residual` is pre-norm, post-norm, or pre-norm with
+    attention and feed-forward in parallel. `logit_cap` c bounds the logits to c tanh(x / c).
+    """
+
+    family: str
+    shape: Literal["encoder", "decoder", "encoder-decoder"]
+    vocab_size: int
+    d_model: int
+    num_layers: int
+    num_heads: int
+    d_ff: int
+    num_kv_heads: int | None = None  # None: num_heads
+    head_dim: int | None = None  # None: d_model / num_heads
+    max_positions: int = 1024
+    position: PositionConfig = field(default_factory=PositionConfig)
+    encoder: EncoderConfig | None = None  # None: as the decoder
+    segment_types: int = 0
+    norm: NormKind = "layer"
+    norm_eps: float = 1e-5
+    residual: Literal["pre", "post", "parallel"] = "pre"
+    activation: Activation = "gelu_tanh"
+    gated_ffn: bool = False
+    bias: bool = True
+    qk_norm: bool = False  # RMS norm of each query and key (Henry et al. 2010.04245)
+    attention_scale: float | None = None  # None: head_dim ** -0.5
+    embedding_scale: float = 1.0
+    embedding_norm: bool = False
+    output_scale: float = 1.0
+    logit_cap: float | None = None
+    head: Literal["lm", "mlm"] = "lm"
+    tie_embeddings: bool = True
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("vocab_size", "d_model", "num_layers", "num_heads", "d_ff", "max_positions"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name}={getattr(self, name)} must be at least 1")
+        if self.head_dim is None and self.d_model % self.num_heads:
+            raise ConfigError(
+                f"d_model={self.d_model} cannot be split into num_heads={self.num_heads} equal heads; "
+                f"choose a divisor of {self.d_model} or set head_dim"
+            )
+        if self.num_heads % self.kv_heads:
+            raise ConfigError(
+                f"num_heads={self.num_heads} is no multiple of num_kv_heads={self.kv_heads}; choose a divisor"
+            )
+        if self.position.kind == "rotary" and self.d_head % 2:
+            raise ConfigError(
+                f"rotary positions turn pairs, but head_dim={self.d_head} is odd; choose an even one"
+            )
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"dropout={self.dropout} must lie in [0, 1)")
+
+    @property
+    def kv_heads(self) -> int:
+        """Key and value heads, whether given or not."""
+        return self.num_kv_heads or self.num_heads
+
+    @property
+    def d_head(self) -> int:
+        """Numbers in a head, whether given or not."""
+        return self.head_dim or self.d_model // self.num_heads
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecurrentConfig:
+    """The architecture of a recurrent language model: embedding, layers of one cell, output.
+
+    Dropout lies on the connections that are not recurrent, and `init_range` is r of the uniform(-r, r) that
+    every parameter is drawn from (Zaremba et al. 1409.2329).
+    """
+
+    family: str
+    cell: Literal["lstm", "gru"]
+    vocab_size: int
+    d_model: int
+    num_layers: int
+    tie_embeddings: bool = False
+    dropout: float = 0.0
+    init_range: float = 0.05
+
+    def __post_init__(self) -> None:
+        for name in ("vocab_size", "d_model", "num_layers"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name}={getattr(self, name)} must be at least 1")
+        if self.cell not in ("lstm", "gru"):
+            raise ConfigError(f"cell {self.cell!r} is unknown; {nearest(self.cell, ['lstm', 'gru'])}")
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"dropout={self.dropout} must lie in [0, 1)")
+
+    @property
+    def max_positions(self) -> None:
+        """A recurrent network reads texts of any length."""
+        return None

@@ -1,0 +1,150 @@
+"""Flat batches: rows of different lengths lie end to end in one axis of N tokens, and the layout says where.
+
+Shape letters: N tokens of a flat batch, B rows of one group, T query and S key positions of a row, K
+key/value heads, D head_dim, M d_model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+
+import torch
+from torch import Tensor
+
+from seedbed.base.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Neighbouring rows that one attention call takes: (num_rows, num_queries) over (num_rows, num_keys)."""
+
+    first_token: int
+    num_rows: int
+    num_queries: int
+    first_slot: int  # of the neighbouring slots that hold the keys
+    key_lengths: tuple[int, ...]
+
+    @property
+    def num_keys(self) -> int:
+        return max(self.key_lengths)
+
+    @property
+    def is_even(self) -> bool:
+        """No key is padding."""
+        return min(self.key_lengths) == self.num_keys
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Layout:
+    """Row r has lengths[r] tokens in the batch (0: it rests), after past[r] tokens kept in slot slots[r].
+
+    A row is a document: attention never leaves it, positions start at 0, and a key's position is its index.
+    """
+
+    lengths: tuple[int, ...]
+    past: tuple[int, ...]
+    slots: tuple[int, ...]
+    token_slots: Tensor  # (N,) the slot of each token
+    positions: Tensor  # (N,) its position in its row
+
+    @classmethod
+    def of(
+        cls,
+        lengths: Sequence[int],
+        past: Sequence[int] = (),
+        *,
+        slots: Sequence[int] = (),
+        device: torch.device | None = None,
+    ) -> Layout:
+        """The layout of rows that lie end to end, row r with lengths[r] tokens after past[r] earlier ones."""
+        past, slots = past or [0] * len(lengths), slots or range(len(lengths))
+        if not len(lengths) == len(past) == len(slots):
+            raise ConfigError(
+                f"{len(lengths)} rows, but {len(past)} pasts and {len(slots)} slots: give one each a row"
+            )
+        if len(lengths) == 1:  # decoding at batch 1 pays for every call
+            token_slots = torch.full((lengths[0],), slots[0])
+            positions = torch.arange(past[0], past[0] + lengths[0])
+        elif all(n == 1 for n in lengths):
+            token_slots, positions = torch.tensor([list(slots), list(past)])
+        else:
+            shift = [p - end + n for p, n, end in zip(past, lengths, accumulate(lengths), strict=True)]
+            rows = torch.tensor([list(slots), shift]).repeat_interleave(torch.tensor(lengths), dim=1)
+            token_slots, positions = rows[0], rows[1] + torch.arange(sum(lengths))
+        return cls(
+            lengths=tuple(lengths),
+            past=tuple(past),
+            slots=tuple(slots),
+            token_slots=token_slots.to(device),
+            positions=positions.to(device),
+        )
+
+    @property
+    def num_tokens(self) -> int:
+        return sum(self.lengths)
+
+    @property
+    def totals(self) -> tuple[int, ...]:
+        """Tokens of each row once those of this batch are appended."""
+        return tuple(p + n for p, n in zip(self.past, self.lengths, strict=True))
+
+    def to(self, device: torch.device) -> Layout:
+        """The same layout with its tensors on `device`."""
+        return replace(self, token_slots=self.token_slots.to(device), positions=self.positions.to(device))
+
+    def last_tokens(self) -> list[int]:
+        """Index in the flat batch of the last token of each row that has any."""
+        return [end - 1 for end, n in zip(accumulate(self.lengths), self.lengths, strict=True) if n]
+
+    def groups(self, key_lengths: Sequence[int], slots: Sequence[int], slack: int = 0) -> list[Group]:
+        """Join neighbouring rows in neighbouring slots that have the same number of queries and of keys.
+
+        `slack` keys of padding are cheaper than one more call. Rows over the same slot (beams over one
+        source) become more queries of one row: attention without order does not see the difference.
+        """
+        groups: list[Group] = []
+        first_token = 0
+        for t, s, slot in zip(self.lengths, key_lengths, slots, strict=True):
+            if t == 0:
+                continue
+            group = Group(
+                first_token=first_token, num_rows=1, num_queries=t, first_slot=slot, key_lengths=(s,)
+            )
+            first_token += t
+            last = groups[-1] if groups else group
+            keys = (*last.key_lengths, s)
+            if groups and last.num_rows == 1 and last.first_slot == slot:
+                group = replace(groups.pop(), num_queries=last.num_queries + t)
+            elif (
+                groups
+                and last.num_queries == t
+                and last.first_slot + last.num_rows == slot
+                and max(keys) * len(keys) - sum(keys) <= slack * last.num_rows
+            ):
+                group = replace(groups.pop(), num_rows=len(keys), key_lengths=keys)
+            groups.append(group)
+        return groups
+
+
+def cut(x: Tensor, shapes: Sequence[tuple[int, int]]) -> list[Tensor]:
+    """Views of flat x (N, heads, D), one (rows, heads, tokens, D) for each (rows, tokens) in turn.
+
+    One `split`, not one slice each: the backward of a slice fills a whole (N, heads, D) with zeros.
+    """
+    pieces = x.split([b * t for b, t in shapes]) if len(shapes) > 1 else (x,)
+    return [piece.unflatten(0, shape).transpose(1, 2) for piece, shape in zip(pieces, shapes, strict=True)]
+
+
+def strip(ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Layout]:
+    """Padded ids (batch, seq), on either side -> flat ids (N,) and their layout."""
+    mask = attention_mask.bool()
+    return ids[mask], Layout.of(mask.sum(1).tolist(), device=ids.device)
+
+
+def restore(flat: Tensor, attention_mask: Tensor) -> Tensor:
+    """Flat (N, M) -> (batch, seq, M), zeros where the mask is."""
+    padded = flat.new_zeros(*attention_mask.shape, flat.size(-1))
+    padded[attention_mask.bool()] = flat
+    return padded

@@ -1,0 +1,154 @@
+"""Recurrent layers over flat tokens: LSTM and GRU, one fused kernel while the products are plain.
+
+Letters: N tokens of a flat batch, B rows, T steps, M d_model, G gates (4 of an LSTM, 3 of a GRU).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from seedbed.nn.layout import Layout
+from seedbed.nn.linear import Projection
+from seedbed.nn.state import DecodeState, Snapshot
+
+LSTM_GATES, GRU_GATES = ("input", "forget", "cell", "output"), ("reset", "update", "new")
+
+
+class RecurrentLayer(nn.Module):
+    """One layer of one cell: x (N, M) and the rows' memory before -> (N, M) and their memory after.
+
+    LSTM (Hochreiter and Schmidhuber 1997, with forget gates): memory (2, B, M), hidden then cell. GRU (Cho
+    et al. 1406.1078, the reset gate after the product, as cuDNN and PyTorch have it): memory (1, B, M).
+    """
+
+    def __init__(self, cell: str, d_model: int) -> None:
+        super().__init__()
+        gates = LSTM_GATES if cell == "lstm" else GRU_GATES
+        self.cell, self.d_model = cell, d_model
+        self.num_memories = 2 if cell == "lstm" else 1
+        parts = dict.fromkeys(gates, d_model)
+        self.read = Projection(d_model, {f"read_{gate}": size for gate, size in parts.items()}, bias=True)
+        self.recur = Projection(d_model, {f"recur_{gate}": size for gate, size in parts.items()}, bias=True)
+
+    def forward(self, x: Tensor, layout: Layout, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """x (N, M), memory (1 or 2, B, M) of the rows with tokens -> (N, M), the memory after."""
+        lengths = [n for n in layout.lengths if n]
+        fused = type(self.read) is Projection and type(self.recur) is Projection
+        if not fused:
+            return self._step_by_step(x, lengths, memory)
+        even = len(set(lengths)) == 1
+        if even:
+            y, memory = self._fused(x.unflatten(0, (len(lengths), -1)), memory)
+            return y.flatten(0, 1), memory
+        order, packed, sizes = pack(lengths, x.device)
+        y, memory = self._fused(x[packed], memory[:, order], sizes)
+        back = torch.empty_like(packed)
+        back[packed] = torch.arange(len(packed), device=x.device)
+        return y[back], memory[:, order.argsort()]
+
+    def _fused(self, x: Tensor, memory: Tensor, sizes: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """x (B, T, M), or packed (N, M) with the rows alive at each step."""
+        weights = [self.read.weight, self.recur.weight, self.read.bias, self.recur.bias]
+        initial = [state[None].to(x.dtype) for state in memory]
+        if self.cell == "lstm":
+            if sizes is None:
+                y, h, c = torch.lstm(x, initial, weights, True, 1, 0.0, self.training, False, True)
+            else:
+                y, h, c = torch.lstm(x, sizes, initial, weights, True, 1, 0.0, self.training, False)
+            return y, torch.cat([h, c])
+        if sizes is None:
+            y, h = torch.gru(x, initial[0], weights, True, 1, 0.0, self.training, False, True)
+        else:
+            y, h = torch.gru(x, sizes, initial[0], weights, True, 1, 0.0, self.training, False)
+        return y, h
+
+    def _step_by_step(self, x: Tensor, lengths: Sequence[int], memory: Tensor) -> tuple[Tensor, Tensor]:
+        """The same through the modules, so that what replaces a product is heard."""
+        order, packed, sizes = pack(lengths, x.device)
+        read, memory = self.read(x[packed]), memory[:, order]
+        outputs, start = [], 0
+        for size in sizes.tolist():
+            now = self._gates(read[start : start + size], self.recur(memory[0, :size]), memory[:, :size])
+            memory = torch.cat([now, memory[:, size:]], dim=1)
+            outputs.append(now[0])
+            start += size
+        y = torch.cat(outputs)
+        back = torch.empty_like(packed)
+        back[packed] = torch.arange(len(packed), device=x.device)
+        return y[back], memory[:, order.argsort()]
+
+    def _gates(self, read: Tensor, recur: Tensor, memory: Tensor) -> Tensor:
+        """Both products' gates (B, G M) and the memory (1 or 2, B, M) -> the memory a step later."""
+        if self.cell == "lstm":
+            i, f, g, o = (read + recur).chunk(4, dim=-1)
+            c = f.sigmoid() * memory[1] + i.sigmoid() * g.tanh()
+            return torch.stack([o.sigmoid() * c.tanh(), c])
+        (r_x, z_x, n_x), (r_h, z_h, n_h) = read.chunk(3, dim=-1), recur.chunk(3, dim=-1)
+        z = (z_x + z_h).sigmoid()
+        n = (n_x + (r_x + r_h).sigmoid() * n_h).tanh()
+        return ((1 - z) * n + z * memory[0])[None]
+
+
+def pack(lengths: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Step after step instead of row after row: (order of rows, index of tokens (N,), rows alive (T,)).
+
+    Rows are ordered from the longest to the shortest, as the packed kernels want it; the sizes stay on the
+    CPU.
+    """
+    counts = torch.tensor(list(lengths))
+    order = counts.argsort(descending=True, stable=True)
+    starts = (counts.cumsum(0) - counts)[order]
+    steps = torch.arange(int(counts.max()))
+    alive = steps[:, None] < counts[order]  # (T, B)
+    index = (starts + steps[:, None])[alive]
+    return order.to(device), index.to(device), alive.sum(1)
+
+
+class RecurrentState:
+    """The decode state of recurrent layers: a memory (num_layers, 1 or 2, num_rows, M)."""
+
+    def __init__(self, memory: Tensor) -> None:
+        self.memory = memory
+        self._lengths = [0] * memory.size(2)
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens that each row has read."""
+        return list(self._lengths)
+
+    def layout(self, counts: Sequence[int]) -> Layout:
+        """Where counts[r] more tokens of each row will lie."""
+        return Layout.of(counts, self._lengths, device=self.memory.device)
+
+    def advance(self, layout: Layout, memory: Tensor) -> None:
+        """Count the tokens of `layout` as read, and keep what the rows that read any remember of them."""
+        if all(layout.lengths):
+            self.memory = memory
+        else:
+            rows = [r for r, n in enumerate(layout.lengths) if n]
+            self.memory = self.memory.clone()  # an earlier snapshot keeps its own
+            self.memory[:, :, rows] = memory
+        self._lengths = list(layout.totals)
+
+    def select(self, rows: Sequence[int]) -> None:
+        """Reorder, copy, drop: row i becomes what rows[i] was."""
+        self.memory = self.memory[:, :, list(rows)]
+        self._lengths = [self._lengths[r] for r in rows]
+
+    def join(self, other: DecodeState) -> None:
+        """Take the other's rows in, after one's own."""
+        assert isinstance(other, RecurrentState)
+        self.memory = torch.cat([self.memory, other.memory], dim=2)
+        self._lengths = self._lengths + other._lengths
+
+    def snapshot(self) -> Snapshot:
+        """Where the rows are now, to go back to: no copy, since a step makes a new memory."""
+        return Snapshot(tuple(self._lengths), (self.memory,))
+
+    def rollback(self, snapshot: Snapshot) -> None:
+        """Go back: what was appended since is forgotten."""
+        self._lengths = list(snapshot.lengths)
+        (self.memory,) = snapshot.memory

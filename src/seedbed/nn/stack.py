@@ -1,0 +1,148 @@
+"""A stack of blocks with its positions: an encoder or a decoder."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from seedbed.nn.attention import Attention, View
+from seedbed.nn.block import Block, make_norm
+from seedbed.nn.config import EncoderConfig, ModelConfig
+from seedbed.nn.layout import Group, Layout
+from seedbed.nn.linear import Embedding
+from seedbed.nn.positions import (
+    alibi_slopes,
+    distance_buckets,
+    rotary_angles,
+    rotary_frequencies,
+    sinusoidal_table,
+)
+from seedbed.nn.state import AttentionState
+
+# An attention call costs as much as reading so many numbers of keys and values (2 cores, 2026-11).
+CALL_NUMBERS = 100_000
+
+
+class Stack(nn.Module):
+    """Embedded tokens (N, M) -> hidden states (N, M); causal or bidirectional, with or without a memory."""
+
+    sinusoids: Tensor
+    frequencies: Tensor
+    slopes: Tensor
+
+    def __init__(self, config: ModelConfig, shape: EncoderConfig, *, causal: bool, cross: bool) -> None:
+        super().__init__()
+        position = config.position
+        self.position_config, self.causal, self.dropout = position, causal, config.dropout
+        self.checkpoint_activations = False
+        kv_heads = config.num_kv_heads or shape.num_heads
+        self.num_heads, self.slack = shape.num_heads, CALL_NUMBERS // (2 * kv_heads * config.d_head)
+        self.position = self.buckets = self.smear = None
+        if position.kind == "learned":
+            self.position = Embedding(config.max_positions + position.offset, config.d_model)
+        elif position.kind == "sinusoidal":
+            table = sinusoidal_table(config.max_positions, config.d_model)
+            self.register_buffer("sinusoids", table, persistent=False)
+        elif position.kind == "rotary":
+            self.register_buffer("frequencies", rotary_frequencies(position, config.d_head), persistent=False)
+        elif position.kind == "alibi":
+            self.register_buffer("slopes", alibi_slopes(shape.num_heads), persistent=False)
+        else:
+            self.buckets = Embedding(position.num_buckets, shape.num_heads)
+        if position.smear:
+            self.smear = nn.Parameter(torch.empty(config.d_model))
+        self.segment = Embedding(config.segment_types, config.d_model) if config.segment_types else None
+        self.embed_norm = make_norm(config) if config.embedding_norm else None
+        self.blocks = nn.ModuleList(
+            Block(config, i, num_heads=shape.num_heads, d_ff=shape.d_ff, cross=cross)
+            for i in range(shape.num_layers)
+        )
+        self.final_norm = None if config.residual == "post" else make_norm(config)
+
+    def forward(
+        self,
+        x: Tensor,
+        layout: Layout,
+        *,
+        segments: Tensor | None = None,
+        previous: Tensor | None = None,
+        state: AttentionState | None = None,
+        memory: View | None = None,
+    ) -> Tensor:
+        """x (N, M), segments (N,), `previous` tokens' embeddings (N, M) where they are smeared -> (N, M)."""
+        x = self._embed(x, layout, segments, previous)
+        own = self._view(layout, x.dtype, state)
+        for block in self.blocks:
+            if self.checkpoint_activations and torch.is_grad_enabled():
+                x = checkpoint(block, x, own, memory, use_reentrant=False)
+            else:
+                x = block(x, own, memory)
+        return x if self.final_norm is None else self.final_norm(x)
+
+    def cross_attentions(self) -> list[Attention]:
+        """The attention over the memory of each block."""
+        return [block.cross for block in self.blocks if isinstance(block, Block) and block.cross is not None]
+
+    def _embed(self, x: Tensor, layout: Layout, segments: Tensor | None, previous: Tensor | None) -> Tensor:
+        """Add what the tokens' positions, segments and neighbours give, then norm and drop."""
+        if self.position is not None:
+            x = x + self.position(layout.positions + self.position_config.offset)
+        elif self.position_config.kind == "sinusoidal":
+            x = x + self.sinusoids[layout.positions]
+        if self.segment is not None:
+            x = x + (self.segment.weight[0] if segments is None else self.segment(segments))
+        if self.smear is not None:
+            assert previous is not None
+            amount = (
+                self.smear.sigmoid() * (layout.positions > 0)[:, None]
+            )  # a row's first token has none before
+            x = torch.addcmul(x, previous, amount)
+        if self.embed_norm is not None:
+            x = self.embed_norm(x)
+        return F.dropout(x, self.dropout, self.training) if self.dropout else x
+
+    def _view(self, layout: Layout, dtype: torch.dtype, state: AttentionState | None) -> View:
+        """What the tokens see of their own rows, made once for all layers."""
+        angles = None
+        if self.position_config.kind == "rotary":
+            angles = rotary_angles(layout.positions, self.frequencies)
+        groups = layout.groups(layout.totals, layout.slots, 0 if state is None else self.slack)
+        return View(
+            layout=layout,
+            groups=groups,
+            biases=[self._bias(group, layout.positions, dtype) for group in groups],
+            causal=self.causal,
+            angles=angles,
+            rows=None if state is None else state.keys,
+        )
+
+    def _bias(self, group: Group, positions: Tensor, dtype: torch.dtype) -> Tensor | None:
+        """Distance, causality and padding for a group's scores (B or 1, H or 1, T, S): bool or added."""
+        t, s, kind = group.num_queries, group.num_keys, self.position_config.kind
+        relative = kind in ("alibi", "buckets")
+        if group.is_even and not relative and (t in (1, s) or not self.causal):
+            return None  # all is seen, or the kernel's own mask is right
+        # Rows of one length after pasts of one length have the same distances: one row's serve them all.
+        rows = 1 if group.is_even else group.num_rows
+        query = positions[group.first_token :][: t * rows].view(-1, 1, t, 1)
+        distance = torch.arange(s, device=query.device) - query  # (B or 1, 1, T, S)
+        if not relative:
+            return distance <= 0  # keys of padding lie after the last query
+        if kind == "alibi":
+            bias = self.slopes[:, None, None] * distance
+        else:
+            assert self.buckets is not None
+            buckets = distance_buckets(distance[:, 0], self.position_config, bidirectional=not self.causal)
+            bias = self.buckets(buckets).permute(0, 3, 1, 2)
+        bias = bias.to(dtype)
+        return bias.masked_fill(distance > 0, -torch.inf) if self.causal else bias
+
+
+def key_padding(group: Group, device: torch.device) -> Tensor | None:
+    """True where a key is real, (B, 1, 1, S); None where all are."""
+    if group.is_even:
+        return None
+    lengths = torch.tensor(group.key_lengths, device=device)
+    return (torch.arange(group.num_keys, device=device) < lengths[:, None])[:, None, None]
