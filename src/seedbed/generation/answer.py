@@ -1,0 +1,84 @@
+"""One answer while it is being made."""
+
+from __future__ import annotations
+
+from seedbed.generation.request import Completion, FinishReason, Request, TokenLogprob
+from seedbed.generation.sampling import position_key, request_key
+from seedbed.generation.text_output import TextOutput
+from seedbed.text.stream import TextStream
+
+
+class Answer:
+    """An answer to a request as it grows; the engine that took the request in pushes its tokens.
+
+    `sample` counts the answers to one request, `max_tokens` bounds the tokens drawn, and `stream` turns them
+    into text.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        *,
+        seed: int,
+        sample: int,
+        max_tokens: int,
+        eos_ids: frozenset[int],
+        stream: TextStream | None,
+    ) -> None:
+        settings = request.settings
+        self.request, self.sampling, self.num_logprobs = request, settings.sampling, settings.logprobs
+        self.token_ids: list[int] = []
+        self.logprobs: list[TokenLogprob] = []
+        self.finish_reason: FinishReason | None = None
+        self._key = request_key(seed, request.prompt_ids, sample)
+        self._max_tokens, self._eos_ids = max_tokens, eos_ids
+        self._output = None if stream is None else TextOutput(stream, settings.stop)
+        self._reads_each_token = bool(settings.stop)
+        self._num_read = 0  # tokens that the text has taken in
+
+    @property
+    def is_finished(self) -> bool:
+        """No more tokens will come."""
+        return self.finish_reason is not None
+
+    @property
+    def draw_key(self) -> int:
+        """The key of the next draw."""
+        return position_key(self._key, len(self.token_ids))
+
+    def push(self, token_id: int, logprob: TokenLogprob | None = None) -> None:
+        """Add a token that was drawn, and see whether it is the last."""
+        self.token_ids.append(token_id)
+        if logprob is not None:
+            self.logprobs.append(logprob)
+        if token_id in self._eos_ids or (self._reads_each_token and self._read().is_stopped):
+            self.finish_reason = "stop"
+        elif len(self.token_ids) >= self._max_tokens:
+            self.finish_reason = "length"
+
+    def cancel(self) -> None:
+        """End the answer where it is, unless it has ended."""
+        if self.finish_reason is None:
+            self.finish_reason = "cancelled"
+
+    def take_text(self) -> str:
+        """The text that became certain since the last call: whole characters, nothing of a stop text."""
+        return self._read().take()
+
+    def completion(self) -> Completion:
+        """What came of it; the answer must be finished."""
+        assert self.finish_reason is not None
+        text = None if self._output is None else self._read().text
+        logprobs = self.logprobs if self.num_logprobs else None
+        return Completion(text, self.token_ids, self.finish_reason, logprobs)
+
+    def _read(self) -> TextOutput:
+        """Bring the text up to the last token; one that ended the answer has none."""
+        assert self._output is not None
+        for token_id in self.token_ids[self._num_read :]:
+            if token_id not in self._eos_ids:
+                self._output.push(token_id)
+        self._num_read = len(self.token_ids)
+        if self.is_finished:
+            self._output.finish()
+        return self._output

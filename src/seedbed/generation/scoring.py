@@ -1,0 +1,72 @@
+"""How likely given tokens are: their log-probabilities, many rows in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from seedbed.generation.request import Score
+from seedbed.models.family import Network
+from seedbed.nn.layout import Layout
+
+# Tokens read in one pass, and numbers of logits held at once (256 MiB in float32).
+PASS_TOKENS = 4096
+LOGIT_NUMBERS = 1 << 26
+
+Pair = tuple[
+    Sequence[int], Sequence[int]
+]  # the tokens before, of which there is at least one, and those scored
+
+
+@torch.inference_mode()
+def score_rows(module: Network, rows: Sequence[Pair]) -> list[Score]:
+    """The score of each row's second part after its first; rows of like length are read together."""
+    order = sorted(range(len(rows)), key=lambda r: len(rows[r][0]) + len(rows[r][1]), reverse=True)
+    scores: dict[int, Score] = {}
+    for members in _passes(order, [len(before) + len(ids) for before, ids in rows]):
+        logprobs = _logprobs(module, [rows[r] for r in members])
+        for r in members:
+            ids = list(rows[r][1])
+            own, logprobs = logprobs[: len(ids)], logprobs[len(ids) :]
+            scores[r] = Score(sum(own), ids, own)
+    return [scores[r] for r in range(len(rows))]
+
+
+def _passes(order: Sequence[int], lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Cut rows into passes of at most PASS_TOKENS tokens, a longer row alone."""
+    members: list[int] = []
+    for r in order:
+        if members and sum(lengths[m] for m in members) + lengths[r] > PASS_TOKENS:
+            yield members
+            members = []
+        members.append(r)
+    if members:
+        yield members
+
+
+def _logprobs(module: Network, rows: Sequence[Pair]) -> list[float]:
+    """The log-probability of each scored token, the rows' end to end."""
+    device = next(module.parameters()).device
+    inputs: list[int] = []
+    targets: list[int] = []
+    at: list[int] = []  # where each target is predicted
+    lengths: list[int] = []
+    for before, ids in rows:
+        read = [*before, *ids][:-1]  # what follows the last token, nobody asks
+        at += range(len(inputs) + len(before) - 1, len(inputs) + len(before) - 1 + len(ids))
+        inputs += read
+        targets += ids
+        lengths.append(len(read))
+    if not targets:
+        return []
+    layout = Layout.of(lengths, device=device)
+    hidden = module(torch.tensor(inputs, device=device), layout)[torch.tensor(at, device=device)]
+    wanted = torch.tensor(targets, device=device)
+    logprobs: list[float] = []
+    for some, ids in zip(
+        *(x.split(max(1, LOGIT_NUMBERS // module.config.vocab_size)) for x in (hidden, wanted)), strict=True
+    ):
+        logits = module.output(some).float()
+        logprobs += logits.log_softmax(-1).gather(-1, ids[:, None])[:, 0].tolist()
+    return logprobs

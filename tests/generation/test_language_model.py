@@ -1,0 +1,266 @@
+"""What a user holds: text or ids in; completions, pieces, scores, logits out; one line for what cannot be."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from seedbed.base.errors import ConfigError, SeedbedError, UsageError
+from seedbed.generation import scoring
+from seedbed.generation.language_model import Completion, LanguageModel
+from seedbed.generation.request import GenerationSettings
+from seedbed.hub.bundle import open_bundle
+from seedbed.models.family import Network
+from seedbed.models.network import build, family, initialize
+from seedbed.nn.layout import Layout
+from seedbed.text.tokenizer import Tokenizer, train_tokenizer
+
+EOS = 256
+
+
+@pytest.fixture
+def lm(module: Network, tokenizer: Tokenizer) -> LanguageModel:
+    return LanguageModel(module, tokenizer)
+
+
+def flat_logits(module: Network, ids: list[int]) -> torch.Tensor:
+    with torch.inference_mode():
+        return module.output(module(torch.tensor(ids), Layout.of([len(ids)])))
+
+
+# ---- generate
+
+
+def test_a_single_prompt_gives_one_result_and_several_a_list(lm: LanguageModel) -> None:
+    single = lm.generate("ab", 5, temperature=0)
+    assert isinstance(single, Completion) and len(single.token_ids) == 5
+    assert lm.generate(["ab"], 5, temperature=0) == [single]
+    ids = lm.tokenizer.encode("ab") if lm.tokenizer else []
+    assert lm.generate(ids, 5, temperature=0) == single
+    assert lm.generate(["ab", ids, tuple(ids)], 5, temperature=0) == [single] * 3
+    assert lm.generate(torch.tensor(ids), 5, temperature=0) == single  # type: ignore[arg-type]
+    assert lm.generate([], 5) == []
+
+
+def test_samples_of_a_single_prompt_are_a_list_and_of_several_a_list_each(lm: LanguageModel) -> None:
+    samples = lm.generate("ab", 5, num_samples=3, seed=1)
+    assert len(samples) == 3 and len({tuple(s.token_ids) for s in samples}) == 3
+    assert lm.generate(["ab", "c"], 5, num_samples=3, seed=1)[0] == samples
+    assert lm.generate("ab", 5, seed=1) == samples[0]
+
+
+def test_text_is_that_of_the_tokens(lm: LanguageModel) -> None:
+    assert lm.tokenizer is not None
+    for completion in lm.generate(["a", "b", "漢"], 20, seed=3, temperature=2.0, eos_ids=()):
+        assert completion.text == lm.tokenizer.decode(completion.token_ids)
+        assert completion.finish_reason == "length" and completion.logprobs is None
+
+
+def test_the_end_token_of_tokenizer_or_bundle_ends_answers(module: Network, tokenizer: Tokenizer) -> None:
+    lm = LanguageModel(module, tokenizer)
+    assert lm.eos_ids == (EOS,)
+    free = lm.generate("a", 20, seed=3, temperature=2.0, eos_ids=())
+    third, fifth = free.token_ids[2], free.token_ids[4]
+    for named in (third, [fifth, third]):
+        ended = LanguageModel(module, tokenizer, generation={"eos_token_id": named}).generate(
+            "a", 20, seed=3, temperature=2.0
+        )
+        first = free.token_ids.index(third)
+        assert ended.token_ids == free.token_ids[: first + 1] and ended.finish_reason == "stop"
+        assert ended.text == tokenizer.decode(free.token_ids[:first])
+
+
+def test_an_empty_prompt_starts_where_documents_start(module: Network, tokenizer: Tokenizer) -> None:
+    lm = LanguageModel(module, tokenizer)
+    assert lm.generate("", 5, temperature=0) == lm.generate([EOS], 5, temperature=0)
+    assert lm.generate(["", "a"], 5, temperature=0)[0] == lm.generate([[]], 5, temperature=0)[0]
+    begun = LanguageModel(module, tokenizer, generation={"bos_token_id": 7})
+    assert begun.generate("", 5, temperature=0) == lm.generate([7], 5, temperature=0)
+    with pytest.raises(UsageError, match="the prompt is empty"):
+        LanguageModel(module).generate([[]])
+
+
+def test_without_a_tokenizer_ids_work_and_text_says_what_is_missing(module: Network) -> None:
+    lm = LanguageModel(module)
+    completion = lm.generate([1, 2], 4, temperature=0)
+    assert completion.text is None and len(completion.token_ids) == 4
+    for attempt in (lambda: lm.generate("text"), lambda: lm.stream([1, 2]), lambda: lm.score([1], "text")):
+        with pytest.raises(UsageError, match="needs a tokenizer"):
+            attempt()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"max_new_tokens": 0},
+        {"max_new_tokens": 2.5},
+        {"max_new_tokens": True},
+        {"temperature": -1.0},
+        {"temperature": float("nan")},
+        {"temperature": float("inf")},
+        {"temperature": 1e-9},
+        {"top_k": 0},
+        {"top_p": 1.1},
+        {"top_p": -0.1},
+        {"top_p": float("nan")},
+        {"stop": ("a", "")},
+        {"seed": -1},
+        {"num_samples": 0},
+        {"logprobs": -1},
+    ],
+)
+def test_wrong_settings_are_refused_in_one_line(gpt2: Network, wrong: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match="is not allowed: give") as error:
+        LanguageModel(gpt2).generate([1], **wrong)  # type: ignore[arg-type]
+    (name,) = wrong
+    assert str(error.value).startswith(f"{name}=") and "\n" not in str(error.value)
+
+
+def test_settings_have_texts_in_a_tuple() -> None:
+    with pytest.raises(ConfigError, match="give a tuple of texts"):
+        GenerationSettings(stop="ab")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("prompt", [[1, 300], ["a", [300]], [1.5, 2], [["a"]], "x" * 49, [[1] * 49, [1]]])
+def test_wrong_prompts_are_refused_in_one_line(gpt2: Network, tokenizer: Tokenizer, prompt: object) -> None:
+    with pytest.raises(SeedbedError) as error:
+        LanguageModel(gpt2, tokenizer).generate(prompt)  # type: ignore[arg-type]
+    assert "\n" not in str(error.value)
+
+
+def test_a_tokenizer_with_more_tokens_than_the_network_is_refused() -> None:
+    module = build(replace(family("gru").sized(8, 1), vocab_size=256))
+    with pytest.raises(UsageError, match="257 tokens, but the network knows 256"):
+        LanguageModel(module, train_tokenizer(["a"], "bytes", vocab_size=257))
+
+
+# ---- stream
+
+
+@pytest.mark.parametrize("stop", [(), "a", ("ab", "\ufffd")])
+def test_pieces_joined_are_the_text_of_generate(lm: LanguageModel, stop: str | tuple[str, ...]) -> None:
+    for seed in range(8):
+        whole = lm.generate("a", 30, seed=seed, temperature=1.5, top_k=100, stop=stop)
+        pieces = list(lm.stream("a", 30, seed=seed, temperature=1.5, top_k=100, stop=stop))
+        assert "".join(pieces) == whole.text and "" not in pieces
+
+
+def test_a_piece_comes_as_soon_as_it_is_certain(gpt2: Network, tokenizer: Tokenizer) -> None:
+    lm = LanguageModel(gpt2, tokenizer)
+    pieces = lm.stream("a", 30, temperature=0, eos_ids=())
+    first = next(pieces)
+    whole = lm.generate("a", 30, temperature=0, eos_ids=()).text
+    assert whole is not None and whole.startswith(first) and len(first) < len(whole)
+
+
+# ---- score
+
+
+def test_scores_are_the_log_probabilities_of_the_tokens(lm: LanguageModel) -> None:
+    score = lm.score("ab", "cde")
+    ids = list(b"abcde")
+    exact = (
+        flat_logits(lm.module, ids)
+        .double()
+        .log_softmax(-1)[1:4]
+        .gather(1, torch.tensor(ids[2:])[:, None])[:, 0]
+    )
+    assert score.token_ids == ids[2:]
+    assert score.token_logprobs == pytest.approx(exact.tolist(), abs=1e-4)
+    assert score.logprob == pytest.approx(exact.sum().item(), abs=1e-4)
+    assert lm.score(ids[:2], ids[2:]) == score
+    assert lm.score("", "c").token_logprobs == pytest.approx(lm.score([EOS], "c").token_logprobs)
+    assert lm.score("ab", "").logprob == 0 and lm.score("ab", "").token_logprobs == []
+
+
+def test_scores_of_many_are_those_of_each(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = [("a" * (1 + 3 * i % 7), "b" * (i % 5)) for i in range(12)]
+    alone = [lm.score(*pair) for pair in pairs]
+    for pass_tokens, logit_numbers in ((4096, 1 << 26), (9, 1200), (1, 1)):
+        monkeypatch.setattr(scoring, "PASS_TOKENS", pass_tokens)
+        monkeypatch.setattr(scoring, "LOGIT_NUMBERS", logit_numbers)
+        together = lm.score_batch(pairs)
+        assert [s.token_ids for s in together] == [s.token_ids for s in alone]
+        for ours, theirs in zip(together, alone, strict=True):
+            assert ours.token_logprobs == pytest.approx(theirs.token_logprobs, abs=1e-4)
+
+
+def test_scores_agree_with_what_generation_told(lm: LanguageModel) -> None:
+    completion = lm.generate("ab", 8, seed=1, logprobs=1)
+    score = lm.score("ab", completion.token_ids)
+    assert [told.logprob for told in completion.logprobs or ()] == pytest.approx(
+        score.token_logprobs, abs=1e-4
+    )
+
+
+def test_a_completion_beyond_the_context_is_refused(gpt2: Network, tokenizer: Tokenizer) -> None:
+    lm = LanguageModel(gpt2, tokenizer)
+    assert len(lm.score("a" * 40, "b" * 9).token_ids) == 9  # the last token is not read
+    with pytest.raises(UsageError, match="a row has 49 tokens, but the context holds 48"):
+        lm.score("a" * 40, "b" * 10)
+
+
+# ---- logits
+
+
+def test_logits_do_not_depend_on_padding(lm: LanguageModel) -> None:
+    rows = [[5, 6, 7, 8, 9], [10, 11], [12, 13, 14]]
+    left, right = torch.zeros(3, 5, dtype=torch.int64), torch.zeros(3, 5, dtype=torch.int64)
+    for r, row in enumerate(rows):
+        right[r, : len(row)] = left[r, 5 - len(row) :] = torch.tensor(row)
+    counts = torch.tensor([[len(row)] for row in rows])
+    right_mask = torch.arange(5) < counts
+    left_mask = right_mask.flip(1)
+    expected = torch.cat([flat_logits(lm.module, row) for row in rows])
+    for ids, mask in ((right, right_mask), (left, left_mask.long())):
+        logits = lm.logits(ids, mask)
+        assert logits.shape == (3, 5, 300)
+        assert torch.allclose(logits[mask.bool()], expected, atol=1e-4)
+        assert (logits[~mask.bool()] == 0).all()
+
+
+def test_packed_documents_are_read_as_if_alone(lm: LanguageModel) -> None:
+    ids = torch.tensor([[5, 6, 7, 8, 9, 0], [10, 11, 12, 13, 14, 15]])
+    documents = torch.tensor([[0, 0, 1, 1, 1, 1], [1, 2, 2, 1, 1, 1]])
+    mask = torch.tensor([[1, 1, 1, 1, 1, 0], [1] * 6])
+    logits = lm.logits(ids, mask, document_ids=documents)
+    pieces = [[5, 6], [7, 8, 9], [10], [11, 12], [13, 14, 15]]
+    expected = torch.cat([flat_logits(lm.module, piece) for piece in pieces])
+    assert torch.allclose(logits[mask.bool()], expected, atol=1e-4)
+    assert not torch.allclose(lm.logits(ids, mask)[mask.bool()], expected, atol=1e-2)
+
+
+def test_logits_refuse_what_does_not_fit(gpt2: Network) -> None:
+    lm = LanguageModel(gpt2)
+    ids = torch.ones(2, 3, dtype=torch.int64)
+    for attempt, message in (
+        (lambda: lm.logits(ids[0]), r"shape \(3,\); give \(batch, seq\)"),
+        (lambda: lm.logits(ids[:, :0]), r"shape \(2, 0\)"),
+        (lambda: lm.logits(ids, ids[:, :2]), r"attention_mask has shape \(2, 2\)"),
+        (lambda: lm.logits(ids, document_ids=ids[:1]), "document_ids has shape"),
+        (lambda: lm.logits(ids + 299), "token id 300"),
+        (lambda: lm.logits(torch.ones(1, 49, dtype=torch.int64)), "a row has 49 tokens"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            attempt()
+    assert not lm.logits(ids, torch.zeros_like(ids)).any()
+
+
+# ---- save
+
+
+def test_a_saved_model_answers_as_before(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    module = build(replace(family("gpt2").sized(16, 1), vocab_size=257))
+    initialize(module, torch.Generator().manual_seed(0))
+    lm = LanguageModel(module.eval(), tokenizer, generation={"eos_token_id": [EOS, 10]})
+    lm.save(tmp_path / "model")
+    opened, its_tokenizer, generation = open_bundle(tmp_path / "model")
+    again = LanguageModel(opened, its_tokenizer, generation=generation)
+    assert again.eos_ids == (EOS, 10) and again.config == lm.config
+    assert json.loads((tmp_path / "model" / "generation_config.json").read_text())["eos_token_id"] == [
+        EOS,
+        10,
+    ]
+    assert again.generate("ab", 8, seed=1) == lm.generate("ab", 8, seed=1)

@@ -1,0 +1,198 @@
+"""What may be drawn is what `transformers` keeps, and draws follow the probabilities and nothing else."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from transformers.generation.logits_process import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+
+from seedbed.generation.sampling import (
+    HEAD,
+    Sampling,
+    candidates,
+    draw,
+    gumbel,
+    log_probabilities,
+    position_key,
+    request_key,
+)
+
+
+def random_logits(seed: int, *shape: int, scale: float = 3.0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) * scale
+
+
+def keys(num: int, seed: int = 0) -> list[int]:
+    return [position_key(request_key(seed, (1, 2), 0), position) for position in range(num)]
+
+
+def kept(logits: Tensor, temperature: float, top_k: int | None, top_p: float | None) -> Tensor:
+    """Our filtered scores (R, V), -inf where a token is removed."""
+    scores, ids = candidates(logits / temperature, top_k, top_p)
+    if ids is None:
+        return scores
+    return torch.full_like(logits, -torch.inf).scatter(-1, ids, scores)
+
+
+def reference(logits: Tensor, temperature: float, top_k: int | None, top_p: float | None) -> Tensor:
+    """The filtered scores of `transformers`, in the order of its `generate`."""
+    scores = TemperatureLogitsWarper(temperature)(None, logits)
+    if top_k is not None:
+        scores = TopKLogitsWarper(top_k)(None, scores)
+    if top_p is not None and top_p < 1:
+        scores = TopPLogitsWarper(top_p)(None, scores)
+    return scores
+
+
+@pytest.mark.parametrize("top_k", [None, 1, 2, 7, 40, 999, 1000, 5000])
+@pytest.mark.parametrize("top_p", [None, 0.0, 1e-6, 0.3, 0.9, 0.999, 1.0])
+@pytest.mark.parametrize("temperature", [0.1, 1.0, 1.7])
+def test_the_kept_set_is_that_of_transformers(
+    temperature: float, top_k: int | None, top_p: float | None
+) -> None:
+    logits = random_logits(1, 16, 1000)
+    ours, theirs = (f(logits, temperature, top_k, top_p) for f in (kept, reference))
+    assert torch.equal(ours, theirs)
+    assert (ours.isfinite().sum(-1) >= 1).all()
+
+
+@pytest.mark.parametrize("scale", [0.01, 1.0, 4.0])  # flat: the head must grow to all; peaked: it is enough
+@pytest.mark.parametrize("top_p", [0.05, 0.5, 0.9, 0.99])
+def test_a_large_vocabulary_keeps_the_same_set(scale: float, top_p: float) -> None:
+    logits = random_logits(2, 3, 20_011, scale=scale)
+    ours, theirs = kept(logits, 1.0, None, top_p), reference(logits, 1.0, None, top_p)
+    # Cumulated float32 probabilities differ in their last bits, so a token at the very edge may fall on
+    # either side.
+    exact, order = logits.double().sort(-1)
+    cumulated = exact.softmax(-1).cumsum(-1)
+    at_edge = (cumulated - (1 - top_p)).abs() < 2e-6
+    near = torch.zeros_like(at_edge).scatter(-1, order, at_edge)
+    differ = ours.isfinite() != theirs.isfinite()
+    assert not (differ & ~near).any()
+    assert differ.sum() <= 3
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(
+    values=st.lists(st.integers(-3, 3), min_size=1, max_size=40),
+    top_k=st.none() | st.integers(1, 45),
+    top_p=st.none() | st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.7, 0.75, 0.9, 1.0]),
+)
+def test_ties_are_kept_as_in_transformers(values: list[int], top_k: int | None, top_p: float | None) -> None:
+    logits = torch.tensor([values], dtype=torch.float32)
+    ours, theirs = kept(logits, 1.0, top_k, top_p), reference(logits, 1.0, top_k, top_p)
+    if top_p is None or top_p == 1:  # all that tie with the k-th
+        assert torch.equal(ours, theirs)
+    else:  # as many of those that tie at the edge; which ones, `transformers` leaves to its sort
+        assert torch.equal(ours.sort(-1).values, theirs.sort(-1).values)
+
+
+def test_of_ties_at_the_edge_of_top_p_the_higher_ids_stay() -> None:
+    assert kept(torch.zeros(1, 4), 1.0, None, 0.5).isfinite().tolist() == [[False, False, True, True]]
+    many = torch.zeros(1, 4 * HEAD)
+    many[0, ::4] = 5.0
+    stay = kept(many, 1.0, None, 0.5).isfinite()[0].nonzero()[:, 0]
+    assert (stay % 4 == 0).all() and stay.tolist() == sorted(stay.tolist())
+    assert stay[-1] == 4 * HEAD - 4
+
+
+def test_rows_filtered_together_are_filtered_as_alone() -> None:
+    logits = random_logits(3, 5, 3000)
+    logits[2] = logits[2].round()  # ties in one row make the candidates of all more
+    for top_k, top_p in ((5, None), (None, 0.8), (50, 0.8)):
+        together = kept(logits, 0.7, top_k, top_p)
+        alone = torch.cat([kept(row[None], 0.7, top_k, top_p) for row in logits])
+        assert torch.equal(together, alone)
+
+
+def test_greedy_takes_the_first_of_the_largest() -> None:
+    logits = torch.tensor([[0.0, 2.0, 2.0], [5.0, 1.0, 5.0]])
+    assert draw(logits, Sampling(0, None, None), keys=[]).tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    "sampling", [Sampling(0, None, None), Sampling(1.0, None, None), Sampling(1.0, 2, 0.9)]
+)
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_logits_that_are_not_finite_draw_nothing(sampling: Sampling, bad: float) -> None:
+    logits = torch.zeros(2, 8)
+    logits[1, 3] = bad
+    good, none = draw(logits, sampling, keys=keys(2)).tolist()
+    assert good >= 0 and none == -1
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [Sampling(1.0, None, None), Sampling(0.6, None, None), Sampling(1.0, 5, None), Sampling(1.3, None, 0.8)],
+)
+def test_draws_follow_the_probabilities(sampling: Sampling) -> None:
+    num_draws = 40_000
+    logits = random_logits(4, 1, 12, scale=1.0)
+    tokens = draw(logits.expand(num_draws, -1), sampling, keys=keys(num_draws))
+    counts = tokens.bincount(minlength=12).double()
+    expected = kept(logits, *sampling)[0].double().softmax(-1) * num_draws
+    assert (counts[expected == 0] == 0).all()
+    inside = expected > 0
+    chi_squared = ((counts - expected)[inside] ** 2 / expected[inside]).sum().item()
+    degrees = int(inside.sum()) - 1
+    assert chi_squared < degrees + 4 * math.sqrt(2 * degrees)
+
+
+def test_noise_is_gumbel_and_independent_of_token_position_and_request() -> None:
+    vocab, num_draws = 400, 500
+    noise = gumbel(keys(num_draws), torch.arange(vocab)).double()
+    uniform = (-(-noise).exp()).exp().flatten().sort().values
+    steps = torch.linspace(0, 1, uniform.numel(), dtype=torch.float64)
+    assert (uniform - steps).abs().max() < 1.63 / math.sqrt(uniform.numel())  # Kolmogorov-Smirnov at 1%
+    other = gumbel(keys(num_draws, seed=1), torch.arange(vocab)).double()
+    pairs = [
+        (noise[:, 1:], noise[:, :-1]),
+        (noise[1:], noise[:-1]),
+        (noise, other),
+        (noise[:, 64:], noise[:, :-64]),
+    ]
+    for a, b in pairs:
+        correlation = torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1].item()
+        assert abs(correlation) < 4 / math.sqrt(a.numel())
+
+
+def test_noise_belongs_to_the_token_not_to_its_place() -> None:
+    row, ids = keys(3), torch.tensor([[5, 2, 7], [7, 5, 2], [2, 7, 5]])
+    assert torch.equal(gumbel(row, ids), gumbel(row, torch.arange(8)).gather(-1, ids))
+    assert gumbel(row, torch.arange(100_000)).isfinite().all()
+
+
+def test_a_draw_survives_the_last_bits_of_its_logits() -> None:
+    """Rounding of 1e-5 turns fewer draws than 1e-3 of them, from flat distributions too."""
+    for scale in (0.1, 3.0):
+        logits = random_logits(5, 256, 20_000, scale=scale)
+        shaken = logits + random_logits(6, 256, 20_000, scale=1e-5)
+        same = [draw(x, Sampling(1.0, None, None), keys=keys(256)) for x in (logits, shaken)]
+        assert (same[0] != same[1]).sum() <= 1
+
+
+def test_keys_tell_seed_prompt_sample_and_position_apart() -> None:
+    base = request_key(0, (1, 23), 0)
+    others = [
+        request_key(1, (1, 23), 0),
+        request_key(0, (12, 3), 0),
+        request_key(0, (1, 23), 1),
+        request_key(0, (1,), 0),
+    ]
+    assert len({base, *others}) == 5
+    assert len({position_key(base, position) for position in range(1000)}) == 1000
+    assert position_key(0, 0) == 0xE220A8397B1DCDAF  # the first output of SplitMix64 from seed 0
+
+
+def test_log_probabilities_are_those_of_the_network() -> None:
+    logits = random_logits(7, 4, 50)
+    tokens = torch.tensor([3, 0, 49, 7])
+    chosen, values, ids = log_probabilities(logits, tokens, num_top=3)
+    exact = logits.double().log_softmax(-1)
+    assert torch.allclose(chosen.double(), exact[range(4), tokens], atol=1e-6)
+    assert torch.equal(ids, exact.topk(3).indices)
+    assert torch.allclose(values.double(), exact.topk(3).values, atol=1e-6)
+    assert log_probabilities(logits, tokens, num_top=99)[1].shape == (4, 50)
