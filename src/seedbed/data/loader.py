@@ -51,26 +51,50 @@ class Loader:
                 f"a mixture with the weights {weights}: give one part or more, each a weight above 0"
             )
         self.mixture, self.batch_tokens, self.seed = list(mixture), batch_tokens, seed
-        self.positions = [Position() for _ in mixture]
+        self._stand_at([Position() for _ in mixture])
+
+    def _stand_at(self, positions: list[Position]) -> None:
+        self.positions = positions
+        self._upcoming: list[Example | None] = [None] * len(positions)  # read, and too long for the last step
+        self._readers = [
+            part.source.records(at.pass_index, at.index)
+            for part, at in zip(self.mixture, positions, strict=True)
+        ]
 
     def next_step(self) -> list[Example]:
         """The examples of the next step: as many as fit in `batch_tokens` input tokens, at least one."""
         examples: list[Example] = []
         room = self.batch_tokens
         while True:
-            # The part that lags most behind its share is next.
-            pairs = zip(self.mixture, self.positions, strict=True)
-            part, at = min(pairs, key=lambda pair: pair[1].num_tokens / pair[0].weight)
-            if at.index >= part.source.num_records(at.pass_index):
-                at.pass_index, at.index = at.pass_index + 1, 0
-            example = part.objective.example(part.source.record(at.pass_index, at.index), self.seed)
+            number = self._most_behind()
+            example = self._upcoming[number] or self._read(number)
             num_tokens = len(example.input_ids)
             if examples and num_tokens > room:
+                self._upcoming[number] = example
                 return examples
+            self._upcoming[number] = None
             examples.append(example)
             room -= num_tokens
-            at.index += 1
-            at.num_tokens += num_tokens
+            position = self.positions[number]
+            position.index += 1
+            position.num_tokens += num_tokens
+
+    def _most_behind(self) -> int:
+        """The part that lags most behind its share of the tokens, the first of equals."""
+        if len(self.mixture) == 1:
+            return 0
+        shares = [at.num_tokens / part.weight for at, part in zip(self.positions, self.mixture, strict=True)]
+        return shares.index(min(shares))
+
+    def _read(self, number: int) -> Example:
+        """The example at a part's position, which moves to the next pass where one ends."""
+        part, position = self.mixture[number], self.positions[number]
+        record = next(self._readers[number], None)
+        if record is None:
+            position.pass_index, position.index = position.pass_index + 1, 0
+            self._readers[number] = part.source.records(position.pass_index, 0)
+            record = next(self._readers[number])
+        return part.objective.example(record, self.seed)
 
     def state_dict(self) -> dict[str, Any]:
         """Where each part stands, as JSON."""
@@ -84,7 +108,7 @@ class Loader:
                 f"the checkpoint's mixture has {len(positions)} parts, this one {len(self.mixture)}; "
                 "resume with the same data, or start a new run"
             )
-        self.positions = positions
+        self._stand_at(positions)
 
 
 def one_pass(
@@ -93,8 +117,8 @@ def one_pass(
     """Pass 0 over a source, each record once, in steps of at most `batch_tokens` inputs: for validation."""
     examples: list[Example] = []
     num_tokens = 0
-    for index in range(source.num_records(0)):
-        example = objective.example(source.record(0, index), seed)
+    for record in source.records(0, 0):
+        example = objective.example(record, seed)
         if examples and num_tokens + len(example.input_ids) > batch_tokens:
             yield examples
             examples, num_tokens = [], 0

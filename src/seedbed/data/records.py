@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple, Protocol
 
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from seedbed.base.errors import ConfigError, DataError
 from seedbed.data.shards import TokenShard
+
+BLOCK_RECORDS = 512  # whose places are looked up together
 
 
 class Record(NamedTuple):
@@ -23,11 +25,8 @@ class Record(NamedTuple):
 class Source(Protocol):
     """Records in the order of a pass; the same for the same arguments, whatever was asked before."""
 
-    def num_records(self, pass_index: int) -> int:
-        """How many records pass `pass_index` has, at least one."""
-
-    def record(self, pass_index: int, index: int) -> Record:
-        """Record number `index` in the order of the pass."""
+    def records(self, pass_index: int, start: int) -> Iterator[Record]:
+        """The records of a pass in its order, from number `start` on; every pass has at least one."""
 
 
 class Pieces(NamedTuple):
@@ -81,16 +80,15 @@ class TokenSource:
         starts, ends = cut_documents(self.shard.offsets, self.context_tokens, first_cuts)
         return Pieces(starts, ends, generator.permutation(len(starts)))
 
-    def num_records(self, pass_index: int) -> int:
-        """How many pieces the pass has."""
-        return len(self._pieces(pass_index).order)
-
-    def record(self, pass_index: int, index: int) -> Record:
-        """Piece number `index` in the order of the pass; its ids end with the token after its inputs."""
+    def records(self, pass_index: int, start: int) -> Iterator[Record]:
+        """The pieces of the pass from number `start` on; their ids end with the token after their inputs."""
         pieces = self._pieces(pass_index)
-        number = int(pieces.order[index])
-        ids = self.shard.tokens[int(pieces.starts[number]) : int(pieces.ends[number])]
-        return Record(ids.astype(np.int64), (pass_index, number))
+        tokens = self.shard.tokens
+        for block in range(start, len(pieces.order), BLOCK_RECORDS):
+            numbers = pieces.order[block : block + BLOCK_RECORDS]
+            starts, ends = pieces.starts[numbers].tolist(), pieces.ends[numbers].tolist()
+            for number, first, end in zip(numbers.tolist(), starts, ends, strict=True):
+                yield Record(tokens[first:end].astype(np.int64), (pass_index, number))
 
 
 class RecordSource:
@@ -108,11 +106,7 @@ class RecordSource:
             return np.arange(len(self.ids))
         return np.random.Generator(np.random.PCG64([self.seed, pass_index])).permutation(len(self.ids))
 
-    def num_records(self, pass_index: int) -> int:
-        """The same in every pass."""
-        return len(self.ids)
-
-    def record(self, pass_index: int, index: int) -> Record:
-        """Record number `index` in the order of the pass."""
-        number = int(self._order(pass_index)[index])
-        return Record(self.ids[number], (pass_index, number))
+    def records(self, pass_index: int, start: int) -> Iterator[Record]:
+        """The records of the pass from number `start` on."""
+        for number in self._order(pass_index)[start:].tolist():
+            yield Record(self.ids[number], (pass_index, number))

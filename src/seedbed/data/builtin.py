@@ -1,0 +1,80 @@
+"""The two corpora that every Python installation carries: its documentation as prose, its library as code."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sysconfig
+import tokenize
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from pydoc_data import topics
+
+BUILTIN = ("builtin:code", "builtin:prose")
+# Tests, other people's packages, tables of character codes, and what is generated or no code.
+SKIPPED = re.compile(
+    r"__pycache__|(dist|site)-packages|encodings|ensurepip|idlelib|pydoc_data|tests?|config-.*|_sysconfigdata.*"
+)
+# An example session, from its first prompt to the next blank line.
+SESSION = re.compile(r"^[ \t]*>>>.*(?:\n[ \t]*\S.*)*\n?", re.MULTILINE)
+TRAILING = re.compile(r"[ \t]+$", re.MULTILINE)
+HOLE = re.compile(r"\n{3,}")
+
+
+def builtin_files(name: str) -> list[Path]:
+    """The files that decide what a built-in corpus holds."""
+    topics_files = [Path(topics.__file__)] if name == "builtin:prose" else []
+    return [*library_modules().values(), *topics_files]
+
+
+def builtin_texts(name: str) -> Iterator[tuple[str, str]]:
+    """The name and text of each document, sorted by name.
+
+    Code: one document a module. Prose: one a module, all its docstrings without example sessions, then one a
+    topic of the language reference.
+    """
+    if name == "builtin:code":
+        yield from ((path, source_text(file)) for path, file in library_modules().items())
+    else:
+        yield from docstrings()
+        yield from ((f"topics/{topic}", text) for topic, text in sorted(topics.topics.items()))
+
+
+def library_modules() -> dict[str, Path]:
+    """The standard library's modules by their path in it, sorted, without what is skipped."""
+    library = Path(sysconfig.get_path("stdlib"))
+    inside = {file.relative_to(library): file for file in library.rglob("*.py")}
+    kept = {p.as_posix(): f for p, f in inside.items() if not any(SKIPPED.fullmatch(x) for x in p.parts)}
+    return dict(sorted(kept.items()))
+
+
+def source_text(file: Path) -> str:
+    """A module's text in the encoding that it declares, lines ending alike on every system."""
+    with tokenize.open(file) as module:
+        return module.read()
+
+
+# Parsing takes two seconds, and a run reads its corpus twice, for the tokenizer and for the shards.
+@cache
+def docstrings() -> tuple[tuple[str, str], ...]:
+    """The path and the joined docstrings of each module, in the order in which they stand."""
+    return tuple((path, "\n\n".join(_prose(source_text(file)))) for path, file in library_modules().items())
+
+
+def _prose(source: str) -> Iterator[str]:
+    for node in _documented(ast.parse(source)):
+        text = TRAILING.sub("", SESSION.sub("", ast.get_docstring(node) or "")).strip()
+        if text:
+            yield HOLE.sub("\n\n", text)
+
+
+def _documented(
+    node: ast.AST,
+) -> Iterator[ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]:
+    """What may have a docstring at a node or below it, in the order of the source."""
+    if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        yield node
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.stmt):
+            yield from _documented(child)

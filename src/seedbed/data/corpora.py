@@ -1,0 +1,200 @@
+"""Documents out of files, folders and what every Python installation carries; exact duplicates; the split."""
+
+from __future__ import annotations
+
+import difflib
+import gzip
+import hashlib
+import importlib
+import json
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from seedbed.base.errors import DataError, UsageError, nearest
+from seedbed.data.builtin import BUILTIN, builtin_files, builtin_texts
+
+COMPRESSED = ".gz"
+
+
+@dataclass(frozen=True)
+class Document:
+    """A text and where it came from, for messages: `notes.txt`, `train.jsonl:7`, `builtin:prose/ast.py`."""
+
+    text: str
+    origin: str
+
+    @cached_property
+    def digest(self) -> bytes:
+        """SHA-256 of the text."""
+        return hashlib.sha256(self.text.encode()).digest()
+
+    @cached_property
+    def place(self) -> float:
+        """A number in [0, 1) that the text alone decides, even over many texts."""
+        return int.from_bytes(self.digest[:6]) / 2**48
+
+
+def read_documents(
+    source: str | Path, *, text_field: str = "text", separator: str | None = None
+) -> Iterator[Document]:
+    """The documents of a source in a fixed order, those without any visible character left out.
+
+    A text file is one document, or one for each part between `separator`s; a JSON Lines or Parquet file is
+    one for each record, its field `text_field`; a folder is all its files but hidden ones, sorted; any file
+    but Parquet may be compressed (.gz); `builtin:prose` and `builtin:code` need no file. A DataError names
+    the file and the line or byte of what cannot be read, or the source that holds no text.
+    """
+    empty = True
+    for document in _read(source, text_field):
+        texts = [document.text] if separator is None else document.text.split(separator)
+        for number, text in enumerate(texts, 1):
+            if text and not text.isspace():
+                empty = False
+                yield document if len(texts) == 1 else Document(text, f"{document.origin} part {number}")
+    if empty:
+        raise DataError(f"{source} holds no text; give a file or folder with at least one document")
+
+
+def source_files(source: str | Path) -> list[Path]:
+    """The files that a source is read from, in reading order; a DataError if there is none."""
+    if str(source).startswith("builtin:"):
+        return builtin_files(builtin_name(source))
+    path = Path(source)
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        inside = ((file, file.relative_to(path).parts) for file in path.rglob("*"))
+        files = [file for file, parts in inside if file.is_file() and not any(p[0] == "." for p in parts)]
+        if not files:
+            raise DataError(
+                f"the folder {path} holds no file; give a folder with text, JSON Lines or Parquet files"
+            )
+        return sorted(files, key=lambda file: file.relative_to(path).as_posix())
+    if path.exists():
+        raise DataError(f"{path} is neither a file nor a folder; give one of them")
+    if not path.parent.is_dir():
+        raise DataError(f"{path} does not exist, nor does its folder {path.parent}; give a file that exists")
+    near = difflib.get_close_matches(path.name, [other.name for other in path.parent.iterdir()], cutoff=0.3)
+    hint = f"near it lie {', '.join(near)}" if near else f"give a file that exists, or {' or '.join(BUILTIN)}"
+    raise DataError(f"{path} does not exist; {hint}")
+
+
+def builtin_name(source: str | Path) -> str:
+    """The source's name if it is a built-in corpus; a DataError for one that does not exist."""
+    if str(source) not in BUILTIN:
+        raise DataError(f"no corpus is named {str(source)!r}; {nearest(str(source), BUILTIN)}")
+    return str(source)
+
+
+def _read(source: str | Path, text_field: str) -> Iterator[Document]:
+    if str(source).startswith("builtin:"):
+        name = builtin_name(source)
+        for part, text in builtin_texts(name):
+            yield Document(text, f"{name}/{part}")
+        return
+    for file in source_files(source):
+        kind = Path(file.name.removesuffix(COMPRESSED)).suffix.lower()
+        try:
+            if kind in (".jsonl", ".ndjson"):
+                yield from _json_lines(file, text_field)
+            elif kind == ".json":
+                yield from _json_array(file, text_field)
+            elif kind == ".parquet":
+                yield from _parquet(file, text_field)
+            else:
+                yield Document(_decode(_content(file), file), str(file))
+        except (OSError, EOFError, zlib.error) as error:
+            raise DataError(f"{file} cannot be read: {error}; check the file") from error
+
+
+def _content(file: Path) -> bytes:
+    return gzip.decompress(file.read_bytes()) if file.suffix == COMPRESSED else file.read_bytes()
+
+
+def _decode(raw: bytes, file: Path) -> str:
+    try:
+        return raw.decode().removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{file} is not UTF-8: byte 0x{raw[error.start]:02X} at offset {error.start}; "
+            "save it as UTF-8, or leave it out"
+        ) from error
+
+
+def _text_of(record: Any, field: str, origin: str) -> Document:
+    """The document of one record; what is wrong with it is said with its place."""
+    if not isinstance(record, dict):
+        raise DataError(f"{origin}: {type(record).__name__} where an object with the field {field!r} belongs")
+    if field not in record:
+        raise DataError(
+            f"{origin}: no field {field!r}; set data.text_field; {nearest(field, map(str, record))}"
+        )
+    text = record[field]
+    if not isinstance(text, str):
+        raise DataError(
+            f"{origin}: the field {field!r} is {type(text).__name__}, not text; set data.text_field"
+        )
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            code = f"\\u{ord(text[error.start]):04x}"
+            raise DataError(f"{origin}: the lone surrogate {code} is no character; remove it") from error
+    return Document(text, origin)
+
+
+def _json_lines(file: Path, field: str) -> Iterator[Document]:
+    with gzip.open(file) if file.suffix == COMPRESSED else file.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            if line.isspace():
+                continue
+            origin = f"{file}:{number}"
+            yield _text_of(_parse(line, origin), field, origin)
+
+
+def _json_array(file: Path, field: str) -> Iterator[Document]:
+    records = _parse(_content(file), str(file))
+    for number, record in enumerate(records if isinstance(records, list) else [records], 1):
+        yield _text_of(record, field, f"{file} record {number}")
+
+
+def _parse(raw: bytes, origin: str) -> Any:
+    try:
+        return json.loads(raw)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{origin} is not UTF-8 at byte {error.start}; save it as UTF-8") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{origin} is not JSON ({error}); correct or remove it") from error
+
+
+def _parquet(file: Path, field: str) -> Iterator[Document]:
+    try:
+        pyarrow = importlib.import_module("pyarrow")
+        parquet = importlib.import_module("pyarrow.parquet")
+    except ImportError as error:
+        raise UsageError(
+            f"{file} is a Parquet file: install the extra `data`: pip install 'seedbed[data]'"
+        ) from error
+    number = 0
+    try:
+        with parquet.ParquetFile(file) as table:
+            columns = [field] if field in table.schema_arrow.names else None
+            for batch in table.iter_batches(batch_size=1024, columns=columns):
+                for record in batch.to_pylist():
+                    number += 1
+                    yield _text_of(record, field, f"{file} row {number}")
+    except (ValueError, pyarrow.ArrowException) as error:
+        raise DataError(f"{file} is no Parquet file that can be read: {error}; write it anew") from error
+
+
+def deduplicate(documents: Iterable[Document], *, known: set[bytes] | None = None) -> Iterator[Document]:
+    """The documents whose text did not come before, nor is among the digests `known`, which grows."""
+    seen = set() if known is None else known
+    for document in documents:
+        if document.digest not in seen:
+            seen.add(document.digest)
+            yield document
