@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from math import inf
 from typing import Any, NamedTuple, Protocol
 
 from seedbed.base.errors import CheckpointError, ConfigError
@@ -45,7 +46,7 @@ class Loader:
     def __init__(self, mixture: Sequence[MixturePart], *, batch_tokens: int, seed: int) -> None:
         if batch_tokens < 1:
             raise ConfigError(f"batch_tokens={batch_tokens}: a step needs at least one token")
-        if not mixture or any(not part.weight > 0 for part in mixture):
+        if not mixture or any(not 0 < part.weight < inf for part in mixture):
             weights = [part.weight for part in mixture]
             raise ConfigError(
                 f"a mixture with the weights {weights}: give one part or more, each a weight above 0"

@@ -20,7 +20,7 @@ FORMAT = (
 )
 PREPARED = "fingerprint"
 SIDES = ("train", "validation")
-# Characters that one call tokenizes on all cores: memory holds some 100 bytes for each token of these at a time.
+# Characters that one call tokenizes on all cores; memory holds some 100 bytes for each of their tokens.
 GROUP_CHARACTERS = 1 << 18
 
 
@@ -30,16 +30,14 @@ class DataSettings:
 
     train: str
     validation: str | None = None  # None: split from train by the hash of each document
-    validation_fraction: float = 0.05
+    validation_fraction: float = 0.05  # 0: nothing is held out, for a tokenizer alone
     text_field: str = "text"  # of a JSON or Parquet record
     document_separator: str | None = None  # cuts every text into documents, "\n\n" at blank lines
     deduplicate: bool = True
 
     def __post_init__(self) -> None:
-        if not 0 < self.validation_fraction < 1:
-            raise ConfigError(
-                f"data.validation_fraction={self.validation_fraction}: choose one between 0 and 1"
-            )
+        if not 0 <= self.validation_fraction < 1:
+            raise ConfigError(f"data.validation_fraction={self.validation_fraction}: choose one from 0 to 1")
         if self.document_separator == "":
             raise ConfigError(
                 "data.document_separator is empty; leave it out, or give the text between documents"
@@ -48,7 +46,7 @@ class DataSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class PreparedData:
-    """The two shards of a run; `fingerprint` is SHA-256 of all that decided them: sources, settings, tokenizer."""
+    """The two shards of a run; `fingerprint` is SHA-256 of what decides them: files, settings, tokenizer."""
 
     train: TokenShard
     validation: TokenShard
@@ -75,7 +73,15 @@ def split_documents(settings: DataSettings) -> Iterator[tuple[Document, bool]]:
 
 def training_texts(settings: DataSettings) -> Iterator[str]:
     """What a tokenizer may be trained on: the texts that do not validate."""
-    return (document.text for document, validates in split_documents(settings) if not validates)
+    places: list[float] = []
+    empty = True
+    for document, validates in split_documents(settings):
+        places.append(document.place)
+        if not validates:
+            empty = False
+            yield document.text
+    if empty:
+        raise DataError(_empty_side(settings, places))
 
 
 def source_fingerprint(settings: DataSettings) -> str:
@@ -94,7 +100,7 @@ def source_fingerprint(settings: DataSettings) -> str:
 
 
 def prepare(settings: DataSettings, tokenizer: Tokenizer, folder: Path | str) -> PreparedData:
-    """Tokenize a corpus into the shards `folder`/train and `folder`/validation, unless they are there already.
+    """Tokenize a corpus into the shards `folder`/train and `folder`/validation, unless they are there.
 
     A document ends with the tokenizer's end token if it has one. A DataError says what to do where one side of
     the split is empty.
@@ -135,7 +141,7 @@ def _write_shards(settings: DataSettings, tokenizer: Tokenizer, folder: Path) ->
 def _groups(
     documents: Iterable[tuple[Document, bool]], places: list[float]
 ) -> Iterator[list[tuple[str, bool, bool]]]:
-    """Blocks of text with whether they validate and whether they end a document, some together; notes `places`."""
+    """Blocks of text, each with whether it validates and whether it ends a document; notes `places`."""
     group: list[tuple[str, bool, bool]] = []
     num_characters = 0
     for document, validates in documents:
@@ -160,12 +166,12 @@ def _empty_side(settings: DataSettings, places: list[float]) -> str:
         )
     if len(places) == 1:
         return (
-            f"{settings.train} is one document, so none can be held out: give data.validation=FILE, or cut it into "
-            'documents with data.document_separator, at blank lines with "\\n\\n"'
+            f"{settings.train} is one document, so none can be held out: give data.validation=FILE, or cut it "
+            'into documents with data.document_separator, at blank lines with "\\n\\n"'
         )
     some = sorted(places)[len(places) // 10]  # a tenth of the documents lies below
     return (
         f"data.validation_fraction={settings.validation_fraction} puts all {len(places)} documents of "
-        f"{settings.train} on one side of the split, which their hashes decide: choose {some + 0.005:.2f}, or give "
-        "data.validation=FILE"
+        f"{settings.train} on one side of the split, which their hashes decide: choose {some + 0.005:.2f}, "
+        "or give data.validation=FILE"
     )

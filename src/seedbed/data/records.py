@@ -95,8 +95,8 @@ class RecordSource:
     """Records that lie in memory."""
 
     def __init__(self, records: Sequence[Sequence[int]], *, seed: int = 0, shuffle: bool = True) -> None:
-        if not records:
-            raise DataError("there are no records; give at least one")
+        if not records or min(map(len, records)) < 2:
+            raise DataError("a record needs two token ids, and a source one record; leave shorter ones out")
         self.ids = [np.asarray(ids, dtype=np.int64) for ids in records]
         self.seed, self.shuffle = seed, shuffle
         self._order = lru_cache(maxsize=1)(self._draw)

@@ -122,7 +122,7 @@ class TokenShard:
             offsets = np.fromfile(path / OFFSETS, dtype="<i8")
             tokens: NDArray[np.unsignedinteger] = np.zeros(0, token_type(meta.vocab_size))
             if meta.num_tokens:
-                # As a plain array, which is mapped all the same: slicing a memmap object is ten times as slow.
+                # A plain array is mapped all the same; slicing a memmap object takes ten times as long.
                 tokens = np.asarray(np.memmap(path / TOKENS, dtype=token_type(meta.vocab_size), mode="r"))
         except (OSError, ValueError, TypeError) as error:
             raise DataError(
