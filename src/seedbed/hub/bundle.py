@@ -21,11 +21,8 @@ from torch import Tensor
 from seedbed.base.errors import BundleError, ConfigError, SeedbedError, nearest
 from seedbed.base.files import disk_errors, sync
 from seedbed.models.family import Config, Family, Network
-from seedbed.models.network import FAMILIES, build, family
-from seedbed.models.weights import export_weights, import_weights
-from seedbed.nn.config import ModelConfig
+from seedbed.models.network import FAMILIES, build, export_tensors, family, import_tensors
 from seedbed.nn.layout import Layout
-from seedbed.nn.linear import named_parts
 from seedbed.text.tokenizer import Tokenizer
 
 CONFIG, WEIGHTS, GENERATION, CARD = "config.json", "model.safetensors", "generation_config.json", "README.md"
@@ -167,13 +164,7 @@ def _load(path: Path, module: Network) -> None:
     try:
         with safe_open(path, framework="pt") as opened:
             theirs = _File(opened, (*chosen.ignored, *(("lm_head.weight",) if config.tie_embeddings else ())))
-            import_weights(
-                theirs,
-                dict(named_parts(module)),
-                chosen.rules(config),
-                num_layers=config.num_layers,
-                num_heads=_heads(config),
-            )
+            import_tensors(module, theirs)
     except (SafetensorError, OSError) as error:
         raise BundleError(
             f"{path} cannot be read: {error}; it is cut or damaged: write or download it again"
@@ -182,38 +173,23 @@ def _load(path: Path, module: Network) -> None:
         raise BundleError(f"{path}: {error}") from None
 
 
-def _heads(config: Config) -> int:
-    return config.num_heads if isinstance(config, ModelConfig) else 1
-
-
 def _write(
     folder: Path, module: Network, tokenizer: Tokenizer | None, card: str, generation: dict[str, Any]
 ) -> None:
     config = module.config
     chosen = family(config.family)
-    theirs = export_weights(
-        dict(named_parts(module)),
-        chosen.rules(config),
-        num_layers=config.num_layers,
-        num_heads=_heads(config),
-    )
-    save_file(
-        {name: tensor.cpu() for name, tensor in theirs.items()}, folder / WEIGHTS, metadata={"format": "pt"}
-    )
+    tensors = {name: tensor.cpu() for name, tensor in export_tensors(module).items()}
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
     values = chosen.write_config(config)
     if chosen.architecture:
         values["architectures"] = [chosen.architecture]
     values["dtype"] = str(next(module.parameters()).dtype).removeprefix("torch.")
     if tokenizer is not None:
         tokenizer.save(folder)
-        ends = {
-            "bos_token_id": tokenizer.bos_id,
-            "eos_token_id": tokenizer.eos_id,
-            "pad_token_id": tokenizer.pad_id,
-        }
-        ends = {name: token for name, token in ends.items() if token is not None}
-        generation = ends | generation
-        values |= ends
+    # Written where there is none, too: other tools would put in those of the family's published models.
+    ends = {f"{end}_token_id": getattr(tokenizer, f"{end}_id", None) for end in ("bos", "eos", "pad")}
+    generation = {name: token for name, token in ends.items() if token is not None} | generation
+    values |= ends
     (folder / CONFIG).write_text(json.dumps(values, indent=2) + "\n")
     (folder / GENERATION).write_text(json.dumps(generation, indent=2) + "\n")
     (folder / CARD).write_text(card or f"# A {config.family} model\n\nSaved by seedbed.\n", encoding="utf-8")

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
+from torch import Tensor
 
 from seedbed.base.errors import ConfigError, nearest
 from seedbed.base.rooms import Room
 from seedbed.models.family import Config, Family, Network
 from seedbed.models.recurrent import RecurrentNetwork
 from seedbed.models.transformer import Transformer
+from seedbed.models.weights import export_weights, import_weights
 from seedbed.nn.config import ModelConfig
+from seedbed.nn.linear import named_parts
 
 FAMILIES: Room[Family] = Room("seedbed.models.families", "FAMILY")
 
@@ -28,6 +34,25 @@ def build(config: Config, device: str | torch.device = "cpu") -> Network:
 def initialize(module: Network, generator: torch.Generator) -> None:
     """Fill the network with fresh weights as its family publishes them, drawn from `generator` alone."""
     family(module.config.family).initialize(module, generator)
+
+
+def import_tensors(module: Network, theirs: Mapping[str, Tensor]) -> None:
+    """Fill the network with the tensors of its family's published file.
+
+    Errors: BundleError where one is missing, unknown, or of another shape.
+    """
+    import_weights(theirs, dict(named_parts(module)), **_translation(module.config))
+
+
+def export_tensors(module: Network) -> dict[str, Tensor]:
+    """The network's tensors under the names and in the storage that its family publishes."""
+    return export_weights(dict(named_parts(module)), **_translation(module.config))
+
+
+def _translation(config: Config) -> dict[str, Any]:
+    num_heads = config.num_heads if isinstance(config, ModelConfig) else 1
+    rules = family(config.family).rules(config)
+    return {"rules": rules, "num_layers": config.num_layers, "num_heads": num_heads}
 
 
 def parameter_count(config: Config) -> int:

@@ -62,17 +62,18 @@ def import_weights(
                 )
             used.add(name)
             filled.update(names)
-            _fill(
-                [ours[n] for n in names],
-                _from_storage(theirs[name], rule.storage, len(names), num_heads),
-                name,
-            )
-    if lacking := sorted(set(ours) - filled):
-        wanted = _their_names(rules, lacking[0], num_layers)
+            parts, w = [ours[n] for n in names], theirs[name]
+            _check_shape(parts, w, rule.storage, name)
+            w = _from_storage(w, rule.storage, len(names), num_heads)
+            for part, piece in zip(parts, w.split([part.size(0) for part in parts]), strict=True):
+                part.copy_(piece)
+    wanted = [name for rule in rules for _, name in rule.pairs(num_layers, ours, "ours")]
+    if missing := [name for name in wanted if name not in theirs]:
         raise BundleError(
-            f"{len(lacking)} tensors are missing from the weights, first {wanted}; the file is cut or is "
+            f"{len(missing)} tensors are missing from the weights, first {missing[0]}; the file is cut or is "
             f"of another config"
         )
+    assert filled == set(ours), "the family's rules do not name every parameter"
     if unknown := sorted(set(theirs) - used):
         raise BundleError(
             f"the weights hold {len(unknown)} tensors that this config has no place for, first {unknown[0]}; "
@@ -107,22 +108,11 @@ def _to_storage(parts: Sequence[Tensor], storage: Storage, num_heads: int) -> Te
     return w.T if storage == "transposed" and w.ndim == 2 else w
 
 
-def _fill(parts: Sequence[Tensor], w: Tensor, name: str) -> None:
-    rows = [part.size(0) for part in parts]
-    if w.ndim != parts[0].ndim or w.size(0) != sum(rows) or w.shape[1:] != parts[0].shape[1:]:
-        want = (sum(rows), *parts[0].shape[1:])
+def _check_shape(parts: Sequence[Tensor], w: Tensor, storage: Storage, name: str) -> None:
+    want = (sum(part.size(0) for part in parts), *parts[0].shape[1:])
+    want = want[::-1] if storage == "transposed" else want
+    if w.shape != want:
         raise BundleError(
             f"{name} has the shape {tuple(w.shape)}, but the config asks for {want}; use the "
             f"config that was saved with these weights"
         )
-    for part, piece in zip(parts, w.split(rows), strict=True):
-        part.copy_(piece)
-
-
-def _their_names(rules: Sequence[Rule], ours: str, num_layers: int) -> str:
-    """The published name of a parameter of ours, for a message."""
-    for rule in rules:
-        for names, name in rule.pairs(num_layers, {ours: None}, "ours"):
-            if ours in names:
-                return name
-    return ours

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -81,6 +83,14 @@ class Stack(nn.Module):
                 x = block(x, own, memory)
         return x if self.final_norm is None else self.final_norm(x)
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Stack:
+        """Move the tables of positions with the weights, but never round them: an angle needs float32."""
+        tables = dict(self.named_buffers(recurse=False))
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for name, table in tables.items():
+            setattr(self, name, table.to(getattr(self, name).device))
+        return self
+
     def cross_attentions(self) -> list[Attention]:
         """The attention over the memory of each block."""
         return [block.cross for block in self.blocks if isinstance(block, Block) and block.cross is not None]
@@ -90,7 +100,7 @@ class Stack(nn.Module):
         if self.position is not None:
             x = x + self.position(layout.positions + self.position_config.offset)
         elif self.position_config.kind == "sinusoidal":
-            x = x + self.sinusoids[layout.positions]
+            x = x + self.sinusoids[layout.positions].to(x.dtype)
         if self.segment is not None:
             x = x + (self.segment.weight[0] if segments is None else self.segment(segments))
         if self.smear is not None:

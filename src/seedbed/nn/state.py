@@ -82,7 +82,7 @@ class Slots:
         chosen = [(self.slots[r], self.lengths[r]) for r in rows]
         self.slots, self.lengths = [], []
         kept = {slot for slot, _ in chosen}
-        self.grow(len(kept) if share else len(kept) + len(rows) - len(kept), 0)
+        self.grow(len(kept) if share else len(rows), 0)
         for slot, length in chosen:
             if slot in self.slots and not share:
                 self._take(self, slot, length, kept)
@@ -92,7 +92,7 @@ class Slots:
     def join(self, other: Slots) -> None:
         """Take the other's rows in, after one's own."""
         kept = set(self.slots)
-        self.grow(len(kept) + len(set(other.slots)), max(other.lengths, default=0))
+        self.grow(len(kept) + len(set(other.slots)), other.capacity)
         moved: dict[int, int] = {}
         for slot, length in zip(other.slots, other.lengths, strict=True):
             if slot in moved:

@@ -1,0 +1,85 @@
+"""Our own decoder of the fast recipe: what small models have gained since GPT-2, each part with its measured gain.
+
+Rotary positions, norms without parameters on inputs, queries and keys, squared ReLU, bounded logits, an output apart
+from the embedding, branches that start at zero (docs/LOG.md, 2026-11-24). No public class loads it: its bundle has the
+Hugging Face layout with a `model_type` of ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from seedbed.models.family import Config, Family, own_config, read_own_config
+from seedbed.models.transformer import Transformer
+from seedbed.models.weights import Rule
+from seedbed.nn.config import ModelConfig, PositionConfig
+from seedbed.nn.linear import Projection
+
+HEAD_DIM = 32
+
+
+def sized(d_model: int, num_layers: int) -> ModelConfig:
+    """Heads of 32, a feed-forward of 4 d_model."""
+    head_dim = HEAD_DIM if d_model % HEAD_DIM == 0 else d_model
+    return ModelConfig(
+        family="seedling",
+        shape="decoder",
+        vocab_size=4096,
+        d_model=d_model,
+        num_layers=num_layers,
+        num_heads=d_model // head_dim,
+        d_ff=4 * d_model,
+        max_positions=256,
+        position=PositionConfig(kind="rotary"),
+        norm="layer_plain",
+        activation="relu_squared",
+        bias=False,
+        qk_norm=True,
+        attention_scale=2 * head_dim**-0.5,
+        embedding_norm=True,
+        logit_cap=15.0,
+        tie_embeddings=False,
+    )
+
+
+def read_config(values: Mapping[str, Any]) -> Config:
+    """Our own `config.json` -> the config."""
+    return read_own_config(values, ModelConfig)
+
+
+def rules(config: ModelConfig) -> list[Rule]:
+    """Our own names, each part of a product apart."""
+    block = "decoder.blocks.{i}"
+    parts = [f"{block}.attn.{part}" for part in ("q", "k", "v", "out")] + [f"{block}.ffn.up", f"{block}.ffn.down"]
+    names = ["embed", *parts] if config.tie_embeddings else ["embed", *parts, "unembed"]
+    return [Rule(name, name) for name in names]
+
+
+@torch.no_grad()
+def initialize(module: Transformer, generator: torch.Generator) -> None:
+    """Embedding normal(0, 1); products uniform at variance 1 / d_in; the output and what ends a branch zero."""
+    module.embed.weight.normal_(generator=generator)
+    for name, child in module.named_modules():
+        if not isinstance(child, Projection):
+            continue
+        if name.endswith((".out", ".down")) or name == "unembed":
+            child.weight.zero_()
+        else:
+            limit = (3 / child.in_features) ** 0.5
+            child.weight.uniform_(-limit, limit, generator=generator)
+
+
+FAMILY = Family(
+    name="seedling",
+    model_types=("seedbed_seedling",),
+    architecture=None,
+    presets={"1m": sized(128, 4), "11m": sized(384, 6), "85m": sized(768, 12)},
+    read_config=read_config,
+    write_config=own_config,
+    sized=sized,
+    rules=rules,
+    initialize=initialize,
+)
