@@ -26,7 +26,9 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     """Import a public name from its home on first use, and keep it."""
     if name not in _HOMES:
-        raise AttributeError(f"module 'seedbed' has no attribute {name!r}; its public names: {', '.join(__all__)}")
+        raise AttributeError(
+            f"module 'seedbed' has no attribute {name!r}; its public names: {', '.join(__all__)}"
+        )
     value = getattr(import_module(_HOMES[name]), name)
     globals()[name] = value
     return value

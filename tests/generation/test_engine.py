@@ -64,7 +64,7 @@ def by_hand(module: Network, request: Request, sample: int = 0) -> list[int]:
         with torch.inference_mode():
             logits = module.output(module(torch.tensor(ids), Layout.of([len(ids)]))[-1:])
         sampling = Sampling(settings.temperature, settings.top_k, settings.top_p)
-        ids += draw(logits, sampling, keys=[position_key(key, position)]).tolist()
+        ids += draw(logits, sampling, keys=[position_key(key, position)])[0].tolist()
     return ids[len(request.prompt_ids) :]
 
 

@@ -110,18 +110,18 @@ def test_rows_filtered_together_are_filtered_as_alone() -> None:
 
 def test_greedy_takes_the_first_of_the_largest() -> None:
     logits = torch.tensor([[0.0, 2.0, 2.0], [5.0, 1.0, 5.0]])
-    assert draw(logits, Sampling(0, None, None), keys=[]).tolist() == [1, 0]
+    assert draw(logits, Sampling(0, None, None), keys=[])[0].tolist() == [1, 0]
 
 
 @pytest.mark.parametrize(
     "sampling", [Sampling(0, None, None), Sampling(1.0, None, None), Sampling(1.0, 2, 0.9)]
 )
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_logits_that_are_not_finite_draw_nothing(sampling: Sampling, bad: float) -> None:
-    logits = torch.zeros(2, 8)
-    logits[1, 3] = bad
-    good, none = draw(logits, sampling, keys=keys(2)).tolist()
-    assert good >= 0 and none == -1
+def test_logits_that_are_not_finite_give_scores_that_are_not(sampling: Sampling, bad: float) -> None:
+    logits = torch.zeros(2, 200)
+    logits[:, 5] = 50.0
+    logits[1, 150] = bad
+    assert draw(logits, sampling, keys=keys(2))[1].isfinite().tolist() == [True, False]
 
 
 @pytest.mark.parametrize(
@@ -129,16 +129,16 @@ def test_logits_that_are_not_finite_draw_nothing(sampling: Sampling, bad: float)
     [Sampling(1.0, None, None), Sampling(0.6, None, None), Sampling(1.0, 5, None), Sampling(1.3, None, 0.8)],
 )
 def test_draws_follow_the_probabilities(sampling: Sampling) -> None:
-    num_draws = 40_000
-    logits = random_logits(4, 1, 12, scale=1.0)
-    tokens = draw(logits.expand(num_draws, -1), sampling, keys=keys(num_draws))
-    counts = tokens.bincount(minlength=12).double()
+    num_draws, vocab = 60_000, 150
+    logits = random_logits(4, 1, vocab, scale=1.0)
+    tokens, _ = draw(logits.expand(num_draws, -1), sampling, keys=keys(num_draws))
+    counts = tokens.bincount(minlength=vocab).double()
     expected = kept(logits, *sampling)[0].double().softmax(-1) * num_draws
     assert (counts[expected == 0] == 0).all()
     inside = expected > 0
     chi_squared = ((counts - expected)[inside] ** 2 / expected[inside]).sum().item()
     degrees = int(inside.sum()) - 1
-    assert chi_squared < degrees + 4 * math.sqrt(2 * degrees)
+    assert abs(chi_squared - degrees) < 3 * math.sqrt(2 * degrees)
 
 
 def test_noise_is_gumbel_and_independent_of_token_position_and_request() -> None:
@@ -170,7 +170,7 @@ def test_a_draw_survives_the_last_bits_of_its_logits() -> None:
     for scale in (0.1, 3.0):
         logits = random_logits(5, 256, 20_000, scale=scale)
         shaken = logits + random_logits(6, 256, 20_000, scale=1e-5)
-        same = [draw(x, Sampling(1.0, None, None), keys=keys(256)) for x in (logits, shaken)]
+        same = [draw(x, Sampling(1.0, None, None), keys=keys(256))[0] for x in (logits, shaken)]
         assert (same[0] != same[1]).sum() <= 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import sysconfig
 import tokenize
@@ -44,9 +45,12 @@ def builtin_texts(name: str) -> Iterator[tuple[str, str]]:
 def library_modules() -> dict[str, Path]:
     """The standard library's modules by their path in it, sorted, without what is skipped."""
     library = Path(sysconfig.get_path("stdlib"))
-    inside = {file.relative_to(library): file for file in library.rglob("*.py")}
-    kept = {p.as_posix(): f for p, f in inside.items() if not any(SKIPPED.fullmatch(x) for x in p.parts)}
-    return dict(sorted(kept.items()))
+    kept: list[Path] = []
+    for folder, inside, names in os.walk(library):
+        inside[:] = [name for name in inside if not SKIPPED.fullmatch(name)]
+        modules = (name for name in names if name.endswith(".py") and not SKIPPED.fullmatch(name))
+        kept.extend(Path(folder, name) for name in modules)
+    return dict(sorted((file.relative_to(library).as_posix(), file) for file in kept))
 
 
 def source_text(file: Path) -> str:

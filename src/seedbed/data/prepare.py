@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -73,7 +74,7 @@ def split_documents(settings: DataSettings) -> Iterator[tuple[Document, bool]]:
 
 def training_texts(settings: DataSettings) -> Iterator[str]:
     """What a tokenizer may be trained on: the texts that do not validate."""
-    places: list[float] = []
+    places = array("d")
     empty = True
     for document, validates in split_documents(settings):
         places.append(document.place)
@@ -102,8 +103,8 @@ def source_fingerprint(settings: DataSettings) -> str:
 def prepare(settings: DataSettings, tokenizer: Tokenizer, folder: Path | str) -> PreparedData:
     """Tokenize a corpus into the shards `folder`/train and `folder`/validation, unless they are there.
 
-    A document ends with the tokenizer's end token if it has one. A DataError says what to do where one side of
-    the split is empty.
+    A document ends with the tokenizer's end token if it has one. A DataError says what to do where one side
+    of the split is empty.
     """
     folder = Path(folder)
     decides = f"{source_fingerprint(settings)} {tokenizer.fingerprint} {tokenizer.eos_id}"
@@ -120,7 +121,7 @@ def prepare(settings: DataSettings, tokenizer: Tokenizer, folder: Path | str) ->
 def _write_shards(settings: DataSettings, tokenizer: Tokenizer, folder: Path) -> None:
     vocab_size = tokenizer.vocab_size
     end = [] if tokenizer.eos_id is None else [tokenizer.eos_id]
-    places: list[float] = []
+    places = array("d")
     with (
         ShardWriter(folder / "train", vocab_size=vocab_size) as train,
         ShardWriter(folder / "validation", vocab_size=vocab_size) as validation,
@@ -139,7 +140,7 @@ def _write_shards(settings: DataSettings, tokenizer: Tokenizer, folder: Path) ->
 
 
 def _groups(
-    documents: Iterable[tuple[Document, bool]], places: list[float]
+    documents: Iterable[tuple[Document, bool]], places: array[float]
 ) -> Iterator[list[tuple[str, bool, bool]]]:
     """Blocks of text, each with whether it validates and whether it ends a document; notes `places`."""
     group: list[tuple[str, bool, bool]] = []
@@ -158,7 +159,7 @@ def _groups(
         yield group
 
 
-def _empty_side(settings: DataSettings, places: list[float]) -> str:
+def _empty_side(settings: DataSettings, places: array[float]) -> str:
     """What to do where the split leaves nothing to train on or to validate with."""
     if settings.validation is not None:
         return (
@@ -166,8 +167,8 @@ def _empty_side(settings: DataSettings, places: list[float]) -> str:
         )
     if len(places) == 1:
         return (
-            f"{settings.train} is one document, so none can be held out: give data.validation=FILE, or cut it "
-            'into documents with data.document_separator, at blank lines with "\\n\\n"'
+            f"{settings.train} is one document, so none can be held out: give data.validation=FILE, or cut "
+            'it into documents with data.document_separator, at blank lines with "\\n\\n"'
         )
     some = sorted(places)[len(places) // 10]  # a tenth of the documents lies below
     return (

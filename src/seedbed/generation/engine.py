@@ -8,12 +8,13 @@ equally likely to within rounding are the one case in which company can show.
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, chain
 
 import torch
 from torch import Tensor, nn
@@ -144,9 +145,9 @@ class Engine:
                 return []
             logits = self.module.output(hidden).float()  # (R, V)
         answers = [row.answers[0] for row in readers]
-        tokens = self._draw(logits, answers)
+        tokens, scores = self._draw(logits, answers)
         drawn = tokens.tolist()  # the one wait for the device
-        if min(drawn) < 0:
+        if not all(map(math.isfinite, scores.tolist())):
             raise BundleError(
                 "the network's logits are not finite numbers, so no token can be drawn: its weights are "
                 "damaged or its training diverged; take an earlier checkpoint"
@@ -289,18 +290,20 @@ class Engine:
             hidden = hidden[torch.tensor([ends[r] - 1 for r in at], device=self._device)]
         return [self._rows[r] for r in at], hidden
 
-    def _draw(self, logits: Tensor, answers: Sequence[Answer]) -> Tensor:
-        """A token for each answer from logits (R, V) -> (R,); those with like settings are drawn together."""
+    def _draw(self, logits: Tensor, answers: Sequence[Answer]) -> tuple[Tensor, Tensor]:
+        """A token for each answer from logits (R, V) -> (R,), scores (R,); like settings draw together."""
         groups: dict[Sampling, list[int]] = {}
         for i, answer in enumerate(answers):
             groups.setdefault(answer.sampling, []).append(i)
         if len(groups) == 1:
             return draw(logits, answers[0].sampling, keys=[answer.draw_key for answer in answers])
-        tokens = torch.empty(len(answers), dtype=torch.int64, device=logits.device)
-        for sampling, members in groups.items():
-            at = torch.tensor(members, device=logits.device)
-            tokens[at] = draw(logits[at], sampling, keys=[answers[i].draw_key for i in members])
-        return tokens
+        parts = [
+            draw(logits[members], sampling, keys=[answers[i].draw_key for i in members])
+            for sampling, members in groups.items()
+        ]
+        order = torch.tensor(list(chain(*groups.values())), device=logits.device).argsort()
+        tokens, scores = (torch.cat(part)[order] for part in zip(*parts, strict=True))
+        return tokens, scores
 
     def _logprobs(
         self, logits: Tensor, tokens: Tensor, drawn: Sequence[int], answers: Sequence[Answer]

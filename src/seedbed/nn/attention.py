@@ -40,7 +40,9 @@ class Attention(nn.Module):
         self.layer, self.d_head, self.dropout = layer, config.d_head, config.dropout
         self.num_heads = num_heads
         self.num_kv_heads = num_heads if config.num_kv_heads is None else config.num_kv_heads
-        self.scale, self.qk_norm, self.norm_eps = config.attention_scale, config.qk_norm, config.norm_eps
+        self.scale, self.norm_eps = config.attention_scale, config.norm_eps
+        self.qk_norm = config.qk_norm
+        self.normalize = F.layer_norm if config.norm.startswith("layer") else F.rms_norm
         self.interleaved = config.position.rotary_interleaved
         q, kv = num_heads * self.d_head, self.num_kv_heads * self.d_head
         self.q = Projection(config.d_model, {"q": q}, bias=config.bias) if cross else None
@@ -87,7 +89,7 @@ class Attention(nn.Module):
             return q, k, v
         qk, v = x.split([heads + kv_heads, kv_heads], dim=1)
         if self.qk_norm:
-            qk = F.rms_norm(qk, (self.d_head,), eps=self.norm_eps)
+            qk = self.normalize(qk, (self.d_head,), eps=self.norm_eps)
         if angles is not None:
             qk = rotate(qk, angles, interleaved=self.interleaved)
         q, k = qk.split([heads, kv_heads], dim=1)

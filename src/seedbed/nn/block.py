@@ -31,7 +31,9 @@ def make_norm(config: ModelConfig) -> nn.Module:
     """The norm over (..., d_model) that the config asks for."""
     if config.norm in ("rms", "rms_plain"):
         return RMSNorm(config.d_model, eps=config.norm_eps, weight=config.norm == "rms")
-    return nn.LayerNorm(config.d_model, eps=config.norm_eps, bias=config.norm == "layer")
+    weight = config.norm != "layer_plain"
+    bias = config.norm == "layer"
+    return nn.LayerNorm(config.d_model, eps=config.norm_eps, elementwise_affine=weight, bias=bias)
 
 
 def _relu_squared(x: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Literal
 from seedbed.base.errors import ConfigError, nearest
 
 Activation = Literal["relu", "relu_squared", "gelu", "gelu_tanh", "silu"]
-NormKind = Literal["layer", "layer_no_bias", "rms", "rms_plain"]
+NormKind = Literal["layer", "layer_no_bias", "layer_plain", "rms", "rms_plain"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,8 +79,8 @@ class EncoderConfig:
 class ModelConfig:
     """The architecture of a Transformer of any of the three shapes.
 
-    `family` says whose `config.json` and weight names a bundle is written with. `norm` is LayerNorm with or
-    without a bias, or RMSNorm with or without a weight. `residual` is pre-norm, post-norm, or pre-norm with
+    `family` says whose `config.json` and weight names a bundle is written with. `norm` is LayerNorm (`layer`),
+    without a bias or without parameters (`layer_plain`), or RMSNorm with or without a weight. `residual` is pre-norm, post-norm, or pre-norm with
     attention and feed-forward in parallel. `logit_cap` c bounds the logits to c tanh(x / c).
     """
 
@@ -103,7 +103,7 @@ class ModelConfig:
     activation: Activation = "gelu_tanh"
     gated_ffn: bool = False
     bias: bool = True
-    qk_norm: bool = False  # RMS norm of each query and key (Henry et al. 2010.04245)
+    qk_norm: bool = False  # of each query and key, without parameters (Henry et al. 2010.04245)
     attention_scale: float | None = None  # None: head_dim ** -0.5
     embedding_scale: float = 1.0
     embedding_norm: bool = False

@@ -53,7 +53,10 @@ def read_config(values: Mapping[str, Any]) -> Config:
 def rules(config: ModelConfig) -> list[Rule]:
     """Our own names, each part of a product apart."""
     block = "decoder.blocks.{i}"
-    parts = [f"{block}.attn.{part}" for part in ("q", "k", "v", "out")] + [f"{block}.ffn.up", f"{block}.ffn.down"]
+    parts = [f"{block}.attn.{part}" for part in ("q", "k", "v", "out")] + [
+        f"{block}.ffn.up",
+        f"{block}.ffn.down",
+    ]
     names = ["embed", *parts] if config.tie_embeddings else ["embed", *parts, "unembed"]
     return [Rule(name, name) for name in names]
 

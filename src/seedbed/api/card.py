@@ -1,0 +1,48 @@
+"""The model card of what a run made: where it came from, how good it is, how to use it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from seedbed.models.family import Config
+from seedbed.models.network import family, parameter_count
+
+
+def model_card(
+    config: Config,
+    *,
+    settings: Mapping[str, Any],
+    step: int,
+    loss: float | None,
+    bits_per_byte: float | None,
+    fingerprint: str,
+    version: str,
+) -> str:
+    """Markdown with the front matter that model hubs read."""
+    training, data = settings["training"], settings["data"]
+    architecture = family(config.family).architecture
+    loads = f"`transformers` loads it as `{architecture}`" if architecture else "seedbed loads it"
+    held_out = "not measured" if loss is None else f"{loss:.4f} nats a token"
+    if bits_per_byte is not None:
+        held_out += f", {bits_per_byte:.4f} bits a byte"
+    return f"""---
+library_name: seedbed
+tags: [{config.family}, text-generation]
+---
+# A {config.family} language model of {parameter_count(config):,} parameters
+
+Pre-trained from scratch with the objective `{settings["objective"]["name"]}`; {loads}.
+
+| | |
+| --- | --- |
+| weights | of step {step} of {training["num_steps"]}, the best on held-out text |
+| held-out loss | {held_out} |
+| vocabulary, context | {config.vocab_size:,} tokens, {training["context_tokens"]} tokens |
+| data | `{data["train"]}`, fingerprint `{fingerprint[:16]}` |
+| optimizer | {training["optimizer"]}, learning rate {training["learning_rate"]}, {training["batch_tokens"]:,} tokens a step |
+| precision, seed | {training["precision"]}, {training["seed"]} |
+| made with | seedbed {version} |
+
+It completes text in the manner of its data. It has been taught no instructions and no facts to rely on.
+"""

@@ -1,0 +1,78 @@
+"""Models by name: a bundle's or run's folder, a preset, fresh weights."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from pathlib import Path
+
+import torch
+
+from seedbed.api.run_settings import ModelSettings, sized_fields
+from seedbed.base.errors import BundleError, ConfigError
+from seedbed.generation.language_model import LanguageModel
+from seedbed.hub.bundle import CONFIG, open_bundle
+from seedbed.models.family import Config
+from seedbed.models.network import build, family, initialize, preset
+from seedbed.text.tokenizer import Tokenizer
+
+DEFAULT_WIDTH, DEFAULT_DEPTH = 256, 4
+
+
+def load(model: str | Path, *, dtype: str = "float32", device: str = "cpu") -> LanguageModel:
+    """Load a model from a bundle's folder, or the best one of a run's.
+
+    Errors: BundleError naming what is missing, damaged or contradictory.
+    """
+    module, tokenizer, generation = open_bundle(bundle_folder(model), dtype=dtype, device=device)
+    return LanguageModel(module, tokenizer, generation=generation)
+
+
+def bundle_folder(model: str | Path) -> Path:
+    """The folder that holds `config.json`: the one named, or `model` in a run's."""
+    path = Path(model).expanduser()
+    if not path.exists():
+        raise BundleError(f"no model lies at {model}; give a bundle's or a run's folder")
+    inner = path / "model"
+    if not (path / CONFIG).exists() and inner.is_dir():
+        return inner
+    if not (path / CONFIG).exists() and (path / "settings.toml").exists():
+        raise BundleError(f"the run in {path} has no model yet; run its command again to finish it")
+    return path
+
+
+def new(config: str | Config, *, tokenizer: Tokenizer | None = None, seed: int = 0) -> LanguageModel:
+    """A freshly initialised model, as its family publishes: of a preset such as `gpt2:124m`, or of a config."""
+    config = preset(config) if isinstance(config, str) else config
+    if tokenizer is not None and tokenizer.vocab_size > config.vocab_size:
+        raise ConfigError(
+            f"the tokenizer has {tokenizer.vocab_size} tokens, but the config has vocab_size={config.vocab_size}; "
+            f"raise it to at least {tokenizer.vocab_size}"
+        )
+    module = build(config)
+    initialize(module, torch.Generator().manual_seed(seed))
+    return LanguageModel(module.eval(), tokenizer)
+
+
+def configure(settings: ModelSettings, *, vocab_size: int, context_tokens: int) -> Config:
+    """The config that the settings ask for, over a vocabulary and a context."""
+    chosen = family(settings.family)
+    if settings.preset is not None:
+        config = chosen.preset(settings.preset)
+        if settings.d_model or settings.num_layers:
+            raise ConfigError(
+                "model.preset has a width and a depth; leave out model.d_model and model.num_layers"
+            )
+    else:
+        config = chosen.sized(settings.d_model or DEFAULT_WIDTH, settings.num_layers or DEFAULT_DEPTH)
+    changes = sized_fields(settings)
+    known = {f.name for f in fields(config)}
+    if foreign := [name for name in changes if name not in known]:
+        raise ConfigError(f"the family {settings.family} has no {foreign[0]}; leave model.{foreign[0]} out")
+    if "max_positions" in known:
+        changes.setdefault("max_positions", context_tokens)
+        if changes["max_positions"] < context_tokens:
+            raise ConfigError(
+                f"training.context_tokens={context_tokens} is more than model.max_positions="
+                f"{changes['max_positions']}; raise the latter or leave it out"
+            )
+    return replace(config, vocab_size=vocab_size, **changes)

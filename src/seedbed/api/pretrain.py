@@ -1,0 +1,263 @@
+"""From a corpus to a base model: settings, tokenizer, shards, plan, training, the best bundle, the report."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from seedbed import __version__
+from seedbed.api.card import model_card
+from seedbed.api.decide import decide
+from seedbed.api.models import configure
+from seedbed.api.recipes import recipe as named_recipe
+from seedbed.api.run_settings import RunSettings
+from seedbed.base.errors import ConfigError
+from seedbed.base.files import write_file
+from seedbed.base.runtime import Runtime, derive_seed, peak_resident_bytes
+from seedbed.base.settings import load_settings, to_tree
+from seedbed.base.signals import StopSignals
+from seedbed.data.loader import Loader, MixturePart
+from seedbed.data.prepare import DataSettings, PreparedData, prepare, training_texts
+from seedbed.data.records import TokenSource
+from seedbed.hub.bundle import open_bundle, save_bundle
+from seedbed.models.family import Network
+from seedbed.models.network import build, initialize
+from seedbed.report.run_report import write_report
+from seedbed.select.plan import Plan
+from seedbed.text.tokenizer import Tokenizer, train_tokenizer
+from seedbed.training.loop import Callback, Validation, train
+from seedbed.training.resume import Progress, load_best
+from seedbed.training.run_folder import RunFolder
+from seedbed.training.train_step import OBJECTIVES
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainResult:
+    """What a run made: its folder, the model in it, what was planned and measured, its last and best losses."""
+
+    run: Path
+    model: Path
+    report: Path
+    plan: dict[str, Any]
+    measured: dict[str, Any]
+    metrics: dict[str, Any]
+
+    def summary(self) -> dict[str, Any]:
+        """The same as JSON."""
+        return {
+            "run": str(self.run),
+            "model": str(self.model),
+            "report": str(self.report),
+            "plan": self.plan,
+            "measured": self.measured,
+            "metrics": self.metrics,
+        }
+
+
+def run_settings(
+    data: str,
+    *,
+    family: str | None = None,
+    recipe: str | None = None,
+    settings_file: Path | None = None,
+    overrides: Sequence[str] = (),
+    steps: int | None = None,
+    budget_seconds: float | None = None,
+    tokenizer: str | None = None,
+    objective: str | None = None,
+) -> RunSettings:
+    """The settings of a run: the recipe's, under a TOML file's, under the flags'."""
+    if steps is not None and budget_seconds is not None:
+        raise ConfigError("--steps and --budget both say how long to train; give one of them")
+    flags: dict[str, Any] = {
+        "data": {"train": data},
+        "model": {},
+        "tokenizer": {},
+        "training": {},
+        "objective": {},
+    }
+    for table, key, value in (
+        ("model", "family", family),
+        ("training", "num_steps", steps),
+        ("training", "budget_seconds", budget_seconds),
+        ("tokenizer", "path", tokenizer),
+        ("objective", "name", objective),
+    ):
+        if value is not None:
+            flags[table][key] = value
+    layers: list[Mapping[str, Any] | Path] = [named_recipe(recipe)] if recipe else []
+    if settings_file is not None:
+        layers.append(settings_file)
+    return load_settings(RunSettings, *layers, flags, overrides=list(overrides))
+
+
+def pretrain(
+    data: str,
+    *,
+    out: Path | str,
+    callbacks: Sequence[Callback] = (),
+    on_plan: Any = None,
+    device: str = "auto",
+    **wanted: Any,
+) -> PretrainResult:
+    """Train a model on `data` in the run folder `out`, or go on with the run that is there.
+
+    `wanted` are the arguments of `run_settings`; `on_plan(plan, settings)` is called before the first step.
+    Errors: StoppedEarly after a signal, all saved; the other SeedbedErrors in one line each.
+    """
+    asked = run_settings(data, **wanted)
+    baseline = peak_resident_bytes()
+    with (
+        StopSignals() as signals,
+        Runtime.from_environment(device, num_threads=asked.training.num_threads) as runtime,
+        RunFolder(out, writable=runtime.is_main, keep_checkpoints=asked.training.keep_checkpoints) as run,
+    ):
+        saved = run.saved_settings()
+        tokenizer, prepared = _prepare(asked, run, runtime)
+        module = _network(asked, tokenizer, run)
+        settings, plan = decide(
+            asked, saved, config=module.config, prepared=prepared, runtime=runtime, folder=run.path
+        )
+        runtime = replace(runtime, precision=settings.training.precision)
+        run.settle(settings)
+        if runtime.is_main:
+            if saved is None:
+                write_file(run.plan_path, json.dumps(plan.to_dict(), indent=2).encode())
+            if on_plan is not None:
+                on_plan(plan, settings)
+        progress = _train(
+            module, settings, prepared, run=run, runtime=runtime, callbacks=callbacks, plan=plan
+        )
+        measured = _measured(progress, baseline)
+        with signals.hold():
+            if runtime.is_main:
+                _finish(module, settings, tokenizer, progress, measured, prepared, run)
+            runtime.barrier()
+    plan_dict = json.loads(run.plan_path.read_text())
+    metrics = {"step": progress.step, "loss": progress.loss, "best_step": progress.best_step}
+    metrics |= {"validation_loss": progress.best_loss, "validation_bits_per_byte": _bits(progress, prepared)}
+    return PretrainResult(
+        run=run.path,
+        model=run.model_path,
+        report=run.report_path,
+        plan={k: v for k, v in plan_dict.items() if k != "measured"},
+        measured=plan_dict.get("measured", {}),
+        metrics=metrics,
+    )
+
+
+def _prepare(settings: RunSettings, run: RunFolder, runtime: Runtime) -> tuple[Tokenizer, PreparedData]:
+    """The run's tokenizer and shards; the main rank makes them, the others read them."""
+    folder = run.path / "tokenizer"
+    if runtime.is_main and not (folder / "tokenizer.json").exists():
+        _tokenizer(settings).save(folder)
+    if runtime.is_main:
+        prepare(settings.data, Tokenizer.load(folder), run.path / "data")
+    runtime.barrier()
+    tokenizer = Tokenizer.load(folder)
+    return tokenizer, prepare(settings.data, tokenizer, run.path / "data")
+
+
+def _tokenizer(settings: RunSettings) -> Tokenizer:
+    wanted = settings.tokenizer
+    if wanted.path is not None:
+        return Tokenizer.load(wanted.path)
+    if settings.model.base is not None:
+        _, tokenizer, _ = open_bundle(settings.model.base)
+        if tokenizer is None:
+            raise ConfigError(
+                f"the base {settings.model.base} has no tokenizer; give one with --tokenizer FOLDER"
+            )
+        return tokenizer
+    return train_tokenizer(training_texts(settings.data), wanted.kind, vocab_size=wanted.vocab_size)
+
+
+def _network(settings: RunSettings, tokenizer: Tokenizer, run: RunFolder) -> Network:
+    """Fresh weights drawn from the training's seed, or those of the base."""
+    if settings.model.base is not None:
+        module, _, _ = open_bundle(settings.model.base)
+        return module
+    context = settings.training.context_tokens
+    module = build(configure(settings.model, vocab_size=tokenizer.vocab_size, context_tokens=context))
+    seed = derive_seed(settings.training.seed, "weights")
+    initialize(module, torch.Generator().manual_seed(seed))
+    return module
+
+
+def _train(
+    module: Network,
+    settings: RunSettings,
+    prepared: PreparedData,
+    *,
+    run: RunFolder,
+    runtime: Runtime,
+    callbacks: Sequence[Callback],
+    plan: Plan,
+) -> Progress:
+    training = settings.training
+    objective = OBJECTIVES.get(settings.objective.name)()
+    context, seed = training.context_tokens, training.seed
+    source = TokenSource(prepared.train, context_tokens=context, seed=seed)
+    held_out = TokenSource(prepared.validation, context_tokens=context, seed=seed, shuffle=False)
+    module.set_activation_checkpointing(training.checkpoint_activations)
+    return train(
+        module,
+        Loader([MixturePart(source, objective)], batch_tokens=training.batch_tokens, seed=seed),
+        objective=objective,
+        settings=training,
+        run=run,
+        runtime=runtime,
+        validation=Validation(held_out, objective, prepared.validation.num_bytes),
+        callbacks=callbacks,
+        fingerprints={"content": prepared.fingerprint},
+        peak_tokens_per_second=plan.peak_tokens_per_second,
+    )
+
+
+def _measured(progress: Progress, baseline: int) -> dict[str, Any]:
+    return {
+        "peak_bytes": peak_resident_bytes() - baseline,  # above the state after the imports
+        "seconds": progress.seconds,
+        "tokens_per_second": progress.tokens / progress.seconds if progress.seconds else 0.0,
+    }
+
+
+def _finish(
+    module: Network,
+    settings: RunSettings,
+    tokenizer: Tokenizer,
+    progress: Progress,
+    measured: dict[str, Any],
+    prepared: PreparedData,
+    run: RunFolder,
+) -> None:
+    """Save the best weights as a bundle, add what was measured to the plan, write the report."""
+    load_best(module, run)
+    card = model_card(
+        module.config,
+        settings=to_tree(settings),
+        step=progress.best_step or progress.step,
+        loss=progress.best_loss,
+        bits_per_byte=_bits(progress, prepared),
+        fingerprint=prepared.fingerprint,
+        version=__version__,
+    )
+    save_bundle(run.model_path, module, tokenizer, card=card)
+    plan = json.loads(run.plan_path.read_text())
+    if progress.seconds and "measured" not in plan:
+        write_file(run.plan_path, json.dumps(plan | {"measured": measured}, indent=2).encode())
+    write_report(run.path)
+
+
+def _bits(progress: Progress, prepared: PreparedData) -> float | None:
+    if progress.best_loss is None:
+        return None
+    held_out = prepared.validation
+    num_targets = held_out.num_tokens - held_out.num_documents
+    return progress.best_loss * num_targets / (math.log(2) * held_out.num_bytes)

@@ -1,0 +1,36 @@
+"""Tokenizers from a corpus, and what a tokenizer does to a text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from seedbed.api.models import bundle_folder
+from seedbed.data.prepare import training_texts
+from seedbed.data.prepare import DataSettings
+from seedbed.text.tokenizer import Tokenizer, train_tokenizer
+
+
+class Piece(NamedTuple):
+    """One token of a text: its id, how it is shown, its bytes where the tokenizer works on bytes."""
+
+    id: int
+    token: str
+    bytes: bytes | None
+
+
+def train_tokenizer_from(
+    data: str, *, out: Path, kind: str = "bpe", vocab_size: int = 4096, text_field: str = "text"
+) -> dict[str, Any]:
+    """Train a tokenizer on the training documents of `data`, write it to the folder `out`, and say what it is."""
+    settings = DataSettings(train=data, text_field=text_field)
+    tokenizer = train_tokenizer(training_texts(settings), kind, vocab_size=vocab_size)
+    tokenizer.save(out)
+    return {"kind": kind, "vocab_size": tokenizer.vocab_size, "asked": vocab_size, "folder": str(out)}
+
+
+def inspect(model: str | Path, text: str) -> list[Piece]:
+    """The tokens of a text, one after the other, by the tokenizer of a model's or a tokenizer's folder."""
+    path = Path(model)
+    tokenizer = Tokenizer.load(path if (path / "tokenizer.json").exists() else bundle_folder(path))
+    return [Piece(i, tokenizer.token(i), tokenizer.token_bytes(i)) for i in tokenizer.encode(text)]

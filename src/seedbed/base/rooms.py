@@ -1,0 +1,35 @@
+"""A room is a folder of plug-ins: every file in it is one, named by the file and found without importing it."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+from typing import Generic, TypeVar, cast
+
+from seedbed.base.errors import UsageError, nearest
+
+T = TypeVar("T")
+
+
+class Room(Generic[T]):
+    """The plug-ins of a package: file `causal.py` of `seedbed.objectives` holds the plug-in `causal`."""
+
+    def __init__(self, package: str, attribute: str) -> None:
+        """`attribute` is what every file calls its plug-in, `OBJECTIVE`; in lower case it names the kind in errors."""
+        self.package, self.attribute = package, attribute
+
+    def names(self) -> list[str]:
+        """List the plug-ins, sorted; none of them is imported for it."""
+        found = importlib.util.find_spec(self.package)
+        assert found is not None and found.submodule_search_locations is not None, self.package
+        return sorted(
+            m.name for m in pkgutil.iter_modules(found.submodule_search_locations) if m.name[0] != "_"
+        )
+
+    def get(self, name: str) -> T:
+        """Import one plug-in; a name that no file has raises UsageError with the nearest one."""
+        names = self.names()
+        if name not in names:
+            raise UsageError(f"no {self.attribute.lower()} is named {name!r}; {nearest(name, names)}")
+        return cast(T, getattr(importlib.import_module(f"{self.package}.{name}"), self.attribute))

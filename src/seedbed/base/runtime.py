@@ -1,0 +1,160 @@
+"""Where the work runs: the device, the precision, this process among its ranks, and the seeds of its generators.
+
+The only file that reads the environment.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import resource
+import sys
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+from seedbed.base.errors import ConfigError, HardwareError
+
+PRECISIONS = ("float32", "bfloat16")
+MALLOC_TRIM_THRESHOLD, MALLOC_MMAP_THRESHOLD = -1, -3  # mallopt(3)
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """One process of `world_size` that work on one training; `with` leaves their group at the end."""
+
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    precision: str = "float32"
+    rank: int = 0
+    world_size: int = 1
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ConfigError(
+                f"precision={self.precision!r} cannot be computed in; allowed: {', '.join(PRECISIONS)}"
+            )
+
+    @classmethod
+    def from_environment(
+        cls, device: str = "auto", *, precision: str = "float32", num_threads: int = 0
+    ) -> Runtime:
+        """Take the rank that torchrun gave, if it did, and join the others: gloo on CPUs, nccl on GPUs.
+
+        `auto` takes a GPU where there is one for this rank. `num_threads` (0: as torch finds) is a rank's own.
+        """
+        world_size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+        place = _device(device, int(os.environ.get("LOCAL_RANK", "0")))
+        keep_freed_memory()
+        if num_threads:
+            torch.set_num_threads(num_threads)
+        if world_size > 1:
+            if place.type == "cuda":
+                torch.cuda.set_device(place)
+            dist.init_process_group(
+                "nccl" if place.type == "cuda" else "gloo", rank=rank, world_size=world_size
+            )
+        return cls(device=place, precision=precision, rank=rank, world_size=world_size)
+
+    def __enter__(self) -> Runtime:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.world_size > 1 and dist.is_initialized():
+            dist.destroy_process_group()
+
+    @property
+    def is_main(self) -> bool:
+        """Tell whether this rank is the one that writes and speaks."""
+        return self.rank == 0
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Compute products in the precision, over weights that stay float32."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+
+    def all_reduce_sum(self, values: Tensor) -> Tensor:
+        """Sum a tensor over the ranks, in place; every rank gets the sum."""
+        if self.world_size > 1:
+            dist.all_reduce(values)
+        return values
+
+    def broadcast_int(self, value: int) -> int:
+        """Give every rank the number that rank 0 has."""
+        if self.world_size == 1:
+            return value
+        box = torch.tensor([value], device=self.device)
+        dist.broadcast(box, 0)
+        return int(box.item())
+
+    def barrier(self) -> None:
+        """Wait until every rank is here."""
+        self.broadcast_int(int(self.all_reduce_sum(torch.zeros((), device=self.device)).item()))
+
+    def generator(self, seed: int, *keys: int | str) -> torch.Generator:
+        """A generator on the device that depends on the seed and the keys alone."""
+        return torch.Generator(self.device).manual_seed(derive_seed(seed, *keys))
+
+    def seed_dropout(self, seed: int, *keys: int | str) -> None:
+        """Set torch's global generators, from which dropout alone may draw, by the seed, the keys and the rank."""
+        derived = derive_seed(seed, *keys, self.rank)
+        if self.device.type == "cpu":
+            torch.default_generator.manual_seed(derived)
+        else:
+            torch.manual_seed(derived)
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep what tensors free instead of giving it back and clearing it anew for the next one.
+
+    A step frees and takes the same large buffers; with glibc's defaults every one costs its page faults again.
+    """
+    if sys.platform == "linux":
+        library = ctypes.CDLL(None)
+        if hasattr(library, "mallopt"):
+            library.mallopt(MALLOC_TRIM_THRESHOLD, 2**31 - 1)
+            library.mallopt(MALLOC_MMAP_THRESHOLD, 2**30)
+
+
+def derive_seed(seed: int, *keys: int | str) -> int:
+    """Mix a seed with what it is used for into 63 bits: equal inputs give equal seeds, others unrelated ones."""
+    digest = hashlib.blake2b(repr((seed, *keys)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def peak_resident_bytes() -> int:
+    """The most memory that this process has held at once."""
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage would count what the parent held before it started us
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _device(name: str, local_rank: int) -> torch.device:
+    """The device of a local rank, checked: `auto`, `cpu`, `cuda` or `cuda:1`, `mps`."""
+    gpus = torch.cuda.device_count()
+    if name == "auto":
+        name = "cuda" if local_rank < gpus else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(
+            f"device={name!r} is none that torch knows; allowed: auto, cpu, cuda, cuda:N, mps"
+        ) from None
+    if device.type == "cuda" and device.index is None:
+        device = torch.device("cuda", local_rank)
+    if device.type == "cuda" and device.index >= gpus:
+        raise HardwareError(
+            f"device={name} was asked for, but torch sees {gpus} CUDA GPUs; choose device=cpu or auto"
+        )
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise HardwareError("device=mps was asked for, but this machine has none; choose device=cpu or auto")
+    return device

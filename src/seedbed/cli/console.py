@@ -1,0 +1,70 @@
+"""How results look: at most 100 columns, readable at 60; results on stdout, what passes on stderr."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+MAX_COLUMNS = 100
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console on stdout or stderr, no wider than people read."""
+    made = Console(stderr=stderr, highlight=False, soft_wrap=False)
+    made.width = min(made.width, MAX_COLUMNS)
+    return made
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON object; a number that is not finite becomes null, since JSON has none."""
+    print(json.dumps(_finite(value), ensure_ascii=False, default=str))
+
+
+def print_facts(title: str, facts: Mapping[str, str | None]) -> None:
+    """Print a heading and labelled lines; what is None is left out."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for label, text in facts.items():
+        if text is not None:
+            table.add_row(f"  {label}", escape(text))
+    out = console()
+    if title:
+        out.print(Text(title, style="bold"))
+    out.print(table)
+
+
+def print_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Sequence[int] = ()
+) -> None:
+    """Print a table; the columns whose indices are in `numbers` are aligned at the right."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", title_justify="left")
+    for index, name in enumerate(columns):
+        table.add_column(name, justify="right" if index in numbers else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    out = console()
+    if title:
+        out.print(Text(title, style="bold"))
+    out.print(table)
+
+
+def say(text: str) -> None:
+    """Print a line about what goes on, on stderr."""
+    console(stderr=True).print(Text(text, style="dim"))
+
+
+def _finite(value: Any) -> Any:
+    """Replace numbers that JSON cannot hold."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(inner) for key, inner in value.items()}
+    return [_finite(inner) for inner in value] if isinstance(value, (list, tuple)) else value

@@ -1,0 +1,38 @@
+"""The flags that several verbs share, and how the words in them are read."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_UNIT_SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+
+
+def parse_seconds(text: str) -> float:
+    """Read a duration: `90`, `90s`, `10m`, `1.5h`."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|)", text.strip())
+    if not match or float(match[1]) == 0:
+        raise typer.BadParameter(f"{text!r} is no duration; write 90s, 10m or 1.5h.")
+    return float(match[1]) * _UNIT_SECONDS[match[2]]
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines.")]
+Out = Annotated[Path, typer.Option("--out", help="The folder to write.", show_default=False)]
+Budget = Annotated[
+    float | None,
+    typer.Option(
+        "--budget", metavar="TIME", parser=parse_seconds, help="The time it may take: 60s, 10m, 1h."
+    ),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Any setting: training.learning_rate=3e-4. Repeat for more."
+    ),
+]
+Device = Annotated[
+    str, typer.Option("--device", help="cpu, cuda, cuda:N or mps; auto takes a GPU if there is one.")
+]

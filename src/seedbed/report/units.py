@@ -1,0 +1,106 @@
+"""Numbers as people read them: three significant figures, a unit, and nothing that is not a finite number."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+_BYTE_UNITS = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
+_COUNT_UNITS = ((1e12, "trillion"), (1e9, "billion"), (1e6, "million"))
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What the figures of one axis or one column are told in."""
+
+    name: str
+    size: float
+    decimals: int = 0
+
+    def text(self, value: float | None) -> str:
+        """Write a figure of the column, a dash where there is none."""
+        return "\u2013" if value is None else f"{value / self.size:,.{self.decimals}f}"
+
+
+def bytes_unit(largest: float) -> Unit:
+    """The unit of an axis or a column of bytes."""
+    if largest >= 4 * 2**30:
+        return Unit("GiB", 2**30, 2)
+    return Unit("MiB", 2**20, 0 if largest >= 20 * 2**20 else 2)
+
+
+def seconds_unit(largest: float) -> Unit:
+    """The unit of an axis or a column of durations."""
+    if largest >= 3 * 3600:
+        return Unit("hours", 3600, 2)
+    return Unit("minutes", 60, 1) if largest >= 600 else Unit("seconds", 1, 0 if largest >= 20 else 1)
+
+
+def count_unit(largest: float, noun: str) -> Unit:
+    """The unit of an axis or a column of counts."""
+    for size, name in _COUNT_UNITS:
+        if largest >= size * 0.9995:
+            return Unit(f"{name} {noun}", size, 2)
+    return Unit(f"thousand {noun}", 1e3, 1) if largest >= 20_000 else Unit(noun, 1)
+
+
+def number(value: Any) -> float | None:
+    """A finite real number, or None for whatever else a file may hold in its place."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:
+        return None
+
+
+def figures(value: float, digits: int = 3) -> str:
+    """Write a number with so many significant figures; powers of ten beyond 1e-4 and 1e15."""
+    if value == 0 or not 1e-4 <= abs(value) < 1e15:
+        return "0" if value == 0 else f"{value:.{digits - 1}e}"
+    decimals = digits - 1 - math.floor(math.log10(abs(value)))
+    rounded = round(value, decimals)
+    # 9.996 rounds to 10.00: one figure too many, so the decimals are counted again.
+    decimals = digits - 1 - math.floor(math.log10(abs(rounded)))
+    return f"{rounded:,.{max(decimals, 0)}f}"
+
+
+def count_text(value: float) -> str:
+    """Write a count: 1,234 or 1.23 million."""
+    for size, name in _COUNT_UNITS:
+        if value >= size * 0.9995:
+            return f"{figures(value / size)} {name}"
+    return f"{value:,.0f}"
+
+
+def bytes_text(value: float) -> str:
+    """Write bytes in binary units: 412 MiB, 1.38 GiB."""
+    for size, name in _BYTE_UNITS:
+        if abs(value) >= size * 0.9995:
+            return f"{figures(value / size)} {name}"
+    return f"{value:,.0f} bytes"
+
+
+def seconds_text(value: float) -> str:
+    """Write a duration: 0.42 s, 42 s, 2 min 05 s, 3 h 07 min."""
+    if value < 9.95:
+        return f"{figures(value, 2)} s"
+    whole = round(value)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    minutes = round(value / 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def score_text(value: float, difference: float | None = None) -> str:
+    """Write a loss: two decimals, and three where the difference that matters is smaller than a tenth."""
+    return f"{value:.3f}" if difference is not None and abs(difference) < 0.095 else f"{value:.2f}"
+
+
+def away_text(ratio: float) -> str:
+    """Say how far a measured quantity lies from its plan: 4% above, 12% below, as planned."""
+    percent = round((ratio - 1) * 100)
+    return "as planned" if percent == 0 else f"{abs(percent)}% {'above' if percent > 0 else 'below'} plan"

@@ -1,0 +1,242 @@
+"""The sections of a report that are words: completions, model cards, settings, commands, terms."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from seedbed.report.card import card
+from seedbed.report.findings import listed
+from seedbed.report.markup import Child, Markup, element
+from seedbed.report.page import commands, details, inline_code, paragraph, section, swatch, table
+from seedbed.report.run_files import BITS, RunFiles
+from seedbed.report.units import number
+
+_MOST_LETTERS = 2_000
+_MOST_COMPLETIONS = 60
+_WORDS = 3  # of a group whose repetition is counted
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A completion with the generation settings that it was drawn under."""
+
+    run: str
+    temperature: float | None
+    top_k: float | None
+    top_p: float | None
+    text: str
+
+    @property
+    def setting(self) -> str:
+        """The generation settings in words."""
+        parts = [] if self.temperature is None else [f"temperature {self.temperature:g}"]
+        parts += [] if self.top_k is None else [f"top-k {self.top_k:g}"]
+        parts += [] if self.top_p is None else [f"top-p {self.top_p:g}"]
+        greedy = " (greedy: always the likeliest token)" if self.temperature == 0 else ""
+        return (", ".join(parts) or "settings not written down") + greedy
+
+    @property
+    def repetition(self) -> tuple[int, int]:
+        """How many groups of three words came before in the text, and how many groups there are."""
+        words = self.text.split()
+        groups = [tuple(words[start : start + _WORDS]) for start in range(len(words) - _WORDS + 1)]
+        return len(groups) - len(set(groups)), len(groups)
+
+
+def read_samples(found: Mapping[str, Any]) -> list[Sample]:
+    """The completions of a samples file in the order of their settings; rows without a text are left out."""
+    rows = found.get("rows")
+    samples = [
+        Sample(
+            str(row.get("run", "")),
+            number(row.get("temperature")),
+            number(row.get("top_k")),
+            number(row.get("top_p")),
+            row["text"],
+        )
+        for row in (rows if isinstance(rows, list) else [])
+        if isinstance(row, Mapping) and isinstance(row.get("text"), str)
+    ]
+    return sorted(samples, key=lambda s: (s.top_k is not None, s.top_p is not None, s.temperature or 0.0))
+
+
+def completions(found: Mapping[str, Any], runs: Sequence[RunFiles]) -> Markup | None:
+    """What each network writes after the same prompt, side by side for each generation setting."""
+    samples = read_samples(found)
+    if not samples:
+        return None
+    prompt = found.get("prompt")
+    places = {run.name: index for index, run in reversed(list(enumerate(runs)))}
+    shown = samples[:_MOST_COMPLETIONS]
+    shown.sort(key=lambda sample: places.get(sample.run, len(runs)))
+    blocks = []
+    for setting in dict.fromkeys(sample.setting for sample in samples[:_MOST_COMPLETIONS]):
+        cells = [_completion(sample, runs, places) for sample in shown if sample.setting == setting]
+        heading = setting[0].upper() + setting[1:]
+        blocks.append(
+            element(
+                "div", element("h3", heading), element("div", *cells, class_="side-by-side"), class_="setting"
+            )
+        )
+    cut = len(samples) - len(shown)
+    return section(
+        "completions",
+        _completions_finding(samples),
+        paragraph("Each network goes on from the same prompt:") if prompt else None,
+        element("blockquote", str(prompt), class_="prompt") if prompt else None,
+        *blocks,
+        paragraph(f"{cut} more completions lie in samples.json.", class_="muted") if cut else None,
+    )
+
+
+def _completion(sample: Sample, runs: Sequence[RunFiles], places: Mapping[str, int]) -> Markup:
+    index = places.get(sample.run)
+    title = runs[index].title if index is not None else sample.run
+    text = sample.text[:_MOST_LETTERS] + ("\u2026" if len(sample.text) > _MOST_LETTERS else "")
+    repeated, groups = sample.repetition
+    note = (
+        f"{repeated / groups:.0%} of its three-word groups are repeats"
+        if groups
+        else "too short to count repeats"
+    )
+    return element(
+        "div",
+        element("h4", swatch(index, title)),
+        element("p", text, class_="text")
+        if text.strip()
+        else element("p", "(nothing but white space)", class_="muted"),
+        element("p", note, class_="muted"),
+        class_="completion",
+    )
+
+
+def _completions_finding(samples: Sequence[Sample]) -> str:
+    """How much repetition there is at the lowest and at the highest temperature, nothing else cut off."""
+    plain = [sample for sample in samples if sample.top_k is None and sample.top_p is None]
+    temperatures = sorted({sample.temperature for sample in plain if sample.temperature is not None})
+    if len(temperatures) < 2:
+        return (
+            "What the networks write"
+            if len({sample.run for sample in samples}) > 1
+            else "What the network writes"
+        )
+    shares = []
+    for temperature in (temperatures[0], temperatures[-1]):
+        counts = [sample.repetition for sample in plain if sample.temperature == temperature]
+        groups = sum(total for _, total in counts)
+        if not groups:
+            return "What the networks write at each temperature"
+        shares.append(f"{sum(repeated for repeated, _ in counts) / groups:.0%}")
+    return (
+        f"At temperature {temperatures[0]:g} the texts repeat {shares[0]} of their three-word groups, "
+        f"at {temperatures[-1]:g} {shares[1]}"
+    )
+
+
+def cards(runs: Sequence[RunFiles]) -> Markup | None:
+    """The model cards; the best network's is open."""
+    written = [(index, run) for index, run in enumerate(runs) if run.card.strip()]
+    if not written:
+        return None
+    first = written[0][0]
+    parts = [
+        details(swatch(index, run.title), card(run.card), unfolded=index == first) for index, run in written
+    ]
+    return section(
+        "cards", "Where each model came from" if len(written) > 1 else "Where the model came from", *parts
+    )
+
+
+def settings(runs: Sequence[RunFiles]) -> Markup | None:
+    """What differs between the runs' settings, and all of them to unfold."""
+    written = [(index, run) for index, run in enumerate(runs) if run.settings]
+    if not written:
+        return None
+    keys = list(dict.fromkeys(key for _, run in written for key in run.settings))
+    header: list[Child] = ["Setting", *(swatch(index, run.title) for index, run in written)]
+    rows: dict[str, list[Child]] = {key: [key, *(_value(run, key) for _, run in written)] for key in keys}
+    differing = [key for key in keys if len({_value(run, key) for _, run in written}) > 1]
+    everything = details(
+        f"All {len(keys)} settings", table(header, list(rows.values()), label="All settings", numeric_from=99)
+    )
+    if len(written) == 1:
+        return section("settings", f"{len(keys)} settings, defaults included", everything)
+    if not differing:
+        return section("settings", f"All {len(keys)} settings are equal", everything)
+    unequal = table(header, [rows[key] for key in differing], label="Settings that differ", numeric_from=99)
+    return section(
+        "settings", f"The networks differ in {len(differing)} of {len(keys)} settings", unequal, everything
+    )
+
+
+def _value(run: RunFiles, key: str) -> str:
+    value = run.settings.get(key)
+    shown = "\u2013" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    return shown if len(shown) <= 120 else shown[:119] + "\u2026"
+
+
+def how_made(runs: Sequence[RunFiles], samples: Mapping[str, Any], folder: str) -> Markup:
+    """The commands that made the runs, the completions and this page."""
+    lines = [command for found in (*(run.plan for run in runs), samples) if (command := _command(found))]
+    lost = [run.title for run in runs if not _command(run.plan)]
+    note = (
+        f"The command of {listed(lost)} was not written down; settings.toml holds every setting."
+        if lost
+        else None
+    )
+    finding = "Commands that make this again" if lines else "The command that draws this page again"
+    return section(
+        "commands",
+        finding,
+        commands([*dict.fromkeys(lines), f"seedbed report {shlex.quote(folder)}"]),
+        paragraph(note, class_="muted") if note else None,
+    )
+
+
+def _command(found: Mapping[str, Any]) -> str | None:
+    """The command that a file says it was made by."""
+    command = found.get("command")
+    return command.strip()[:2_000] if isinstance(command, str) and command.strip() else None
+
+
+def terms(unit: str, sampled: bool) -> Markup:
+    """The words that the page uses, in one sentence each."""
+    loss = (
+        "the negative base-2 logarithm of the probability that a network gives a text, by its UTF-8 bytes; "
+        "it compares networks with different tokenizers, and lower is better"
+        if unit == BITS
+        else "the negative natural logarithm of the probability of a text, by its tokens; lower is better"
+    )
+    words = {
+        unit: loss,
+        "held-out text": "documents that were kept from training, chosen by the hash of their text",
+        "planned": "computed before step 1 from the settings and a probe of the machine",
+        "peak memory": "the most memory that the process held at once; 1 MiB is 2^20 bytes",
+    }
+    if sampled:
+        words |= {
+            "temperature": "divides the logits before sampling: 0 takes the likeliest, above 1 flattens",
+            "top-k": "samples among the k likeliest tokens alone",
+            "top-p": "samples among the likeliest tokens that together hold the probability p",
+        }
+    items = [
+        part
+        for word, meaning in words.items()
+        for part in (element("dt", word), element("dd", f"{meaning}."))
+    ]
+    return section("terms", "Words on this page", element("dl", *items, class_="terms"))
+
+
+def origin_note(version: str) -> Markup:
+    """What the page was made by and from."""
+    return element(
+        "footer",
+        f"seedbed {version} drew this page from the folder's files alone. ",
+        inline_code("settings.toml"),
+        " holds every setting, ",
+        inline_code("metrics.jsonl"),
+        " every step.",
+    )

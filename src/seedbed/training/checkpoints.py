@@ -1,0 +1,208 @@
+"""Checkpoints: written aside, synced, renamed, each file's SHA-256 in a manifest; safetensors and JSON alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from seedbed.base.errors import CheckpointError, TrainingError
+from seedbed.base.files import disk_error, disk_errors, sync
+
+Tensors = Mapping[str, Tensor]
+STATE, MANIFEST, PARTIAL, DAMAGED, BEST = "state.json", "manifest.json", ".partial", ".damaged", "best-"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One that is whole: its folder, the step after which it was written, and its state."""
+
+    path: Path
+    step: int
+    state: dict[str, Any]
+
+    def tensors(self, name: str) -> dict[str, Tensor]:
+        """The tensors of `name`.safetensors."""
+        return load_file(self.path / f"{name}.safetensors")
+
+
+class Checkpoints:
+    """The folder `checkpoints/`: `<step>` resumes a run, `best-<step>` holds the weights best on validation.
+
+    Only one process may write at a time; the run folder's lock sees to it.
+    """
+
+    def __init__(self, folder: Path, *, keep: int = 2) -> None:
+        self.folder, self.keep = folder, keep
+
+    def steps(self) -> list[int]:
+        """The steps after which there is a checkpoint, damaged or not, in order."""
+        return sorted(int(path.name) for path in self._paths() if path.name.isdigit())
+
+    def save(self, step: int, tensors: Mapping[str, Tensors], state: Mapping[str, Any]) -> None:
+        """Write a checkpoint, then delete the oldest beyond `keep`, and damaged ones that it replaces.
+
+        Tensors that are not finite are refused with TrainingError: so no healthy checkpoint ever makes room for
+        them.
+        """
+        for content in tensors.values():
+            require_finite(content, f"the checkpoint of step {step} was not written")
+        self._write(f"{step:06d}", tensors, state)
+        kept = [f"{kept_step:06d}" for kept_step in self.steps()[-self.keep :]]
+        for path in self._paths():
+            if path.name not in kept and not path.name.startswith(BEST):
+                self._delete(path)
+
+    def save_best(self, step: int, weights: Tensors, state: Mapping[str, Any]) -> None:
+        """Write the weights that are best on validation so far, then delete those that were."""
+        require_finite(weights, f"the best weights of step {step} were not written")
+        self._write(f"{BEST}{step:06d}", {"weights": weights}, state)
+        for path in self._best_paths()[:-1]:
+            self._delete(path)
+
+    def at(self, step: int) -> Checkpoint:
+        """The checkpoint written after `step`, known to be whole."""
+        path = self.folder / f"{step:06d}"
+        return Checkpoint(path, step, json.loads((path / STATE).read_bytes()))
+
+    def newest(self) -> tuple[Checkpoint | None, list[str]]:
+        """The newest checkpoint that is whole, and what is wrong with those after it, which are set aside.
+
+        None where there is no checkpoint; where all are damaged, CheckpointError names them.
+        """
+        problems: list[str] = []
+        damaged: list[Path] = []
+        for step in reversed(self.steps()):
+            path = self.folder / f"{step:06d}"
+            problem = verify(path)
+            if not problem:
+                for other in damaged:
+                    self._delete(other.with_name(other.name + DAMAGED))
+                    other.rename(other.with_name(other.name + DAMAGED))
+                return self.at(step), problems
+            problems.append(problem)
+            damaged.append(path)
+        if problems:
+            raise CheckpointError(
+                f"no checkpoint in {self.folder} is whole: {'; '.join(problems)}; restore one from a backup, delete "
+                "the folder to start at step 0, or choose another run folder"
+            )
+        return None, []
+
+    def best(self) -> tuple[Checkpoint | None, list[str]]:
+        """The weights that are best on validation, and what is wrong where they are damaged."""
+        problems: list[str] = []
+        for path in reversed(self._best_paths()):
+            problem = verify(path)
+            if not problem:
+                step = int(path.name.removeprefix(BEST))
+                return Checkpoint(path, step, json.loads((path / STATE).read_bytes())), problems
+            problems.append(problem)
+        return None, problems
+
+    def clean(self, *, keep_best: bool) -> None:
+        """Delete what a crash left half written, and the best weights too where no checkpoint goes with them."""
+        for path in self._paths():
+            if path.name.endswith(PARTIAL) or (path.name.startswith(BEST) and not keep_best):
+                self._delete(path)
+
+    def _paths(self) -> list[Path]:
+        return list(self.folder.iterdir()) if self.folder.exists() else []
+
+    def _best_paths(self) -> list[Path]:
+        names = [p for p in self._paths() if re.fullmatch(rf"{BEST}\d+", p.name)]
+        return sorted(names, key=lambda path: int(path.name.removeprefix(BEST)))
+
+    def _write(self, name: str, tensors: Mapping[str, Tensors], state: Mapping[str, Any]) -> None:
+        aside, final = self.folder / (name + PARTIAL), self.folder / name
+        try:
+            with disk_errors(final):
+                shutil.rmtree(aside, ignore_errors=True)
+                aside.mkdir(parents=True)
+                for file, content in tensors.items():
+                    save_tensors(aside / f"{file}.safetensors", content)
+                (aside / STATE).write_text(json.dumps(state, indent=1))
+                digests = {path.name: digest(path) for path in sorted(aside.iterdir())}
+                (aside / MANIFEST).write_text(json.dumps({"sha256": digests}, indent=1))
+                for path in (*aside.iterdir(), aside):
+                    sync(path)
+                if final.exists():
+                    self._delete(final)
+                aside.rename(final)
+                sync(self.folder)
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)  # a full disk gets its room back
+            raise
+
+    def _delete(self, path: Path) -> None:
+        """Delete a folder so that a crash meanwhile leaves none that looks whole."""
+        if not path.exists():
+            return
+        doomed = path if path.name.endswith(PARTIAL) else path.with_name(path.name + PARTIAL)
+        with disk_errors(path):
+            path.rename(doomed)
+            shutil.rmtree(doomed)
+
+
+def save_tensors(path: Path, tensors: Tensors) -> None:
+    """Write a safetensors file; a full disk raises HardwareError."""
+    try:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise disk_error(path, int(number[1])) from error
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def verify(path: Path) -> str:
+    """Say what is wrong with a checkpoint's folder, in a few words; empty where nothing is."""
+    try:
+        digests = json.loads((path / MANIFEST).read_bytes())["sha256"]
+        for name, expected in digests.items():
+            if digest(path / name) != expected:
+                return f"{path.name} is damaged: {name} is not what its SHA-256 says"
+    except FileNotFoundError as error:
+        return f"{path.name} is damaged: {Path(error.filename).name} is missing"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return f"{path.name} is damaged: {MANIFEST} or a file it names cannot be read ({error})"
+    return ""
+
+
+def require_finite(tensors: Tensors, consequence: str) -> None:
+    """Raise TrainingError naming the tensors that hold a value that is not finite."""
+    floating = {
+        name: tensor for name, tensor in tensors.items() if tensor.is_floating_point() and tensor.numel()
+    }
+    highest = torch.stack(
+        [peak.float() for peak in torch._foreach_norm(list(floating.values()), float("inf"))]
+    )
+    if not highest.isfinite().all():
+        names = [
+            name
+            for name, peak in zip(floating, highest.tolist(), strict=True)
+            if not abs(peak) < float("inf")
+        ]
+        raise TrainingError(f"{name_some(names)} not finite; {consequence}, the ones before it are kept")
+
+
+def name_some(names: list[str]) -> str:
+    """The first few of many names, as the subject of `not finite`."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{', '.join(names[:3])}{more} {'is' if len(names) == 1 else 'are'}"

@@ -1,0 +1,69 @@
+"""An optimizer is a few update rules, each over its own parameters; the room `optimizers` says which over which."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from seedbed.base.errors import CheckpointError
+from seedbed.base.rooms import Room
+from seedbed.training.settings import TrainingSettings
+
+Parameters = Mapping[str, nn.Parameter]
+
+
+class UpdateRule(Protocol):
+    """Updates its parameters from their gradients; `state` holds all that it remembers, by name."""
+
+    state: dict[str, Tensor]
+
+    def step(self, factor: float, gradient_scale: float) -> None:
+        """Update with `factor` of the highest learning rate, from the gradients times `gradient_scale`."""
+
+
+class Optimizer:
+    """Update rules by name."""
+
+    def __init__(self, rules: Mapping[str, UpdateRule]) -> None:
+        self.rules = rules
+
+    @torch.no_grad()
+    def step(self, factor: float, *, gradient_scale: float = 1.0) -> None:
+        """Update every parameter that has a gradient; the scale is how clipping reaches them without a pass."""
+        for rule in self.rules.values():
+            rule.step(factor, gradient_scale)
+
+    def state(self) -> dict[str, Tensor]:
+        """All that the rules remember, by `rule/name`: the tensors themselves, no copies."""
+        return {
+            f"{label}/{name}": tensor
+            for label, rule in self.rules.items()
+            for name, tensor in rule.state.items()
+        }
+
+
+OPTIMIZERS: Room[Callable[[nn.Module, TrainingSettings], Optimizer]] = Room(
+    "seedbed.training.optimizers", "OPTIMIZER"
+)
+
+
+def trainable(module: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that are learnt, a tied one once."""
+    return {name: p for name, p in module.named_parameters() if p.requires_grad}
+
+
+@torch.no_grad()
+def fill(tensors: Mapping[str, Tensor], saved: Mapping[str, Tensor], what: str) -> None:
+    """Copy saved tensors into those of the same names; other names or shapes raise CheckpointError."""
+    for name in sorted(tensors.keys() | saved.keys()):
+        ours, theirs = tensors.get(name), saved.get(name)
+        if ours is None or theirs is None or ours.shape != theirs.shape:
+            now, then = ("none" if t is None else str(tuple(t.shape)) for t in (ours, theirs))
+            raise CheckpointError(
+                f"the checkpoint's {what} do not fit: {name} is {then} there and {now} here; resume with the model "
+                "and the optimizer that wrote it, or start a new run in another folder"
+            )
+        ours.copy_(theirs)

@@ -1,0 +1,129 @@
+"""What a checkpoint holds of a training, and how a run goes on from it bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from seedbed.base.errors import CheckpointError
+from seedbed.base.runtime import Runtime
+from seedbed.data.loader import Loader
+from seedbed.training.checkpoints import Checkpoint
+from seedbed.training.optimizer import Optimizer, fill
+from seedbed.training.run_folder import RunFolder
+
+
+@dataclass
+class Progress:
+    """How far a training has come; the best loss is that of the best evaluation, in nats a target."""
+
+    step: int = 0
+    tokens: int = 0  # input tokens
+    seconds: float = 0.0  # in training steps, work lost to a kill not counted
+    loss: float | None = None  # of the last step
+    evaluated_step: int = 0
+    best_step: int = 0
+    best_loss: float | None = None
+
+
+def weights_of(module: nn.Module) -> dict[str, Tensor]:
+    """A module's parameters, a tied one once, and the buffers that are saved with it."""
+    saved = module.state_dict(keep_vars=True).keys()
+    return dict(module.named_parameters()) | {name: b for name, b in module.named_buffers() if name in saved}
+
+
+def load_best(module: nn.Module, run: RunFolder) -> Checkpoint | None:
+    """Put the weights that were best on validation into the module; None where none were ever judged.
+
+    The checkpoint says of which step they are (`step`) and how good (`state["loss"]`).
+    """
+    found, problems = run.checkpoints.best()
+    if found is not None:
+        fill(weights_of(module), found.tensors("weights"), "best weights")
+    elif problems:
+        raise CheckpointError(
+            f"the best weights in {run.checkpoints.folder} are lost: {'; '.join(problems)}; delete that folder to "
+            "train again, or use the newest checkpoint"
+        )
+    return found
+
+
+class Resumable:
+    """All of a training that must survive the process: weights, optimizer, loader, progress.
+
+    Torch's global generator, from which dropout draws, is not among it: the loop seeds it anew for each step.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        optimizer: Optimizer,
+        loader: Loader,
+        *,
+        run: RunFolder,
+        runtime: Runtime,
+        fingerprints: Mapping[str, str],
+    ) -> None:
+        self.module, self.optimizer, self.loader = module, optimizer, loader
+        self.run, self.runtime, self.fingerprints = run, runtime, dict(fingerprints)
+        self.saved_step = 0
+
+    def save(self, progress: Progress) -> None:
+        """Write a checkpoint of this step unless there is one; all ranks wait for the one that writes."""
+        if progress.step == self.saved_step:
+            return
+        if self.runtime.is_main:
+            state = {
+                "progress": asdict(progress),
+                "loader": self.loader.state_dict(),
+                "num_ranks": self.runtime.world_size,
+                "fingerprints": self.fingerprints,
+            }
+            tensors = {"weights": weights_of(self.module), "optimizer": self.optimizer.state()}
+            self.run.checkpoints.save(progress.step, tensors, state)
+        self.saved_step = progress.step
+        self.runtime.barrier()
+
+    def save_best(self, progress: Progress) -> None:
+        """Write the weights as the best on validation."""
+        if self.runtime.is_main:
+            state = {"loss": progress.best_loss}
+            self.run.checkpoints.save_best(progress.best_step, weights_of(self.module), state)
+
+    def load(self) -> tuple[Progress, list[str]]:
+        """Go back to the newest checkpoint that is whole -> where that was, and what is wrong with others."""
+        problems: list[str] = []
+        step = -1
+        if self.runtime.is_main:
+            found, problems = self.run.checkpoints.newest()
+            step = -1 if found is None else found.step
+        step = self.runtime.broadcast_int(step)
+        if step < 0:
+            return Progress(), problems
+        checkpoint = self.run.checkpoints.at(step)
+        self._require_same(checkpoint.state)
+        fill(weights_of(self.module), checkpoint.tensors("weights"), "weights")
+        fill(self.optimizer.state(), checkpoint.tensors("optimizer"), "optimizer state")
+        self.loader.load_state_dict(checkpoint.state["loader"])
+        progress = Progress(**checkpoint.state["progress"])
+        if self.runtime.is_main:
+            # The best may be of a later step than the checkpoint: then that step is on its way again.
+            best, worse = self.run.checkpoints.best()
+            problems += worse
+            progress.best_step = best.step if best else 0
+            progress.best_loss = best.state["loss"] if best else None
+        self.saved_step = step
+        return progress, problems
+
+    def _require_same(self, state: Mapping[str, Any]) -> None:
+        then, now = state["num_ranks"], self.runtime.world_size
+        if then != now:
+            raise CheckpointError(
+                f"{self.run.path} was trained by {then} processes and cannot resume with {now}: sums over another "
+                f"number of ranks round differently, so that it would not be the same run; start {then} again "
+                f"(torchrun --nproc-per-node {then}), or choose another folder for a new run"
+            )
+        self.run.refuse_difference({"data": state["fingerprints"]}, {"data": self.fingerprints})

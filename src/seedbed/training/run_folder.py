@@ -1,0 +1,85 @@
+"""A run's folder: its lock, its settings, its metrics, its checkpoints (DESIGN.md, section 7)."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from seedbed.base.errors import CheckpointError
+from seedbed.base.files import disk_errors, write_file
+from seedbed.base.settings import difference, read_toml, to_toml
+from seedbed.training.checkpoints import Checkpoints
+
+
+class RunFolder:
+    """One training on disk; while it is entered, no other process may enter it.
+
+    `writable` is False on all ranks but the main one, which take no lock and write nothing.
+    """
+
+    def __init__(self, path: str | Path, *, writable: bool = True, keep_checkpoints: int = 2) -> None:
+        self.path, self.writable = Path(path), writable
+        self.settings_path, self.plan_path = self.path / "settings.toml", self.path / "plan.json"
+        self.metrics_path, self.report_path = self.path / "metrics.jsonl", self.path / "report.html"
+        self.model_path = self.path / "model"
+        self.checkpoints = Checkpoints(self.path / "checkpoints", keep=keep_checkpoints)
+        self._lock: int | None = None
+
+    def __enter__(self) -> RunFolder:
+        if not self.writable:
+            return self
+        with disk_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.pread(lock, 20, 0).decode() or "unknown"
+            os.close(lock)
+            raise CheckpointError(
+                f"{self.path} is in use by process {owner}, and one process may train in a run folder; wait for it, "
+                "stop it, or choose another folder"
+            ) from None
+        with disk_errors(self.path / ".lock"):
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, str(os.getpid()).encode(), 0)
+        self._lock = lock
+        self.checkpoints.clean(keep_best=self.can_resume)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._lock is not None:
+            os.close(self._lock)  # which unlocks
+            self._lock = None
+
+    @property
+    def can_resume(self) -> bool:
+        """Tell whether there is a checkpoint, so that the settings are no longer free."""
+        return bool(self.checkpoints.steps())
+
+    def saved_settings(self) -> dict[str, Any] | None:
+        """What `settings.toml` says of a run that can resume, None where a new one begins."""
+        return read_toml(self.settings_path) if self.can_resume and self.settings_path.exists() else None
+
+    def settle(self, settings: Any) -> None:
+        """Write the settings (a dataclass) of a new run; refuse others than those of a run that can resume."""
+        saved = self.saved_settings()
+        if saved is not None:
+            self.refuse_difference(saved, settings)
+        elif self.writable:
+            write_file(self.settings_path, to_toml(settings).encode())
+
+    def refuse_difference(self, saved: Any, now: Any) -> None:
+        """Raise CheckpointError naming what differs between what the run began with and what is asked for now."""
+        different = difference(saved, now)
+        if different:
+            listed = "; ".join(f"{key} was {then!r}, now {ours!r}" for key, (then, ours) in different.items())
+            raise CheckpointError(
+                f"{self.path} cannot resume with other settings or data: {listed}; take back the change, or choose "
+                "another folder for a new run"
+            )

@@ -1,0 +1,77 @@
+"""What can be set about a training, whatever the model and the objective; loads no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from seedbed.base.errors import ConfigError
+
+SCHEDULES = ("constant", "cosine", "inverse_sqrt", "wsd")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """The `[training]` table of a run's settings; `auto` and 0 are what the machine decides before step 1."""
+
+    num_steps: int = 1000
+    budget_seconds: float | None = None  # what num_steps is made from, where it is given
+    batch_tokens: int = 8192  # input tokens of one step, over all ranks
+    micro_batch_tokens: int = 0  # of one forward and backward pass; 0: all at once
+    context_tokens: int = 256
+    optimizer: str = "adamw"
+    learning_rate: float = 1e-3
+    matrix_learning_rate: float = 0.02  # of the matrices that muon updates
+    min_learning_rate_ratio: float = 0.1
+    schedule: str = "cosine"
+    warmup_steps: int | None = None  # none: a tenth of num_steps, at most 100
+    cooldown_fraction: float = 0.2  # of the steps; wsd alone
+    weight_decay: float = 0.1
+    beta1: float = 0.9
+    beta2: float = 0.95
+    clip_norm: float = 1.0  # 0: off
+    precision: str = "auto"
+    seed: int = 0
+    evaluate_every_steps: int = 100
+    checkpoint_every_steps: int = 100
+    keep_checkpoints: int = 2
+    compile: bool = False
+    checkpoint_activations: bool = False
+    num_threads: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("num_steps", "batch_tokens", "context_tokens", "evaluate_every_steps"):
+            self._require(name, getattr(self, name) >= 1, "1 or more")
+        for name in ("checkpoint_every_steps", "keep_checkpoints"):
+            self._require(name, getattr(self, name) >= 1, "1 or more")
+        for name in ("micro_batch_tokens", "weight_decay", "clip_norm", "num_threads"):
+            self._require(name, getattr(self, name) >= 0, "0 or more")
+        for name in ("learning_rate", "matrix_learning_rate"):
+            self._require(name, 0 < getattr(self, name) < float("inf"), "above 0")
+        for name in ("min_learning_rate_ratio", "cooldown_fraction"):
+            self._require(name, 0 <= getattr(self, name) <= 1, "0 to 1")
+        for name in ("beta1", "beta2"):
+            self._require(name, 0 <= getattr(self, name) < 1, "0 or more and below 1")
+        self._require("schedule", self.schedule in SCHEDULES, ", ".join(SCHEDULES))
+        self._require(
+            "precision", self.precision in ("auto", "float32", "bfloat16"), "auto, float32, bfloat16"
+        )
+        self._require("seed", -(2**63) <= self.seed < 2**63, "a 64-bit number")
+        if self.context_tokens > self.batch_tokens:
+            raise ConfigError(
+                f"training.context_tokens={self.context_tokens} does not fit in training.batch_tokens="
+                f"{self.batch_tokens}; raise batch_tokens to at least {self.context_tokens}"
+            )
+        if not 0 <= self.num_warmup_steps < self.num_steps:
+            raise ConfigError(
+                f"training.warmup_steps={self.warmup_steps} leaves no step of num_steps={self.num_steps} at the full "
+                f"learning rate; choose 0 to {self.num_steps - 1}"
+            )
+
+    @property
+    def num_warmup_steps(self) -> int:
+        """The steps over which the learning rate rises."""
+        return min(100, self.num_steps // 10) if self.warmup_steps is None else self.warmup_steps
+
+    def _require(self, name: str, holds: bool, allowed: str) -> None:
+        if not holds:
+            raise ConfigError(f"training.{name}={getattr(self, name)} cannot be; allowed: {allowed}")

@@ -1,0 +1,53 @@
+"""The public names are the ones promised, and neither they nor any verb's help load torch."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import seedbed
+from seedbed.cli.app import VERBS
+
+ROOMS = {path.name for path in Path(seedbed.__file__).parent.iterdir() if path.is_dir()}
+HEAVY = ("torch", "numpy", "tokenizers", "transformers", "pydantic", "safetensors")
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Python in a process of its own, so that what it imports is its own doing."""
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=True)
+
+
+def test_public_names_are_exact() -> None:
+    assert sorted(seedbed.__all__) == ["Completion", "LanguageModel", "__version__", "load", "new", "plan"]
+    assert dir(seedbed) == sorted(seedbed.__all__)
+
+
+@pytest.mark.parametrize("name", seedbed.__all__)
+def test_every_public_name_loads_and_is_documented(name: str) -> None:
+    value = getattr(seedbed, name)
+    assert isinstance(value, str) or value.__doc__
+    assert name not in ROOMS, "importing the room would hide the name"
+
+
+def test_another_name_is_refused_with_the_ones_that_exist() -> None:
+    with pytest.raises(AttributeError, match="LanguageModel"):
+        seedbed.lode  # noqa: B018
+
+
+def test_importing_seedbed_loads_nothing_heavy() -> None:
+    loaded = run("-c", "import seedbed, sys; print([*sys.modules])").stdout
+    assert not [name for name in HEAVY if f"'{name}'" in loaded]
+    assert "'seedbed.api" not in loaded
+
+
+@pytest.mark.parametrize("verb", ["", *VERBS])
+def test_help_loads_nothing_heavy(verb: str) -> None:
+    code = (
+        "import sys; from seedbed.cli.app import main\n"
+        f"sys.argv = ['seedbed', *{verb.split()!r}, '--help']\n"
+        "try: main()\n"
+        "except SystemExit as end: assert end.code == 0, end.code\n"
+        f"print('loaded', [name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    assert run("-c", code).stdout.splitlines()[-1] == "loaded []"
