@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import GenerationConfig, GPT2LMHeadModel
 
 from seedbed.base.errors import ConfigError, SeedbedError, UsageError
 from seedbed.generation import scoring
@@ -264,3 +265,21 @@ def test_a_saved_model_answers_as_before(tokenizer: Tokenizer, tmp_path: Path) -
         10,
     ]
     assert again.generate("ab", 8, seed=1) == lm.generate("ab", 8, seed=1)
+
+
+# ---- beside the reference
+
+
+def test_greedy_answers_are_those_of_transformers(gpt2: Network, tmp_path: Path) -> None:
+    lm = LanguageModel(gpt2)
+    lm.save(tmp_path / "model")
+    reference = GPT2LMHeadModel.from_pretrained(tmp_path / "model").eval()
+    prompts = [[5, 6, 7], [8], list(range(20))]
+    for prompt, completion in zip(prompts, lm.generate(prompts, 25, temperature=0), strict=True):
+        inputs = torch.tensor([prompt])
+        theirs = reference.generate(
+            inputs,
+            attention_mask=torch.ones_like(inputs),
+            generation_config=GenerationConfig(max_new_tokens=25, do_sample=False, pad_token_id=0),
+        )
+        assert completion.token_ids == theirs[0, len(prompt) :].tolist()

@@ -54,6 +54,7 @@ class Row:
 
     @property
     def is_shared(self) -> bool:
+        """Several answers come of it."""
         return len(self.answers) > 1
 
 
