@@ -13,6 +13,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
@@ -69,6 +70,18 @@ def refuse_surrogates(texts: Iterable[str]) -> None:
             ) from error
 
 
+@contextmanager
+def library_errors(source: Path | str) -> Iterator[None]:
+    """Turn whatever a bad tokenizer file makes the library do into a BundleError of one line."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit, MemoryError):
+        raise
+    except BaseException as error:  # a panic of the library is no Exception
+        cause = " ".join(str(error).split())[:200]
+        raise BundleError(f"{source} cannot be used: {cause}; use a tokenizer.json that is whole") from error
+
+
 class Tokenizer:
     """An immutable tokenizer: the user's text becomes ids of ordinary tokens only, never control tokens.
 
@@ -80,7 +93,7 @@ class Tokenizer:
         core.no_padding()
         core.no_truncation()
         self._core, self.config = core, config
-        self.vocab_size: int = core.get_vocab_size(with_added_tokens=True)
+        self.vocab_size = 1 + max(core.get_vocab(with_added_tokens=True).values(), default=-1)
         self.kind = str(config.get("seedbed_kind") or type(core.model).__name__.lower())
         self.eos_id = self._control("eos_token", END_NAMES)
         self.bos_id, self.pad_id, self.unk_id = (self._control(f"{n}_token") for n in ("bos", "pad", "unk"))
@@ -114,14 +127,16 @@ class Tokenizer:
 
     def _encode(self, texts: list[str]) -> list[list[int]]:
         try:
-            return [e.ids for e in self._core.encode_batch_fast(texts, add_special_tokens=False)]
-        except TypeError:
+            with library_errors("the tokenizer"):
+                return [e.ids for e in self._core.encode_batch_fast(texts, add_special_tokens=False)]
+        except BundleError:
             refuse_surrogates(texts)
             raise
 
     def decode(self, ids: Sequence[int], *, skip_special: bool = True) -> str:
         """The text of ids; bytes that are no UTF-8 become U+FFFD."""
-        return str(self._core.decode(list(ids), skip_special_tokens=skip_special))
+        with library_errors("the tokenizer"):
+            return str(self._core.decode(list(ids), skip_special_tokens=skip_special))
 
     def stream(self) -> TextStream:
         """A decoder of one id at a time, for output that appears as it is made."""
@@ -177,17 +192,12 @@ class Tokenizer:
                 f"{file} does not exist; a tokenizer is a tokenizer.json or a folder that holds one"
             )
         config_file = file.parent / "tokenizer_config.json"
-        try:
+        with library_errors(file):
             core = tokenizers.Tokenizer.from_str(file.read_text(encoding="utf-8"))
             config = json.loads(config_file.read_text(encoding="utf-8")) if config_file.is_file() else {}
             if not isinstance(config, dict):
                 raise ValueError(f"{config_file.name} holds no object")
             return cls(core, config)
-        except (KeyboardInterrupt, SystemExit, MemoryError):
-            raise
-        except BaseException as error:  # the library's panics are no Exception
-            cause = " ".join(str(error).split())[:200]
-            raise BundleError(f"{file} is no tokenizer that can be read: {cause}; save it anew") from error
 
 
 def train_tokenizer(
