@@ -23,7 +23,7 @@ from seedbed.base.runtime import Runtime, derive_seed, peak_resident_bytes
 from seedbed.base.settings import load_settings, to_tree
 from seedbed.base.signals import StopSignals
 from seedbed.data.loader import Loader, MixturePart
-from seedbed.data.prepare import DataSettings, PreparedData, prepare, training_texts
+from seedbed.data.prepare import PreparedData, prepare, training_texts
 from seedbed.data.records import TokenSource
 from seedbed.hub.bundle import open_bundle, save_bundle
 from seedbed.models.family import Network
@@ -31,7 +31,8 @@ from seedbed.models.network import build, initialize
 from seedbed.report.run_report import write_report
 from seedbed.select.plan import Plan
 from seedbed.text.tokenizer import Tokenizer, train_tokenizer
-from seedbed.training.loop import Callback, Validation, train
+from seedbed.training.evaluation import Validation
+from seedbed.training.loop import Callback, train
 from seedbed.training.resume import Progress, load_best
 from seedbed.training.run_folder import RunFolder
 from seedbed.training.train_step import OBJECTIVES
@@ -138,7 +139,7 @@ def pretrain(
         with signals.hold():
             if runtime.is_main:
                 _finish(module, settings, tokenizer, progress, measured, prepared, run)
-            runtime.barrier()
+            runtime.broadcast_int(0)  # the others wait here for the main rank
     plan_dict = json.loads(run.plan_path.read_text())
     metrics = {"step": progress.step, "loss": progress.loss, "best_step": progress.best_step}
     metrics |= {"validation_loss": progress.best_loss, "validation_bits_per_byte": _bits(progress, prepared)}
@@ -159,7 +160,7 @@ def _prepare(settings: RunSettings, run: RunFolder, runtime: Runtime) -> tuple[T
         _tokenizer(settings).save(folder)
     if runtime.is_main:
         prepare(settings.data, Tokenizer.load(folder), run.path / "data")
-    runtime.barrier()
+    runtime.broadcast_int(0)  # the others wait here for the main rank
     tokenizer = Tokenizer.load(folder)
     return tokenizer, prepare(settings.data, tokenizer, run.path / "data")
 

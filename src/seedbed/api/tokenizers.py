@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from seedbed.api.models import bundle_folder
-from seedbed.data.prepare import training_texts
-from seedbed.data.prepare import DataSettings
+from seedbed.data.prepare import DataSettings, training_texts
 from seedbed.text.tokenizer import Tokenizer, train_tokenizer
 
 

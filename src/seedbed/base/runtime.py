@@ -10,6 +10,7 @@ import hashlib
 import os
 import resource
 import sys
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,9 +94,11 @@ class Runtime:
         dist.broadcast(box, 0)
         return int(box.item())
 
-    def barrier(self) -> None:
-        """Wait until every rank is here."""
-        self.broadcast_int(int(self.all_reduce_sum(torch.zeros((), device=self.device)).item()))
+    def sum_over_ranks(self, values: Sequence[float]) -> list[float]:
+        """Sum numbers over the ranks, in float64; every rank gets the sums, and none goes on before all are here."""
+        if self.world_size == 1:
+            return list(values)
+        return self.all_reduce_sum(torch.tensor(values, dtype=torch.float64, device=self.device)).tolist()
 
     def generator(self, seed: int, *keys: int | str) -> torch.Generator:
         """A generator on the device that depends on the seed and the keys alone."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, NoReturn
 
 import typer
@@ -18,7 +18,7 @@ from seedbed.cli.pretrain import pretrain
 from seedbed.cli.report import report
 from seedbed.cli.tokenizer import tokenizer
 
-VERBS = {
+VERBS: dict[str, Callable[..., None]] = {
     "demo": demo,
     "doctor": doctor,
     "plan": plan,

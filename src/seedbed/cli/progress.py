@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 from seedbed.cli.console import console, say
-from seedbed.report.units import count_text, seconds_text
+from seedbed.report.units import bytes_text, count_text, seconds_text
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -33,14 +34,11 @@ class TrainingProgress:
             say(f"{self._label()}goes on after step {step} of {num_steps}")
         terminal = console(stderr=True)
         if terminal.is_terminal:
-            columns = (
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=12),
-                TextColumn("{task.completed}/{task.total}"),
-                TextColumn("{task.fields[figures]}"),
-                TimeRemainingColumn(compact=True),
-            )
-            self._bar = Progress(*columns, console=terminal, transient=True)
+            bar = [BarColumn(bar_width=12)] if terminal.width >= 80 else []
+            texts = ("{task.description}", "{task.completed}/{task.total}", "{task.fields[figures]}")
+            name, count, figures = (TextColumn(text) for text in texts)
+            columns = (name, *bar, count, figures, TimeRemainingColumn(compact=True))
+            self._bar = Progress(*columns, console=terminal, transient=True, refresh_per_second=4)
             self._task = self._bar.add_task(
                 self.name or "training", total=num_steps, completed=step, figures=""
             )
@@ -77,3 +75,23 @@ class TrainingProgress:
 
     def _label(self) -> str:
         return f"{self.name}: " if self.name else ""
+
+
+def show_plan(plan: Mapping[str, Any], settings: Any, *, stderr: bool = True) -> None:
+    """Print what a run will cost: parameters, memory by part, time, disk."""
+    table = Table(box=None, padding=(0, 2, 0, 2), show_header=False)
+    table.add_column(style="dim")
+    table.add_column(justify="right")
+    training = settings.training
+    tokens = plan["num_steps"] * training.batch_tokens
+    table.add_row("parameters", f"{plan['parameters']:,}")
+    table.add_row(
+        "steps", f"{plan['num_steps']:,} of {training.batch_tokens:,} tokens, {count_text(tokens)} in all"
+    )
+    for part, size in plan["bytes"].items():
+        table.add_row(part, bytes_text(size))
+    table.add_row("peak memory", f"about {bytes_text(plan['peak_bytes'])}")
+    table.add_row("time", f"about {seconds_text(plan['seconds'])}")
+    table.add_row("compute", f"{plan['flops']:.2e} FLOPs")
+    table.add_row("disk", f"about {bytes_text(plan['disk_bytes'])}")
+    console(stderr=stderr).print(table)

@@ -64,8 +64,28 @@ def measure_step(
     )
 
 
-def _fastest(call: Callable[[], object], *, least: int = 2, burst_seconds: float = 0.25) -> float:
-    """The median of a few calls: what a step takes on this machine as busy as it is now."""
+def step_at_depth(config: Config, training: TrainingSettings, *, num_tokens: int, runtime: Runtime) -> Step:
+    """A step of the whole network, from those at one and at two layers: every layer costs the same."""
+    shallow = [
+        measure_step(config, training, depth=depth, num_tokens=num_tokens, runtime=runtime)
+        for depth in (1, 2)[: config.num_layers]
+    ]
+    one, two = shallow[0], shallow[-1]
+
+    def line(name: str) -> float:
+        a, b = getattr(one, name), getattr(two, name)
+        return float(a + max(0.0, b - a) * (config.num_layers - 1))
+
+    return Step(
+        forward_backward=line("forward_backward"),
+        forward=line("forward"),
+        optimizer=line("optimizer"),
+        saved_bytes=int(line("saved_bytes")),
+    )
+
+
+def _fastest(call: Callable[[], object], *, least: int = 3, burst_seconds: float = 0.25) -> float:
+    """The lower quartile of a few calls: bursts of other work on a shared machine pass."""
     call()
     times: list[float] = []
     end = time.perf_counter() + burst_seconds
@@ -73,7 +93,7 @@ def _fastest(call: Callable[[], object], *, least: int = 2, burst_seconds: float
         started = time.perf_counter()
         call()
         times.append(time.perf_counter() - started)
-    return sorted(times)[len(times) // 2]
+    return sorted(times)[len(times) // 4]
 
 
 def _saved_bytes(module: Any, forward: Callable[[], Tensor]) -> int:

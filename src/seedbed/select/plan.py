@@ -11,7 +11,7 @@ from seedbed.models.family import Config
 from seedbed.models.network import build, parameter_count
 from seedbed.nn.config import ModelConfig
 from seedbed.nn.linear import Projection
-from seedbed.select.measure import Step, measure_step
+from seedbed.select.measure import step_at_depth
 from seedbed.training.settings import TrainingSettings
 
 # What the process takes beside its tensors once it trains: threads, the libraries' workspaces, the allocator's
@@ -65,8 +65,7 @@ def plan_training(
     tokens = (
         min(training.batch_tokens, training.micro_batch_tokens or training.batch_tokens) // runtime.world_size
     )
-    steps = [measure_step(config, training, depth=d, num_tokens=tokens, runtime=runtime) for d in (1, 2)]
-    at_depth = _scaled(*steps, depth=config.num_layers)
+    at_depth = step_at_depth(config, training, num_tokens=tokens, runtime=runtime)
     num_micro = training.batch_tokens / (tokens * runtime.world_size)
     step_seconds = at_depth.forward_backward * num_micro + at_depth.optimizer
     num_evaluations = training.num_steps // training.evaluate_every_steps + 1
@@ -96,18 +95,4 @@ def plan_training(
         step_seconds=step_seconds,
         peak_tokens_per_second=rate / (flops / training.batch_tokens),
         hardware=hardware.to_dict(),
-    )
-
-
-def _scaled(one: Step, two: Step, *, depth: int) -> Step:
-    """A step at a depth, from those at one and at two layers."""
-
-    def line(a: float, b: float) -> float:
-        return a + max(0.0, b - a) * (depth - 1)
-
-    return Step(
-        forward_backward=line(one.forward_backward, two.forward_backward),
-        forward=line(one.forward, two.forward),
-        optimizer=line(one.optimizer, two.optimizer),
-        saved_bytes=int(line(one.saved_bytes, two.saved_bytes)),
     )

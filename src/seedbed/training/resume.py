@@ -85,7 +85,7 @@ class Resumable:
             tensors = {"weights": weights_of(self.module), "optimizer": self.optimizer.state()}
             self.run.checkpoints.save(progress.step, tensors, state)
         self.saved_step = progress.step
-        self.runtime.barrier()
+        self.runtime.sum_over_ranks([0.0])  # a barrier
 
     def save_best(self, progress: Progress) -> None:
         """Write the weights as the best on validation."""

@@ -1,0 +1,45 @@
+"""`seedbed tokenizer`: train one, or see what one does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from seedbed.cli.options import Json
+
+
+def tokenizer(
+    data: Annotated[str, typer.Argument(help="A corpus; with --inspect, the text to cut.")],
+    vocab_size: Annotated[int, typer.Option(help="The most tokens it may have.")] = 4096,
+    kind: Annotated[str, typer.Option(help="bpe, characters, words or bytes.")] = "bpe",
+    out: Annotated[Path | None, typer.Option("--out", help="The folder to write.")] = None,
+    inspect: Annotated[
+        str | None, typer.Option("--inspect", metavar="MODEL", help="Show its tokens.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Train a tokenizer on a corpus, or show how a model's tokenizer cuts a text."""
+    from seedbed.api import tokenizers as api
+    from seedbed.base.errors import UsageError
+    from seedbed.cli.console import print_facts, print_json, print_table
+
+    if inspect is not None:
+        pieces = api.inspect(inspect, data)
+        if json:
+            print_json({"text": data, "tokens": [{"id": p.id, "token": p.token} for p in pieces]})
+            return
+        rows = [[str(p.id), p.token, "" if p.bytes is None else p.bytes.hex(" ")] for p in pieces]
+        print_table(f"{len(pieces)} tokens", ["id", "token", "bytes"], rows, numbers=[0])
+        return
+    if out is None:
+        raise UsageError("where shall the tokenizer go? give --out FOLDER, or --inspect MODEL to look at one")
+    made = api.train_tokenizer_from(data, out=out, kind=kind, vocab_size=vocab_size)
+    if json:
+        print_json(made)
+        return
+    kept = f"{made['vocab_size']:,} tokens" + (
+        "" if made["vocab_size"] == vocab_size else f" ({vocab_size:,} asked for)"
+    )
+    print_facts(f"A {kind} tokenizer", {"vocabulary": kept, "folder": str(out)})

@@ -1,0 +1,37 @@
+"""Streams: pieces joined are the text, and no piece ends in half a character."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seedbed.text.stream import ByteStream, WindowStream
+from seedbed.text.tokenizer import train_tokenizer
+
+BYTES = train_tokenizer([], "bytes")
+PAIRS = train_tokenizer(["🌱 ein Baum, 漢字 🌱 eine Saat 漢字"] * 4, "bpe", vocab_size=300)
+
+
+@given(st.lists(st.integers(0, BYTES.vocab_size - 1)))
+def test_any_bytes_stream_as_they_decode(ids: list[int]) -> None:
+    stream = BYTES.stream()
+    assert "".join(map(stream.push, ids)) + stream.flush() == BYTES.decode(ids)
+
+
+@given(st.text())
+def test_the_window_gives_what_the_bytes_give(text: str) -> None:
+    ids = PAIRS.encode(text)
+    window, direct = WindowStream(PAIRS.decode), ByteStream(PAIRS.token_bytes)
+    pieces = [window.push(i) for i in ids]
+    assert "".join(pieces) + window.flush() == text
+    assert "".join(map(direct.push, ids)) + direct.flush() == text
+    if "\ufffd" not in text:
+        assert not any("\ufffd" in piece for piece in pieces)
+
+
+def test_a_character_appears_with_its_last_byte() -> None:
+    stream = BYTES.stream()
+    assert [stream.push(byte) for byte in "a🌱".encode()] == ["a", "", "", "", "🌱"]
+    assert stream.push(0xF0) == ""
+    assert stream.flush() == "\ufffd"
+    window = WindowStream(BYTES.decode)
+    assert [window.push(byte) for byte in "a🌱".encode()] == ["a", "", "", "", "🌱"]
+    assert [window.push(0xF0), window.flush(), window.flush()] == ["", "\ufffd", ""]

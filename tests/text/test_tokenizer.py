@@ -1,0 +1,233 @@
+"""Tokenizers: nothing is lost, control strings stay text, and transformers reads what we save."""
+
+import json
+import re
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import tokenizers
+from hypothesis import example, given
+from hypothesis import strategies as st
+from tokenizers import models, pre_tokenizers
+from tokenizers import decoders as core_decoders
+from transformers import AutoTokenizer
+
+from seedbed.base.errors import BundleError, ConfigError, UsageError
+from seedbed.text.tokenizer import END_OF_TEXT, KINDS, Tokenizer, blocks, byte_symbols, train_tokenizer
+
+CORPUS = [
+    "The garden is small. The seeds in the garden are small too.\n\n  def grow(seed):\n\treturn seed + 1\n",
+    "Größe und Übermut: drei kleine Gärten. 漢字と仮名、漢字。 🌱🌱 naïve café",
+] * 3
+TRAINED = {kind: train_tokenizer(CORPUS, kind, vocab_size=320) for kind in KINDS}
+# Whatever UTF-8 can hold, and text that looks like ours.
+TEXTS = st.one_of(st.text(), st.text(alphabet="thegarden .\n\t'ü漢🌱<|>ofx"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(text=TEXTS)
+@example(text=END_OF_TEXT)
+@example(text="<0x0A>Ġ▁ \x00\x7f\u00ad\u2028\r\n\ufffd\ufeff")
+def test_nothing_is_lost(kind: str, text: str) -> None:
+    tokenizer = TRAINED[kind]
+    ids = tokenizer.encode(text)
+    assert tokenizer.decode(ids) == text
+    assert b"".join(tokenizer.token_bytes(i) or b"" for i in ids) == text.encode()
+    stream = tokenizer.stream()
+    assert "".join(map(stream.push, ids)) + stream.flush() == text
+    assert tokenizer.special_ids.isdisjoint(ids)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(text=TEXTS.filter(lambda text: len(text) > 1), size=st.integers(1, 8))
+def test_the_blocks_of_a_long_text_give_the_tokens_of_the_whole(kind: str, text: str, size: int) -> None:
+    tokenizer = TRAINED[kind]
+    parts = list(blocks(text, block_characters=size))
+    assert "".join(parts) == text
+    assert all(re.search(r"\S\Z", a) and re.match(r"\s", b) for a, b in pairwise(parts))
+    assert [i for part in parts for i in tokenizer.encode(part)] == tokenizer.encode(text)
+
+
+def test_a_long_text_is_encoded_in_blocks_alone_and_among_others() -> None:
+    text = " ".join(CORPUS) * 300
+    assert len(list(blocks(text))) > 1
+    for tokenizer in TRAINED.values():
+        whole = tokenizer._core.encode(text, add_special_tokens=False).ids
+        assert tokenizer.encode(text) == whole
+        assert tokenizer.encode_batch(["a b", text, "", "ü"]) == [
+            *([tokenizer.encode("a b"), whole, [], tokenizer.encode("ü")]),
+        ]
+
+
+def test_what_each_kind_has_beyond_the_bytes() -> None:
+    sizes = {kind: tokenizer.vocab_size for kind, tokenizer in TRAINED.items()}
+    beyond_ascii = {c for text in CORPUS for c in text if not c.isascii()}
+    assert sizes == {"bpe": 320, "characters": 257 + len(beyond_ascii), "words": 320 - 5, "bytes": 257} or sizes
+    assert sizes["characters"] == 257 + len(beyond_ascii)
+    assert sizes["bytes"] == 257
+    assert TRAINED["bytes"].encode("Aü") == [65, *"ü".encode()]
+    assert len(TRAINED["characters"].encode("Aü漢🌱")) == 4
+    assert [TRAINED["words"].token(i) for i in TRAINED["words"].encode("The garden")] == ["The", " garden"]
+    for tokenizer in TRAINED.values():
+        assert tokenizer.eos_id == tokenizer.vocab_size - 1
+        assert tokenizer.token(tokenizer.eos_id) == END_OF_TEXT
+        assert tokenizer.token_bytes(tokenizer.eos_id) is None
+
+
+def test_the_most_frequent_pieces_are_kept() -> None:
+    two = train_tokenizer(["ü" * 3 + "ö" * 5 + "ä" * 3], "characters", vocab_size=256 + 2 + 1)
+    assert [two.token(i) for i in (256, 257)] == ["ö", "ä"]  # equals in the order of their code points
+    words = train_tokenizer(["no yes yes yes no no yes maybe"], "words", vocab_size=256 + 2 + 1)
+    assert {words.token(i) for i in (256, 257)} == {" yes", " no"}
+
+
+def test_training_twice_gives_the_same_tokenizer() -> None:
+    for kind, tokenizer in TRAINED.items():
+        assert train_tokenizer(iter(CORPUS), kind, vocab_size=320).fingerprint == tokenizer.fingerprint
+
+
+@pytest.mark.parametrize("model_type", [None, "gpt2", "llama"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_transformers_loads_what_we_save(kind: str, model_type: str | None, tmp_path: Path) -> None:
+    tokenizer = TRAINED[kind]
+    tokenizer.save(tmp_path)
+    if model_type:
+        (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
+    theirs = AutoTokenizer.from_pretrained(tmp_path)
+    for text in (*CORPUS, "unseen Ωords  \n\n don't 12345 \t", "".join(map(chr, range(0x250)))):
+        assert theirs(text)["input_ids"] == tokenizer.encode(text)
+        assert theirs.decode(tokenizer.encode(text)) == text
+    assert theirs.eos_token_id == tokenizer.eos_id
+    assert theirs(END_OF_TEXT, split_special_tokens=True)["input_ids"] == tokenizer.encode(END_OF_TEXT)
+    assert theirs(END_OF_TEXT)["input_ids"] == [tokenizer.eos_id]  # theirs reads it as control, ours as text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_saved_and_loaded_is_the_same(kind: str, tmp_path: Path) -> None:
+    tokenizer = TRAINED[kind]
+    tokenizer.save(tmp_path / "deep" / "er")
+    loaded = Tokenizer.load(tmp_path / "deep" / "er")
+    names = ("fingerprint", "kind", "vocab_size", "eos_id", "bos_id", "pad_id", "unk_id", "special_ids")
+    assert {n: getattr(loaded, n) for n in names} == {n: getattr(tokenizer, n) for n in names}
+    assert loaded.kind == kind
+    assert loaded.encode(END_OF_TEXT) == tokenizer.encode(END_OF_TEXT) != [tokenizer.eos_id]
+    alone = Tokenizer.load(tmp_path / "deep" / "er" / "tokenizer.json")
+    assert alone.encode(CORPUS[1]) == tokenizer.encode(CORPUS[1])
+
+
+def word_piece() -> tokenizers.Tokenizer:
+    """A foreign tokenizer as published ones are: marks for a word's inside, padding and truncation switched on."""
+    names = ["[PAD]", "[UNK]", "</s>", "the", "gar", "##den", "s", "##eed"]
+    core = tokenizers.Tokenizer(models.WordPiece({n: i for i, n in enumerate(names)}, unk_token="[UNK]"))
+    core.pre_tokenizer = pre_tokenizers.Whitespace()
+    core.decoder = core_decoders.WordPiece()
+    core.add_special_tokens(["[PAD]", "</s>"])
+    core.enable_padding(length=16)
+    core.enable_truncation(4)
+    return core
+
+
+def test_a_foreign_tokenizer_keeps_its_own_settings(tmp_path: Path) -> None:
+    config = {"pad_token": {"content": "[PAD]"}, "unk_token": "[UNK]", "chat_template": "{{ x }}", "bos_token": None}
+    (tmp_path / "tokenizer.json").write_text(word_piece().to_str())
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    tokenizer = Tokenizer.load(tmp_path)
+    control = (tokenizer.pad_id, tokenizer.unk_id, tokenizer.eos_id, tokenizer.bos_id)
+    assert (tokenizer.kind, *control) == ("wordpiece", 0, 1, 2, None)
+    ids = tokenizer.encode("the garden the seed the garden")
+    assert ids == [3, 4, 5, 3, 6, 7, 3, 4, 5]  # neither padded nor cut
+    assert tokenizer.token_bytes(3) is None
+    assert tokenizer.token(5) == "##den"
+    stream = tokenizer.stream()
+    assert "".join(stream.push(i) for i in [*ids[:3], 2, *ids[3:]]) + stream.flush() == tokenizer.decode(ids)
+    tokenizer.save(tmp_path / "copy")
+    assert json.loads((tmp_path / "copy" / "tokenizer_config.json").read_text()) == config
+
+
+def test_lone_surrogates_are_refused_with_their_place() -> None:
+    for tokenizer in TRAINED.values():
+        with pytest.raises(UsageError, match=r"lone surrogate U\+D83C at character 3"):
+            tokenizer.encode("abc\ud83c")
+        with pytest.raises(UsageError, match=r"U\+DFFF at character 0"):
+            tokenizer.encode_batch(["abc", "\udfff"])
+
+
+def test_a_text_beyond_the_limit_is_refused() -> None:
+    assert TRAINED["bytes"].encode("abc", max_characters=3) == [97, 98, 99]
+    with pytest.raises(UsageError, match="the text has 4 characters, allowed are 3"):
+        TRAINED["bytes"].encode("abcd", max_characters=3)
+
+
+@pytest.mark.parametrize("token_id", [-1, 257, 1 << 40])
+def test_an_unknown_id_is_named(token_id: int) -> None:
+    with pytest.raises(UsageError, match=f"no token has the id {token_id}; this vocabulary has 257 tokens"):
+        TRAINED["bytes"].token(token_id)
+
+
+def test_display_of_half_characters() -> None:
+    assert TRAINED["bytes"].token(0xE2) == "<0xE2>"
+    assert TRAINED["bytes"].decode([0xE2, 0x82]) == "\ufffd"
+
+
+def test_settings_that_cannot_be() -> None:
+    with pytest.raises(ConfigError, match="tokenizer.kind='wordz' is not known; allowed: bpe, characters, words"):
+        train_tokenizer(CORPUS, "wordz")
+    with pytest.raises(ConfigError, match="tokenizer.vocab_size=256 cannot hold 256 bytes and 1 special"):
+        train_tokenizer(CORPUS, "bpe", vocab_size=256)
+    assert train_tokenizer(CORPUS, "bpe", vocab_size=257).vocab_size == 257
+
+
+def test_without_special_tokens_nothing_ends_a_document() -> None:
+    tokenizer = train_tokenizer(CORPUS, "bytes", special_tokens=())
+    assert (tokenizer.vocab_size, tokenizer.eos_id, tokenizer.special_ids) == (256, None, frozenset())
+
+
+def damaged(change: dict[str, object]) -> str:
+    return json.dumps(json.loads(TRAINED["bytes"]._core.to_str()) | change)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{}",
+        damaged({})[:-30],
+        damaged({"model": {"type": "BPE", "vocab": {"a": 0}, "merges": [["a", "b"]]}}),
+        # The library panics on these, which is no Exception.
+        damaged({"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}}),
+        damaged(
+            {"model": {"type": "BPE", "vocab": {"a": 0}, "merges": [["a", "a"]], "continuing_subword_prefix": "ééé"}}
+        ),
+    ],
+)
+def test_a_bad_file_is_one_line(content: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "tokenizer.json").write_text(content)
+    with pytest.raises(BundleError, match=r"tokenizer\.json cannot be used: .*; use a tokenizer.json") as caught:
+        Tokenizer.load(tmp_path)
+    assert "\n" not in str(caught.value)
+    capfd.readouterr()
+
+
+def test_a_file_that_panics_when_used_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "tokenizer.json"
+    file.write_text(damaged({"pre_tokenizer": {"type": "FixedLength", "length": 0}}))
+    with pytest.raises(BundleError, match="the tokenizer cannot be used: chunk size must be non-zero"):
+        Tokenizer.load(file).encode("abc")
+    capfd.readouterr()
+
+
+def test_a_missing_or_wrong_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"tokenizer\.json does not exist"):
+        Tokenizer.load(tmp_path)
+    TRAINED["bytes"].save(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text("[]")
+    with pytest.raises(BundleError, match="holds no object"):
+        Tokenizer.load(tmp_path)
+
+
+def test_the_symbols_of_bytes_are_the_library_s() -> None:
+    symbols = byte_symbols()
+    assert sorted(symbols) == sorted(pre_tokenizers.ByteLevel.alphabet())
+    split = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    assert [split.pre_tokenize_str(chr(b))[0][0] for b in range(128)] == symbols[:128]
