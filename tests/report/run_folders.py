@@ -62,9 +62,13 @@ TEXTS = {
 
 
 def metrics(
-    *, num_steps: int = 400, floor: float = 4.0, tokens_per_second: float = 20_000.0, evaluate_every: int = 40, seed: int = 0
+    *,
+    num_steps: int = 400,
+    floor: float = 4.0,
+    tokens_per_second: float = 20_000.0,
+    evaluate_every: int = 40,
+    seed: int = 0,
 ) -> list[dict[str, Any]]:
-    """The lines of a run of so many steps whose loss falls towards a floor in nats per token."""
     generator = np.random.default_rng(seed)
     lines: list[dict[str, Any]] = []
     for step in range(1, num_steps + 1):
@@ -88,7 +92,12 @@ def evaluation(step: int, loss: float, seconds: float) -> dict[str, Any]:
 
 def plan(*, seconds: float = 82.0, peak_bytes: float = 400 * 2**20, **more: Any) -> dict[str, Any]:
     """A plan as it lies in a run's folder before step 1."""
-    parts = {"weights": 5_000_000, "gradients": 5_000_000, "optimizer": 10_000_000, "activations": 150_000_000}
+    parts = {
+        "weights": 5_000_000,
+        "gradients": 5_000_000,
+        "optimizer": 10_000_000,
+        "activations": 150_000_000,
+    }
     known = {"parameters": 1_234_567, "bytes": parts, "peak_bytes": peak_bytes, "seconds": seconds}
     return known | {"flops": 1.4e13, "disk_bytes": 44_000_000, "hardware": HARDWARE} | more
 
@@ -105,7 +114,9 @@ def write_run(
     """A finished run's folder; whatever a test wants missing it deletes."""
     folder.mkdir(parents=True)
     lines = metrics(num_steps=num_steps) if lines is None else lines
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    (folder / "metrics.jsonl").write_text(
+        "".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8"
+    )
     measured = {"peak_bytes": 412 * 2**20, "seconds": 84.3, "tokens_per_second": 19_400.0}
     planned = plan(measured=measured) if planned is None else planned
     (folder / "plan.json").write_text(json.dumps(planned), encoding="utf-8")
@@ -119,7 +130,11 @@ def write_run(
 
 def samples(runs: tuple[str, ...] = ("transformer", "lstm")) -> dict[str, Any]:
     """Completions of every run by temperature, top-k and top-p."""
-    kept: list[tuple[float, int | None, float | None]] = [(0.0, None, None), (0.8, None, None), (1.2, None, None)]
+    kept: list[tuple[float, int | None, float | None]] = [
+        (0.0, None, None),
+        (0.8, None, None),
+        (1.2, None, None),
+    ]
     kept += [(0.8, 40, None), (0.8, None, 0.9)]
     rows = [
         {"run": run, "temperature": temperature, "top_k": top_k, "top_p": top_p, "text": TEXTS[temperature]}
@@ -131,7 +146,8 @@ def samples(runs: tuple[str, ...] = ("transformer", "lstm")) -> dict[str, Any]:
 
 
 def write_demo(folder: Path) -> Path:
-    """The folder of a demo: a Transformer and an LSTM of like size on the same tokens, and what both write."""
+    """The folder of a demo: a Transformer and an LSTM of like size on the same tokens, and what both
+    write."""
     command = "seedbed pretrain builtin:prose --family {} --recipe fast --out demo/runs/{}"
     for name, title, family, floor, speed, seconds in (
         ("transformer", "Transformer", "seedling", 3.75, 20_000.0, 78.0),

@@ -40,7 +40,8 @@ Pre-trained from scratch with the objective `{settings["objective"]["name"]}`; {
 | held-out loss | {held_out} |
 | vocabulary, context | {config.vocab_size:,} tokens, {training["context_tokens"]} tokens |
 | data | `{data["train"]}`, fingerprint `{fingerprint[:16]}` |
-| optimizer | {training["optimizer"]}, learning rate {training["learning_rate"]}, {training["batch_tokens"]:,} tokens a step |
+| optimizer | {training["optimizer"]}, {training["batch_tokens"]:,} tokens a step |
+| learning rate | {training["learning_rate"]}, {training["schedule"]} |
 | precision, seed | {training["precision"]}, {training["seed"]} |
 | made with | seedbed {version} |
 

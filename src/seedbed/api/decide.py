@@ -1,4 +1,5 @@
-"""What the machine decides before step 1: the precision, and the steps that a budget buys; written down, not asked again."""
+"""What the machine decides before step 1: the precision, and the steps that a budget buys; written down,
+not asked again."""
 
 from __future__ import annotations
 
@@ -75,12 +76,14 @@ def _require_room(plan: Plan, folder: Path) -> None:
     available = plan.hardware["available_bytes"]
     if available and plan.peak_bytes > available:
         raise HardwareError(
-            f"the run needs about {plan.peak_bytes / 2**30:.1f} GiB of memory, and {available / 2**30:.1f} GiB are free; "
+            f"the run needs about {plan.peak_bytes / 2**30:.1f} GiB of memory, and "
+            f"{available / 2**30:.1f} GiB are free; "
             "lower training.micro_batch_tokens, or choose a smaller model"
         )
     free = disk_free_bytes(folder)
     if plan.disk_bytes > free:
         raise HardwareError(
-            f"the run writes about {plan.disk_bytes / 2**30:.2f} GiB, and {free / 2**30:.2f} GiB are free at {folder}; "
+            f"the run writes about {plan.disk_bytes / 2**30:.2f} GiB, and {free / 2**30:.2f} GiB are "
+            f"free at {folder}; "
             "free some space, or choose another folder"
         )

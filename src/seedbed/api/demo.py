@@ -1,4 +1,5 @@
-"""The whole life cycle on text that Python ships: tokenizer, plan, two networks of one size, completions, report."""
+"""The whole life cycle on text that Python ships: tokenizer, plan, two networks of one size, completions,
+report."""
 
 from __future__ import annotations
 
@@ -49,10 +50,11 @@ def demo(
     callback: Callable[[str], Any] | None = None,
     on_plan: Callable[[str, Any, Any], None] | None = None,
 ) -> dict[str, Any]:
-    """Train a Transformer and an LSTM of the same size on the same tokens, compare them, complete prompts, report.
+    """Train a Transformer and an LSTM of the same size on the same tokens, compare them, complete prompts,
+    report.
 
-    `callback(name)` gives the progress of a run, `on_plan(name, plan, settings)` hears its plan. The same call goes
-    on where an earlier one in the folder `out` was stopped.
+    `callback(name)` gives the progress of a run, `on_plan(name, plan, settings)` hears its plan. The same
+    call goes on where an earlier one in the folder `out` was stopped.
     """
     out = Path(out)
     if budget_seconds < 15:
@@ -85,7 +87,8 @@ def demo(
 
 
 def _equal_sizes(vocab_size: int) -> dict[str, dict[str, Any]]:
-    """The settings of both networks: the recipe's Transformer, and the LSTM whose parameters come nearest to it."""
+    """The settings of both networks: the recipe's Transformer, and the LSTM whose parameters come nearest
+    to it."""
     base = recipe("fast")
     context = base["training"]["context_tokens"]
     model = load_settings(ModelSettings, base["model"])

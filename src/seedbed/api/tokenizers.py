@@ -21,7 +21,8 @@ class Piece(NamedTuple):
 def train_tokenizer_from(
     data: str, *, out: Path, kind: str = "bpe", vocab_size: int = 4096, text_field: str = "text"
 ) -> dict[str, Any]:
-    """Train a tokenizer on the training documents of `data`, write it to the folder `out`, and say what it is."""
+    """Train a tokenizer on the training documents of `data`, write it to the folder `out`, and say what it
+    is."""
     settings = DataSettings(train=data, text_field=text_field)
     tokenizer = train_tokenizer(training_texts(settings), kind, vocab_size=vocab_size)
     tokenizer.save(out)

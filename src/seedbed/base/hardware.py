@@ -1,4 +1,5 @@
-"""The probe: what this machine has, and how fast it multiplies, reads memory and makes a call, in about a second."""
+"""The probe: what this machine has, and how fast it multiplies, reads memory and makes a call, in about a
+second."""
 
 from __future__ import annotations
 
@@ -23,8 +24,8 @@ BURST_SECONDS = 0.12
 class Hardware:
     """What a plan is made from; rates are the best of short bursts, on all threads that torch uses.
 
-    `matmul_flops` are FLOP/s (2 a multiply-add) by precision; `read_bytes` a second in a matrix-vector product,
-    `copy_bytes` a second in an elementwise pass; `call_seconds` what one small torch call costs.
+    `matmul_flops` are FLOP/s (2 a multiply-add) by precision; `read_bytes` a second in a matrix-vector
+    product, `copy_bytes` a second in an elementwise pass; `call_seconds` what one small torch call costs.
     """
 
     cpu: str

@@ -1,4 +1,5 @@
-"""A room is a folder of plug-ins: every file in it is one, named by the file and found without importing it."""
+"""A room is a folder of plug-ins: every file in it is one, named by the file and found without importing
+it."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ class Room(Generic[T]):
     """The plug-ins of a package: file `causal.py` of `seedbed.objectives` holds the plug-in `causal`."""
 
     def __init__(self, package: str, attribute: str) -> None:
-        """`attribute` is what every file calls its plug-in, `OBJECTIVE`; in lower case it names the kind in errors."""
+        """`attribute` is what every file calls its plug-in, `OBJECTIVE`; in lower case it names the kind in
+        errors."""
         self.package, self.attribute = package, attribute
 
     def names(self) -> list[str]:

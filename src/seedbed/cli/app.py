@@ -30,7 +30,8 @@ VERBS: dict[str, Callable[..., None]] = {
 
 app = typer.Typer(
     name="seedbed",
-    help="Grow a language model from an idea to an application, and know what each step costs before it is spent.",
+    help="Grow a language model from an idea to an application, "
+    "and know what each step costs before it is spent.",
     epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 target not met, 75 stopped early and saved.",
     no_args_is_help=True,
     add_completion=False,
@@ -62,7 +63,8 @@ def main() -> NoReturn:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command and return its exit code; what a user can cause is one line on stderr, never a traceback."""
+    """Run one command and return its exit code; what a user can cause is one line on stderr, never a
+    traceback."""
     try:
         code = app(args=arguments, prog_name="seedbed", standalone_mode=False)
         sys.stdout.flush()

@@ -30,7 +30,13 @@ def generate(
     from seedbed.cli.console import print_json
 
     lm = load(model, device="cpu" if device == "auto" else device)
-    chosen: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "stop": stop or (), "seed": seed}
+    chosen: dict[str, Any] = {
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "stop": stop or (),
+        "seed": seed,
+    }
     if num_samples == 1 and not json:
         print(prompt, end="", flush=True)
         for piece in lm.stream(prompt, max_new_tokens=max_new_tokens, **chosen):

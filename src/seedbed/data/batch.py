@@ -36,6 +36,7 @@ class Batch:
 
     @property
     def num_targets(self) -> int:
+        """Targets of the batch."""
         return self.targets.numel()
 
     def to(self, device: torch.device | str) -> Batch:

@@ -15,7 +15,8 @@ from pydoc_data import topics
 BUILTIN = ("builtin:code", "builtin:prose")
 # Tests, other people's packages, tables of character codes, and what is generated or no code.
 SKIPPED = re.compile(
-    r"__pycache__|(dist|site)-packages|encodings|ensurepip|idlelib|pydoc_data|tests?|config-.*|_sysconfigdata.*"
+    r"__pycache__|(dist|site)-packages|encodings|ensurepip|idlelib|"
+    r"pydoc_data|tests?|config-.*|_sysconfigdata.*"
 )
 # An example session, from its first prompt to the next blank line.
 SESSION = re.compile(r"^[ \t]*>>>.*(?:\n[ \t]*\S.*)*\n?", re.MULTILINE)

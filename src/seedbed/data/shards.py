@@ -81,6 +81,7 @@ class ShardWriter:
 
     @property
     def num_documents(self) -> int:
+        """Documents in the shard."""
         return len(self._offsets) - 1
 
     def close(self) -> TokenShard:
@@ -138,22 +139,27 @@ class TokenShard:
 
     @property
     def num_documents(self) -> int:
+        """Documents in the shard."""
         return self.meta.num_documents
 
     @property
     def num_tokens(self) -> int:
+        """Tokens in the shard."""
         return self.meta.num_tokens
 
     @property
     def num_bytes(self) -> int:
+        """Bytes of the text that was tokenized."""
         return self.meta.num_bytes
 
     @property
     def vocab_size(self) -> int:
+        """Tokens of the vocabulary."""
         return self.meta.vocab_size
 
     @property
     def fingerprint(self) -> str:
+        """SHA-256 of the content."""
         return self.meta.fingerprint
 
 

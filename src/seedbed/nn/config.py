@@ -79,9 +79,10 @@ class EncoderConfig:
 class ModelConfig:
     """The architecture of a Transformer of any of the three shapes.
 
-    `family` says whose `config.json` and weight names a bundle is written with. `norm` is LayerNorm (`layer`),
-    without a bias or without parameters (`layer_plain`), or RMSNorm with or without a weight. `residual` is pre-norm, post-norm, or pre-norm with
-    attention and feed-forward in parallel. `logit_cap` c bounds the logits to c tanh(x / c).
+    `family` says whose `config.json` and weight names a bundle is written with. `norm` is LayerNorm
+    (`layer`), without a bias or without parameters (`layer_plain`), or RMSNorm with or without a weight.
+    `residual` is pre-norm, post-norm, or pre-norm with attention and feed-forward in parallel. `logit_cap`
+    c bounds the logits to c tanh(x / c).
     """
 
     family: str

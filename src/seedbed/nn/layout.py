@@ -28,6 +28,7 @@ class Group:
 
     @property
     def num_keys(self) -> int:
+        """Keys of the longest row."""
         return max(self.key_lengths)
 
     @property
@@ -83,6 +84,7 @@ class Layout:
 
     @property
     def num_tokens(self) -> int:
+        """Tokens of all rows."""
         return sum(self.lengths)
 
     @property

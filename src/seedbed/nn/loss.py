@@ -31,6 +31,7 @@ class _CrossEntropySum(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:
+        """Forward."""
         rows = max(1, CHUNK_NUMBERS // logits.shape[-1]) if logits.dtype.itemsize < 4 else len(logits)
         total = logits.new_zeros((), dtype=torch.promote_types(logits.dtype, torch.float32))
         target_probabilities = []
@@ -51,8 +52,9 @@ class _CrossEntropySum(torch.autograd.Function):
         return total
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        """Backward."""
         softmax, targets, target_probabilities = ctx.saved_tensors
         softmax.mul_(gradient)
         at_targets = (target_probabilities - 1) * gradient

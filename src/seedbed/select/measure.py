@@ -1,4 +1,5 @@
-"""One real step of a shape at one and two layers: its time and what it keeps, to be scaled to the whole depth."""
+"""One real step of a shape at one and two layers: its time and what it keeps, to be scaled to the whole
+depth."""
 
 from __future__ import annotations
 

@@ -14,14 +14,16 @@ from seedbed.nn.linear import Projection
 from seedbed.select.measure import step_at_depth
 from seedbed.training.settings import TrainingSettings
 
-# What the process takes beside its tensors once it trains: threads, the libraries' workspaces, the allocator's
+# What the process takes beside its tensors once it trains: threads, the libraries' workspaces, the
+# allocator's
 # slack (4 x 128 and 6 x 384 GPT-2 shapes, AVX-512, 2026-11-24).
 LIBRARY_BYTES = 60 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A prediction: bytes by part and at the peak, above the state after the imports; seconds of training steps."""
+    """A prediction: bytes by part and at the peak, above the state after the imports; seconds of training
+    steps."""
 
     parameters: int
     bytes: dict[str, int]
@@ -40,7 +42,8 @@ class Plan:
 
 
 def forward_flops_per_token(config: Config, context_tokens: int) -> float:
-    """FLOPs of one token's forward pass: 2 a weight of every product, and attention over half of the context."""
+    """FLOPs of one token's forward pass: 2 a weight of every product, and attention over half of the
+    context."""
     module = build(config, "meta")
     weights = sum(child.weight.numel() for child in module.modules() if isinstance(child, Projection))
     if config.tie_embeddings:

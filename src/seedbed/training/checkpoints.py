@@ -1,4 +1,5 @@
-"""Checkpoints: written aside, synced, renamed, each file's SHA-256 in a manifest; safetensors and JSON alone."""
+"""Checkpoints: written aside, synced, renamed, each file's SHA-256 in a manifest; safetensors and JSON
+alone."""
 
 from __future__ import annotations
 
@@ -52,8 +53,8 @@ class Checkpoints:
     def save(self, step: int, tensors: Mapping[str, Tensors], state: Mapping[str, Any]) -> None:
         """Write a checkpoint, then delete the oldest beyond `keep`, and damaged ones that it replaces.
 
-        Tensors that are not finite are refused with TrainingError: so no healthy checkpoint ever makes room for
-        them.
+        Tensors that are not finite are refused with TrainingError: so no healthy checkpoint ever makes room
+        for them.
         """
         for content in tensors.values():
             require_finite(content, f"the checkpoint of step {step} was not written")
@@ -94,7 +95,8 @@ class Checkpoints:
             damaged.append(path)
         if problems:
             raise CheckpointError(
-                f"no checkpoint in {self.folder} is whole: {'; '.join(problems)}; restore one from a backup, delete "
+                f"no checkpoint in {self.folder} is whole: {'; '.join(problems)}; restore one from a "
+                "backup, delete "
                 "the folder to start at step 0, or choose another run folder"
             )
         return None, []
@@ -111,7 +113,8 @@ class Checkpoints:
         return None, problems
 
     def clean(self, *, keep_best: bool) -> None:
-        """Delete what a crash left half written, and the best weights too where no checkpoint goes with them."""
+        """Delete what a crash left half written, and the best weights too where no checkpoint goes with
+        them."""
         for path in self._paths():
             if path.name.endswith(PARTIAL) or (path.name.startswith(BEST) and not keep_best):
                 self._delete(path)

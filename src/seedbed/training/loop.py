@@ -54,10 +54,11 @@ def train(
 ) -> Progress:
     """Train the module to the settings' last step, going on where the run folder's newest checkpoint stands.
 
-    The module ends with the last weights; `load_best` puts in those that were best on validation. `fingerprints`
-    of the data must be the same on resume. `peak_tokens_per_second` is what the machine's measured
-    matrix-multiply rate would allow (0: unknown). A signal saves, then raises StoppedEarly, on all ranks after the
-    same step; gradients that are not finite raise TrainingError before the optimizer sees them.
+    The module ends with the last weights; `load_best` puts in those that were best on validation.
+    `fingerprints` of the data must be the same on resume. `peak_tokens_per_second` is what the machine's
+    measured matrix-multiply rate would allow (0: unknown). A signal saves, then raises StoppedEarly, on all
+    ranks after the same step; gradients that are not finite raise TrainingError before the optimizer sees
+    them.
     """
     loop = _Loop(module.to(runtime.device), loader, objective, settings, run, runtime, fingerprints or {})
     loop.validation, loop.peak_tokens_per_second = validation, peak_tokens_per_second
@@ -182,7 +183,8 @@ class _Loop:
         self._record(line)
 
     def _totals(self, total: torch.Tensor, num_targets: int) -> tuple[float, float]:
-        """The step's loss and gradient norm over all ranks, finite or TrainingError; the one wait for the device."""
+        """The step's loss and gradient norm over all ranks, finite or TrainingError; the one wait for the
+        device."""
         gradients = {name: p.grad for name, p in self.parameters.items() if p.grad is not None}
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(gradients.values()))))
         asked = total.new_tensor(float(bool(self.signals.requested)))
@@ -198,7 +200,8 @@ class _Loop:
             else "no single gradient, but their sum of squares, is"
         )
         raise TrainingError(
-            f"step {self.at.step + 1}: loss {loss_sum / num_targets:.4g}, gradient norm {norm_value:.4g}: {what} not "
+            f"step {self.at.step + 1}: loss {loss_sum / num_targets:.4g}, gradient norm "
+            f"{norm_value:.4g}: {what} not "
             f"finite; the weights are those after step {self.at.step} and the checkpoints are healthy: lower "
             "training.learning_rate, set training.clip_norm, or use training.precision=float32"
         )

@@ -12,7 +12,8 @@ from seedbed.base.files import disk_errors
 
 
 class MetricsFile:
-    """Appends lines to `metrics.jsonl`, each with one write, so that a kill loses none and cuts at most the last."""
+    """Appends lines to `metrics.jsonl`, each with one write, so that a kill loses none and cuts at most the
+    last."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -39,10 +40,11 @@ class MetricsFile:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Read the lines that count, in order: those of steps that a resumed run did again only in their last version.
+    """Read the lines that count, in order: those of steps that a resumed run did again only in their last
+    version.
 
-    A line that a crash cut is left out. `{"kind": "resume", "step": i}` says that the run went on after step i, so
-    what stands above it about later steps is superseded by what follows.
+    A line that a crash cut is left out. `{"kind": "resume", "step": i}` says that the run went on after
+    step i, so what stands above it about later steps is superseded by what follows.
     """
     lines: list[dict[str, Any]] = []
     for text in path.read_bytes().splitlines():

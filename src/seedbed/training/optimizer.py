@@ -1,4 +1,5 @@
-"""An optimizer is a few update rules, each over its own parameters; the room `optimizers` says which over which."""
+"""An optimizer is a few update rules, each over its own parameters; the room `optimizers` says which over
+which."""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ class Optimizer:
 
     @torch.no_grad()
     def step(self, factor: float, *, gradient_scale: float = 1.0) -> None:
-        """Update every parameter that has a gradient; the scale is how clipping reaches them without a pass."""
+        """Update every parameter that has a gradient; the scale is how clipping reaches them without a
+        pass."""
         for rule in self.rules.values():
             rule.step(factor, gradient_scale)
 
@@ -63,7 +65,8 @@ def fill(tensors: Mapping[str, Tensor], saved: Mapping[str, Tensor], what: str) 
         if ours is None or theirs is None or ours.shape != theirs.shape:
             now, then = ("none" if t is None else str(tuple(t.shape)) for t in (ours, theirs))
             raise CheckpointError(
-                f"the checkpoint's {what} do not fit: {name} is {then} there and {now} here; resume with the model "
+                f"the checkpoint's {what} do not fit: {name} is {then} there and {now} here; resume "
+                "with the model "
                 "and the optimizer that wrote it, or start a new run in another folder"
             )
         ours.copy_(theirs)

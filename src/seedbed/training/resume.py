@@ -45,7 +45,8 @@ def load_best(module: nn.Module, run: RunFolder) -> Checkpoint | None:
         fill(weights_of(module), found.tensors("weights"), "best weights")
     elif problems:
         raise CheckpointError(
-            f"the best weights in {run.checkpoints.folder} are lost: {'; '.join(problems)}; delete that folder to "
+            f"the best weights in {run.checkpoints.folder} are lost: {'; '.join(problems)}; delete "
+            "that folder to "
             "train again, or use the newest checkpoint"
         )
     return found
@@ -122,8 +123,10 @@ class Resumable:
         then, now = state["num_ranks"], self.runtime.world_size
         if then != now:
             raise CheckpointError(
-                f"{self.run.path} was trained by {then} processes and cannot resume with {now}: sums over another "
-                f"number of ranks round differently, so that it would not be the same run; start {then} again "
+                f"{self.run.path} was trained by {then} processes and cannot resume with {now}: sums "
+                "over another "
+                "number of ranks round differently, so that it would not be the same run; start "
+                f"{then} again "
                 f"(torchrun --nproc-per-node {then}), or choose another folder for a new run"
             )
         self.run.refuse_difference({"data": state["fingerprints"]}, {"data": self.fingerprints})

@@ -40,7 +40,8 @@ class RunFolder:
             owner = os.pread(lock, 20, 0).decode() or "unknown"
             os.close(lock)
             raise CheckpointError(
-                f"{self.path} is in use by process {owner}, and one process may train in a run folder; wait for it, "
+                f"{self.path} is in use by process {owner}, and one process may train in a run "
+                "folder; wait for it, "
                 "stop it, or choose another folder"
             ) from None
         with disk_errors(self.path / ".lock"):
@@ -67,7 +68,8 @@ class RunFolder:
         return read_toml(self.settings_path) if self.can_resume and self.settings_path.exists() else None
 
     def settle(self, settings: Any) -> None:
-        """Write the settings (a dataclass) of a new run; refuse others than those of a run that can resume."""
+        """Write the settings (a dataclass) of a new run; refuse others than those of a run that can
+        resume."""
         saved = self.saved_settings()
         if saved is not None:
             self.refuse_difference(saved, settings)
@@ -75,11 +77,13 @@ class RunFolder:
             write_file(self.settings_path, to_toml(settings).encode())
 
     def refuse_difference(self, saved: Any, now: Any) -> None:
-        """Raise CheckpointError naming what differs between what the run began with and what is asked for now."""
+        """Raise CheckpointError naming what differs between what the run began with and what is asked for
+        now."""
         different = difference(saved, now)
         if different:
             listed = "; ".join(f"{key} was {then!r}, now {ours!r}" for key, (then, ours) in different.items())
             raise CheckpointError(
-                f"{self.path} cannot resume with other settings or data: {listed}; take back the change, or choose "
+                f"{self.path} cannot resume with other settings or data: {listed}; take back the "
+                "change, or choose "
                 "another folder for a new run"
             )

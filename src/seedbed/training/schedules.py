@@ -10,9 +10,10 @@ from seedbed.training.settings import TrainingSettings
 def learning_rate_factor(settings: TrainingSettings, step: int) -> float:
     """The factor in 0..1 of step 0, 1, ...: linear warm-up, then the settings' schedule.
 
-    cosine: half a cosine down to min_learning_rate_ratio (Loshchilov and Hutter 1608.03983, without restarts).
-    wsd: stable, then linear down to it over the last cooldown_fraction of the steps (Hu et al. 2404.06395).
-    inverse_sqrt: the inverse square root of the step (Vaswani et al. 1706.03762). constant: neither.
+    cosine: half a cosine down to min_learning_rate_ratio (Loshchilov and Hutter 1608.03983, without
+    restarts). wsd: stable, then linear down to it over the last cooldown_fraction of the steps (Hu et al.
+    2404.06395). inverse_sqrt: the inverse square root of the step (Vaswani et al. 1706.03762). constant:
+    neither.
     """
     warmup, num_steps, lowest = (
         settings.num_warmup_steps,

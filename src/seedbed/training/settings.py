@@ -63,7 +63,8 @@ class TrainingSettings:
             )
         if not 0 <= self.num_warmup_steps < self.num_steps:
             raise ConfigError(
-                f"training.warmup_steps={self.warmup_steps} leaves no step of num_steps={self.num_steps} at the full "
+                f"training.warmup_steps={self.warmup_steps} leaves no step of "
+                f"num_steps={self.num_steps} at the full "
                 f"learning rate; choose 0 to {self.num_steps - 1}"
             )
 

@@ -15,7 +15,8 @@ from seedbed.training.settings import TrainingSettings
 
 
 class Objective(Protocol):
-    """What is learnt; a file of `seedbed.objectives`, whose fields are the keys of `[objective]` beside its name."""
+    """What is learnt; a file of `seedbed.objectives`, whose fields are the keys of `[objective]` beside its
+    name."""
 
     name: str
 

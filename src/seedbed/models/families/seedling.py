@@ -1,8 +1,9 @@
-"""Our own decoder of the fast recipe: what small models have gained since GPT-2, each part with its measured gain.
+"""Our own decoder of the fast recipe: what small models have gained since GPT-2, each part with its
+measured gain.
 
-Rotary positions, norms without parameters on inputs, queries and keys, squared ReLU, bounded logits, an output apart
-from the embedding, branches that start at zero (docs/LOG.md, 2026-11-24). No public class loads it: its bundle has the
-Hugging Face layout with a `model_type` of ours.
+Rotary positions, norms without parameters on inputs, queries and keys, squared ReLU, bounded logits, an
+output apart from the embedding, branches that start at zero (docs/LOG.md, 2026-11-24). No public class
+loads it: its bundle has the Hugging Face layout with a `model_type` of ours.
 """
 
 from __future__ import annotations
@@ -63,7 +64,8 @@ def rules(config: ModelConfig) -> list[Rule]:
 
 @torch.no_grad()
 def initialize(module: Transformer, generator: torch.Generator) -> None:
-    """Embedding normal(0, 1); products uniform at variance 1 / d_in; the output and what ends a branch zero."""
+    """Embedding normal(0, 1); products uniform at variance 1 / d_in; the output and what ends a branch
+    zero."""
     module.embed.weight.normal_(generator=generator)
     for name, child in module.named_modules():
         if not isinstance(child, Projection):

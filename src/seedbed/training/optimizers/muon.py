@@ -12,7 +12,8 @@ from seedbed.training.optimizer import Optimizer, Parameters, UpdateRule, traina
 from seedbed.training.optimizers.adamw import AdamW
 from seedbed.training.settings import TrainingSettings
 
-# The first three polynomials of Polar Express (Amsel et al. 2505.16932, algorithm 1): x -> a x + b x^3 + c x^5.
+# The first three polynomials of Polar Express (Amsel et al. 2505.16932, algorithm 1): x -> a x + b x^3 + c
+# x^5.
 POLYNOMIALS = (
     (8.28721201814563, -23.595886519098837, 17.300387312530933),
     (4.107059111542203, -2.9478499167379106, 0.5448431082926601),
@@ -34,9 +35,9 @@ def orthogonalize(matrices: Tensor) -> Tensor:
 class Muon:
     """Momentum, orthogonalized; the matrices of one shape are one stack, a few calls for all of them.
 
-    `parts` has for a parameter the rows of each matrix in it (q, k, v), which are orthogonalized apart. An update
-    has singular values of about 1, times sqrt(rows / columns) where there are more rows, so that one learning
-    rate serves every shape. The momentum rises from 0.85 to 0.95 over 300 updates.
+    `parts` has for a parameter the rows of each matrix in it (q, k, v), which are orthogonalized apart. An
+    update has singular values of about 1, times sqrt(rows / columns) where there are more rows, so that one
+    learning rate serves every shape. The momentum rises from 0.85 to 0.95 over 300 updates.
     """
 
     def __init__(
