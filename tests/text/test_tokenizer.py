@@ -190,7 +190,7 @@ def test_settings_that_cannot_be() -> None:
         ConfigError, match=r"tokenizer\.kind='wordz' is not known; allowed: bpe, characters, words"
     ):
         train_tokenizer(CORPUS, "wordz")
-    with pytest.raises(ConfigError, match="tokenizer.vocab_size=256 cannot hold 256 bytes and 1 special"):
+    with pytest.raises(ConfigError, match=r"tokenizer\.vocab_size=256 cannot hold 256 bytes and 1 special"):
         train_tokenizer(CORPUS, "bpe", vocab_size=256)
     assert train_tokenizer(CORPUS, "bpe", vocab_size=257).vocab_size == 257
 
