@@ -3,29 +3,45 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from seedbed.cli.console import print_facts, print_json
 from seedbed.cli.options import Budget, Json
 
 
 def demo(
     out: Annotated[Path, typer.Option("--out", help="The folder to write.")] = Path("demo"),
     budget: Budget = 150.0,
-    as_json: Json = False,
+    json: Json = False,
 ) -> None:
-    """Go through the whole life cycle in minutes on text that Python ships, ending in report.html.
+    """Train a Transformer and an LSTM on text that Python ships, compare them, and write report.html."""
+    from seedbed.api import demo as api
+    from seedbed.cli.console import print_facts, print_json, print_table, say
+    from seedbed.cli.progress import TrainingProgress, show_plan
 
-    A tokenizer, a plan, a Transformer and an LSTM of the same size trained on the same tokens, completions, a report.
-    """
-    from seedbed.api.demo import demo as run_demo
-    from seedbed.cli.progress import TrainingProgress
+    def on_plan(name: str, plan: Any, settings: Any) -> None:
+        say(f"{name}:")
+        show_plan(plan.to_dict(), settings)
 
-    assert budget is not None
-    result = run_demo(out=out, budget_seconds=budget, progress=TrainingProgress)
-    if as_json:
+    result = api.demo(out=out, budget_seconds=budget or 150.0, callback=TrainingProgress, on_plan=on_plan)
+    if json:
         print_json(result)
-    else:
-        print_facts("Demo", {})
+        return
+    rows = []
+    for name in ("transformer", "lstm"):
+        run = result[name]
+        rows.append(
+            [
+                name,
+                f"{run['plan']['parameters']:,}",
+                f"{run['metrics']['validation_bits_per_byte']:.3f}",
+                f"{run['measured']['seconds']:.0f} ({run['plan']['seconds']:.0f})",
+                f"{run['measured']['peak_bytes'] / 2**20:.0f} ({run['plan']['peak_bytes'] / 2**20:.0f})",
+            ]
+        )
+    columns = ["network", "parameters", "bits/byte", "s (planned)", "MiB (planned)"]
+    print_table("Held-out text, the same tokens", columns, rows, numbers=range(1, 5))
+    print_facts(
+        "", {"report": result["report"], "next": f'seedbed generate {out}/runs/transformer "Return a"'}
+    )

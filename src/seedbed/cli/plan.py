@@ -1,4 +1,4 @@
-"""`seedbed plan`: memory, time and cost of a run before it starts."""
+"""`seedbed plan`: what a run costs before it starts."""
 
 from __future__ import annotations
 
@@ -6,13 +6,22 @@ from typing import Annotated
 
 import typer
 
-from seedbed.cli.options import Json
+from seedbed.cli.options import Device, Json, Overrides
 
 
 def plan(
-    model: Annotated[
-        str, typer.Argument(help="A preset such as gpt2:124m, or the folder of a bundle or run.")
-    ],
-    as_json: Json = False,
+    model: Annotated[str, typer.Argument(help="A preset such as gpt2:124m, a family, or a bundle's folder.")],
+    overrides: Overrides = None,
+    device: Device = "auto",
+    json: Json = False,
 ) -> None:
-    """Say what a training run will need before it starts."""
+    """Predict the memory, the time and the cost of a training, from the configuration and a short probe."""
+    from seedbed.api.plan import plan as api
+    from seedbed.cli.console import print_json
+    from seedbed.cli.progress import show_plan
+
+    planned, settings = api(model, overrides=overrides or [], device=device)
+    if json:
+        print_json(planned.to_dict())
+    else:
+        show_plan(planned.to_dict(), settings, stderr=False)

@@ -3,51 +3,66 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from seedbed.cli.console import print_json
-from seedbed.cli.options import Budget, Json, Out, Overrides
+from seedbed.cli.options import Budget, Device, Json, Out, Overrides
 
 
 def pretrain(
     data: Annotated[str, typer.Argument(help="A file, a folder, builtin:prose or builtin:code.")],
     out: Out,
-    family: Annotated[
-        str | None, typer.Option("--family", help="gpt2, llama, lstm, gru or seedling.")
-    ] = None,
-    recipe: Annotated[
-        str | None, typer.Option("--recipe", help="fast: what the field has learnt since nanoGPT.")
-    ] = None,
-    objective: Annotated[str, typer.Option("--objective", help="What is learnt from the text.")] = "causal",
-    tokenizer: Annotated[
-        str | None, typer.Option("--tokenizer", help="A kind to train, or a folder that has one.")
-    ] = None,
+    family: Annotated[str | None, typer.Option(help="The family: gpt2, llama, lstm, gru, seedling.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="Settings that belong together: fast, classic.")] = None,
     settings: Annotated[Path | None, typer.Option("--settings", help="A TOML file of settings.")] = None,
-    steps: Annotated[
-        int | None, typer.Option("--steps", help="Short for --set training.num_steps=N.")
-    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps to train.")] = None,
     budget: Budget = None,
+    tokenizer: Annotated[str | None, typer.Option(help="A folder with tokenizer.json.")] = None,
+    objective: Annotated[str | None, typer.Option(help="What is learnt: causal.")] = None,
     overrides: Overrides = None,
-    as_json: Json = False,
+    device: Device = "auto",
+    json: Json = False,
 ) -> None:
-    """Pre-train a model from scratch on a corpus; the same command again resumes."""
-    from seedbed.api.pretrain import pretrain as run_pretrain
-    from seedbed.cli.progress import TrainingProgress
+    """Train a base model from a corpus; the same command goes on with a run that was stopped."""
+    from seedbed.api import pretrain as api
+    from seedbed.cli.console import print_facts, print_json
+    from seedbed.cli.progress import TrainingProgress, show_plan
+    from seedbed.report.units import bytes_text, seconds_text
 
-    result = run_pretrain(
+    def on_plan(plan: Any, chosen: Any) -> None:
+        show_plan(plan.to_dict(), chosen)
+
+    result = api.pretrain(
         data,
         out=out,
         family=family,
         recipe=recipe,
         settings_file=settings,
-        overrides=overrides or [],
         steps=steps,
         budget_seconds=budget,
         tokenizer=tokenizer,
         objective=objective,
+        overrides=overrides or [],
+        device=device,
         callbacks=[TrainingProgress()],
+        on_plan=on_plan,
     )
-    if as_json:
+    if json:
         print_json(result.summary())
+        return
+    loss, bits = result.metrics["validation_loss"], result.metrics["validation_bits_per_byte"]
+    plan, measured = result.plan, result.measured
+    print_facts(
+        f"Trained {result.metrics['step']:,} steps",
+        {
+            "model": str(result.model),
+            "held-out": None if loss is None else f"{loss:.4f} nats a token, {bits:.4f} bits a byte",
+            "best step": str(result.metrics["best_step"]),
+            "time": f"{seconds_text(measured['seconds'])}, planned {seconds_text(plan['seconds'])}",
+            "memory": f"{bytes_text(measured['peak_bytes'])} at the peak, planned "
+            "{bytes_text(plan['peak_bytes'])}",
+            "report": str(result.report),
+            "next": f'seedbed generate {result.run} "..."',
+        },
+    )

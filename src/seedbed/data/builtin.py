@@ -33,14 +33,14 @@ def builtin_files(name: str) -> list[Path]:
 def builtin_texts(name: str) -> Iterator[tuple[str, str]]:
     """The name and text of each document, sorted by name.
 
-    Code: one document a module. Prose: one a module, all its docstrings without example sessions, then one a
-    topic of the language reference.
+    Code: one document a module. Prose: one a module, all its docstrings, then one a topic of the language
+    reference; example sessions are left out.
     """
     if name == "builtin:code":
         yield from ((path, source_text(file)) for path, file in library_modules().items())
     else:
         yield from docstrings()
-        yield from ((f"topics/{topic}", text) for topic, text in sorted(topics.topics.items()))
+        yield from ((f"topics/{topic}", clean(text)) for topic, text in sorted(topics.topics.items()))
 
 
 def library_modules() -> dict[str, Path]:
@@ -67,11 +67,14 @@ def docstrings() -> tuple[tuple[str, str], ...]:
     return tuple((path, "\n\n".join(_prose(source_text(file)))) for path, file in library_modules().items())
 
 
+def clean(text: str) -> str:
+    """A text without example sessions, trailing blanks and the holes that they leave."""
+    return HOLE.sub("\n\n", TRAILING.sub("", SESSION.sub("", text)).strip())
+
+
 def _prose(source: str) -> Iterator[str]:
-    for node in _documented(ast.parse(source)):
-        text = TRAILING.sub("", SESSION.sub("", ast.get_docstring(node) or "")).strip()
-        if text:
-            yield HOLE.sub("\n\n", text)
+    texts = (clean(ast.get_docstring(node) or "") for node in _documented(ast.parse(source)))
+    return filter(None, texts)
 
 
 def _documented(
