@@ -1,8 +1,9 @@
-"""Muon for the layers' matrices (Jordan et al. 2024), AdamW for embeddings, output, vectors and scalars."""
+"""Muon for the layers' matrices (Jordan et al. 2024), evened out as NorMuon does; AdamW for all else."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,13 +13,13 @@ from seedbed.training.optimizer import Optimizer, Parameters, UpdateRule, traina
 from seedbed.training.optimizers.adamw import AdamW
 from seedbed.training.settings import TrainingSettings
 
-# The first three polynomials of Polar Express (Amsel et al. 2505.16932, algorithm 1): x -> a x + b x^3 + c
-# x^5.
+# The first three polynomials a x + b x^3 + c x^5 of Polar Express (Amsel et al. 2505.16932, algorithm 1).
 POLYNOMIALS = (
     (8.28721201814563, -23.595886519098837, 17.300387312530933),
     (4.107059111542203, -2.9478499167379106, 0.5448431082926601),
     (3.9486908534822946, -2.908902115962949, 0.5518191394370137),
 )
+BETA2 = 0.95  # of the neurons' mean squares
 
 
 def orthogonalize(matrices: Tensor) -> Tensor:
@@ -32,12 +33,44 @@ def orthogonalize(matrices: Tensor) -> Tensor:
     return x.mT if tall else x
 
 
+class Piece(NamedTuple):
+    """One matrix: some rows of a parameter."""
+
+    name: str
+    parameter: nn.Parameter
+    rows: slice
+
+
+class Stack:
+    """Matrices of one shape (rows, columns), and what is remembered of them."""
+
+    def __init__(self, pieces: Sequence[Piece], shape: torch.Size) -> None:
+        self.pieces = pieces
+        rows, columns = shape
+        # NorMuon evens out the neurons: the rows, or the columns where there are more of them.
+        self.axis = -1 if rows >= columns else -2
+        self.scale = max(1.0, rows / columns) ** 0.5
+        self.momentum = pieces[0].parameter.detach().new_zeros(len(pieces), rows, columns)
+        self.power = torch.zeros_like(self.momentum.sum(self.axis, keepdim=True))
+
+    def updates(self, gradient: Tensor, momentum: float, num_updates: int) -> Tensor:
+        """The direction of the step for gradients (stack, rows, columns), whose memory is used up."""
+        self.momentum.lerp_(gradient, 1 - momentum)
+        x = orthogonalize(gradient.lerp_(self.momentum, momentum))  # Nesterov
+        size = torch.linalg.vector_norm(x, dim=(-2, -1), keepdim=True)
+        self.power.lerp_(x.square().mean(self.axis, keepdim=True), 1 - BETA2)
+        x *= (self.power / (1 - BETA2**num_updates) + 1e-8).rsqrt()
+        x *= size / (torch.linalg.vector_norm(x, dim=(-2, -1), keepdim=True) + 1e-7)
+        return x
+
+
 class Muon:
-    """Momentum, orthogonalized; the matrices of one shape are one stack, a few calls for all of them.
+    """Momentum, orthogonalized, its neurons evened out; a few calls for all matrices of one shape.
 
     `parts` has for a parameter the rows of each matrix in it (q, k, v), which are orthogonalized apart. An
     update has singular values of about 1, times sqrt(rows / columns) where there are more rows, so that one
-    learning rate serves every shape. The momentum rises from 0.85 to 0.95 over 300 updates.
+    learning rate serves every shape; then each neuron's mean square is divided out and the norm restored
+    (NorMuon, Li et al. 2510.05491). The momentum rises from 0.85 to 0.95 over 300 updates.
     """
 
     def __init__(
@@ -50,42 +83,38 @@ class Muon:
     ) -> None:
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
         self.num_updates = torch.zeros((), dtype=torch.int64)
-        self.state = {"num_updates": self.num_updates}
-        pieces: dict[torch.Size, list[tuple[str, nn.Parameter, slice]]] = {}
+        by_shape: dict[torch.Size, list[Piece]] = {}
         for name, parameter in parameters.items():
             start = 0
             for rows in (parts or {}).get(name, [len(parameter)]):
                 where = slice(start, start + rows)
-                pieces.setdefault(parameter[where].shape, []).append((f"{name}.{start}", parameter, where))
+                by_shape.setdefault(parameter[where].shape, []).append(
+                    Piece(f"{name}.{start}", parameter, where)
+                )
                 start += rows
-        self.stacks: list[tuple[list[tuple[nn.Parameter, slice]], Tensor]] = []
-        for shape, members in pieces.items():
-            memory = members[0][1].detach().new_zeros(len(members), *shape)
-            for (name, _, _), row in zip(members, memory, strict=True):
-                self.state[f"{name}.momentum"] = row
-            self.stacks.append(([(parameter, where) for _, parameter, where in members], memory))
+        self.stacks = [Stack(pieces, shape) for shape, pieces in by_shape.items()]
+        self.state = {"num_updates": self.num_updates}
+        for stack in self.stacks:
+            for piece, momentum, power in zip(stack.pieces, stack.momentum, stack.power, strict=True):
+                self.state |= {f"{piece.name}.momentum": momentum, f"{piece.name}.power": power}
 
     def step(self, factor: float, gradient_scale: float) -> None:
-        """Update every matrix that has a gradient; all of a stack have one or none has."""
+        """Update every matrix; of a stack all have a gradient or none has."""
         momentum = 0.85 + 0.1 * min(1.0, int(self.num_updates) / 300)
         self.num_updates += 1
         learning_rate = self.learning_rate * factor
-        for members, memory in self.stacks:
-            gradients = [p.grad[where] for p, where in members if p.grad is not None]
+        for stack in self.stacks:
+            gradients = [p.grad[where] for _, p, where in stack.pieces if p.grad is not None]
             if not gradients:
                 continue
-            gradient = torch.stack(gradients)  # (stack, rows, columns)
+            gradient = torch.stack(gradients)
             if gradient_scale != 1:
                 gradient *= gradient_scale
-            memory.lerp_(gradient, 1 - momentum)
-            updates = orthogonalize(gradient.lerp_(memory, momentum))  # Nesterov
-            rows, columns = updates.shape[1:]
-            matrices = [p[where] for p, where in members]
+            updates = stack.updates(gradient, momentum, int(self.num_updates))
+            matrices = [p[where] for _, p, where in stack.pieces]
             if self.weight_decay:
                 torch._foreach_mul_(matrices, 1 - learning_rate * self.weight_decay)
-            torch._foreach_add_(
-                matrices, updates.unbind(), alpha=-learning_rate * max(1.0, rows / columns) ** 0.5
-            )
+            torch._foreach_add_(matrices, updates.unbind(), alpha=-learning_rate * stack.scale)
 
 
 def build(module: nn.Module, settings: TrainingSettings) -> Optimizer:
