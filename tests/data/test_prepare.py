@@ -1,0 +1,194 @@
+"""Prepared data: the split, the shards, and finding them again."""
+
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from seedbed.base.errors import ConfigError, DataError
+from seedbed.data import prepare as module
+from seedbed.data.prepare import DataSettings, PreparedData, prepare, split_documents, training_texts
+from seedbed.data.shards import TokenShard
+from seedbed.text.tokenizer import Tokenizer, train_tokenizer
+
+BYTES = train_tokenizer([], "bytes")
+STORIES = [f"Story {n}: the seed grew {'taller and ' * (n % 7)}tall.\nÄnd.\n" for n in range(200)]
+
+
+def write_lines(path: Path, texts: list[str]) -> str:
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    return str(path)
+
+
+def texts_of(shard: TokenShard, tokenizer: Tokenizer = BYTES) -> list[str]:
+    ends = shard.offsets[1:]
+    ids = [shard.tokens[a:b].tolist() for a, b in zip(shard.offsets, ends, strict=False)]
+    assert all(document[-1] == tokenizer.eos_id and tokenizer.eos_id not in document[:-1] for document in ids)
+    return [tokenizer.decode(document) for document in ids]
+
+
+def sides(settings: DataSettings) -> tuple[set[str], set[str]]:
+    split = list(split_documents(settings))
+    return {d.text for d, validates in split if not validates}, {
+        d.text for d, validates in split if validates
+    }
+
+
+def test_every_document_goes_to_one_side_and_ends(tmp_path: Path) -> None:
+    settings = DataSettings(train=write_lines(tmp_path / "a.jsonl", STORIES), validation_fraction=0.2)
+    data = prepare(settings, BYTES, tmp_path / "out")
+    train, validation = texts_of(data.train), texts_of(data.validation)
+    assert sorted(train + validation) == sorted(STORIES)
+    assert 0.1 < len(validation) / len(STORIES) < 0.3
+    assert (set(train), set(validation)) == sides(settings)
+    assert train == [text for text in STORIES if text in set(train)]  # in the order of the file
+    for shard, texts in ((data.train, train), (data.validation, validation)):
+        assert shard.num_bytes == sum(len(text.encode()) for text in texts)
+        assert shard.num_tokens == shard.num_bytes + len(texts)
+    assert list(training_texts(settings)) == train
+
+
+def test_the_split_does_not_depend_on_order_or_on_other_documents(tmp_path: Path) -> None:
+    shuffled = random.Random(0).sample(STORIES, len(STORIES))
+    whole = sides(DataSettings(train=write_lines(tmp_path / "a.jsonl", STORIES), validation_fraction=0.3))
+    assert (
+        sides(DataSettings(train=write_lines(tmp_path / "b.jsonl", shuffled), validation_fraction=0.3))
+        == whole
+    )
+    some = DataSettings(train=write_lines(tmp_path / "c.jsonl", shuffled[:60]), validation_fraction=0.3)
+    assert sides(some) == (whole[0] & set(shuffled[:60]), whole[1] & set(shuffled[:60]))
+    small = sides(DataSettings(train=str(tmp_path / "a.jsonl"), validation_fraction=0.1))
+    assert small[1] < whole[1]
+
+
+def test_duplicates_count_once_and_never_on_both_sides(tmp_path: Path) -> None:
+    train = write_lines(tmp_path / "a.jsonl", STORIES[:50] * 2)
+    validation = write_lines(tmp_path / "v.jsonl", STORIES[40:60] * 2)
+    data = prepare(DataSettings(train=train, validation=validation), BYTES, tmp_path / "out")
+    assert texts_of(data.train) == STORIES[:40]
+    assert texts_of(data.validation) == STORIES[40:60]
+    kept = prepare(
+        DataSettings(train=train, validation=validation, deduplicate=False), BYTES, tmp_path / "out"
+    )
+    assert texts_of(kept.train) == STORIES[:50] * 2
+    assert texts_of(kept.validation) == STORIES[40:60] * 2
+
+
+@pytest.mark.parametrize("kind", ["bpe", "characters", "words", "bytes"])
+def test_long_documents_are_tokenized_in_parts(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "GROUP_CHARACTERS", 1000)
+    monkeypatch.setattr("seedbed.text.tokenizer.blocks.__kwdefaults__", {"block_characters": 300})
+    tokenizer = train_tokenizer(STORIES, kind, vocab_size=400)
+    book = " \n".join(STORIES)
+    train = write_lines(tmp_path / "a.jsonl", [book, "short", book[::-1]])
+    validation = write_lines(tmp_path / "v.jsonl", ["held out"])
+    data = prepare(DataSettings(train=train, validation=validation), tokenizer, tmp_path / "out")
+    whole = [
+        tokenizer._core.encode(text, add_special_tokens=False).ids for text in (book, "short", book[::-1])
+    ]
+    assert data.train.tokens.tolist() == [i for ids in whole for i in [*ids, tokenizer.eos_id]]
+    assert data.train.num_documents == 3
+    assert data.train.num_bytes == 2 * len(book.encode()) + 5
+
+
+def test_prepared_data_is_found_again_until_something_that_decides_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_lines(tmp_path / "a.jsonl", STORIES)
+    settings = DataSettings(train=str(tmp_path / "a.jsonl"))
+    out = tmp_path / "out"
+    first = prepare(settings, BYTES, out)
+    written: list[str] = []
+    write = module._write_shards
+    monkeypatch.setattr(module, "_write_shards", lambda *each: (written.append("again"), write(*each)))
+
+    def again(new: DataSettings = settings, tokenizer: Tokenizer = BYTES) -> PreparedData:
+        written.clear()
+        return prepare(new, tokenizer, out)
+
+    assert again().fingerprint == first.fingerprint
+    (tmp_path / "moved").mkdir()
+    (tmp_path / "moved" / "a.jsonl").write_bytes((tmp_path / "a.jsonl").read_bytes())
+    assert again(DataSettings(train=str(tmp_path / "moved" / "a.jsonl"))).fingerprint == first.fingerprint
+    assert written == []
+    fingerprints = {first.fingerprint}
+    changes = (
+        (DataSettings(train=settings.train, validation_fraction=0.06), BYTES),
+        (DataSettings(train=settings.train, deduplicate=False), BYTES),
+        (DataSettings(train=settings.train, validation=settings.train, deduplicate=False), BYTES),
+        (settings, train_tokenizer(STORIES, "words", vocab_size=300)),
+        (settings, train_tokenizer([], "bytes", special_tokens=())),
+    )
+    for new, tokenizer in changes:
+        fingerprints.add(again(new, tokenizer).fingerprint)
+        assert written == ["again"]
+    write_lines(tmp_path / "a.jsonl", [*STORIES, "one more"])
+    fingerprints.add(again().fingerprint)
+    assert written == ["again"]
+    assert len(fingerprints) == 2 + len(changes)
+
+
+def test_an_interrupted_preparation_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = DataSettings(train=write_lines(tmp_path / "a.jsonl", STORIES))
+    first = prepare(settings, BYTES, tmp_path / "out")
+    other = DataSettings(train=settings.train, deduplicate=False)
+    documents = split_documents
+
+    def stop(settings: DataSettings) -> Iterator[object]:
+        yield from list(documents(settings))[:3]
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(module, "split_documents", stop)
+        prepare(other, BYTES, tmp_path / "out")
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["train", "validation"]
+    again = prepare(settings, BYTES, tmp_path / "out")
+    assert (again.train.fingerprint, again.fingerprint) == (first.train.fingerprint, first.fingerprint)
+
+
+def test_one_document_without_validation_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "book.txt").write_text("\n\n".join(STORIES))
+    settings = DataSettings(train=str(tmp_path / "book.txt"))
+    message = r"book\.txt is one document, .* give data\.validation=FILE, or cut it .* at blank lines with"
+    with pytest.raises(DataError, match=message):
+        prepare(settings, BYTES, tmp_path / "out")
+    data = prepare(DataSettings(train=settings.train, document_separator="\n\n"), BYTES, tmp_path / "out")
+    assert data.train.num_documents + data.validation.num_documents == len(STORIES)
+    assert data.validation.num_documents > 0
+
+
+def test_an_empty_side_says_which_fraction_helps(tmp_path: Path) -> None:
+    settings = DataSettings(train=write_lines(tmp_path / "a.jsonl", STORIES[:20]), validation_fraction=0.001)
+    with pytest.raises(
+        DataError, match=r"validation_fraction=0\.001 puts all 20 .*: choose (0\.\d\d), "
+    ) as caught:
+        prepare(settings, BYTES, tmp_path / "out")
+    fraction = float(str(caught.value).split("choose ")[1][:4])
+    better = DataSettings(train=settings.train, validation_fraction=fraction)
+    assert 1 <= prepare(better, BYTES, tmp_path / "out").validation.num_documents <= 6
+    (tmp_path / "v.jsonl").write_bytes((tmp_path / "a.jsonl").read_bytes())
+    same = DataSettings(train=settings.train, validation=str(tmp_path / "v.jsonl"))
+    with pytest.raises(DataError, match=r"every document of .*a\.jsonl is in .*v\.jsonl too; give other"):
+        prepare(same, BYTES, tmp_path / "out")
+    with pytest.raises(DataError, match="is in"):
+        list(training_texts(same))
+
+
+def test_the_builtin_prose_splits(tmp_path: Path) -> None:
+    data = prepare(DataSettings(train="builtin:prose"), BYTES, tmp_path)
+    share = data.validation.num_bytes / (data.train.num_bytes + data.validation.num_bytes)
+    assert 0.02 < share < 0.1
+    assert data.validation.num_documents >= 15
+    assert prepare(DataSettings(train="builtin:code"), BYTES, tmp_path).fingerprint != data.fingerprint
+
+
+def test_settings_that_cannot_be() -> None:
+    for fraction in (-0.1, 1.0):
+        with pytest.raises(ConfigError, match=r"data\.validation_fraction=.*: choose one from 0 to 1"):
+            DataSettings(train="a", validation_fraction=fraction)
+    with pytest.raises(ConfigError, match=r"data\.document_separator is empty"):
+        DataSettings(train="a", document_separator="")
