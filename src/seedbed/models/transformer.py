@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from seedbed.nn.attention import View
 from seedbed.nn.block import make_norm
-from seedbed.nn.config import EncoderConfig, ModelConfig
+from seedbed.nn.config import ModelConfig
 from seedbed.nn.layout import Layout
 from seedbed.nn.linear import Embedding, Projection
 from seedbed.nn.stack import Stack, key_padding
@@ -34,13 +34,12 @@ class Transformer(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        own = EncoderConfig(num_layers=config.num_layers, num_heads=config.num_heads, d_ff=config.d_ff)
         self.embed = Embedding(config.vocab_size, config.d_model)
         self.encoder = self.decoder = None
         if config.shape != "decoder":
-            self.encoder = Stack(config, config.encoder or own, causal=False, cross=False)
+            self.encoder = Stack(config.of_encoder, causal=False, cross=False)
         if config.shape != "encoder":
-            self.decoder = Stack(config, own, causal=True, cross=config.shape == "encoder-decoder")
+            self.decoder = Stack(config, causal=True, cross=config.shape == "encoder-decoder")
         self.transform = MaskedHead(config) if config.head == "mlm" else None
         self.output_bias = nn.Parameter(torch.empty(config.vocab_size)) if config.head == "mlm" else None
         self.unembed = None  # the embedding's own module: replacing one replaces both

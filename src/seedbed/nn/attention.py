@@ -35,16 +35,15 @@ class View:
 class Attention(nn.Module):
     """Scaled dot-product attention (Vaswani et al. 1706.03762, 3.2); grouped-query if K < H (2305.13245)."""
 
-    def __init__(self, config: ModelConfig, layer: int, *, num_heads: int, cross: bool) -> None:
+    def __init__(self, config: ModelConfig, layer: int, *, cross: bool) -> None:
         super().__init__()
         self.layer, self.d_head, self.dropout = layer, config.d_head, config.dropout
-        self.num_heads = num_heads
-        self.num_kv_heads = num_heads if config.num_kv_heads is None else config.num_kv_heads
+        self.num_heads, self.num_kv_heads = config.num_heads, config.kv_heads
         self.scale, self.norm_eps = config.attention_scale, config.norm_eps
         self.qk_norm = config.qk_norm
         self.normalize = F.layer_norm if config.norm.startswith("layer") else F.rms_norm
         self.interleaved = config.position.rotary_interleaved
-        q, kv = num_heads * self.d_head, self.num_kv_heads * self.d_head
+        q, kv = self.num_heads * self.d_head, self.num_kv_heads * self.d_head
         self.q = Projection(config.d_model, {"q": q}, bias=config.bias) if cross else None
         self.kv = Projection(config.d_model, {"k": kv, "v": kv}, bias=config.bias) if cross else None
         self.qkv = None if cross else Projection(config.d_model, {"q": q, "k": kv, "v": kv}, bias=config.bias)

@@ -57,12 +57,12 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 class FeedForward(nn.Module):
     """Two products with an activation between, gated where the config says so (Shazeer 2002.05202)."""
 
-    def __init__(self, config: ModelConfig, d_ff: int) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        parts = {"gate": d_ff, "up": d_ff} if config.gated_ffn else {"up": d_ff}
+        parts = dict.fromkeys(("gate", "up") if config.gated_ffn else ("up",), config.d_ff)
         self.gated, self.activation = config.gated_ffn, ACTIVATIONS[config.activation]
         self.inner = Projection(config.d_model, parts, bias=config.bias)
-        self.down = Projection(d_ff, {"down": config.d_model}, bias=config.bias)
+        self.down = Projection(config.d_ff, {"down": config.d_model}, bias=config.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """x (N, M) -> (N, M)."""
@@ -79,15 +79,15 @@ class FeedForward(nn.Module):
 class Block(nn.Module):
     """Self-attention, cross-attention where there is a memory, feed-forward."""
 
-    def __init__(self, config: ModelConfig, layer: int, *, num_heads: int, d_ff: int, cross: bool) -> None:
+    def __init__(self, config: ModelConfig, layer: int, *, cross: bool) -> None:
         super().__init__()
         self.residual, self.dropout = config.residual, config.dropout
         self.attn_norm = make_norm(config)
-        self.attn = Attention(config, layer, num_heads=num_heads, cross=False)
+        self.attn = Attention(config, layer, cross=False)
         self.cross_norm = make_norm(config) if cross else None
-        self.cross = Attention(config, layer, num_heads=num_heads, cross=True) if cross else None
+        self.cross = Attention(config, layer, cross=True) if cross else None
         self.ffn_norm = None if config.residual == "parallel" else make_norm(config)
-        self.ffn = FeedForward(config, d_ff)
+        self.ffn = FeedForward(config)
 
     def forward(self, x: Tensor, own: View, memory: View | None) -> Tensor:
         """x (N, M) -> (N, M)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Literal
 
 from seedbed.base.errors import ConfigError, nearest
@@ -127,12 +127,21 @@ class ModelConfig:
             raise ConfigError(
                 f"num_heads={self.num_heads} is no multiple of num_kv_heads={self.kv_heads}; choose a divisor"
             )
+        if self.encoder is not None:
+            _ = self.of_encoder  # checked as any other
         if self.position.kind == "rotary" and self.d_head % 2:
             raise ConfigError(
                 f"rotary positions turn pairs, but head_dim={self.d_head} is odd; choose an even one"
             )
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"dropout={self.dropout} must lie in [0, 1)")
+
+    @property
+    def of_encoder(self) -> ModelConfig:
+        """The config of the encoder, whether it differs from the decoder's or not."""
+        if self.encoder is None:
+            return self
+        return replace(self, encoder=None, **asdict(self.encoder))
 
     @property
     def kv_heads(self) -> int:

@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from seedbed.nn.attention import Attention, View
 from seedbed.nn.block import Block, make_norm
-from seedbed.nn.config import EncoderConfig, ModelConfig
+from seedbed.nn.config import ModelConfig
 from seedbed.nn.layout import Group, Layout
 from seedbed.nn.linear import Embedding
 from seedbed.nn.positions import (
@@ -34,13 +34,12 @@ class Stack(nn.Module):
     frequencies: Tensor
     slopes: Tensor
 
-    def __init__(self, config: ModelConfig, shape: EncoderConfig, *, causal: bool, cross: bool) -> None:
+    def __init__(self, config: ModelConfig, *, causal: bool, cross: bool) -> None:
         super().__init__()
         position = config.position
         self.position_config, self.causal, self.dropout = position, causal, config.dropout
         self.checkpoint_activations = False
-        kv_heads = config.num_kv_heads or shape.num_heads
-        self.num_heads, self.slack = shape.num_heads, CALL_NUMBERS // (2 * kv_heads * config.d_head)
+        self.slack = CALL_NUMBERS // (2 * config.kv_heads * config.d_head)
         self.position = self.buckets = self.smear = None
         if position.kind == "learned":
             self.position = Embedding(config.max_positions + position.offset, config.d_model)
@@ -50,17 +49,14 @@ class Stack(nn.Module):
         elif position.kind == "rotary":
             self.register_buffer("frequencies", rotary_frequencies(position, config.d_head), persistent=False)
         elif position.kind == "alibi":
-            self.register_buffer("slopes", alibi_slopes(shape.num_heads), persistent=False)
+            self.register_buffer("slopes", alibi_slopes(config.num_heads), persistent=False)
         else:
-            self.buckets = Embedding(position.num_buckets, shape.num_heads)
+            self.buckets = Embedding(position.num_buckets, config.num_heads)
         if position.smear:
             self.smear = nn.Parameter(torch.empty(config.d_model))
         self.segment = Embedding(config.segment_types, config.d_model) if config.segment_types else None
         self.embed_norm = make_norm(config) if config.embedding_norm else None
-        self.blocks = nn.ModuleList(
-            Block(config, i, num_heads=shape.num_heads, d_ff=shape.d_ff, cross=cross)
-            for i in range(shape.num_layers)
-        )
+        self.blocks = nn.ModuleList(Block(config, i, cross=cross) for i in range(config.num_layers))
         self.final_norm = None if config.residual == "post" else make_norm(config)
 
     def forward(
