@@ -19,23 +19,24 @@ def send(number: int) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_at_once_what_is_not_held(number: signal.Signals) -> None:
-    with pytest.raises(
-        StoppedEarly, match=f"stopped by {number.name}; .*run the same command again"
-    ) as caught:
-        with StopSignals():
-            send(number)
-            pytest.fail("went on after the signal")
+    with (
+        pytest.raises(
+            StoppedEarly, match=f"stopped by {number.name}; .*run the same command again"
+        ) as caught,
+        StopSignals(),
+    ):
+        send(number)
+        pytest.fail("went on after the signal")
     assert caught.value.exit_code == 75
 
 
 def test_what_is_held_ends_first_however_often_one_is_impatient() -> None:
     done = []
-    with pytest.raises(StoppedEarly, match="SIGINT"):
-        with StopSignals() as signals, signals.hold():
-            for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM):
-                send(number)
-            assert signals.requested == "SIGINT"
-            done.append("saved")
+    with pytest.raises(StoppedEarly, match="SIGINT"), StopSignals() as signals, signals.hold():
+        for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM):
+            send(number)
+        assert signals.requested == "SIGINT"
+        done.append("saved")
     assert done == ["saved"]
 
 

@@ -19,7 +19,13 @@ from seedbed.api.recipes import recipe as named_recipe
 from seedbed.api.run_settings import RunSettings
 from seedbed.base.errors import ConfigError
 from seedbed.base.files import write_file
-from seedbed.base.runtime import Runtime, derive_seed, peak_resident_bytes
+from seedbed.base.runtime import (
+    Runtime,
+    begin_peak,
+    derive_seed,
+    peak_resident_bytes,
+    release_freed_memory,
+)
 from seedbed.base.settings import load_settings, to_tree
 from seedbed.base.signals import StopSignals
 from seedbed.data.loader import Loader, MixturePart
@@ -114,7 +120,7 @@ def pretrain(
     Errors: StoppedEarly after a signal, all saved; the other SeedbedErrors in one line each.
     """
     asked = run_settings(data, **wanted)
-    baseline = peak_resident_bytes()
+    baseline = begin_peak()
     with (
         StopSignals() as signals,
         Runtime.from_environment(device, num_threads=asked.training.num_threads) as runtime,
@@ -133,6 +139,7 @@ def pretrain(
                 write_file(run.plan_path, json.dumps(plan.to_dict(), indent=2).encode())
             if on_plan is not None:
                 on_plan(plan, settings)
+        release_freed_memory()  # of the tokenizer's training and the probe
         progress = _train(
             module, settings, prepared, run=run, runtime=runtime, callbacks=callbacks, plan=plan
         )

@@ -12,7 +12,7 @@ import os
 import resource
 import sys
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -129,6 +129,22 @@ def keep_freed_memory() -> None:
         if hasattr(library, "mallopt"):
             library.mallopt(MALLOC_TRIM_THRESHOLD, 2**31 - 1)
             library.mallopt(MALLOC_MMAP_THRESHOLD, 2**30)
+
+
+def release_freed_memory() -> None:
+    """Give back to the system what tensors have freed, so that the next peak is that of what comes next."""
+    if sys.platform == "linux":
+        library = ctypes.CDLL(None)
+        if hasattr(library, "malloc_trim"):
+            library.malloc_trim(0)
+
+
+def begin_peak() -> int:
+    """Let `peak_resident_bytes` count from here where the system can (Linux) -> the bytes held now."""
+    release_freed_memory()
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # proc(5): resets the peak of the resident set
+    return peak_resident_bytes()
 
 
 def derive_seed(seed: int, *keys: int | str) -> int:
