@@ -38,10 +38,9 @@ def test_inputs_and_targets_are_the_record_shifted_by_one() -> None:
 def test_the_loss_is_that_of_the_shifted_labels() -> None:
     module, rows = Bigram(), [[1, 2, 3, 4], [7, 7, 9]]
     batch = collate([Causal().example(Record(np.array(row), (0, i)), 0) for i, row in enumerate(rows)])
-    expected = sum(
-        F.cross_entropy(module.table[row[:-1]], torch.tensor(row[1:]), reduction="sum") for row in rows
-    )
-    assert Causal().loss_sum(module, batch).item() == pytest.approx(float(expected), rel=1e-6)
+    inputs, labels = [i for row in rows for i in row[:-1]], [i for row in rows for i in row[1:]]
+    expected = F.cross_entropy(module.table[inputs], torch.tensor(labels), reduction="sum")
+    assert Causal().loss_sum(module, batch).item() == pytest.approx(expected.item(), rel=1e-6)
     assert batch.num_targets == 5
 
 
