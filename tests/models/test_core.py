@@ -96,12 +96,15 @@ def palm() -> Case:
     return Case(
         theirs=transformers.CohereForCausalLM,
         their_config=transformers.CohereConfig(
-            **LIKE_BERT, num_key_value_heads=1, logit_scale=0.5, use_qk_norm=False
+            **LIKE_BERT,
+            num_key_value_heads=1,
+            logit_scale=0.5,
+            rope_parameters={"rope_type": "default", "rope_theta": 100.0},
         ),
         ours={
             "shape": "decoder",
             "num_kv_heads": 1,
-            "position": PositionConfig(kind="rotary", rotary_interleaved=True),
+            "position": PositionConfig(kind="rotary", rotary_base=100.0, rotary_interleaved=True),
             "norm": "layer_no_bias",
             "residual": "parallel",
             "activation": "silu",
@@ -251,6 +254,8 @@ def make_pair(case: Case, fill_randomly: Callable[..., None]) -> tuple[Any, Any]
     if isinstance(oracle, transformers.MarianMTModel):  # its positions are parameters that never change
         for stack in (oracle.model.encoder, oracle.model.decoder):
             stack.embed_positions.weight.data.copy_(stack.embed_positions.create_weight())
+    if isinstance(oracle, transformers.T5ForConditionalGeneration):
+        oracle.shared.weight.data *= 8  # a tied output is scaled down
     oracle.tie_weights()
     module: Any = build(ModelConfig(family="bert", **SHAPE | case.ours)).eval()
     theirs = {name: w for name, w in oracle.state_dict().items() if name not in case.ignored}
