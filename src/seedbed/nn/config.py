@@ -3,12 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
-from typing import Literal
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from seedbed.base.errors import ConfigError, nearest
 
 Activation = Literal["relu", "relu_squared", "gelu", "gelu_tanh", "silu"]
 NormKind = Literal["layer", "layer_no_bias", "layer_plain", "rms", "rms_plain"]
+
+_NAMES = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a text"}
+
+
+def check_fields(config: Any, **least: int) -> None:
+    """Refuse a value that is not of its field's type, not one of its words, or less than the `least`."""
+    for name, hint in get_type_hints(type(config)).items():
+        value = getattr(config, name)
+        kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+        if not any(_is_a(value, kind) for kind in kinds):
+            words = [word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
+            allowed = nearest(str(value), words) if words else f"allowed: {_NAMES.get(kinds[0], 'a table')}"
+            raise ConfigError(f"{name}={value!r} cannot be; {allowed}")
+        if value is not None and name in least and value < least[name]:
+            raise ConfigError(f"{name}={value} must be at least {least[name]}")
+
+
+def _is_a(value: object, kind: Any) -> bool:
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    if kind is float:
+        return isinstance(value, (int, float)) and type(value) is not bool and abs(value) < 1e38
+    return type(value) is kind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,10 +51,7 @@ class RotaryScaling:
     original_positions: int = 8192
 
     def __post_init__(self) -> None:
-        if self.kind not in ("linear", "llama3"):
-            raise ConfigError(
-                f"rotary scaling {self.kind!r} is unknown; {nearest(self.kind, ['linear', 'llama3'])}"
-            )
+        check_fields(self, original_positions=1)
         if self.factor < 1 or self.high_frequency_factor <= self.low_frequency_factor:
             raise ConfigError(
                 f"rotary scaling needs factor >= 1 and high_frequency_factor > low_frequency_factor, "
@@ -57,9 +78,11 @@ class PositionConfig:
     smear: bool = False
 
     def __post_init__(self) -> None:
-        kinds = ["learned", "sinusoidal", "rotary", "alibi", "buckets"]
-        if self.kind not in kinds:
-            raise ConfigError(f"position kind {self.kind!r} is unknown; {nearest(self.kind, kinds)}")
+        check_fields(self, offset=0, rotary_base=1, num_buckets=4)
+        if self.max_distance <= self.num_buckets // 2:
+            raise ConfigError(
+                f"max_distance={self.max_distance} must lie beyond the {self.num_buckets // 2} exact buckets"
+            )
         if self.scaling is not None and self.kind != "rotary":
             raise ConfigError(
                 f"position scaling belongs to kind 'rotary', not {self.kind!r}; leave one of them out"
@@ -115,9 +138,10 @@ class ModelConfig:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("vocab_size", "d_model", "num_layers", "num_heads", "d_ff", "max_positions"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}={getattr(self, name)} must be at least 1")
+        sizes = ("vocab_size", "d_model", "num_layers", "num_heads", "num_kv_heads", "head_dim", "d_ff")
+        check_fields(
+            self, **dict.fromkeys(sizes, 1), max_positions=1, segment_types=0, norm_eps=0, logit_cap=1
+        )
         if self.head_dim is None and self.d_model % self.num_heads:
             raise ConfigError(
                 f"d_model={self.d_model} cannot be split into num_heads={self.num_heads} equal heads; "
@@ -172,11 +196,7 @@ class RecurrentConfig:
     init_range: float = 0.05
 
     def __post_init__(self) -> None:
-        for name in ("vocab_size", "d_model", "num_layers"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}={getattr(self, name)} must be at least 1")
-        if self.cell not in ("lstm", "gru"):
-            raise ConfigError(f"cell {self.cell!r} is unknown; {nearest(self.cell, ['lstm', 'gru'])}")
+        check_fields(self, vocab_size=1, d_model=1, num_layers=1, init_range=0)
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"dropout={self.dropout} must lie in [0, 1)")
 

@@ -1,0 +1,70 @@
+"""A config that cannot be is refused when it is made, with what is allowed."""
+
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from seedbed.base.errors import ConfigError
+from seedbed.nn.config import EncoderConfig, ModelConfig, PositionConfig, RecurrentConfig, RotaryScaling
+
+MODEL = ModelConfig(
+    family="gpt2", shape="decoder", vocab_size=11, d_model=12, num_layers=2, num_heads=3, d_ff=24
+)
+RECURRENT = RecurrentConfig(family="lstm", cell="lstm", vocab_size=11, d_model=12, num_layers=2)
+ROTARY = PositionConfig(kind="rotary")
+LLAMA3 = RotaryScaling(kind="llama3", factor=8.0)
+
+
+@pytest.mark.parametrize(
+    ("config", "change", "message"),
+    [
+        (MODEL, {"norm": "layr"}, "norm='layr' cannot be; did you mean 'layer'? allowed: layer, "),
+        (MODEL, {"residual": "both"}, "residual='both' cannot be; allowed: parallel, post, pre"),
+        (MODEL, {"d_model": "12"}, "d_model='12' cannot be; allowed: a whole number"),
+        (MODEL, {"d_model": 12.0}, "d_model=12.0 cannot be; allowed: a whole number"),
+        (MODEL, {"vocab_size": True}, "vocab_size=True cannot be; allowed: a whole number"),
+        (MODEL, {"tie_embeddings": 1}, "tie_embeddings=1 cannot be; allowed: true or false"),
+        (MODEL, {"norm_eps": float("nan")}, "norm_eps=nan cannot be; allowed: a finite number"),
+        (MODEL, {"position": {"kind": "rotary"}}, "cannot be; allowed: a table"),
+        (MODEL, {"num_layers": 0}, "num_layers=0 must be at least 1"),
+        (MODEL, {"num_kv_heads": 0}, "num_kv_heads=0 must be at least 1"),
+        (
+            MODEL,
+            {"num_heads": 5},
+            "d_model=12 cannot be split into num_heads=5 equal heads; choose a divisor",
+        ),
+        (MODEL, {"num_kv_heads": 2}, "num_heads=3 is no multiple of num_kv_heads=2"),
+        (MODEL, {"position": ROTARY, "head_dim": 3}, "rotary positions turn pairs, but head_dim=3 is odd"),
+        (MODEL, {"dropout": 1.0}, "dropout=1.0 must lie in [0, 1)"),
+        (
+            MODEL,
+            {"encoder": EncoderConfig(num_layers=1, num_heads=5, d_ff=4)},
+            "d_model=12 cannot be split into num_heads=5",
+        ),
+        (ROTARY, {"kind": "rotery"}, "kind='rotery' cannot be; did you mean 'rotary'?"),
+        (
+            ROTARY,
+            {"kind": "alibi", "scaling": LLAMA3},
+            "position scaling belongs to kind 'rotary', not 'alibi'",
+        ),
+        (ROTARY, {"kind": "buckets", "max_distance": 16}, "max_distance=16 must lie beyond the 16 exact"),
+        (LLAMA3, {"kind": "yarn"}, "kind='yarn' cannot be; allowed: linear, llama3"),
+        (LLAMA3, {"factor": 0.5}, "rotary scaling needs factor >= 1"),
+        (LLAMA3, {"low_frequency_factor": 4.0}, "and high_frequency_factor > low_frequency_factor"),
+        (RECURRENT, {"cell": "gru2"}, "cell='gru2' cannot be; did you mean 'gru'? allowed: gru, lstm"),
+        (RECURRENT, {"d_model": 0}, "d_model=0 must be at least 1"),
+        (RECURRENT, {"dropout": -0.1}, "dropout=-0.1 must lie in [0, 1)"),
+    ],
+)
+def test_what_cannot_be_is_refused(config: Any, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        replace(config, **change)
+
+
+def test_an_encoder_has_its_own_numbers_and_shares_the_rest() -> None:
+    assert MODEL.of_encoder is MODEL
+    own = replace(MODEL, encoder=EncoderConfig(num_layers=5, num_heads=2, d_ff=7)).of_encoder
+    assert (own.num_layers, own.num_heads, own.d_ff, own.d_head) == (5, 2, 7, 6)
+    assert own == replace(MODEL, num_layers=5, num_heads=2, d_ff=7)
