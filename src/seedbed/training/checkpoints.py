@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import shutil
 from collections.abc import Mapping
@@ -151,7 +152,7 @@ class Checkpoints:
         """Delete a folder so that a crash meanwhile leaves none that looks whole."""
         if not path.exists():
             return
-        doomed = path if path.name.endswith(PARTIAL) else path.with_name(path.name + PARTIAL)
+        doomed = path if path.name.endswith(PARTIAL) else path.with_name(f"{path.name}.old{PARTIAL}")
         with disk_errors(path):
             path.rename(doomed)
             shutil.rmtree(doomed)
@@ -190,19 +191,11 @@ def verify(path: Path) -> str:
 
 def require_finite(tensors: Tensors, consequence: str) -> None:
     """Raise TrainingError naming the tensors that hold a value that is not finite."""
-    floating = {
-        name: tensor for name, tensor in tensors.items() if tensor.is_floating_point() and tensor.numel()
-    }
-    highest = torch.stack(
-        [peak.float() for peak in torch._foreach_norm(list(floating.values()), float("inf"))]
-    )
-    if not highest.isfinite().all():
-        names = [
-            name
-            for name, peak in zip(floating, highest.tolist(), strict=True)
-            if not abs(peak) < float("inf")
-        ]
-        raise TrainingError(f"{name_some(names)} not finite; {consequence}, the ones before it are kept")
+    floating = {name: t for name, t in tensors.items() if t.is_floating_point() and t.numel()}
+    peaks = torch._foreach_norm(list(floating.values()), float("inf")) if floating else []
+    broken = [name for name, peak in zip(floating, peaks, strict=True) if not math.isfinite(peak.item())]
+    if broken:
+        raise TrainingError(f"{name_some(broken)} not finite; {consequence}, the ones before it are kept")
 
 
 def name_some(names: list[str]) -> str:

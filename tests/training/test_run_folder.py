@@ -1,0 +1,106 @@
+"""A run's folder is locked, settled once, and refuses to become another run."""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import torch
+
+from seedbed.base.errors import CheckpointError
+from seedbed.training.run_folder import RunFolder
+from seedbed.training.settings import TrainingSettings
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Two tables, as a run has them."""
+
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    name: str = "demo"
+    base: str | None = None
+
+
+def with_checkpoint(path: Path, settings: Settings) -> None:
+    with RunFolder(path) as run:
+        run.settle(settings)
+        run.checkpoints.save(5, {"weights": {"a": torch.ones(1)}}, {})
+
+
+def test_only_one_process_at_a_time(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from seedbed.training.run_folder import RunFolder\n"
+        "with RunFolder(sys.argv[1]):\n"
+        "    print('in', flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", code, tmp_path / "run"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None and other.stdout.readline() == "in\n"
+        message = f"in use by process {other.pid}, .*wait for it, stop it, or choose another folder"
+        with pytest.raises(CheckpointError, match=message), RunFolder(tmp_path / "run"):
+            pytest.fail("two in one folder")
+        other.kill()  # the lock dies with its process
+        other.wait()
+        with RunFolder(tmp_path / "run"):
+            pass
+
+
+def test_the_lock_is_free_again_after_an_error(tmp_path: Path) -> None:
+    for _ in range(2):
+        with pytest.raises(ValueError, match="inside"), RunFolder(tmp_path):
+            raise ValueError("inside")
+
+
+def test_ranks_that_write_nothing_take_no_lock(tmp_path: Path) -> None:
+    with RunFolder(tmp_path / "run"), RunFolder(tmp_path / "run", writable=False):
+        pass
+    with RunFolder(tmp_path / "other", writable=False) as run:
+        run.settle(Settings())
+    assert not (tmp_path / "other").exists()
+
+
+def test_settings_are_written_with_every_default(tmp_path: Path) -> None:
+    with RunFolder(tmp_path) as run:
+        run.settle(Settings())
+    text = run.settings_path.read_text()
+    assert 'name = "demo"' in text and "# base is not set" in text
+    assert "learning_rate = 0.001" in text and "keep_checkpoints = 2" in text
+
+
+def test_without_a_checkpoint_settings_are_free(tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        with RunFolder(tmp_path) as run:
+            assert run.saved_settings() is None
+            run.settle(Settings(name=name))
+    assert 'name = "other"' in run.settings_path.read_text()
+
+
+def test_the_same_settings_resume_and_others_are_refused_by_name(tmp_path: Path) -> None:
+    with_checkpoint(tmp_path, Settings())
+    with RunFolder(tmp_path) as run:
+        run.settle(Settings())
+        saved = run.saved_settings()
+        assert saved is not None and saved["training"]["num_steps"] == 1000
+        changed = Settings(training=TrainingSettings(learning_rate=3e-4, seed=1), name="demo")
+        with pytest.raises(CheckpointError) as caught:
+            run.settle(changed)
+    message = str(caught.value)
+    assert (
+        "training.learning_rate was 0.001, now 0.0003" in message and "training.seed was 0, now 1" in message
+    )
+    assert "name was" not in message and "\n" not in message and "another folder" in message
+    assert "learning_rate = 0.001" in run.settings_path.read_text()
+
+
+def test_entering_cleans_what_a_crash_left(tmp_path: Path) -> None:
+    checkpoints = tmp_path / "checkpoints"
+    for name in ("000010.partial", "best-000004"):
+        (checkpoints / name).mkdir(parents=True)
+        (checkpoints / name / "state.json").write_text(json.dumps({}))
+    with RunFolder(tmp_path):
+        # The best weights belong to no checkpoint, so perhaps to other settings.
+        assert list(checkpoints.iterdir()) == []
