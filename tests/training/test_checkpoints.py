@@ -153,10 +153,12 @@ def test_what_is_not_finite_never_takes_the_place_of_a_healthy_one(
     name = next(iter(broken[file]))
     broken[file][name].view(-1)[-1] = value
     with pytest.raises(
-        TrainingError, match=f"^{name} is not finite; the checkpoint of step 15 was not written"
+        TrainingError, match=f"^not finite: {name}; the checkpoint of step 15 was not written"
     ):
         checkpoints.save(15, broken, {})
-    with pytest.raises(TrainingError, match="not finite; the best weights of step 15 were not written"):
+    with pytest.raises(
+        TrainingError, match=f"^not finite: {name}; the best weights of step 15 were not written"
+    ):
         checkpoints.save_best(15, broken[file], {})
     assert names(checkpoints) == ["000005", "000010"]
     found, _ = checkpoints.newest()
@@ -165,7 +167,7 @@ def test_what_is_not_finite_never_takes_the_place_of_a_healthy_one(
 
 def test_many_broken_tensors_are_counted(checkpoints: Checkpoints) -> None:
     broken = {f"layer.{i}": torch.full((2,), float("nan")) for i in range(5)}
-    with pytest.raises(TrainingError, match=r"^layer\.0, layer\.1, layer\.2 and 2 more are not finite"):
+    with pytest.raises(TrainingError, match=r"^not finite: layer\.0, layer\.1, layer\.2 and 2 more; "):
         checkpoints.save(1, {"weights": broken}, {})
 
 
