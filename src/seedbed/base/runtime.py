@@ -52,7 +52,7 @@ class Runtime:
         own.
         """
         world_size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
-        place = _device(device, int(os.environ.get("LOCAL_RANK", "0")))
+        place = find_device(device, int(os.environ.get("LOCAL_RANK", "0")))
         keep_freed_memory()
         if num_threads:
             torch.set_num_threads(num_threads)
@@ -164,7 +164,7 @@ def peak_resident_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _device(name: str, local_rank: int) -> torch.device:
+def find_device(name: str, local_rank: int = 0) -> torch.device:
     """The device of a local rank, checked: `auto`, `cpu`, `cuda` or `cuda:1`, `mps`."""
     gpus = torch.cuda.device_count()
     if name == "auto":

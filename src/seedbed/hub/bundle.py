@@ -20,13 +20,22 @@ from torch import Tensor
 
 from seedbed.base.errors import BundleError, ConfigError, SeedbedError, nearest
 from seedbed.base.files import disk_errors, sync
+from seedbed.base.runtime import find_device
 from seedbed.models.family import Config, Family, Network
-from seedbed.models.network import FAMILIES, build, export_tensors, family, import_tensors
+from seedbed.models.network import FAMILIES, build, export_tensors, family, import_tensors, parameter_count
 from seedbed.nn.layout import Layout
 from seedbed.text.tokenizer import Tokenizer
 
 CONFIG, WEIGHTS, GENERATION, CARD = "config.json", "model.safetensors", "generation_config.json", "README.md"
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
+FILES = {CONFIG, WEIGHTS, GENERATION, CARD, TOKENIZER, TOKENIZER_CONFIG}
+PARTIAL, REPLACED = ".partial", ".replaced"
+DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "float64": torch.float64,
+}
 
 
 def save_bundle(
@@ -39,18 +48,21 @@ def save_bundle(
 ) -> Path:
     """Write the network to the folder `path`, then load it again and compare its logits.
 
-    The folder is written aside and takes the place of an earlier one only when it is whole and proven.
-    Errors: HardwareError where the disk is full, BundleError where what was read back differs.
+    The folder is written aside and takes the place of an earlier bundle only when it is whole and proven.
+    Errors: HardwareError where the disk is full, BundleError where what was read back differs, or where
+    `path` holds anything that is not a bundle's.
     """
-    path = Path(path)
-    aside = path.with_name(path.name + ".partial")
-    shutil.rmtree(aside, ignore_errors=True)
+    path = Path(path).resolve()
+    _require_replaceable(path)
+    _require_fitting(tokenizer, module.config)
+    aside, replaced = path.with_name(path.name + PARTIAL), path.with_name(path.name + REPLACED)
     with disk_errors(path):
-        aside.mkdir(parents=True)
+        _put_back(path)
+        shutil.rmtree(aside, ignore_errors=True)
         try:
+            aside.mkdir(parents=True)
             _write(aside, module, tokenizer, card, dict(generation or {}))
             _compare(aside, module)
-            replaced = path.with_name(path.name + ".replaced")
             shutil.rmtree(replaced, ignore_errors=True)
             if path.exists():
                 path.rename(replaced)
@@ -58,6 +70,7 @@ def save_bundle(
             sync(path.parent)
             shutil.rmtree(replaced, ignore_errors=True)
         finally:
+            _put_back(path)
             shutil.rmtree(aside, ignore_errors=True)
     return path
 
@@ -72,30 +85,56 @@ def open_bundle(
     path = Path(path)
     if dtype not in DTYPES:
         raise ConfigError(f"dtype {dtype!r} is unknown; {nearest(dtype, DTYPES)}")
-    config = read_config(path)
-    weights = path / WEIGHTS
+    place, config, folder = find_device(device), read_config(path), _settled(path)
+    weights = folder / WEIGHTS
     if not weights.is_file():
-        raise BundleError(f"{path} has no {WEIGHTS}; give a folder that holds config.json and {WEIGHTS}")
-    module = build(config, device).to(DTYPES[dtype])
-    _load(weights, module)
-    tokenizer = Tokenizer.load(path) if (path / "tokenizer.json").is_file() else None
+        raise BundleError(f"{path} has no {WEIGHTS}; give a folder that holds {CONFIG} and {WEIGHTS}")
+    tokenizer = Tokenizer.load(folder) if (folder / TOKENIZER).is_file() else None
+    _require_fitting(tokenizer, config)
+    module = _load(weights, config, DTYPES[dtype], place)
+    generation = _read_json(folder / GENERATION) if (folder / GENERATION).is_file() else {}
+    return module.eval(), tokenizer, generation
+
+
+def _settled(path: Path) -> Path:
+    """Where the bundle lies: beside its place where a save was killed between its two renames."""
+    replaced = path.with_name(path.name + REPLACED) if path.name else path
+    return path if path.exists() or not replaced.is_dir() else replaced
+
+
+def _put_back(path: Path) -> None:
+    """Give an earlier bundle its place again where no later one took it."""
+    if not path.exists() and _settled(path) != path:
+        _settled(path).rename(path)
+
+
+def _require_replaceable(path: Path) -> None:
+    """Never replace a folder of the user's that is no bundle."""
+    if not path.name:
+        raise BundleError(f"a bundle cannot take the place of {path}; choose a new folder in it")
+    if path.exists() and not path.is_dir():
+        raise BundleError(f"{path} is a file, but a bundle is a folder; choose another name")
+    others = sorted({file.name for file in path.iterdir()} - FILES) if path.exists() else []
+    if others:
+        raise BundleError(
+            f"{path} holds {others[0]}, which is no part of a bundle and would be lost; choose a new folder"
+        )
+
+
+def _require_fitting(tokenizer: Tokenizer | None, config: Config) -> None:
     if tokenizer is not None and tokenizer.vocab_size > config.vocab_size:
         raise BundleError(
-            f"the tokenizer in {path} has {tokenizer.vocab_size} tokens, but the weights know "
-            f"{config.vocab_size}; use the tokenizer that the model was trained with"
+            f"the tokenizer has {tokenizer.vocab_size} tokens, but the weights know {config.vocab_size}; use "
+            f"the tokenizer that the model was trained with"
         )
-    generation = _read_json(path / GENERATION) if (path / GENERATION).is_file() else {}
-    return module.eval(), tokenizer, generation
 
 
 def read_config(path: Path) -> Config:
     """The config of a bundle's folder."""
-    if not path.is_dir():
-        raise BundleError(f"{path} is no folder; give a bundle: a folder that holds {CONFIG} and {WEIGHTS}")
+    path = _settled(path)
     if not (path / CONFIG).is_file():
-        raise BundleError(
-            f"{path} has no {CONFIG}; give a bundle: a folder that holds {CONFIG} and {WEIGHTS}"
-        )
+        problem = f"has no {CONFIG}" if path.is_dir() else "is no folder"
+        raise BundleError(f"{path} {problem}; give a bundle: a folder that holds {CONFIG} and {WEIGHTS}")
     values = _read_json(path / CONFIG)
     chosen = _family_of(values, path)
     try:
@@ -123,6 +162,8 @@ def _family_of(values: Mapping[str, Any], path: Path) -> Family:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_bytes())
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}; see who may read it") from None
     except (ValueError, RecursionError) as error:  # not JSON, or not UTF-8
         raise BundleError(f"{path} is not JSON ({error}); write or download it again") from None
     if not isinstance(values, dict):
@@ -133,18 +174,23 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 class _File(Mapping[str, Tensor]):
-    """The tensors of an open safetensors file, read one at a time; what holds nothing learnt is left out."""
+    """The tensors of an open safetensors file, read one at a time; what holds nothing learnt is left out.
 
-    def __init__(self, opened: Any, ignored: tuple[str, ...]) -> None:
+    A file that was saved without the output lacks the family's prefix before each name.
+    """
+
+    def __init__(self, opened: Any, chosen: Family, config: Config) -> None:
+        ignored = [*chosen.ignored, *(["lm_head.weight"] if config.tie_embeddings else [])]
+        names = list(opened.keys())
+        bare = not any(name.startswith(chosen.prefix) for name in names)
+        given = {(chosen.prefix if bare else "") + name: name for name in names}
         self._opened = opened
-        self._names = [
-            name
-            for name in opened.keys()  # noqa: SIM118 (no mapping)
-            if not any(re.fullmatch(p, name) for p in ignored)
-        ]
+        self._names = {
+            name: their for name, their in given.items() if not any(re.fullmatch(p, name) for p in ignored)
+        }
 
     def __getitem__(self, name: str) -> Tensor:
-        tensor: Tensor = self._opened.get_tensor(name)
+        tensor: Tensor = self._opened.get_tensor(self._names[name])
         return tensor
 
     def __contains__(self, name: object) -> bool:
@@ -158,12 +204,12 @@ class _File(Mapping[str, Tensor]):
 
 
 @torch.no_grad()
-def _load(path: Path, module: Network) -> None:
-    config = module.config
-    chosen = family(config.family)
+def _load(path: Path, config: Config, dtype: torch.dtype, device: torch.device) -> Network:
     try:
         with safe_open(path, framework="pt") as opened:
-            theirs = _File(opened, (*chosen.ignored, *(("lm_head.weight",) if config.tie_embeddings else ())))
+            theirs = _File(opened, family(config.family), config)
+            _require_plausible(config, len(theirs), path.stat().st_size)
+            module = build(config, device).to(dtype)
             import_tensors(module, theirs)
     except (SafetensorError, OSError) as error:
         raise BundleError(
@@ -171,6 +217,24 @@ def _load(path: Path, module: Network) -> None:
         ) from None
     except BundleError as error:
         raise BundleError(f"{path}: {error}") from None
+    return module
+
+
+def _require_plausible(config: Config, num_tensors: int, num_bytes: int) -> None:
+    """Refuse a config that asks for more than the file holds before memory is asked for."""
+    if config.num_layers > num_tensors:
+        wanted, held = f"{config.num_layers} layers", f"{num_tensors} tensors"
+    else:
+        try:
+            num_parameters = parameter_count(config)
+        except RuntimeError:  # torch cannot even count the bytes
+            num_parameters = 2**63
+        wanted, held = f"{num_parameters} parameters", f"{num_bytes} bytes"
+        if num_parameters <= num_bytes:
+            return
+    raise BundleError(
+        f"the config asks for {wanted}, but the weights hold {held}; the file is cut or is of another config"
+    )
 
 
 def _write(
@@ -179,7 +243,11 @@ def _write(
     config = module.config
     chosen = family(config.family)
     tensors = {name: tensor.cpu() for name, tensor in export_tensors(module).items()}
-    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    try:
+        save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    except SafetensorError as error:  # an OSError as text
+        number = re.search(r"os error (\d+)", str(error))
+        raise OSError(int(number[1]) if number else 0, str(error)) from error
     values = chosen.write_config(config)
     if chosen.architecture:
         values["architectures"] = [chosen.architecture]
@@ -193,7 +261,7 @@ def _write(
     (folder / CONFIG).write_text(json.dumps(values, indent=2) + "\n")
     (folder / GENERATION).write_text(json.dumps(generation, indent=2) + "\n")
     (folder / CARD).write_text(card or f"# A {config.family} model\n\nSaved by seedbed.\n", encoding="utf-8")
-    for file in folder.iterdir():
+    for file in (*folder.iterdir(), folder):
         sync(file)
 
 
@@ -208,16 +276,15 @@ def _compare(folder: Path, module: Network) -> None:
         raise BundleError(f"what was written to {folder} does not load again: {error}") from error
     config = module.config
     length = min(16, config.max_positions or 16)
-    ids = torch.randint(config.vocab_size, (length,), generator=torch.Generator().manual_seed(0)).to(
-        parameter.device
-    )
-    layout, was_training = Layout.of([length], device=parameter.device), module.training
+    ids = torch.randint(config.vocab_size, (length,), generator=torch.Generator().manual_seed(0))
+    ids, layout = ids.to(parameter.device), Layout.of([length], device=parameter.device)
+    was_training = module.training
     module.eval()
     try:
         ours, theirs = (m.output(m(ids, layout)) for m in (module, again))
     finally:
         module.train(was_training)
-    if not torch.equal(ours.nan_to_num(), theirs.nan_to_num()):
+    if not torch.allclose(ours, theirs, rtol=0, atol=0, equal_nan=True):
         worst = (ours - theirs).abs().max().item()
         raise BundleError(
             f"what was written to {folder} gives other logits, by up to {worst:.2g}; nothing was replaced"

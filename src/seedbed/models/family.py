@@ -25,7 +25,8 @@ class Family:
     `model_types` are those of `config.json` that it reads, the first is the one that it writes;
     `architecture` the class that other tools load it with, None where there is none. `read_config` and
     `write_config` translate `config.json`; `sized` makes a config in the family's own proportions from a
-    width and a depth; `ignored` are patterns of tensors in published files that hold nothing learnt.
+    width and a depth; `ignored` are patterns of tensors in published files that hold nothing learnt;
+    `prefix` begins the names of all tensors but the output's, and lacks where a file was saved without it.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Family:
     rules: Callable[[Any], Sequence[Rule]]
     initialize: Callable[[Any, torch.Generator], None]
     ignored: tuple[str, ...] = ()
+    prefix: str = ""
 
     def preset(self, size: str) -> Config:
         """The config of a published size."""

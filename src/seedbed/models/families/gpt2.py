@@ -127,4 +127,5 @@ FAMILY = Family(
     rules=rules,
     initialize=initialize,
     ignored=(r".*\.attn\.(masked_)?bias",),
+    prefix="transformer.",
 )

@@ -177,4 +177,5 @@ FAMILY = Family(
     rules=rules,
     initialize=initialize,
     ignored=(r".*\.rotary_emb\.inv_freq",),
+    prefix="model.",
 )
