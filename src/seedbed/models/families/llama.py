@@ -63,7 +63,7 @@ def read_config(values: Mapping[str, Any]) -> ModelConfig:
         num_kv_heads=values.get("num_key_value_heads"),
         head_dim=values.get("head_dim"),
         max_positions=values.get("max_position_embeddings", 2048),
-        position=PositionConfig(kind="rotary", rotary_base=float(base), scaling=_read_scaling(scaling)),
+        position=PositionConfig(kind="rotary", rotary_base=base, scaling=_read_scaling(scaling)),
         norm_eps=values.get("rms_norm_eps", 1e-6),
         tie_embeddings=values.get("tie_word_embeddings", False),
         dropout=values.get("attention_dropout", 0.0),

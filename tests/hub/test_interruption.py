@@ -1,0 +1,129 @@
+"""A save that is killed or finds the disk full leaves the earlier bundle; each in a process of its own."""
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+SETUP = """
+import os, resource, subprocess, sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from seedbed.base.errors import HardwareError
+from seedbed.hub.bundle import open_bundle, save_bundle
+from seedbed.models.network import build, family, initialize
+
+torch.set_num_threads(1)  # a fork loses the other threads
+folder = Path(sys.argv[1])
+
+
+def make(seed):
+    module = build(replace(family("gpt2").sized(64, 2), vocab_size=2000)).eval()
+    initialize(module, torch.Generator().manual_seed(seed))
+    return module
+
+
+def seed_of(path):
+    found = open_bundle(path)[0].embed.weight
+    return next(seed for seed in (0, 1, 2) if torch.equal(found, make(seed).embed.weight))
+"""
+
+KILLED = """
+# Every call that changes the disk is a moment; the child dies before the n-th of them, as from kill -9.
+CALLS = ("mkdir", "rename", "rmdir", "unlink", "fsync")
+moments = 0
+
+
+def die_at(moment):
+    global moments
+
+    def watch(name):
+        original = getattr(os, name)
+
+        def call(*arguments, **options):
+            global moments
+            moments += 1
+            if moments == moment:
+                os._exit(9)
+            return original(*arguments, **options)
+
+        setattr(os, name, call)
+
+    for name in CALLS:
+        watch(name)
+
+
+outcomes = []
+for moment in range(1, 200):
+    save_bundle(folder / "model", make(0))
+    child = os.fork()
+    if child == 0:
+        die_at(moment)
+        save_bundle(folder / "model", make(1))
+        os._exit(0)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    outcomes.append(seed_of(folder / "model"))
+    if code == 0:
+        break
+    assert code == 9, code
+    save_bundle(folder / "model", make(2))  # the next save is not disturbed by what the killed one left
+    assert seed_of(folder / "model") == 2
+    assert [path.name for path in folder.iterdir()] == ["model"], list(folder.iterdir())
+print(len(outcomes), "".join(map(str, outcomes)))
+"""
+
+FULL = """
+def refused(path):
+    try:
+        save_bundle(path, make(1))
+    except HardwareError as error:
+        return str(error)
+
+
+save_bundle(folder / "model", make(0))
+mounted = folder / "small"
+mounted.mkdir()
+# A real small disk where one may be mounted; a limit of the files' size where not.
+is_mounted = subprocess.run(
+    ["mount", "-t", "tmpfs", "-o", "size=400k", "none", mounted], capture_output=True
+).returncode == 0
+try:
+    if is_mounted:
+        message = refused(mounted / "model")
+        assert "no space left to write" in message and "No space left on device" in message, message
+        assert not list(mounted.iterdir()), list(mounted.iterdir())
+finally:
+    if is_mounted:
+        subprocess.run(["umount", mounted], check=True)
+for limit in (100, 2000, 300_000):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    message = refused(folder / "model")
+    assert "no space left to write" in message and "File too large" in message, message
+    assert "what was written before is intact" in message and "\\n" not in message
+    assert seed_of(folder / "model") == 0
+    assert sorted(path.name for path in folder.iterdir()) == ["model", "small"]
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+save_bundle(folder / "model", make(1))
+print(seed_of(folder / "model"))
+"""
+
+
+def run(script: str, folder: Path) -> str:
+    command = [sys.executable, "-c", textwrap.dedent(SETUP + script), str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_killed_save_leaves_the_old_bundle_or_the_new_one(tmp_path: Path) -> None:
+    num_moments, outcomes = run(KILLED, tmp_path).split()
+    assert int(num_moments) > 10
+    # The old one up to the moment of the renames, the new one from then on.
+    assert set(outcomes) == {"0", "1"} and outcomes == "".join(sorted(outcomes))
+
+
+def test_a_full_disk_is_told_and_the_old_bundle_stays(tmp_path: Path) -> None:
+    assert run(FULL, tmp_path).split() == ["1"]
