@@ -1,4 +1,4 @@
-"""Two processes under torchrun are one training: same losses, same bits again, one stop, one writer."""
+"""Processes under torchrun are one training: same losses, same bits again, one stop, one writer."""
 
 import json
 import os
@@ -49,9 +49,9 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("two")
-    done = run(folder, **LONG)
+def three_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("three")
+    done = run(folder, 3, **LONG)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("begin") == done.stdout.count("step 120\n") == 1  # rank 0 alone speaks
     return folder
@@ -75,14 +75,16 @@ def test_the_losses_are_those_of_one_process(tiny: ModuleType, tmp_path: Path) -
     assert norms[1] == pytest.approx(norms[0], rel=1e-4)
 
 
-def test_a_signal_to_one_rank_stops_all_and_they_resume_bit_for_bit(two_ranks: Path, tmp_path: Path) -> None:
+def test_a_signal_to_one_rank_stops_all_and_they_resume_bit_for_bit(
+    three_ranks: Path, tmp_path: Path
+) -> None:
     with subprocess.Popen(
-        torchrun(tmp_path, **LONG), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        torchrun(tmp_path, 3, **LONG), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None and process.stderr is not None
         for line in process.stdout:
             if line == "step 2\n":
-                # Of the two workers, the one that does not write.
+                # One of the workers that do not write.
                 children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
                 ranks = {_rank(int(child)): int(child) for child in children}
                 os.kill(ranks["1"], signal.SIGTERM)
@@ -90,12 +92,12 @@ def test_a_signal_to_one_rank_stops_all_and_they_resume_bit_for_bit(two_ranks: P
         rest, errors = process.stdout.read(), process.stderr.read()
     stopped = Checkpoints(tmp_path / "checkpoints").steps()
     assert len(stopped) == 1 and 2 < stopped[0] < 120 and "end" in rest
-    assert errors.count(f"stopped after step {stopped[0]} of 120, saved: run the same command again") == 2
+    assert errors.count(f"stopped after step {stopped[0]} of 120, saved: run the same command again") == 3
     assert "exitcode  : 75" in errors
-    done = run(tmp_path, **LONG)
+    done = run(tmp_path, 3, **LONG)
     assert done.returncode == 0, done.stderr
-    assert history(tmp_path) == history(two_ranks)
-    assert digests(tmp_path) == digests(two_ranks)
+    assert history(tmp_path) == history(three_ranks)
+    assert digests(tmp_path) == digests(three_ranks)
 
 
 def _rank(pid: int) -> str:
@@ -103,10 +105,10 @@ def _rank(pid: int) -> str:
     return next((pair[5:].decode() for pair in pairs if pair.startswith(b"RANK=")), "none")
 
 
-def test_another_number_of_ranks_is_refused_with_the_reason(tiny: ModuleType, two_ranks: Path) -> None:
-    before = history(two_ranks)
+def test_another_number_of_ranks_is_refused_with_the_reason(tiny: ModuleType, three_ranks: Path) -> None:
+    before = history(three_ranks)
     with pytest.raises(
-        CheckpointError, match=r"trained by 2 processes and cannot resume with 1: .*--nproc-per-node 2"
+        CheckpointError, match=r"trained by 3 processes and cannot resume with 1: .*--nproc-per-node 3"
     ):
-        tiny.start(two_ranks, **LONG)
-    assert history(two_ranks) == before
+        tiny.start(three_ranks, **LONG)
+    assert history(three_ranks) == before

@@ -195,10 +195,9 @@ def require_finite(tensors: Tensors, consequence: str) -> None:
     peaks = torch._foreach_norm(list(floating.values()), float("inf")) if floating else []
     broken = [name for name, peak in zip(floating, peaks, strict=True) if not math.isfinite(peak.item())]
     if broken:
-        raise TrainingError(f"{name_some(broken)} not finite; {consequence}, the ones before it are kept")
+        raise TrainingError(f"not finite: {first_names(broken)}; {consequence}, the ones before it are kept")
 
 
-def name_some(names: list[str]) -> str:
-    """The first few of many names, as the subject of `not finite`."""
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f"{', '.join(names[:3])}{more} {'is' if len(names) == 1 else 'are'}"
+def first_names(names: list[str]) -> str:
+    """The first few of many names, and how many more there are."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

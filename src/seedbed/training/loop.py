@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from typing import Any, Protocol
 
 import torch
@@ -15,7 +14,7 @@ from seedbed.base.errors import DataError, StoppedEarly, TrainingError
 from seedbed.base.runtime import Runtime
 from seedbed.base.signals import StopSignals
 from seedbed.data.loader import Loader, micro_batches
-from seedbed.training.checkpoints import name_some
+from seedbed.training.checkpoints import first_names
 from seedbed.training.evaluation import Validation, evaluate
 from seedbed.training.metrics import MetricsFile
 from seedbed.training.optimizer import OPTIMIZERS, trainable
@@ -23,7 +22,7 @@ from seedbed.training.resume import Progress, Resumable
 from seedbed.training.run_folder import RunFolder
 from seedbed.training.schedules import learning_rate_factor
 from seedbed.training.settings import TrainingSettings
-from seedbed.training.train_step import Objective, TrainStep, wrap
+from seedbed.training.train_step import Objective, TrainStep, add_up_gradients
 
 
 class Callback(Protocol):
@@ -99,14 +98,15 @@ class _Loop:
             module, self.optimizer, loader, run=run, runtime=runtime, fingerprints=fingerprints
         )
         self.compute = TrainStep(module, objective)
+        if settings.compile:
+            self.compute.compile()
         self.outputs: list[Callback] = []
         self.signals, self.stop = StopSignals(), False  # stop: all ranks have agreed
         self.at = Progress()
 
     def begin(self, resuming: bool) -> None:
-        """Go back to the newest checkpoint, and wrap the module once its weights are in."""
+        """Go back to the newest checkpoint."""
         self.at, problems = self.saved.load()
-        self.wrapped = wrap(self.compute, self.settings, runtime=self.runtime)
         for output in self.outputs:
             output.begin(self.at.step, self.settings.num_steps)
         if resuming:
@@ -148,15 +148,14 @@ class _Loop:
         self.compute.train()
         runtime.seed_dropout(settings.seed, "dropout", at.step)
         total = torch.zeros((), device=runtime.device)
-        for number, batch in enumerate(batches, 1):
-            apart = runtime.world_size > 1 and number < len(batches)  # the ranks join their sums once a step
-            with self.wrapped.no_sync() if apart else nullcontext():  # type: ignore[operator]
-                with runtime.autocast():
-                    loss_sum, _ = self.wrapped(batch.to(runtime.device))
-                # Divide by the targets of the whole step: a short answer must not outweigh a long one.
-                # Data parallelism averages over ranks, so the world size restores the sum.
-                (loss_sum * (runtime.world_size / num_targets)).backward()
+        for batch in batches:
+            with runtime.autocast():
+                loss_sum, _ = self.compute(batch.to(runtime.device))
+            # Divide by the targets of the whole step: a short answer must not outweigh a long one.
+            (loss_sum / num_targets).backward()
             total += loss_sum.detach()
+        if runtime.world_size > 1:
+            add_up_gradients(self.parameters.values(), runtime)
         loss, norm = self._totals(total, num_targets)
         factor = learning_rate_factor(settings, at.step)
         clip = min(1.0, settings.clip_norm / (norm + 1e-6)) if settings.clip_norm else 1.0
@@ -194,16 +193,11 @@ class _Loop:
         if math.isfinite(loss_sum) and math.isfinite(norm_value):
             return loss_sum / num_targets, norm_value
         names = [name for name, gradient in gradients.items() if not gradient.isfinite().all()]
-        what = (
-            f"the gradients of {name_some(names)}"
-            if names
-            else "no single gradient, but their sum of squares, is"
-        )
+        what = f"not finite: {first_names(names)}" if names else "each finite, but not their sum of squares"
         raise TrainingError(
-            f"step {self.at.step + 1}: loss {loss_sum / num_targets:.4g}, gradient norm "
-            f"{norm_value:.4g}: {what} not "
-            f"finite; the weights are those after step {self.at.step} and the checkpoints are healthy: lower "
-            "training.learning_rate, set training.clip_norm, or use training.precision=float32"
+            f"step {self.at.step + 1}: loss {loss_sum / num_targets:.4g}, gradient norm {norm_value:.4g} "
+            f"(gradients {what}); the weights are those after step {self.at.step} and the checkpoints are "
+            "healthy: lower training.learning_rate, set training.clip_norm, or use training.precision=float32"
         )
 
     def _evaluate(self) -> None:
