@@ -69,7 +69,7 @@ class Layout:
             token_slots = torch.full((lengths[0],), slots[0])
             positions = torch.arange(past[0], past[0] + lengths[0])
         elif all(n == 1 for n in lengths):
-            token_slots, positions = torch.tensor([list(slots), list(past)])
+            token_slots, positions = torch.tensor([list(slots), list(past)], dtype=torch.int64)
         else:
             shift = [p - end + n for p, n, end in zip(past, lengths, accumulate(lengths), strict=True)]
             rows = torch.tensor([list(slots), shift]).repeat_interleave(torch.tensor(lengths), dim=1)

@@ -151,8 +151,8 @@ class KeyRows(Slots):
             values[slot, start:end] = v
         else:
             at = (layout.token_slots, layout.positions)
-            keys.index_put_(at, k)
-            values.index_put_(at, v)
+            keys.index_put_(at, k.to(keys.dtype))  # autocast makes another type than the weights'
+            values.index_put_(at, v.to(values.dtype))
 
     def read(self, layer: int, group: Group) -> tuple[Tensor, Tensor]:
         """Keys and values of a group, (B, K, S, D) each, without a copy."""

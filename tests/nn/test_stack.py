@@ -1,0 +1,150 @@
+"""Networks of every shape: recomputed activations, other precisions, what lies between the blocks."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from seedbed.models.network import build, family
+from seedbed.nn.config import ModelConfig, PositionConfig
+from seedbed.nn.layout import Layout
+
+LENGTHS = [7, 7, 3]
+BASE = ModelConfig(
+    family="gpt2", shape="decoder", vocab_size=40, d_model=32, num_layers=3, num_heads=4, d_ff=64, dropout=0.2
+)
+NETWORKS: dict[str, Any] = {
+    "decoder": BASE,
+    "alibi": replace(BASE, position=PositionConfig(kind="alibi")),
+    "encoder": replace(BASE, shape="encoder", residual="post", segment_types=2, head="mlm"),
+    "encoder-decoder": replace(BASE, shape="encoder-decoder", position=PositionConfig(kind="buckets")),
+    "parallel": replace(BASE, residual="parallel", gated_ffn=True, activation="silu", num_kv_heads=1),
+    "smeared": replace(BASE, position=PositionConfig(kind="rotary", smear=True)),
+    "seedling": replace(family("seedling").sized(32, 3), vocab_size=40, dropout=0.2),
+    "lstm": replace(family("lstm").sized(32, 3), vocab_size=40, dropout=0.2),
+    "gru": replace(family("gru").sized(32, 3), vocab_size=40, dropout=0.2),
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(num_threads)
+
+
+def make(name: str, **changes: Any) -> Any:
+    module = build(replace(NETWORKS[name], **changes))
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.normal_(0, 0.2, generator=generator)
+    return module
+
+
+def run(module: Any, name: str) -> Tensor:
+    ids, layout = torch.arange(17), Layout.of(LENGTHS)
+    source = {"source": ids.flip(0), "source_layout": layout} if name == "encoder-decoder" else {}
+    return module.output(module(ids, layout, **source))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_recomputed_activations_give_the_same_gradients(name: str) -> None:
+    """Bit for bit, dropout included; and fewer tensors are kept."""
+    module = make(name).train()
+
+    def gradients(*, checkpointing: bool) -> tuple[list[Tensor], int]:
+        num_saved = 0
+
+        def pack(tensor: Tensor) -> Tensor:
+            nonlocal num_saved
+            num_saved += 1
+            return tensor
+
+        module.set_activation_checkpointing(checkpointing)
+        module.zero_grad()
+        torch.manual_seed(0)
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            loss = run(module, name).square().sum()
+        loss.backward()
+        return [p.grad for p in module.parameters() if p.grad is not None], num_saved
+
+    plain, num_plain = gradients(checkpointing=False)
+    again, num_again = gradients(checkpointing=True)
+    assert len(plain) == len(again) > 5 and sum(g.norm() for g in plain) > 1
+    assert all(map(torch.equal, plain, again))
+    assert num_again < 0.8 * num_plain
+    other = gradients(checkpointing=False)[0]
+    assert all(map(torch.equal, plain, other))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@torch.no_grad()
+def test_autocast_stays_near_float32(name: str) -> None:
+    module = make(name).eval()
+    exact = run(module, name)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = run(module, name)
+    error = (rounded.float() - exact).norm() / exact.norm()
+    assert 1e-5 < error < 0.1
+
+
+@pytest.mark.parametrize("name", ["decoder", "alibi", "smeared", "seedling", "lstm"])
+@pytest.mark.parametrize("cast", ["autocast", "bfloat16", "float16", "float64"])
+@torch.no_grad()
+def test_decoding_works_in_every_precision(name: str, cast: str) -> None:
+    module = make(name, dropout=0.0).eval()
+    ids = torch.arange(17)
+    exact = module(ids, Layout.of(LENGTHS))
+    if cast != "autocast":
+        module = module.to(getattr(torch, cast))
+    with torch.autocast("cpu", torch.bfloat16, enabled=cast == "autocast"):
+        state = module.start(3, 8)
+        rows = list(ids.split(LENGTHS))
+        pieces: list[list[Tensor]] = [[], [], []]
+        for counts in ([4, 6, 1], [2, 0, 1], [1, 1, 1]):
+            read = [row[n : n + c] for row, n, c in zip(rows, state.lengths, counts, strict=True)]
+            hidden = module.extend(state, torch.cat(read), state.layout(counts))
+            for piece, part in zip(pieces, hidden.split(counts), strict=True):
+                piece.append(part)
+    found = torch.cat([part for piece in pieces for part in piece])
+    error = (found.double() - exact.double()).norm() / exact.norm()
+    assert error < {"float64": 1e-5, "float16": 0.02}.get(cast, 0.1)
+
+
+@torch.no_grad()
+def test_smear_adds_a_part_of_the_token_before() -> None:
+    """Within a row: its first token has none before it."""
+    module = make("smeared", dropout=0.0).eval()
+    plain = build(replace(module.config, position=PositionConfig(kind="rotary"))).eval()
+    plain.load_state_dict({k: w for k, w in module.state_dict().items() if k != "decoder.smear"})
+    ids, layout = torch.arange(17), Layout.of(LENGTHS)
+    x = module.embed(ids)
+    before = torch.stack([torch.zeros(32) if layout.positions[i] == 0 else x[i - 1] for i in range(17)])
+    expected = plain.decoder(x + module.decoder.smear.sigmoid() * before, layout)
+    assert torch.allclose(module(ids, layout), expected, atol=1e-5)
+
+
+@torch.no_grad()
+def test_logits_are_capped() -> None:
+    module = make("decoder", dropout=0.0).eval()
+    hidden = torch.randn(5, 32, generator=torch.Generator().manual_seed(0))
+    plain = module.output(hidden)
+    module.config = replace(module.config, logit_cap=1.5)
+    assert plain.abs().max() > 2
+    assert torch.allclose(module.output(hidden), 1.5 * torch.tanh(plain / 1.5), atol=1e-6)
+    assert module.output(hidden).abs().max() < 1.5
+
+
+@torch.no_grad()
+def test_a_cast_leaves_the_tables_of_positions_exact() -> None:
+    for kind, table in (("rotary", "frequencies"), ("sinusoidal", "sinusoids"), ("alibi", "slopes")):
+        module: Any = build(replace(BASE, position=PositionConfig(kind=kind)))
+        before = getattr(module.decoder, table).clone()
+        module.half().to(torch.bfloat16).double()
+        assert torch.equal(getattr(module.decoder, table), before)
+        assert table not in module.state_dict()

@@ -1,0 +1,168 @@
+"""Decode states against plain lists: whatever is done to the rows, each holds exactly what it has read."""
+
+from itertools import count
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from seedbed.base.errors import ConfigError
+from seedbed.nn.layout import Layout
+from seedbed.nn.recurrent import RecurrentState
+from seedbed.nn.state import AttentionState, KeyRows, TokenRows
+
+CAPACITY = 40
+NUM_LAYERS, NUM_HEADS, HEAD_DIM = 2, 2, 3
+examples = settings(max_examples=120, deadline=None, derandomize=True, database=None)
+
+append = st.tuples(st.just("append"), st.lists(st.integers(0, 3), min_size=6, max_size=6))
+select = st.tuples(st.just("select"), st.lists(st.integers(0, 5), min_size=1, max_size=6))
+join = st.tuples(st.just("join"), st.lists(st.integers(0, 4), min_size=1, max_size=2))
+draft = st.tuples(st.just("draft"), st.lists(st.integers(0, 2), min_size=6, max_size=6))
+histories = st.lists(st.one_of(append, select, join, draft), min_size=1, max_size=8)
+
+
+def key(token: int, layer: int) -> Tensor:
+    """What a layer keeps of a token: (K, D), different in every place."""
+    return torch.arange(NUM_HEADS * HEAD_DIM).view(NUM_HEADS, HEAD_DIM) + 10.0 * token + 0.25 * layer
+
+
+def start(num_rows: int) -> AttentionState:
+    keys = KeyRows(
+        NUM_LAYERS, num_rows, num_heads=NUM_HEADS, capacity=CAPACITY, like=torch.empty(0, HEAD_DIM)
+    )
+    return AttentionState(keys, tokens=TokenRows(num_rows, capacity=CAPACITY, device=torch.device("cpu")))
+
+
+def write(state: AttentionState, rows: list[list[int]]) -> None:
+    """Append rows[r] to row r, as a network does."""
+    layout = state.layout([len(row) for row in rows])
+    tokens = [token for row in rows for token in row]
+    for layer in range(NUM_LAYERS):
+        k = torch.stack([key(token, layer) for token in tokens])
+        state.keys.write(layer, k, -k, layout)
+    assert state.tokens is not None
+    state.tokens.ids[layout.token_slots, layout.positions] = torch.tensor(tokens)
+    state.advance(layout)
+
+
+def check(state: AttentionState, rows: list[list[int]]) -> None:
+    assert state.lengths == [len(row) for row in rows]
+    layout = state.layout([1] * len(rows))
+    past = [len(row) for row in rows]
+    for group in layout.groups(past, layout.slots, 1000):
+        for layer in range(NUM_LAYERS):
+            k, v = state.keys.read(layer, group)  # (B, K, S, D)
+            assert torch.equal(v, -k)
+            for r in range(group.num_rows):
+                row = rows[group.first_token + r]
+                for position, token in enumerate(row):
+                    assert torch.equal(k[r, :, position], key(token, layer))
+    assert state.tokens is not None
+    for slot, row in zip(state.tokens.slots, rows, strict=True):
+        assert state.tokens.ids[slot, : len(row)].tolist() == row
+
+
+def replay(history: Any, state: Any, write: Any, check: Any, start: Any) -> None:
+    tokens = count(1)
+
+    def fresh(counts: list[int]) -> list[list[int]]:
+        return [[next(tokens) for _ in range(n)] for n in counts]
+
+    rows: list[list[int]] = [[], []]
+    for operation, numbers in history:
+        if operation == "append" and any(numbers[: len(rows)]):
+            added = fresh(numbers[: len(rows)])
+            write(state, added)
+            rows = [row + more for row, more in zip(rows, added, strict=True)]
+        elif operation == "select":
+            chosen = [n % len(rows) for n in numbers]
+            state.select(chosen)
+            rows = [rows[n] for n in chosen]
+        elif operation == "join" and len(rows) + len(numbers) <= 6:
+            other, added = start(len(numbers)), fresh(numbers)
+            if any(numbers):
+                write(other, added)
+            state.join(other)
+            rows = rows + added
+        elif operation == "draft" and any(numbers[: len(rows)]):
+            snapshot = state.snapshot()
+            write(state, fresh(numbers[: len(rows)]))
+            state.rollback(snapshot)
+        check(state, rows)
+
+
+@examples
+@given(histories)
+def test_rows_of_keys_hold_what_they_have_read(history: Any) -> None:
+    replay(history, start(2), write, check, start)
+
+
+def start_recurrent(num_rows: int) -> RecurrentState:
+    return RecurrentState(torch.zeros(NUM_LAYERS, 2, num_rows, 1))
+
+
+def read_on(state: RecurrentState, rows: list[list[int]]) -> None:
+    """A memory that is what no other order of tokens gives."""
+    layout = state.layout([len(row) for row in rows])
+    memory = state.memory.clone()
+    for r, row in enumerate(rows):
+        for token in row:
+            memory[:, :, r] = memory[:, :, r] * 3 % 1009 + token
+    state.advance(layout, memory[:, :, [r for r, row in enumerate(rows) if row]])
+
+
+def check_recurrent(state: RecurrentState, rows: list[list[int]]) -> None:
+    assert state.lengths == [len(row) for row in rows]
+    again = start_recurrent(len(rows))
+    read_on(again, rows)
+    assert torch.equal(state.memory, again.memory)
+
+
+@examples
+@given(histories)
+def test_recurrent_rows_remember_what_they_have_read(history: Any) -> None:
+    replay(history, start_recurrent(2), read_on, check_recurrent, start_recurrent)
+
+
+def test_moving_rows_moves_no_numbers() -> None:
+    """Only a copy touches memory: reordering and dropping are lists of slots."""
+    state = start(3)
+    write(state, [[1, 2], [3], [4, 5, 6]])
+    before = state.keys.k.clone()
+    tensor = state.keys.k
+    state.select([2, 0])
+    assert state.keys.k is tensor and torch.equal(tensor, before)
+    assert state.keys.slots == [2, 0]
+    state.select([1, 0, 1])
+    assert state.keys.k is tensor  # the copy went into the slot that had become free
+    assert sorted(state.keys.slots) == [0, 1, 2]
+
+
+def test_a_state_knows_its_capacity() -> None:
+    state = start(2)
+    with pytest.raises(ConfigError, match=f"41 tokens, but the state was started with capacity={CAPACITY}"):
+        state.layout([1, CAPACITY + 1])
+    large = KeyRows(1, 1, num_heads=1, capacity=90, like=torch.empty(0, 2))
+    small = KeyRows(1, 1, num_heads=1, capacity=5, like=torch.empty(0, 2))
+    small.join(large)
+    assert small.capacity == 90 and small.num_slots == 2
+
+
+def test_memory_begins_as_zeros() -> None:
+    """A masked value is still multiplied by 0, and 0 x NaN is NaN."""
+    state = start(2)
+    state.join(start(3))
+    assert not state.keys.k.any() and not state.keys.v.any()
+
+
+def test_a_slice_writes_what_an_index_writes() -> None:
+    """One row takes the short way."""
+    one, two = start(1), start(2)
+    write(one, [[1, 2, 3]])
+    write(two, [[1, 2, 3], [4]])
+    assert torch.equal(one.keys.k[:, 0], two.keys.k[:, 0])
+    assert Layout.of([1]).slots == (0,)
