@@ -7,6 +7,7 @@ that its letters stay as large as the text around them. Colours are names of the
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,7 +16,8 @@ from seedbed.report.palette import series_colour
 from seedbed.report.scales import Scale, Stretches, Values, condense, linear, logarithmic, tick_text
 
 MOST_STRETCHES = 160
-_LABEL_HEIGHT = 34.0  # of a line's name and note
+_LETTERS_HEIGHT = 15.0
+_BELOW = 30.0  # that names may reach below the plot, beside the numbers of its axis
 _LETTER = 6.8  # mean width of a letter at 13 px in the system fonts, on the safe side
 
 
@@ -29,7 +31,7 @@ class Frame:
     ticks: int
 
 
-FRAMES = (Frame("wide", 464.0, 126.0, 6), Frame("narrow", 320.0, 110.0, 4))
+FRAMES = (Frame("wide", 464.0, 132.0, 6), Frame("narrow", 320.0, 118.0, 4))
 
 
 @dataclass(frozen=True)
@@ -96,8 +98,10 @@ def line_chart(
     x_label = f"{x_label} (logarithmic)" if log_x else x_label
 
     def draw(frame: Frame) -> tuple[float, Markup]:
-        height = max(214.0, _LABEL_HEIGHT * len(curves))
-        plot = _Plot(44.0, 26.0, frame.width - frame.labels, 26.0 + height, x_scale, y_scale)
+        height = max(
+            214.0, sum(map(_label_height, Counter((line.label, line.series) for line, _ in curves).values()))
+        )
+        plot = _Plot(36.0, 26.0, frame.width - frame.labels, 26.0 + height, x_scale, y_scale)
         content = [
             element("text", y_label, x=0, y=13, class_="axis"),
             _left_axis(plot),
@@ -116,9 +120,12 @@ def line_chart(
 
 
 def spanning(lines: Sequence[Line], log_x: bool) -> Scale:
-    """A vertical axis that holds every drawn line, though not every band and whisker."""
+    """A vertical axis that holds every drawn line and interval; of bands, what lies beyond is cut."""
     _, curves = _prepared(lines, log_x)
-    return linear([float(y) for _, curve in curves for y in (curve.mean.min(), curve.mean.max())])
+    drawn = [values for line, curve in curves for values in (curve.mean, line.low, line.high)]
+    return linear(
+        [float(end) for values in drawn if values is not None for end in (values.min(), values.max())]
+    )
 
 
 def track_chart(tracks: Sequence[Track], *, caption: Caption, x_label: str, key: bool = False) -> Markup:
@@ -145,23 +152,27 @@ def track_chart(tracks: Sequence[Track], *, caption: Caption, x_label: str, key:
     return _both(caption, draw)
 
 
-def spread(wanted: Sequence[float], *, height: float, low: float, high: float) -> list[float]:
-    """Move labels of one height apart, as little as their order allows, between low and high."""
+def spread(wanted: Sequence[float], heights: Sequence[float], *, low: float, high: float) -> list[float]:
+    """Move the centres of labels apart, as little as their order allows, between low and high."""
     order = sorted(range(len(wanted)), key=lambda index: wanted[index])
-    placed: list[float] = []
+    centres = list(wanted)
+    floor = low
     for index in order:
-        placed.append(max(wanted[index], placed[-1] + height if placed else low + height / 2))
-    ceiling = high - height / 2
-    for position in reversed(range(len(placed))):
-        placed[position] = min(placed[position], ceiling)
-        ceiling = placed[position] - height
-    centres = dict(zip(order, placed, strict=True))
-    return [centres[index] for index in range(len(wanted))]
+        centres[index] = max(wanted[index], floor + heights[index] / 2)
+        floor = centres[index] + heights[index] / 2
+    ceiling = high
+    for index in reversed(order):
+        centres[index] = min(centres[index], ceiling - heights[index] / 2)
+        ceiling = centres[index] - heights[index] / 2
+    return centres
 
 
 def clipped(text: str, letters: int) -> str:
-    """Shorten a text to so many letters, with an ellipsis where something is missing."""
-    return text if len(text) <= letters else text[: max(letters - 1, 1)].rstrip() + "\u2026"
+    """Shorten a text to so many letters with an ellipsis in its middle: names often differ at their end."""
+    if len(text) <= letters:
+        return text
+    tail = max(letters - 1, 2) // 2
+    return f"{text[: max(letters - 1, 2) - tail]}\u2026{text[len(text) - tail :]}"
 
 
 @dataclass(frozen=True)
@@ -292,21 +303,38 @@ def _stroke(plot: _Plot, line: Line, curve: Stretches) -> Markup:
 
 
 def _end_labels(plot: _Plot, curves: Sequence[tuple[Line, Stretches]], room: float) -> Markup:
-    """Name every line at its end; names that would overlap are moved apart and tied to their line."""
-    ends = [(plot.x(float(curve.x[-1])), plot.y(float(curve.mean[-1]))) for _, curve in curves]
-    centres = spread([y for _, y in ends], height=_LABEL_HEIGHT, low=plot.top, high=plot.bottom)
-    left, letters = plot.right + 22, math.floor((room - 22) / _LETTER)
+    """Name the lines at their ends, those of one run together; names that would overlap are moved apart."""
+    groups: dict[tuple[str, int | None], list[tuple[Line, Stretches]]] = {}
+    for line, curve in curves:
+        groups.setdefault((line.label, line.series), []).append((line, curve))
+    ends = [[plot.y(float(curve.mean[-1])) for _, curve in group] for group in groups.values()]
+    heights = [_label_height(len(group)) for group in groups.values()]
+    middles = [sum(end) / len(end) for end in ends]
+    centres = spread(middles, heights, low=plot.top - 12, high=plot.bottom + _BELOW)
+    left, letters = plot.right + 26, math.floor((room - 26) / _LETTER)
     drawn = []
-    for (line, curve), (x, y), centre in zip(curves, ends, centres, strict=True):
-        colour = series_colour(line.series)
-        y = min(max(y, plot.top), plot.bottom)
-        drawn.append(_path("tie", "M", x, y, "H", plot.right, "L", plot.right + 8, centre, stroke=colour))
-        swatch = "heavy" if line.marked else "curve"
-        drawn.append(_path(swatch, "M", plot.right + 8, centre, "h10", stroke=colour))
-        note = f"{line.note} {float(curve.mean[-1]):.2f}"
-        drawn.append(element("text", clipped(line.label, letters), x=left, y=centre - 2, class_="name"))
-        drawn.append(element("text", clipped(note, letters), x=left, y=centre + 13, class_="note"))
+    for ((label, _), group), height, centre in zip(groups.items(), heights, centres, strict=True):
+        y = centre - height / 2 + _LETTERS_HEIGHT
+        drawn.append(element("text", clipped(label, letters), x=left, y=y, class_="name"))
+        for line, curve in sorted(group, key=lambda pair: -float(pair[1].mean[-1])):
+            y += _LETTERS_HEIGHT
+            note = f"{line.note} {float(curve.mean[-1]):.2f}"
+            drawn += _tie(plot, line, curve, y - 4)
+            drawn.append(element("text", clipped(note, letters), x=left, y=y, class_="note"))
     return join(drawn)
+
+
+def _tie(plot: _Plot, line: Line, curve: Stretches, y: float) -> list[Markup]:
+    """From the end of a line to its name at height y: dots, then a piece of the line itself."""
+    colour = series_colour(line.series)
+    end = min(max(plot.y(float(curve.mean[-1])), plot.top), plot.bottom)
+    steps = ("M", plot.x(float(curve.x[-1])), end, "H", plot.right + 2, "L", plot.right + 12, y)
+    swatch = _path("heavy" if line.marked else "curve", "M", plot.right + 12, y, "h10", stroke=colour)
+    return [_path("tie", *steps, stroke=colour), swatch]
+
+
+def _label_height(num_lines: int) -> float:
+    return _LETTERS_HEIGHT * (num_lines + 1) + 5
 
 
 def _marks(plot: _Plot, track: Track, y: float) -> Markup:

@@ -38,8 +38,8 @@ def ranked(runs: Sequence[RunFiles], unit: str) -> list[RunFiles]:
 
 
 def named(run: RunFiles, first: bool = False) -> str:
-    """A run in a sentence: Transformer takes its article, a folder's name like base-2 does not."""
-    article = ("The " if first else "the ") if run.title[:1].isupper() else ""
+    """A run in a sentence: Transformer takes its article, a name like base-2 or GPT-2 does not."""
+    article = ("The " if first else "the ") if run.title[:1].isupper() and run.title.isalpha() else ""
     return article + run.title
 
 
@@ -57,20 +57,18 @@ def headline(runs: Sequence[RunFiles], unit: str) -> str:
     so_far = "" if all(run.finished for run in runs) else " so far"
     best, best_score = scored[0]
     if len(scored) == 1:
-        return (
-            f"{named(best, first=True)} needs {score_text(best_score.value)} {unit} on held-out text{so_far}"
-        )
+        needs = f"needs {score_text(best_score.value)}\u00a0{unit}"
+        return f"{named(best, first=True)} {needs} on held-out text{so_far}"
     second, second_score = scored[1]
     difference = second_score.value - best_score.value
     pair = f"{named(best, first=True)} and {named(second)}"
     if difference < SAME:
         return f"{pair} need the same {unit}, to 0.01{so_far}"
-    if overlap(best_score, second_score):
-        return f"{pair} cannot be told apart: {difference:.3f} {unit} lies within the intervals{so_far}"
-    less = f"{score_text(difference, difference)} {unit} less than {named(second)}"
+    unsure = ", and their intervals overlap" if overlap(best_score, second_score) else ""
+    less = f"{score_text(difference, difference)}\u00a0{unit} less than {named(second)}"
     if len(scored) == 2:
-        return f"{named(best, first=True)} needs {less}{so_far}"
-    return f"{named(best, first=True)} is the best of {len(scored)}: {less}{so_far}"
+        return f"{named(best, first=True)} needs {less}{so_far}{unsure}"
+    return f"{named(best, first=True)} is the best of {len(scored)}: {less}{so_far}{unsure}"
 
 
 def overlap(first: Score, second: Score) -> bool:
@@ -84,16 +82,15 @@ def circumstances(runs: Sequence[RunFiles], unit: str) -> str:
     """How the figures of the headline came about, and what limits them."""
     if not any(run.score(unit) for run in runs):
         return "The figures appear after the first evaluation; the command that began a run goes on with it."
-    parameters = [value for run in runs if (value := run.planned("parameters"))]
-    tokens = [value for run in runs if (value := run.tokens)]
-    facts = [
-        _alike(parameters, "parameters") if len(parameters) == len(runs) else "",
-        _alike(tokens, "tokens of training") if len(tokens) == len(runs) else "",
-    ]
-    facts = [fact for fact in facts if fact]
-    sentences = [f"Measured on held-out text{', at ' + listed(facts) if facts else ''}."]
+    counts = {
+        "{} parameters": [value for run in runs if (value := run.planned("parameters"))],
+        "{} tokens of training": [value for run in runs if (value := run.tokens)],
+    }
+    facts = [_alike(values, noun) for noun, values in counts.items() if len(values) == len(runs)]
+    who = ("It", "Both", "All")[min(len(runs), 3) - 1]
+    sentences = [f"{who} had {listed(facts)}."] if facts else []
     if len(runs) > 1:
-        sentences.append("One training each: another seed would move every figure a little.")
+        sentences.append("Each was trained once: another seed would move the figures a little.")
         if unit == NATS:
             sentences.append("Nats per token compare only networks that share a tokenizer.")
     return " ".join(sentences)
@@ -101,10 +98,12 @@ def circumstances(runs: Sequence[RunFiles], unit: str) -> str:
 
 def _alike(values: Sequence[float], noun: str) -> str:
     """Counts of several runs: one figure where they agree to 2%, else all, called unequal beyond 5%."""
+    if max(values) == min(values):
+        return noun.format(count_text(values[0]))
     if max(values) <= 1.02 * min(values):
-        return f"{count_text(sum(values) / len(values))} {noun}{' each' if len(values) > 1 else ''}"
+        return noun.format(f"about {count_text(float(f'{sum(values) / len(values):.3g}'))}")
     unequal = " (not equal)" if max(values) > 1.05 * min(values) else ""
-    return f"{listed([count_text(value) for value in values])} {noun}{unequal}"
+    return noun.format(" and ".join([count_text(value) for value in values])) + unequal
 
 
 def did_it_work(runs: Sequence[RunFiles], unit: str) -> Answer:
@@ -112,15 +111,21 @@ def did_it_work(runs: Sequence[RunFiles], unit: str) -> Answer:
     question = "Did it work?"
     broken = [line for run in runs for line in _failures(run, unit)]
     if broken:
-        return Answer(question, "No", "bad", tuple(broken))
-    rose = [_rise(run, unit) for run in runs]
+        return Answer(question, "No", "bad", _few(broken))
     unfinished = [_progress(run) for run in runs if not run.finished]
     if unfinished:
-        return Answer(question, "Not yet", "warning", (*unfinished, "The same command goes on from there."))
-    falls = tuple(_fall(run, unit) for run in runs if run.score(unit))
+        lines = (*_few(unfinished), "The same command goes on from there.")
+        return Answer(question, "Not yet", "warning", lines)
+    falls = [_fall(run, unit) for run in runs if run.score(unit)]
     if not falls:
         return Answer(question, "Not measured", "warning", ("Trained to the end, and never evaluated.",))
-    return Answer(question, "Yes", "good", (*falls, *(line for line in rose if line)))
+    rose = [line for run in runs if (line := _rise(run, unit))]
+    return Answer(question, "Yes", "good", (*_few(falls), *_few(rose)))
+
+
+def _few(lines: Sequence[str]) -> tuple[str, ...]:
+    """The first three lines, and how many more there are."""
+    return (*lines[:3], f"And {len(lines) - 3} more.") if len(lines) > 4 else tuple(lines)
 
 
 def _failures(run: RunFiles, unit: str) -> list[str]:
@@ -165,7 +170,7 @@ def how_well(runs: Sequence[RunFiles], unit: str) -> Answer:
     best, score = scored[0]
     lines = [f"{best.title}, on held-out text{_between(score)}."]
     if len(scored) > 1:
-        lines.append(f"{listed([f'{run.title} {other.value:.2f}' for run, other in scored[1:4]])}.")
+        lines.append(f"{listed([f'{run.title}: {other.value:.2f}' for run, other in scored[1:4]])}.")
     if unit == BITS:
         lines.append(
             f"Knowing nothing costs 8: this packs the text {figures(8 / score.value, 2)} times smaller."
@@ -187,9 +192,10 @@ def what_it_cost(runs: Sequence[RunFiles]) -> Answer:
     peaks_planned = [value for run in runs if (value := run.planned("peak_bytes")) is not None]
     lines = []
     if seconds:
-        spent = "Training time" if all(run.finished for run in runs) else "Training time so far"
+        spent = f"To train {'it' if len(runs) == 1 else 'both' if len(runs) == 2 else f'all {len(runs)}'}"
+        so_far = "" if all(run.finished for run in runs) else " so far"
         plan = f"; planned {seconds_text(sum(planned))}" if len(planned) == len(runs) else ""
-        lines.append(f"{spent}{' of all networks' if len(runs) > 1 else ''}{plan}.")
+        lines.append(f"{spent}{so_far}{plan}.")
     if peaks:
         plan = f"; planned {bytes_text(max(peaks_planned))}" if peaks_planned else ""
         lines.append(f"{bytes_text(max(peaks))} of memory at the peak{plan}.")
@@ -236,13 +242,14 @@ def _leader(runs: Sequence[RunFiles], unit: str, axis: str) -> RunFiles | None:
 
 def plan_finding(runs: Sequence[RunFiles]) -> str:
     """How far the measured memory and time lie from the plan."""
-    parts = []
+    parts: list[str] = []
     for noun, key in (("memory", "peak_bytes"), ("time", "seconds")):
         ratios = [ratio for run in runs if (ratio := run.ratio(key)) is not None]
         if len(ratios) == 1:
-            parts.append(f"{noun} came out {away_text(ratios[0])}")
+            parts.append(f"{noun}{'' if parts else ' came out'} {away_text(ratios[0])}")
         elif ratios:
             furthest = max(abs(ratio - 1) for ratio in ratios)
-            parts.append(f"{noun} stayed within {math.ceil(furthest * 100 - 1e-9)}% of plan")
-    finding = listed(parts) or "what was planned; nothing is measured yet"
+            off = f"up to {math.ceil(furthest * 100 - 1e-9)}%"
+            parts.append(f"{noun} {off}" if parts else f"{noun} came out {off} off its plan")
+    finding = ", ".join(parts) or "what was planned; nothing is measured yet"
     return finding[0].upper() + finding[1:]

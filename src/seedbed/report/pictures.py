@@ -31,14 +31,15 @@ _MOST_ROWS = 16
 
 def glance(runs: Sequence[RunFiles], unit: str) -> Markup:
     """The table of all runs: score, size, cost; the best of each column that has a best is bold."""
-    columns: list[tuple[str, list[str], int | None]] = []
+    columns: list[tuple[Child, list[str], str | None]] = []
 
     def column(
         header: str, values: Sequence[float | None], unit: Unit, best: Callable[..., float] | None
     ) -> None:
         known = [value for value in values if value is not None]
-        winner = values.index(best(known)) if best and len(known) > 1 else None
-        columns.append((f"{header}, {unit.name}", [unit.text(value) for value in values], winner))
+        winner = unit.text(best(known)) if best and len({unit.text(value) for value in known}) > 1 else None
+        named = join([header, " ", element("span", unit.name, class_="unit")])
+        columns.append((named, [unit.text(value) for value in values], winner))
 
     scores = [score.value if (score := run.score(unit)) else None for run in runs]
     column("Held-out", scores, Unit(unit, 1, 3), min)
@@ -59,10 +60,11 @@ def glance(runs: Sequence[RunFiles], unit: str) -> Markup:
     rows: list[list[Child]] = []
     for index, run in enumerate(runs):
         cells = [
-            element("b", texts[index]) if winner == index else texts[index] for _, texts, winner in columns
+            element("b", texts[index]) if winner == texts[index] else texts[index]
+            for _, texts, winner in columns
         ]
         rows.append([swatch(index, run.title), *cells])
-    header = ["Network", *(name for name, _, _ in columns)]
+    header: list[Child] = ["Network", *(name for name, _, _ in columns)]
     return element("div", table(header, rows, label="The networks at a glance"), class_="wide-table")
 
 
@@ -148,8 +150,7 @@ def _description(lines: Sequence[Line], along: Unit, unit: str) -> str:
 
 
 def _curves_caption(name: str, axis: str) -> str:
-    what = "tokens trained on" if axis == "tokens" else "seconds of training, evaluations not counted"
-    return f"{name}: {what}."
+    return f"{name} trained on." if axis == "tokens" else "Loss over training time, evaluations not counted."
 
 
 def _reading(
@@ -203,7 +204,8 @@ def plan(runs: Sequence[RunFiles], origin: Child) -> Markup | None:
         _pairs(runs, drawn, "seconds", "Training time", seconds_unit),
     ]
     note = paragraph(
-        "Planned before step 1 from the settings and a short probe of the machine; measured at the end. ",
+        "Planned before step 1 from the settings and a short probe of the machine; measured at the end.",
+        " Memory is what training took beside the libraries. ",
         "Beside each pair, the ratio measured / planned. ",
         origin,
         class_="muted",
@@ -258,6 +260,8 @@ def _parts(runs: Sequence[RunFiles], planned: Sequence[RunFiles]) -> Markup | No
         [name.replace("_", " "), *(unit.text(number(parts.get(name))) for _, parts in tables)]
         for name in names
     ]
+    peaks = [unit.text(run.planned("peak_bytes")) for run, _ in tables]
+    rows.append(["at the peak", *(element("b", peak) for peak in peaks)])
     header: list[Child] = [
         f"Planned memory, {unit.name}",
         *(swatch(runs.index(run), run.title) for run, _ in tables),
@@ -272,13 +276,12 @@ def _machine(planned: Sequence[RunFiles]) -> Markup | None:
         return None
     rows: list[list[Child]] = []
     for key, value in list(flatten(hardware).items())[:60]:
-        shown = number(value)
-        rows.append([key.replace("_", " "), figures(shown) if shown is not None else str(value)[:200]])
+        rows.append([key.replace("_", " "), figures(value) if isinstance(value, float) else str(value)[:200]])
     return details("The machine, as probed before the run", table(["", "Value"], rows, label="The machine"))
 
 
 def speed(runs: Sequence[RunFiles], origin: Child) -> Markup | None:
-    """Tokens a second and the share of the machine's peak: the median step and nine steps in ten."""
+    """Tokens a second and the share of the machine's peak: the mean and nine steps in ten."""
     drawn = runs[:NUM_SERIES]
     rates = _spreads(drawn, "tokens_per_second", 1.0)
     if not rates:
@@ -291,17 +294,22 @@ def speed(runs: Sequence[RunFiles], origin: Child) -> Markup | None:
                 drawn, shares, "speed-peak", "Share of the measured matrix-multiply rate", "percent", 1
             )
         )
-    note = paragraph("Disc: the median step. Whiskers: nine steps in ten. ", origin, class_="muted")
+    note = paragraph(
+        "Disc: the mean over the time of training. Whiskers: nine steps in ten. ", origin, class_="muted"
+    )
     return section("speed", _speed_finding(drawn, rates), panels(*pictures), note)
 
 
-def _spread(values: Values) -> tuple[float, float, float] | None:
-    """The 5th, 50th and 95th percentile; None of nothing."""
-    known = values[np.isfinite(values)]
+def _spread(rates: Values) -> tuple[float, float, float] | None:
+    """The 5th percentile of steps' rates, their mean over time, the 95th percentile; None of nothing.
+
+    Steps are alike in tokens, so that the mean over time is the harmonic one: all tokens by all seconds.
+    """
+    known = rates[np.isfinite(rates) & (rates > 0)]
     if not len(known):
         return None
-    low, middle, high = np.percentile(known, [5, 50, 95]).tolist()
-    return low, middle, high
+    low, high = np.percentile(known, [5, 95]).tolist()
+    return low, len(known) / float((1 / known).sum()), high
 
 
 def _spreads(runs: Sequence[RunFiles], name: str, factor: float) -> dict[int, tuple[float, float, float]]:
@@ -342,9 +350,8 @@ def _speed_finding(runs: Sequence[RunFiles], rates: Mapping[int, tuple[float, fl
     )
 
 
-def origin_of(folder: str, several: bool) -> Markup:
-    """Where the figures come from and the command that draws them, for the captions."""
-    files = "runs/*/" if several else ""
-    drawn = [inline_code(f"{files}metrics.jsonl"), " and ", inline_code(f"{files}plan.json")]
+def origin_of(folder: str, *, several: bool, file: str) -> Markup:
+    """Which files figures come from, and the command that draws them, for the captions."""
     link = element("a", "the commands that trained are below", href="#commands")
-    return join(["From ", *drawn, " by ", inline_code(f"seedbed report {folder}"), "; ", link, "."])
+    files = inline_code(f"runs/*/{file}" if several else file)
+    return join(["From ", files, " by ", inline_code(f"seedbed report {folder}"), "; ", link, "."])

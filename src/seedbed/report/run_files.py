@@ -55,7 +55,7 @@ class RunFiles:
     @property
     def name(self) -> str:
         """The folder's own name, by which samples refer to the run."""
-        return self.folder.name
+        return self.folder.resolve().name
 
     @property
     def num_steps(self) -> int | None:
@@ -138,8 +138,11 @@ def is_run(folder: Path) -> bool:
     return any((folder / name).exists() for name in ("metrics.jsonl", "plan.json", "settings.toml"))
 
 
-def read_run(folder: Path) -> RunFiles:
-    """Read what a run's folder holds; what it lacks or what cannot be read is said in `notices`."""
+def read_run(folder: Path, title: str | None = None) -> RunFiles:
+    """Read what a run's folder holds; what it lacks or what cannot be read is said in `notices`.
+
+    `title` is what the page calls it, its folder's name by default.
+    """
     notices: list[str] = []
     settings: Mapping[str, Any] = _try(folder / "settings.toml", _toml, notices, {})
     plan = read_json(folder / "plan.json", notices)
@@ -149,10 +152,9 @@ def read_run(folder: Path) -> RunFiles:
     evaluations, _ = _columns([line for line in lines if line.get("kind") == "evaluation"])
     if lost:
         notices.append(f"the loss of {len(lost)} steps is not finite, the first at step {lost[0]}")
-    title = plan.get("title")
     return RunFiles(
         folder=folder,
-        title=title if isinstance(title, str) and title.strip() else folder.name,
+        title=title or folder.resolve().name,
         settings=flatten(settings),
         plan=plan,
         steps=steps,
@@ -184,16 +186,21 @@ def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8", errors="replace")
 
 
+def _name(path: Path) -> str:
+    """A file's place in a run's folder: only the card lies deeper."""
+    return f"model/{path.name}" if path.parent.name == "model" else path.name
+
+
 def _try(path: Path, read: Callable[[Path], Read], notices: list[str], otherwise: Read) -> Read:
     """Read a file, or say in a notice why not."""
     try:
         return read(path)
     except FileNotFoundError:
-        notices.append(f"{path.name} is not there yet")
+        notices.append(f"{_name(path)} is not there yet")
     except OSError as error:
-        notices.append(f"{path.name} cannot be read: {error.strerror}")
+        notices.append(f"{_name(path)} cannot be read: {error.strerror}")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        notices.append(f"{path.name} is damaged: {error}")
+        notices.append(f"{_name(path)} is damaged: {error}")
     return otherwise
 
 

@@ -21,6 +21,7 @@ _SIGNS = {"good": "\u2713 ", "warning": "\u25b3 ", "bad": "\u2715 ", "plain": ""
 def write_report(folder: Path) -> Path:
     """Write `report.html` into a run's folder or a project's, whose runs lie in `runs/`, and return its path.
 
+    A project may hold `samples.json` (completions) and `demo.json` (`titles` by run, `budget_seconds`) too.
     Whatever a run lacks so far is left out. A folder that is missing or holds no run raises UsageError,
     one that cannot be written HardwareError.
     """
@@ -32,30 +33,44 @@ def write_report(folder: Path) -> Path:
 
 def render(folder: Path) -> str:
     """The page of a run's or a project's folder, as `write_report` writes it."""
-    runs = [read_run(path) for path in _run_folders(folder)]
+    notices: list[str] = []
+    demo = _optional(folder / "demo.json", notices)
+    titles = demo.get("titles")
+    names = titles if isinstance(titles, Mapping) else {}
+    runs = [read_run(path, _title(names.get(path.name))) for path in _run_folders(folder)]
     unit = findings.common_unit(runs)
     runs = findings.ranked(runs, unit)
-    notices = [f"{run.title}: {notice}" for run in runs for notice in run.notices]
-    samples: Mapping[str, Any] = {}
-    if (folder / "samples.json").exists():
-        samples = read_json(folder / "samples.json", notices)
+    notices += [f"{run.title}: {notice}" for run in runs for notice in run.notices]
+    samples = _optional(folder / "samples.json", notices)
     name = folder.resolve().name
-    origin = pictures.origin_of(name, several=not is_run(folder))
+    several = not is_run(folder)
+    metrics = pictures.origin_of(name, several=several, file="metrics.jsonl")
+    plans = pictures.origin_of(name, several=several, file="plan.json")
     title = findings.headline(runs, unit)
     completions = words.completions(samples, runs)
     return page(
         title,
         *_first_screen(runs, unit, title, name, notices),
-        pictures.curves(runs, unit, origin),
-        pictures.plan(runs, origin),
-        pictures.speed(runs, origin),
+        pictures.curves(runs, unit, metrics),
+        pictures.plan(runs, plans),
+        pictures.speed(runs, metrics),
         completions,
         words.cards(runs),
         words.settings(runs),
-        words.how_made(runs, samples, name),
+        words.how_made(runs, demo, samples, name),
         words.terms(unit, sampled=completions is not None),
         words.origin_note(__version__),
     )
+
+
+def _optional(path: Path, notices: list[str]) -> Mapping[str, Any]:
+    """What a file of the project says, nothing where there is none."""
+    return read_json(path, notices) if path.exists() else {}
+
+
+def _title(title: Any) -> str | None:
+    """A run's name on the page, where the project has one for it."""
+    return title.strip() if isinstance(title, str) and title.strip() else None
 
 
 def _first_screen(

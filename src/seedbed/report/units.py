@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+_JOINED = "\u00a0"  # no line ends between a number and its unit
 _BYTE_UNITS = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 _COUNT_UNITS = ((1e12, "trillion"), (1e9, "billion"), (1e6, "million"))
 
@@ -70,7 +71,7 @@ def count_text(value: float) -> str:
     """Write a count: 1,234 or 1.23 million."""
     for size, name in _COUNT_UNITS:
         if value >= size * 0.9995:
-            return f"{figures(value / size)} {name}"
+            return f"{figures(value / size)}{_JOINED}{name}"
     return f"{value:,.0f}"
 
 
@@ -78,21 +79,21 @@ def bytes_text(value: float) -> str:
     """Write bytes in binary units: 412 MiB, 1.38 GiB."""
     for size, name in _BYTE_UNITS:
         if abs(value) >= size * 0.9995:
-            return f"{figures(value / size)} {name}"
-    return f"{value:,.0f} bytes"
+            return f"{figures(value / size)}{_JOINED}{name}"
+    return f"{value:,.0f}{_JOINED}bytes"
 
 
 def seconds_text(value: float) -> str:
     """Write a duration: 0.42 s, 42 s, 2 min 05 s, 3 h 07 min."""
     if value < 9.95:
-        return f"{figures(value, 2)} s"
+        return f"{figures(value, 2)}{_JOINED}s"
     whole = round(value)
     if whole < 60:
-        return f"{whole} s"
+        return f"{whole}{_JOINED}s"
     if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
+        return f"{whole // 60} min {whole % 60:02d} s".replace(" ", _JOINED)
     minutes = round(value / 60)
-    return f"{minutes // 60} h {minutes % 60:02d} min"
+    return f"{minutes // 60} h {minutes % 60:02d} min".replace(" ", _JOINED)
 
 
 def score_text(value: float, difference: float | None = None) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from seedbed.report.card import card
-from seedbed.report.findings import listed
 from seedbed.report.markup import Child, Markup, element
 from seedbed.report.page import commands, details, inline_code, paragraph, section, swatch, table
 from seedbed.report.run_files import BITS, RunFiles
@@ -16,6 +16,8 @@ from seedbed.report.units import number
 
 _MOST_LETTERS = 2_000
 _MOST_COMPLETIONS = 60
+_MOST_COMMANDS = 8
+_EMPTY_LINES = re.compile(r"\n(?:[^\S\n]*\n){3,}")
 _WORDS = 3  # of a group whose repetition is counted
 
 
@@ -60,7 +62,7 @@ def read_samples(found: Mapping[str, Any]) -> list[Sample]:
         for row in (rows if isinstance(rows, list) else [])
         if isinstance(row, Mapping) and isinstance(row.get("text"), str)
     ]
-    return sorted(samples, key=lambda s: (s.top_k is not None, s.top_p is not None, s.temperature or 0.0))
+    return sorted(samples, key=lambda s: (s.top_p is not None, s.top_k is not None, s.temperature or 0.0))
 
 
 def completions(found: Mapping[str, Any], runs: Sequence[RunFiles]) -> Markup | None:
@@ -95,22 +97,27 @@ def completions(found: Mapping[str, Any], runs: Sequence[RunFiles]) -> Markup | 
 def _completion(sample: Sample, runs: Sequence[RunFiles], places: Mapping[str, int]) -> Markup:
     index = places.get(sample.run)
     title = runs[index].title if index is not None else sample.run
-    text = sample.text[:_MOST_LETTERS] + ("\u2026" if len(sample.text) > _MOST_LETTERS else "")
+    text = _EMPTY_LINES.sub(_count_lines, sample.text)
+    text = text[:_MOST_LETTERS] + ("\u2026" if len(text) > _MOST_LETTERS else "")
     repeated, groups = sample.repetition
-    note = (
-        f"{repeated / groups:.0%} of its three-word groups are repeats"
-        if groups
-        else "too short to count repeats"
-    )
+    if not sample.text.strip():
+        note = f"{len(sample.text):,} characters of white space" if sample.text else "nothing at all"
+    elif groups:
+        note = f"{repeated / groups:.0%} of its three-word groups are repeats"
+    else:
+        note = "too short to count repeats"
     return element(
         "div",
         element("h4", swatch(index, title)),
-        element("p", text, class_="text")
-        if text.strip()
-        else element("p", "(nothing but white space)", class_="muted"),
+        element("p", text, class_="text") if sample.text.strip() else None,
         element("p", note, class_="muted"),
         class_="completion",
     )
+
+
+def _count_lines(found: re.Match[str]) -> str:
+    """In place of many empty lines, how many they are."""
+    return f"\n[{found[0].count(chr(10)) - 1} empty lines]\n"
 
 
 def _completions_finding(samples: Sequence[Sample]) -> str:
@@ -130,10 +137,8 @@ def _completions_finding(samples: Sequence[Sample]) -> str:
         if not groups:
             return "What the networks write at each temperature"
         shares.append(f"{sum(repeated for repeated, _ in counts) / groups:.0%}")
-    return (
-        f"At temperature {temperatures[0]:g} the texts repeat {shares[0]} of their three-word groups, "
-        f"at {temperatures[-1]:g} {shares[1]}"
-    )
+    low, high = (f"{temperature:g}" for temperature in (temperatures[0], temperatures[-1]))
+    return f"Temperature {low} repeats {shares[0]} of its three-word groups, temperature {high} {shares[1]}"
 
 
 def cards(runs: Sequence[RunFiles]) -> Markup | None:
@@ -178,28 +183,62 @@ def _value(run: RunFiles, key: str) -> str:
     return shown if len(shown) <= 120 else shown[:119] + "\u2026"
 
 
-def how_made(runs: Sequence[RunFiles], samples: Mapping[str, Any], folder: str) -> Markup:
-    """The commands that made the runs, the completions and this page."""
-    lines = [command for found in (*(run.plan for run in runs), samples) if (command := _command(found))]
-    lost = [run.title for run in runs if not _command(run.plan)]
-    note = (
-        f"The command of {listed(lost)} was not written down; settings.toml holds every setting."
-        if lost
-        else None
-    )
-    finding = "Commands that make this again" if lines else "The command that draws this page again"
+def how_made(
+    runs: Sequence[RunFiles], demo: Mapping[str, Any], samples: Mapping[str, Any], name: str
+) -> Markup:
+    """The commands that make it again, from the files: the runs, the completions, this page.
+
+    `name` is the page's folder; the commands hold in the folder above it.
+    """
+    budget = number(demo.get("budget_seconds"))
+    lines = [f"seedbed demo --budget {budget:g}s --out {shlex.quote(name)}"] if budget else []
+    lines += [line for run in runs if (line := _training(run, name))]
+    lines += _generating(samples, runs, name)
     return section(
         "commands",
-        finding,
-        commands([*dict.fromkeys(lines), f"seedbed report {shlex.quote(folder)}"]),
-        paragraph(note, class_="muted") if note else None,
+        "Commands that make this again",
+        commands([*lines, f"seedbed report {shlex.quote(name)}"]),
+        paragraph(
+            "They hold in the folder above ",
+            inline_code(name),
+            "; a training takes every setting from the file that its run wrote down.",
+            class_="muted",
+        ),
     )
 
 
-def _command(found: Mapping[str, Any]) -> str | None:
-    """The command that a file says it was made by."""
-    command = found.get("command")
-    return command.strip()[:2_000] if isinstance(command, str) and command.strip() else None
+def _place(run: RunFiles, name: str) -> str:
+    """A run's folder as seen from above the page's folder."""
+    return name if run.name == name else f"{name}/runs/{run.name}"
+
+
+def _training(run: RunFiles, name: str) -> str | None:
+    data = run.settings.get("data.train")
+    if not isinstance(data, str):
+        return None
+    settings = shlex.quote(f"{_place(run, name)}/settings.toml")
+    return (
+        f"seedbed pretrain {shlex.quote(data)} --settings {settings} --out {shlex.quote(f'again/{run.name}')}"
+    )
+
+
+def _generating(samples: Mapping[str, Any], runs: Sequence[RunFiles], name: str) -> list[str]:
+    """One command for each generation setting, with the best network."""
+    prompt = samples.get("prompt")
+    if not isinstance(prompt, str):
+        return []
+    common = f"seedbed generate {shlex.quote(_place(runs[0], name))} {shlex.quote(prompt)}"
+    for key in ("max_new_tokens", "seed"):
+        common += _flag(key, number(samples.get(key)))
+    drawn = [sample for sample in read_samples(samples) if sample.run == runs[0].name]
+    return [
+        common + _flag("temperature", one.temperature) + _flag("top_k", one.top_k) + _flag("top_p", one.top_p)
+        for one in drawn[:_MOST_COMMANDS]
+    ]
+
+
+def _flag(key: str, value: float | None) -> str:
+    return "" if value is None else f" --{key.replace('_', '-')} {value:g}"
 
 
 def terms(unit: str, sampled: bool) -> Markup:
@@ -214,7 +253,7 @@ def terms(unit: str, sampled: bool) -> Markup:
         unit: loss,
         "held-out text": "documents that were kept from training, chosen by the hash of their text",
         "planned": "computed before step 1 from the settings and a probe of the machine",
-        "peak memory": "the most memory that the process held at once; 1 MiB is 2^20 bytes",
+        "peak memory": "the most that training took at once, beside the libraries (1 MiB: 2\u00b2\u2070 bytes)",
     }
     if sampled:
         words |= {
