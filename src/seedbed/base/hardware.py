@@ -1,123 +1,262 @@
-"""The probe: what this machine has, and how fast it multiplies, reads memory and makes a call, in about a
-second."""
+"""The two-second probe: what this machine is, and how fast it multiplies, reads and calls."""
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import shutil
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 
-# The sides of the square products that are timed: a small model's and a large one's.
-SIDES = (256, 1024)
-BURST_SECONDS = 0.12
+from seedbed.base.runtime import PRECISIONS
+
+# (tokens, in, out) of the products: what the layers of 4 x 128, 6 x 384 and 12 x 768 networks compute.
+SHAPES = ((768, 128, 512), (1024, 384, 1536), (1024, 768, 3072), (1024, 3072, 768))
+BURST_SECONDS = 0.02
+MEMORY_NUMBERS = (
+    2**24
+)  # 64 MiB in float32: more than a core's share of the caches, less than a small run needs
+WORTHWHILE_GAIN = 1.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Product:
+    """The measured rate of x (num_tokens, d_in) @ W (d_in, d_out), a multiply-add counted as two."""
+
+    precision: str
+    num_tokens: int
+    d_in: int
+    d_out: int
+    flops_per_second: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hardware:
     """What a plan is made from; rates are the best of short bursts, on all threads that torch uses.
 
-    `matmul_flops` are FLOP/s (2 a multiply-add) by precision; `read_bytes` a second in a matrix-vector
-    product, `copy_bytes` a second in an elementwise pass; `call_seconds` what one small torch call costs.
+    `read_bytes` a second in a matrix-vector product (decoding at batch 1), `copy_bytes` a second in an
+    elementwise sum over memory, all its tensors counted; `call_seconds` what one small torch call costs.
     """
 
     cpu: str
-    instructions: str
-    num_cores: int
-    num_threads: int
+    instructions: str  # amx avx512 avx2 neon, or what torch calls it
+    num_cores: int  # physical ones that this process may use
+    num_threads: int  # that torch uses
     memory_bytes: int
     available_bytes: int
     gpus: tuple[str, ...]
-    matmul_flops: dict[str, float]
+    device: str
+    torch: str
+    products: tuple[Product, ...]
     read_bytes: float
     copy_bytes: float
     call_seconds: float
 
     @property
+    def matmul_flops(self) -> dict[str, float]:
+        """The highest FLOP/s by precision."""
+        return {
+            precision: max(p.flops_per_second for p in self.products if p.precision == precision)
+            for precision in PRECISIONS
+        }
+
+    @property
     def precision(self) -> str:
-        """The faster of float32 and bfloat16, which must win clearly: casts and rounding cost too."""
-        return "bfloat16" if self.matmul_flops["bfloat16"] > 1.5 * self.matmul_flops["float32"] else "float32"
+        """The faster of float32 and bfloat16, which must win clearly: casts and rounding cost too.
+
+        That is at the shape that suits it best; whether a network gains is timed in `select.measure`.
+        """
+        rates: dict[tuple[int, ...], dict[str, float]] = {}
+        for p in self.products:
+            rates.setdefault((p.num_tokens, p.d_in, p.d_out), {})[p.precision] = p.flops_per_second
+        gain = max(rate["bfloat16"] / rate["float32"] for rate in rates.values())
+        return "bfloat16" if gain > WORTHWHILE_GAIN else "float32"
 
     def to_dict(self) -> dict[str, Any]:
         """The same as JSON."""
-        return asdict(self)
+        return asdict(self) | {"matmul_flops": self.matmul_flops, "precision": self.precision}
 
 
-def machine() -> dict[str, Any]:
-    """What can be read without measuring."""
-    memory = _meminfo()
-    capability = torch.backends.cpu.get_cpu_capability()
-    return {
-        "cpu": _cpu_name(),
-        "instructions": capability,
-        "num_cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count() or 1,
-        "num_threads": torch.get_num_threads(),
-        "memory_bytes": memory.get("MemTotal", 0),
-        "available_bytes": memory.get("MemAvailable", 0),
-        "gpus": tuple(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())),
-    }
+@lru_cache(maxsize=4)
+def probe(seconds: float = 2.0, *, device: str = "cpu") -> Hardware:
+    """Measure this machine for about `seconds`, once a process; `probe.cache_clear()` forgets.
 
-
-@cache
-def probe() -> Hardware:
-    """Measure this machine once a process."""
-    rates: dict[str, float] = {}
-    for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
-        side = SIDES[-1]
-        a, b = torch.ones(side, side, dtype=dtype), torch.ones(side, side, dtype=dtype)
-        rates[name] = 2 * side**3 / best_seconds(lambda a=a, b=b: torch.mm(a, b))  # type: ignore[misc]
-    weights = torch.ones(4096, 4096)
-    vector, x = torch.ones(1, 4096), torch.ones(16_000_000)
-    small = torch.ones(8)
+    A rate is that of the fastest of several short bursts spread over the time, so that what else runs on the
+    machine disturbs it least.
+    """
+    place = torch.device(device)
+    measures = _measures(place)
+    best = dict.fromkeys(measures, math.inf)
+    for call in measures.values():
+        call()  # the first call loads the kernels
+    end = time.perf_counter() + seconds
+    while True:
+        for name, call in measures.items():
+            best[name] = min(best[name], seconds_per_call(call, burst=BURST_SECONDS, device=place))
+        if time.perf_counter() > end:
+            break
+    products = [
+        Product(
+            precision=precision,
+            num_tokens=n,
+            d_in=d_in,
+            d_out=d_out,
+            flops_per_second=2 * n * d_in * d_out / best[precision, (n, d_in, d_out)],
+        )
+        for precision in PRECISIONS
+        for n, d_in, d_out in SHAPES
+    ]
+    total, available = memory()
     return Hardware(
-        **machine(),
-        matmul_flops=rates,
-        read_bytes=weights.numel() * 4 / best_seconds(lambda: torch.nn.functional.linear(vector, weights)),
-        copy_bytes=x.numel() * 8 / best_seconds(lambda: x.mul_(1.0)),
-        call_seconds=best_seconds(lambda: torch.add(small, small)),
+        cpu=cpu_name(),
+        instructions=instructions(),
+        num_cores=num_cores(),
+        num_threads=torch.get_num_threads(),
+        memory_bytes=total,
+        available_bytes=available,
+        gpus=tuple(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())),
+        device=device,
+        torch=torch.__version__,
+        products=tuple(products),
+        read_bytes=4 * MEMORY_NUMBERS / best["read", ()],
+        copy_bytes=4 * MEMORY_NUMBERS / best["copy", ()],
+        call_seconds=best["call", ()],
     )
 
 
-def best_seconds(call: Callable[[], object], *, burst_seconds: float = BURST_SECONDS) -> float:
-    """Seconds that `call` takes when nothing else disturbs it: the fastest of those that fit in a burst."""
-    call()
-    best, end = float("inf"), time.perf_counter() + burst_seconds
+def _measures(device: torch.device) -> dict[tuple[str, tuple[int, ...]], Callable[[], object]]:
+    """What is timed, by name and shape."""
+    measures: dict[tuple[str, tuple[int, ...]], Callable[[], object]] = {}
+
+    def product(x: Tensor, weight: Tensor) -> Callable[[], object]:
+        return lambda: F.linear(x, weight)
+
+    # All tensors are views of one: what the probe holds must stay below the peak of the run that follows.
+    numbers = torch.ones(MEMORY_NUMBERS, device=device)
+    for precision in PRECISIONS:
+        typed = numbers.view(getattr(torch, precision))
+        for n, d_in, d_out in SHAPES:
+            x, weight = (typed[: rows * d_in].view(rows, d_in) for rows in (n, d_out))
+            measures[precision, (n, d_in, d_out)] = product(x, weight)
+    matrix = numbers.view(-1, 1024)
+    a, b, c = numbers[: 3 * (MEMORY_NUMBERS // 3)].chunk(3)
+    little = torch.ones(8, device=device)
+    measures["read", ()] = product(torch.ones(1, 1024, device=device), matrix)
+    measures["copy", ()] = lambda: torch.add(a, b, out=c)
+    measures["call", ()] = lambda: little + little
+    return measures
+
+
+def seconds_per_call(call: Callable[[], object], *, burst: float, device: torch.device) -> float:
+    """Seconds of one call, from as many as fit in a burst."""
+    finish(device)
+    started = time.perf_counter()
+    num_calls = 0
     while True:
-        started = time.perf_counter()
         call()
-        now = time.perf_counter()
-        best = min(best, now - started)
-        if now > end:
-            return best
+        num_calls += 1
+        elapsed = time.perf_counter() - started
+        if elapsed > burst:
+            finish(device)
+            return (time.perf_counter() - started) / num_calls
 
 
-def disk_free_bytes(path: Path) -> int:
-    """Free bytes on the disk that holds `path` or will."""
-    place = next(parent for parent in (path.absolute(), *path.absolute().parents) if parent.exists())
-    return shutil.disk_usage(place).free
+def finish(device: torch.device) -> None:
+    """Wait for the calls that a GPU still has to do."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
-def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text(errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+def cpu_name() -> str:
+    """The processor's name as its maker writes it."""
+    if sys.platform == "darwin":
+        asked = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
+        return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+    return next(iter(_cpu_info("model name")), "") or platform.processor() or platform.machine()
 
 
-def _meminfo() -> dict[str, int]:
-    info = Path("/proc/meminfo")
-    if not info.exists():
-        return {}
-    pairs = (line.split(":") for line in info.read_text().splitlines() if line.endswith("kB"))
-    return {name: int(value.split()[0]) * 1024 for name, value in pairs}
+def instructions() -> str:
+    """The widest vector or matrix instructions that torch can use."""
+    flags = set(" ".join(_cpu_info("flags")).split())
+    for name, flag in (("amx", "amx_bf16"), ("avx512", "avx512f"), ("avx2", "avx2")):
+        if flag in flags:
+            return name
+    if platform.machine() in ("arm64", "aarch64"):
+        return "neon"
+    return torch.backends.cpu.get_cpu_capability().lower()
+
+
+def num_cores() -> int:
+    """Physical cores that this process may use: two threads of one core count once."""
+    usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    siblings = set()
+    for cpu in usable:
+        topology = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology")
+        places = [topology / "physical_package_id", topology / "core_id"]
+        siblings.add(tuple(p.read_text() for p in places) if places[1].exists() else (str(cpu),))
+    return len(siblings)
+
+
+def memory() -> tuple[int, int]:
+    """Bytes of memory in all and free for this process, its control group's limit respected."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    available = total
+    info = _read(Path("/proc/meminfo"))
+    for line in info.splitlines():
+        if line.startswith("MemAvailable:"):
+            available = int(line.split()[1]) * 1024
+    for limit, used in _group_limits(_read(Path("/proc/self/cgroup")), Path("/sys/fs/cgroup")):
+        if limit < total:
+            total, available = limit, min(available, limit - used)
+    return total, available
+
+
+def _group_limits(groups: str, root: Path) -> Iterable[tuple[int, int]]:
+    """(limit, used) in bytes of each control group of this process; what the cache holds counts as free."""
+    for line in groups.splitlines():
+        _, kind, path = line.split(":", 2)
+        if kind not in ("", "memory"):
+            continue
+        names = (
+            ("memory.max", "memory.current")
+            if not kind
+            else ("memory.limit_in_bytes", "memory.usage_in_bytes")
+        )
+        # Inside a container its own group is often the root that it sees.
+        for folder in {root / kind / path.strip("/"), root / kind}:
+            limit, used = (_read(folder / name).strip() for name in names)
+            if limit.isdigit() and used.isdigit():
+                stat = dict(line.split() for line in _read(folder / "memory.stat").splitlines())
+                cached = stat.get("total_inactive_file", stat.get("inactive_file", "0"))
+                yield int(limit), int(used) - int(cached)
+
+
+def disk_free_bytes(folder: str | Path) -> int:
+    """Free bytes on the disk that holds `folder` or will."""
+    path = Path(folder).absolute()
+    return shutil.disk_usage(next(p for p in (path, *path.parents) if p.exists())).free
+
+
+def _cpu_info(key: str) -> list[str]:
+    """The values of a key in Linux's list of processors."""
+    lines = _read(Path("/proc/cpuinfo")).splitlines()
+    return [line.partition(":")[2].strip() for line in lines if line.split(":")[0].strip() == key]
+
+
+def _read(path: Path) -> str:
+    """The content of a small file of the system, empty where there is none."""
+    try:
+        return path.read_text()
+    except OSError:
+        return ""

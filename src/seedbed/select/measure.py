@@ -1,114 +1,237 @@
-"""One real step of a shape at one and two layers: its time and what it keeps, to be scaled to the whole
-depth."""
+"""A real step of a shape, timed: the whole network's where that is quick, else two depths' and scaled."""
 
 from __future__ import annotations
 
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
+from statistics import median
 
 import torch
-from torch import Tensor
+from torch import nn
 
+from seedbed.base.hardware import finish
 from seedbed.base.runtime import Runtime
-from seedbed.models.family import Config
+from seedbed.models.family import Config, Network
 from seedbed.models.network import build, initialize
-from seedbed.nn.layout import Layout
-from seedbed.nn.loss import cross_entropy_sum
-from seedbed.training.optimizer import OPTIMIZERS
+from seedbed.nn.state import DecodeState
+from seedbed.select.compute import training_flops
+from seedbed.select.memory import even_batch
+from seedbed.training.checkpoints import Checkpoints
+from seedbed.training.optimizer import OPTIMIZERS, trainable
 from seedbed.training.settings import TrainingSettings
+from seedbed.training.train_step import OBJECTIVES, Objective, TrainStep
+
+# A step of more is not timed as it is: a third to two seconds on two cores.
+MOST_FLOPS = 1.5e11
+DEPTHS = (1, 3)
+FEWEST_TOKENS = 1024
+TIMING_SECONDS, FEWEST_ROUNDS, MOST_ROUNDS = 1.5, 2, 25
+TIMED_STEPS = 8  # of a decoding
+SAVED_BYTES = 2**25
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """What one step costs: seconds by part, and the bytes that autograd keeps for the backward pass."""
+    """Seconds of a micro-batch, forward and backward or forward alone, and of a step's norm and update."""
 
     forward_backward: float
     forward: float
     optimizer: float
-    saved_bytes: int
 
 
-def measure_step(
-    config: Config, training: TrainingSettings, *, depth: int, num_tokens: int, runtime: Runtime
+def step_at_depth(
+    config: Config,
+    training: TrainingSettings,
+    *,
+    num_tokens: int,
+    runtime: Runtime,
+    objective: Objective | None = None,
+    row_tokens: int | None = None,
 ) -> Step:
-    """Time one step of the config with `depth` layers on `num_tokens` tokens in rows of the context."""
-    module = build(replace(config, num_layers=depth), runtime.device)
+    """The cost of a micro-batch of `num_tokens` in rows of `row_tokens` (the context), and of an update.
+
+    Medians of calls spread over a second and a half: what else the machine does counts as it will in
+    training. Every layer costs the same, and beyond `FEWEST_TOKENS` every token.
+    """
+    row_tokens = min(row_tokens or training.context_tokens, num_tokens)
+
+    def flops(depth: int, tokens: int) -> float:
+        return training_flops(replace(config, num_layers=depth), num_tokens=tokens, row_tokens=row_tokens)
+
+    tokens = num_tokens
+    depths: tuple[int, ...] = (config.num_layers,)
+    if flops(config.num_layers, num_tokens) > MOST_FLOPS:
+        if config.num_layers > DEPTHS[-1]:
+            depths = DEPTHS
+        affordable = int(MOST_FLOPS / flops(depths[-1], 1))
+        tokens = min(num_tokens, max(FEWEST_TOKENS, row_tokens, affordable))
+    objective = objective or OBJECTIVES.get("causal")()
+    costs = _time_depths(
+        config,
+        training,
+        depths=depths,
+        num_tokens=tokens,
+        row_tokens=row_tokens,
+        runtime=runtime,
+        objective=objective,
+    )
+
+    def whole(name: str) -> float:
+        low, high = getattr(costs[0], name), getattr(costs[-1], name)
+        each = (high - low) / max(1, depths[-1] - depths[0])
+        return float(high + max(0.0, each) * (config.num_layers - depths[-1]))
+
+    share = num_tokens / tokens
+    return Step(
+        forward_backward=whole("forward_backward") * share,
+        forward=whole("forward") * share,
+        optimizer=whole("optimizer"),
+    )
+
+
+def _time_depths(
+    config: Config,
+    training: TrainingSettings,
+    *,
+    depths: tuple[int, ...],
+    num_tokens: int,
+    row_tokens: int,
+    runtime: Runtime,
+    objective: Objective,
+) -> list[Step]:
+    """Time the network at each depth in turn, round after round, so that a busy moment falls on all."""
+    module = build(replace(config, num_layers=depths[-1]), runtime.device)
     initialize(module, runtime.generator(0))
     module.set_activation_checkpointing(training.checkpoint_activations)
-    context = min(training.context_tokens, num_tokens)
-    lengths = [context] * max(1, num_tokens // context)
-    layout = Layout.of(lengths, device=runtime.device)
-    ids = torch.arange(sum(lengths), device=runtime.device) % config.vocab_size
-    optimizer = OPTIMIZERS.get(training.optimizer)(module, training)
+    batch = even_batch(num_tokens, row_tokens, vocab_size=config.vocab_size, objective=objective)
+    batch, compute = batch.to(runtime.device), TrainStep(module, objective)
 
-    def forward() -> Tensor:
+    def forward() -> torch.Tensor:
         with runtime.autocast():
-            return cross_entropy_sum(module.output(module(ids, layout)), ids)
+            loss: torch.Tensor = compute(batch)[0]
+        return loss
 
-    def forward_backward() -> None:
-        (forward() / len(ids)).backward()
+    def learn() -> None:
+        (forward() / batch.num_targets).backward()
 
+    @torch.no_grad()
     def evaluate() -> None:
-        with torch.no_grad():
-            forward()
+        forward()
 
-    module.train()
-    saved = _saved_bytes(module, forward)
-    forward_backward()
-    return Step(
-        forward_backward=_fastest(forward_backward),
-        optimizer=_fastest(lambda: optimizer.step(1e-6)),
-        forward=_fastest(evaluate),
-        saved_bytes=saved,
-    )
+    seconds: dict[int, tuple[list[float], list[float], list[float]]] = {d: ([], [], []) for d in depths}
+    started = time.perf_counter()
+    for number in range(-1, MOST_ROUNDS):  # the first round only warms up
+        if number >= FEWEST_ROUNDS and time.perf_counter() - started > TIMING_SECONDS:
+            break
+        for depth in depths:
+            with layers_up_to(module, depth):
+                costs = _seconds(learn, runtime), 0.0
+                module.zero_grad()
+                costs = costs[0], _seconds(evaluate, runtime)
+            if number >= 0:
+                for values, value in zip(seconds[depth], costs, strict=False):
+                    values.append(value)
+    for depth in depths:
+        with layers_up_to(module, depth):
+            learn()
+            optimizer = OPTIMIZERS.get(training.optimizer)(module, training)
+            gradients = [p.grad for p in trainable(module).values() if p.grad is not None]
 
+            def update(
+                gradients: list[torch.Tensor] = gradients, step: Callable[..., None] = optimizer.step
+            ) -> None:
+                torch._foreach_norm(gradients)
+                step(1e-6, gradient_scale=0.5)
 
-def step_at_depth(config: Config, training: TrainingSettings, *, num_tokens: int, runtime: Runtime) -> Step:
-    """A step of the whole network, from those at one and at two layers: every layer costs the same."""
-    shallow = [
-        measure_step(config, training, depth=depth, num_tokens=num_tokens, runtime=runtime)
-        for depth in (1, 2)[: config.num_layers]
+            seconds[depth][2].extend(_seconds(update, runtime) for _ in range(FEWEST_ROUNDS))
+            module.zero_grad()
+            del optimizer, gradients, update
+    return [
+        Step(forward_backward=median(fb), forward=median(f), optimizer=median(o))
+        for fb, f, o in seconds.values()
     ]
-    one, two = shallow[0], shallow[-1]
-
-    def line(name: str) -> float:
-        a, b = getattr(one, name), getattr(two, name)
-        return float(a + max(0.0, b - a) * (config.num_layers - 1))
-
-    return Step(
-        forward_backward=line("forward_backward"),
-        forward=line("forward"),
-        optimizer=line("optimizer"),
-        saved_bytes=int(line("saved_bytes")),
-    )
 
 
-def _fastest(call: Callable[[], object], *, least: int = 3, burst_seconds: float = 0.25) -> float:
-    """The lower quartile of a few calls: bursts of other work on a shared machine pass."""
+@dataclass(frozen=True, kw_only=True)
+class Decoding:
+    """Seconds to read the prompts and to make one more token of each row."""
+
+    prompt: float
+    step: float
+
+
+def decode_at_depth(
+    config: Config, *, num_rows: int, prompt_tokens: int, capacity: int, runtime: Runtime
+) -> Decoding:
+    """The cost of decoding `num_rows` rows with room for `capacity` tokens, greedily, from two depths."""
+    depths = DEPTHS if config.num_layers > DEPTHS[-1] else (config.num_layers,)
+    costs = []
+    for depth in depths:
+        module = build(replace(config, num_layers=depth), runtime.device).eval()
+        initialize(module, runtime.generator(0))
+        prompts, steps = [], []
+        for _ in range(FEWEST_ROUNDS):
+            state = module.start(num_rows, capacity)
+
+            def append(count: int, module: Network = module, state: DecodeState = state) -> None:
+                layout = state.layout([count] * num_rows)
+                ids = torch.zeros(num_rows * count, dtype=torch.int64, device=runtime.device)
+                hidden = module.extend(state, ids, layout)
+                module.output(hidden[layout.last_tokens()]).argmax(-1)
+
+            with torch.inference_mode(), runtime.autocast():
+                prompts.append(_seconds(lambda append=append: append(prompt_tokens), runtime))  # type: ignore[misc]
+                for _ in range(min(TIMED_STEPS, capacity - prompt_tokens)):
+                    steps.append(_seconds(lambda append=append: append(1), runtime))  # type: ignore[misc]
+        costs.append((median(prompts[1:]), median(steps)))
+
+    def whole(low: float, high: float) -> float:
+        each = (high - low) / max(1, depths[-1] - depths[0])
+        return high + max(0.0, each) * (config.num_layers - depths[-1])
+
+    prompt, step = (whole(low, high) for low, high in zip(costs[0], costs[-1], strict=True))
+    return Decoding(prompt=prompt, step=step)
+
+
+def seconds_to_save(num_bytes: int, folder: Path | None = None) -> float:
+    """The time of a checkpoint of so many bytes: what one of no size takes here, and one of `SAVED_BYTES`."""
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".timed-") as place:
+        checkpoints = Checkpoints(Path(place))
+        seconds = []
+        for size in (1, min(num_bytes, SAVED_BYTES)):
+            tensors = {"weights": {"timed": torch.ones(size // 4 + 1)}}
+            started = time.perf_counter()
+            checkpoints.save(size, tensors, {})
+            seconds.append(time.perf_counter() - started)
+    return seconds[0] + max(0.0, seconds[1] - seconds[0]) * num_bytes / min(num_bytes, SAVED_BYTES)
+
+
+@contextmanager
+def layers_up_to(module: nn.Module, depth: int) -> Iterator[None]:
+    """Let a network run with its first `depth` layers only."""
+    stacks = [
+        (parent, name, child)
+        for parent in module.modules()
+        for name, child in parent.named_children()
+        if isinstance(child, nn.ModuleList)
+    ]
+    for parent, name, child in stacks:
+        setattr(parent, name, child[:depth])
+    try:
+        yield
+    finally:
+        for parent, name, child in stacks:
+            setattr(parent, name, child)
+
+
+def _seconds(call: Callable[[], None], runtime: Runtime) -> float:
+    """The wall time of one call."""
+    finish(runtime.device)
+    started = time.perf_counter()
     call()
-    times: list[float] = []
-    end = time.perf_counter() + burst_seconds
-    while len(times) < least or (time.perf_counter() < end and len(times) < 25):
-        started = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - started)
-    return sorted(times)[len(times) // 4]
-
-
-def _saved_bytes(module: Any, forward: Callable[[], Tensor]) -> int:
-    """Bytes of the distinct tensors that autograd keeps, the parameters apart."""
-    own = {p.untyped_storage().data_ptr() for p in module.parameters()}
-    kept: dict[int, int] = {}
-
-    def pack(x: Tensor) -> Tensor:
-        storage = x.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return x
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
-        loss = forward()
-    del loss
-    return sum(kept.values())
+    finish(runtime.device)
+    return time.perf_counter() - started
