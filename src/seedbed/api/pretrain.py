@@ -55,6 +55,7 @@ class PretrainResult:
     plan: dict[str, Any]
     measured: dict[str, Any]
     metrics: dict[str, Any]
+    is_main: bool = True  # False in the processes of torchrun that leave speaking to the first
 
     def summary(self) -> dict[str, Any]:
         """The same as JSON."""
@@ -158,6 +159,7 @@ def pretrain(
         plan={k: v for k, v in plan_dict.items() if k != "measured"},
         measured=plan_dict.get("measured", {}),
         metrics=metrics,
+        is_main=runtime.is_main,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from seedbed.base.errors import ConfigError, nearest
+from seedbed.base.rooms import Room
 from seedbed.data.prepare import DataSettings
 from seedbed.training.settings import TrainingSettings
 
@@ -70,6 +71,12 @@ class RunSettings:
     data: DataSettings
     objective: ObjectiveSettings = field(default_factory=ObjectiveSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
+
+    def __post_init__(self) -> None:
+        # A name that is none is refused here, before a corpus is read and a tokenizer trained.
+        Room[Any]("seedbed.models.families", "FAMILY").require(self.model.family)
+        Room[Any]("seedbed.objectives", "OBJECTIVE").require(self.objective.name)
+        Room[Any]("seedbed.training.optimizers", "OPTIMIZER").require(self.training.optimizer)
 
 
 def sized_fields(settings: ModelSettings) -> dict[str, Any]:

@@ -29,9 +29,13 @@ class Room(Generic[T]):
             m.name for m in pkgutil.iter_modules(found.submodule_search_locations) if m.name[0] != "_"
         )
 
-    def get(self, name: str) -> T:
-        """Import one plug-in; a name that no file has raises UsageError with the nearest one."""
+    def require(self, name: str) -> None:
+        """Raise UsageError with the nearest name where no file has this one; nothing is imported for it."""
         names = self.names()
         if name not in names:
             raise UsageError(f"no {self.attribute.lower()} is named {name!r}; {nearest(name, names)}")
+
+    def get(self, name: str) -> T:
+        """Import one plug-in; a name that no file has raises UsageError with the nearest one."""
+        self.require(name)
         return cast(T, getattr(importlib.import_module(f"{self.package}.{name}"), self.attribute))

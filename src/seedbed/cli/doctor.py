@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,56 +12,68 @@ from seedbed.cli.options import Json
 
 
 def doctor(
-    folder: Annotated[Path | None, typer.Argument(help="A bundle's or a run's folder to look into.")] = None,
+    folder: Annotated[
+        Path | None, typer.Argument(help="The folder of a model, a run, a tokenizer or a demo.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Say what this machine has and can train, or what a folder holds and lacks."""
-    from seedbed.cli.console import print_facts, print_json
+    from seedbed.api.doctor import examine_folder, examine_machine
+    from seedbed.cli.console import print_json
 
-    title, facts = _folder(folder) if folder is not None else _machine()
+    found = examine_machine() if folder is None else examine_folder(folder)
     if json:
-        print_json(facts)
+        print_json(found)
+    elif folder is None:
+        _show_machine(found)
     else:
-        print_facts(title, {name: str(value) for name, value in facts.items()})
+        _show_folder(found)
+    if found.get("problems"):
+        raise typer.Exit(1)
 
 
-def _machine() -> tuple[str, dict[str, object]]:
-    import torch
+def _show_machine(found: Mapping[str, Any]) -> None:
+    from seedbed.cli.console import print_facts, print_table
+    from seedbed.report.units import bytes_text, count_text, seconds_text
 
-    from seedbed.base.hardware import disk_free_bytes, probe
-    from seedbed.report.units import bytes_text
-
-    found = probe()
-    rates = {name: f"{rate / 1e9:,.0f} GFLOP/s" for name, rate in found.matmul_flops.items()}
-    trainable = int(0.8 * found.available_bytes / 16)  # weights, gradients and two moments of 4 bytes each
-    return "This machine", {
-        "cpu": f"{found.cpu}, {found.instructions}, {found.num_cores} cores",
-        "gpus": ", ".join(found.gpus) or "none",
-        "memory": f"{bytes_text(found.memory_bytes)}, {bytes_text(found.available_bytes)} free",
-        "disk": f"{bytes_text(disk_free_bytes(Path()))} free here",
-        "torch": f"{torch.__version__}, {found.num_threads} threads",
-        "float32": rates["float32"],
-        "bfloat16": rates["bfloat16"],
-        "reads": f"{found.read_bytes / 1e9:.1f} GB/s",
-        "can hold": f"about {trainable / 1e6:,.0f} million parameters in training, activations apart",
+    hardware, versions = found["hardware"], found["versions"]
+    missing = [extra for extra, there in found["extras"].items() if not there]
+    facts = {
+        "software": ", ".join(f"{name} {version}" for name, version in versions.items()),
+        "cpu": f"{hardware['cpu']}, {hardware['instructions']}, {hardware['num_cores']} cores",
+        "gpus": ", ".join(hardware["gpus"]) or "none",
+        "memory": f"{bytes_text(hardware['memory_bytes'])}, {bytes_text(hardware['available_bytes'])} free",
+        "disk": f"{bytes_text(found['disk_free_bytes'])} free here",
+        "products": ", ".join(f"{kind} {rate / 1e9:,.0f}" for kind, rate in hardware["matmul_flops"].items())
+        + " GFLOP/s",
+        "reads": f"{hardware['read_bytes'] / 1e9:.1f} GB/s",
+        "extras": f"without {', '.join(missing)}: pip install 'seedbed[NAME]'" if missing else "all there",
     }
+    print_facts("This machine", facts)
+    held = [row for row in found["presets"] if row["fits"]]
+    rows = []
+    for row in sorted(held, key=lambda row: row["parameters"]):
+        days = row["seconds"] / 86400
+        time = seconds_text(row["seconds"]) if days < 2 else f"{days:,.0f} days"
+        rows.append([row["model"], count_text(row["parameters"]), bytes_text(row["state_bytes"]), time])
+    columns = ["model", "parameters", "state", "time"]
+    print_table("What fits in memory", columns, rows, numbers=range(1, 4))
+    print_facts(
+        "",
+        {
+            "state": "weights, gradients and two moments; activations come on top",
+            "time": "about, for 20 tokens a parameter at 40% of the float32 products' speed; "
+            "seedbed plan MODEL looks closer",
+            "too large": f"{len(found['presets']) - len(held)} of {len(found['presets'])} presets",
+        },
+    )
 
 
-def _folder(folder: Path) -> tuple[str, dict[str, object]]:
-    from seedbed.api.models import bundle_folder
-    from seedbed.hub.bundle import open_bundle
+def _show_folder(found: Mapping[str, Any]) -> None:
+    from seedbed.cli.console import print_facts
 
-    path = bundle_folder(folder)
-    module, tokenizer, generation = open_bundle(path)
-    config = module.config
-    return f"A {config.family} model", {
-        "folder": path,
-        "parameters": f"{sum(p.numel() for p in module.parameters()):,}",
-        "size": f"{config.num_layers} layers x {config.d_model}, {config.vocab_size:,} tokens",
-        "context": config.max_positions or "unlimited",
-        "tokenizer": f"{tokenizer.kind}, {tokenizer.vocab_size:,} tokens"
-        if tokenizer
-        else "none: token ids alone",
-        "generation": generation or "no settings of its own",
-        "finite": all(bool(p.isfinite().all()) for p in module.parameters()),
-    }
+    print_facts(f"{found['folder']}: a {found['kind']}", dict(found["holds"]))
+    if found["lacks"]:
+        print_facts("It lacks", dict(found["lacks"]))
+    if found["problems"]:
+        print_facts("It is damaged", {str(number): text for number, text in enumerate(found["problems"], 1)})

@@ -48,6 +48,8 @@ def pretrain(
         callbacks=[TrainingProgress()],
         on_plan=on_plan,
     )
+    if not result.is_main:
+        return
     if json:
         print_json(result.summary())
         return
@@ -61,7 +63,7 @@ def pretrain(
             "best step": str(result.metrics["best_step"]),
             "time": f"{seconds_text(measured['seconds'])}, planned {seconds_text(plan['seconds'])}",
             "memory": f"{bytes_text(measured['peak_bytes'])} at the peak, planned "
-            "{bytes_text(plan['peak_bytes'])}",
+            f"{bytes_text(plan['peak_bytes'])}",
             "report": str(result.report),
             "next": f'seedbed generate {result.run} "..."',
         },

@@ -28,9 +28,10 @@ def tokenizer(
     if inspect is not None:
         pieces = api.inspect(inspect, data)
         if json:
-            print_json({"text": data, "tokens": [{"id": p.id, "token": p.token} for p in pieces]})
+            tokens = [{"id": p.id, "token": p.token, "bytes": p.bytes and p.bytes.hex()} for p in pieces]
+            print_json({"text": data, "tokens": tokens})
             return
-        rows = [[str(p.id), p.token, "" if p.bytes is None else p.bytes.hex(" ")] for p in pieces]
+        rows = [[str(p.id), repr(p.token), "" if p.bytes is None else p.bytes.hex(" ")] for p in pieces]
         print_table(f"{len(pieces)} tokens", ["id", "token", "bytes"], rows, numbers=[0])
         return
     if out is None:

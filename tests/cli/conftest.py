@@ -1,0 +1,84 @@
+"""The command line as a user runs it, in this process; and one tiny run for all tests."""
+
+import contextlib
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from seedbed.cli.app import run
+
+TINY = [
+    "tokenizer.vocab_size=300",
+    "model.d_model=16",
+    "model.num_layers=1",
+    "training.context_tokens=16",
+    "training.batch_tokens=64",
+    "training.warmup_steps=2",
+    "training.evaluate_every_steps=10",
+    "training.checkpoint_every_steps=10",
+    "training.precision=float32",
+]
+
+
+class Said(NamedTuple):
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+def seedbed(*arguments: object) -> Said:
+    """Run one command."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = run([str(argument) for argument in arguments])
+    return Said(code, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture(name="seedbed", scope="session")
+def command() -> Callable[..., Said]:
+    return seedbed
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixty short documents."""
+    path = tmp_path_factory.mktemp("corpus") / "notes.jsonl"
+    texts = [f"Note {n}: the seed number {n} grows {n % 7} leaves and {n % 3} roots." for n in range(60)]
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    return path
+
+
+@pytest.fixture(scope="session")
+def pretrain_command(corpus: Path) -> Callable[[Path], list[str]]:
+    """The arguments of a tiny pre-training into a folder."""
+    settings = [part for setting in TINY for part in ("--set", setting)]
+    return lambda out: [
+        "pretrain",
+        str(corpus),
+        "--family",
+        "gpt2",
+        "--steps",
+        "20",
+        "--out",
+        str(out),
+        *settings,
+    ]
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory, pretrain_command: Callable[[Path], list[str]]) -> Path:
+    """A finished run."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    said = seedbed(*pretrain_command(folder))
+    assert said.code == 0, said.err
+    return folder

@@ -1,0 +1,150 @@
+"""What every verb has in common: help, one-line errors, exit codes, quiet ends."""
+
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from seedbed import __version__
+from seedbed.cli.app import VERBS
+from seedbed.cli.options import parse_seconds
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_and_json_and_fits_60_columns(
+    verb: str, seedbed: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    said = seedbed(verb, "--help")
+    assert said.code == 0
+    assert "--json" in said.out
+    assert max(map(len, said.out.splitlines())) <= 60
+    first_line = (VERBS[verb].__doc__ or "").split("\n")[0].split()
+    assert " ".join(first_line) in " ".join(said.out.split())
+
+
+def test_the_list_of_verbs_names_each_and_the_exit_codes(seedbed: Callable) -> None:
+    said = seedbed("--help")
+    assert said.code == 0
+    assert all(re.search(rf"│ {verb} ", said.out) for verb in VERBS)
+    assert "75 stopped early" in " ".join(said.out.split())
+    assert seedbed().code == 2
+    assert seedbed("--version").out == f"seedbed {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "parts"),
+    [
+        (["genrate", "x"], 2, ["genrate", "generate"]),
+        (["generate", "m", "p", "--temprature", "1"], 2, ["--temprature", "--temperature"]),
+        (["generate", "m", "p", "--top-k", "many"], 2, ["--top-k", "integer"]),
+        (["pretrain"], 2, ["data"]),
+        (["demo", "--budget", "3q"], 2, ["'3q' is no duration", "10m"]),
+        (["demo", "--budget", "1s", "--out", "nowhere"], 2, ["too short"]),
+        (["generate", "absent", "p"], 1, ["absent"]),
+        (["generate", "absent", "p", "--logprobs", "2"], 2, ["--json"]),
+        (["plan", "gtp2"], 2, ["gtp2", "gpt2"]),
+        (["plan", "gpt2:125m"], 2, ["125m", "124m"]),
+        (["report", "absent"], 2, ["absent"]),
+        (["doctor", "absent"], 2, ["absent"]),
+        (["tokenizer", "builtin:prose"], 2, ["--out"]),
+        (["tokenizer", "text", "--inspect", "absent"], 1, ["absent"]),
+        (["pretrain", "absent.txt", "--out", "run"], 1, ["absent.txt"]),
+        (["pretrain", "builtin:prose", "--out", "run", "--recipe", "slow"], 2, ["slow", "fast"]),
+        (["pretrain", "builtin:prose", "--out", "run", "--family", "gpt3"], 2, ["gpt3", "gpt2"]),
+        (["pretrain", "builtin:prose", "--out", "run", "--objective", "maskd"], 2, ["maskd", "causal"]),
+        (["pretrain", "builtin:prose", "--out", "run", "--settings", "no.toml"], 2, ["no.toml"]),
+        (["pretrain", "builtin:prose", "--out", "run", "--set", "training.steps=3"], 2, ["num_steps"]),
+        (
+            ["pretrain", "builtin:prose", "--out", "run", "--set", "training.num_steps=x"],
+            2,
+            ["a whole number"],
+        ),
+        (["pretrain", "builtin:prose", "--out", "run", "--steps", "3", "--budget", "9s"], 2, ["--budget"]),
+    ],
+)
+def test_an_error_is_one_line_with_its_exit_code(
+    arguments: list[str],
+    code: int,
+    parts: list[str],
+    seedbed: Callable,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = seedbed(*arguments)
+    assert said.code == code, said.err
+    assert said.out == "" and said.err.count("\n") == 1 and said.err.startswith("seedbed: ")
+    assert any(part in said.err for part in parts[:1]) and parts[-1] in said.err, said.err
+
+
+@pytest.mark.parametrize(
+    ("content", "parts"),
+    [
+        (b"", ["empty.txt"]),
+        (b"caf\xe9 au lait\n", ["UTF-8", "3"]),
+    ],
+)
+def test_a_corpus_that_cannot_be_read_is_named(
+    content: bytes, parts: list[str], seedbed: Callable, tmp_path: Path
+) -> None:
+    (tmp_path / "empty.txt").write_bytes(content)
+    said = seedbed("pretrain", tmp_path / "empty.txt", "--out", tmp_path / "run")
+    assert said.code == 1 and said.err.count("\n") == 1
+    assert all(part in said.err for part in ["empty.txt", *parts]), said.err
+
+
+def test_a_path_that_cannot_be_written_is_one_line(seedbed: Callable, corpus: Path) -> None:
+    said = seedbed("tokenizer", corpus, "--vocab-size", 300, "--out", corpus / "inside")
+    assert said.code == 1
+    assert said.err.count("\n") == 1 and "inside" in said.err
+
+
+def test_a_reader_that_goes_away_leaves_no_traceback(tiny_run: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "seedbed",
+        "generate",
+        str(tiny_run),
+        "Note",
+        "--max-new-tokens",
+        "9",
+        "--json",
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()
+    errors = process.stderr.read()
+    process.stderr.close()
+    assert process.wait() == 1
+    assert errors == ""
+
+
+def test_ctrl_c_while_a_prompt_is_read_ends_quietly() -> None:
+    """130 is what a shell expects of a program that Ctrl-C ended; 75 is for work that was saved."""
+    code = (
+        "import os, signal, threading; threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
+    )
+    code += (
+        "from seedbed.cli.app import main; import sys; sys.argv = ['seedbed', 'generate', 'absent']; main()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdin is not None and process.stderr is not None
+    assert process.wait() == 128 + signal.SIGINT
+    assert process.stderr.read() == ""
+    process.stdin.close()
+    process.stderr.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("90s", 90), ("1.5m", 90), ("2min", 120), ("0.5h", 1800), (" 3 s ", 3)]
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert parse_seconds(text) == seconds
