@@ -5,6 +5,13 @@ import sys
 import textwrap
 from pathlib import Path
 
+import pytest
+import torch
+
+from seedbed.base.errors import HardwareError
+from seedbed.hub.bundle import save_bundle
+from seedbed.models.network import build, family, initialize
+
 SETUP = """
 import os, resource, subprocess, sys
 from dataclasses import replace
@@ -21,7 +28,7 @@ folder = Path(sys.argv[1])
 
 
 def make(seed):
-    module = build(replace(family("gpt2").sized(64, 2), vocab_size=2000)).eval()
+    module = build(replace(family("gpt2").sized(64, 1), vocab_size=vocab_size, max_positions=16)).eval()
     initialize(module, torch.Generator().manual_seed(seed))
     return module
 
@@ -32,6 +39,7 @@ def seed_of(path):
 """
 
 KILLED = """
+vocab_size = 50
 # Every call that changes the disk is a moment; the child dies before the n-th of them, as from kill -9.
 CALLS = ("mkdir", "rename", "rmdir", "unlink", "fsync")
 moments = 0
@@ -56,26 +64,33 @@ def die_at(moment):
         watch(name)
 
 
-outcomes = []
-for moment in range(1, 200):
-    save_bundle(folder / "model", make(0))
-    child = os.fork()
-    if child == 0:
-        die_at(moment)
-        save_bundle(folder / "model", make(1))
-        os._exit(0)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    outcomes.append(seed_of(folder / "model"))
-    if code == 0:
-        break
-    assert code == 9, code
-    save_bundle(folder / "model", make(2))  # the next save is not disturbed by what the killed one left
-    assert seed_of(folder / "model") == 2
-    assert [path.name for path in folder.iterdir()] == ["model"], list(folder.iterdir())
-print(len(outcomes), "".join(map(str, outcomes)))
+# Seeds of what is found after a death at each moment; `beside`: an earlier save died between its renames.
+def outcomes(*, beside):
+    for moment in range(1, 200):
+        save_bundle(folder / "model", make(0))
+        if beside:
+            (folder / "model").rename(folder / "model.replaced")
+        child = os.fork()
+        if child == 0:
+            die_at(moment)
+            save_bundle(folder / "model", make(1))
+            os._exit(0)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        yield seed_of(folder / "model")
+        if code == 0:
+            return
+        assert code == 9, code
+        save_bundle(folder / "model", make(2))  # the next save is not disturbed by what the killed one left
+        assert seed_of(folder / "model") == 2
+        assert [path.name for path in folder.iterdir()] == ["model"], list(folder.iterdir())
+
+
+for beside in (False, True):
+    print("".join(map(str, outcomes(beside=beside))))
 """
 
 FULL = """
+vocab_size = 2000
 def refused(path):
     try:
         save_bundle(path, make(1))
@@ -119,10 +134,34 @@ def run(script: str, folder: Path) -> str:
 
 
 def test_a_killed_save_leaves_the_old_bundle_or_the_new_one(tmp_path: Path) -> None:
-    num_moments, outcomes = run(KILLED, tmp_path).split()
-    assert int(num_moments) > 10
-    # The old one up to the moment of the renames, the new one from then on.
-    assert set(outcomes) == {"0", "1"} and outcomes == "".join(sorted(outcomes))
+    for outcomes in run(KILLED, tmp_path).split():
+        assert len(outcomes) > 10
+        # The old one up to the moment of the renames, the new one from then on.
+        assert set(outcomes) == {"0", "1"} and outcomes == "".join(sorted(outcomes))
+
+
+@pytest.mark.parametrize(
+    ("error", "seen"), [(KeyboardInterrupt(), KeyboardInterrupt), (OSError(5, "I/O error"), HardwareError)]
+)
+def test_a_save_that_fails_in_its_last_step_gives_the_old_bundle_its_place_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, seen: type[BaseException]
+) -> None:
+    """Ctrl-C or an error between the two renames."""
+    module = build(family("lstm").sized(8, 1))
+    initialize(module, torch.Generator().manual_seed(0))
+    save_bundle(tmp_path / "model", module, card="old")
+    rename = Path.rename
+
+    def fail(self: Path, target: Path) -> Path:
+        if self.suffix == ".partial":
+            raise error
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(seen):
+        save_bundle(tmp_path / "model", module, card="new")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert (tmp_path / "model" / "README.md").read_text() == "old"
 
 
 def test_a_full_disk_is_told_and_the_old_bundle_stays(tmp_path: Path) -> None:
