@@ -253,7 +253,7 @@ def terms(unit: str, sampled: bool) -> Markup:
         unit: loss,
         "held-out text": "documents that were kept from training, chosen by the hash of their text",
         "planned": "computed before step 1 from the settings and a probe of the machine",
-        "peak memory": "the most that training took at once, beside the libraries (1 MiB: 2\u00b2\u2070 bytes)",
+        "peak memory": "the most that training took beside the libraries; 1 MiB is 2\u00b2\u2070 bytes",
     }
     if sampled:
         words |= {
