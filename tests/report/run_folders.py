@@ -1,7 +1,6 @@
 """Run folders as trainings write them, with curves that fall as a power of the tokens."""
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +48,11 @@ A language model trained from scratch by seedbed. It is the **best on validation
 """
 HARDWARE = {
     "cpu": "Example CPU @ 2.50 GHz",
-    "cores": 2,
-    "instruction_set": "AVX-512",
+    "instructions": "AVX512",
+    "num_cores": 2,
     "memory_bytes": 24 * 2**30,
-    "float32_flops": {"256": 6.1e10, "1024": 8.9e10},
+    "gpus": [],
+    "matmul_flops": {"float32": 8.9e10, "bfloat16": 2.1e10},
 }
 TEXTS = {
     0.0: "the value of the object is the value of the object is the value of the object.",
@@ -141,32 +141,21 @@ def samples(runs: tuple[str, ...] = ("transformer", "lstm")) -> dict[str, Any]:
         for temperature, top_k, top_p in kept
         for run in runs
     ]
-    command = "seedbed generate demo/runs/transformer/model 'Return the' --temperature 0.8 --top-k 40"
-    return {"prompt": "Return the", "rows": rows, "command": command}
+    return {"prompt": "Return the", "rows": rows}
 
 
 def write_demo(folder: Path) -> Path:
     """The folder of a demo: a Transformer and an LSTM of like size on the same tokens, and what both
     write."""
-    command = "seedbed pretrain builtin:prose --family {} --recipe fast --out demo/runs/{}"
-    for name, title, family, floor, speed, seconds in (
-        ("transformer", "Transformer", "seedling", 3.75, 20_000.0, 78.0),
-        ("lstm", "LSTM", "lstm", 4.3, 31_000.0, 55.0),
+    for name, family, floor, speed, seconds in (
+        ("transformer", "seedling", 3.75, 20_000.0, 78.0),
+        ("lstm", "lstm", 4.3, 31_000.0, 55.0),
     ):
         measured = {"peak_bytes": (412 if family == "lstm" else 396) * 2**20, "seconds": 4096 * 400 / speed}
-        named = {"title": title, "command": command.format(family, name)}
-        planned = plan(seconds=seconds, measured=measured, **named)
+        planned = plan(seconds=seconds, measured=measured)
         lines = metrics(floor=floor, tokens_per_second=speed, seed=len(name))
-        write_run(folder / "runs" / name, lines, planned, family=family, card=CARD.format(title=title))
+        write_run(folder / "runs" / name, lines, planned, family=family, card=CARD.format(title=name))
     (folder / "samples.json").write_text(json.dumps(samples()), encoding="utf-8")
+    note = {"budget_seconds": 150.0, "steps": 400, "titles": {"transformer": "Transformer", "lstm": "LSTM"}}
+    (folder / "demo.json").write_text(json.dumps(note), encoding="utf-8")
     return folder
-
-
-def bits(loss: float) -> float:
-    """Bits per byte of a loss in nats per token, at the folders' bytes per token."""
-    return loss * BITS_PER_NAT
-
-
-def perplexity(loss: float) -> float:
-    """The perplexity of a loss in nats per token."""
-    return math.exp(loss)

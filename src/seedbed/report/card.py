@@ -6,7 +6,7 @@ from markdown_it import MarkdownIt
 
 from seedbed.report.markup import Markup, element, join, printable, raw
 
-MOST_LETTERS = 30_000
+MOST_LETTERS = 20_000
 # What could point outside the page stays as the text that it is written in.
 _OFF = ["image", "link", "autolink", "reference", "html_block", "html_inline"]
 

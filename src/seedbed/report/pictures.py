@@ -20,7 +20,6 @@ from seedbed.report.charts import (
 from seedbed.report.findings import curves_finding, listed, named, plan_finding
 from seedbed.report.markup import Child, Markup, element, join
 from seedbed.report.page import details, figure, inline_code, panels, paragraph, section, swatch, table
-from seedbed.report.palette import NUM_SERIES
 from seedbed.report.run_files import BITS, RunFiles
 from seedbed.report.scales import Values
 from seedbed.report.units import Unit, bytes_unit, count_unit, figures, number, seconds_unit
@@ -75,18 +74,17 @@ def _most(values: Sequence[float | None]) -> float:
 def curves(runs: Sequence[RunFiles], unit: str, origin: Child) -> Markup:
     """Training and held-out loss of the runs, over tokens and over seconds."""
     heading = curves_finding(runs, unit)
-    drawn = runs[:NUM_SERIES]
     # Both losses of every network where seven lines suffice, else the one that networks are compared by.
-    kinds = ("held-out", "training") if 2 * len(drawn) <= _MOST_LINES else ("held-out",)
-    tokens = count_unit(_most([run.tokens for run in drawn]), "tokens")
-    seconds = seconds_unit(_most([_longest(run) for run in drawn]))
+    kinds = ("held-out", "training") if 2 * len(runs) <= _MOST_LINES else ("held-out",)
+    tokens = count_unit(_most([run.tokens for run in runs]), "tokens")
+    seconds = seconds_unit(_most([_longest(run) for run in runs]))
     pictures: list[Child] = []
     scale = None
     for axis, along in (("tokens", tokens), ("seconds", seconds)):
         lines = [
             line
             for kind in kinds
-            for index, run in enumerate(drawn)
+            for index, run in enumerate(runs)
             if (line := _line(run, index, kind, axis, along, unit))
         ]
         if not lines:
@@ -105,8 +103,8 @@ def curves(runs: Sequence[RunFiles], unit: str, origin: Child) -> Markup:
         "curves",
         heading,
         panels(*pictures),
-        _reading(runs, drawn, kinds, unit, origin),
-        _evaluations(drawn, unit),
+        _reading(runs, kinds, unit, origin),
+        _evaluations(runs, unit),
     )
 
 
@@ -153,19 +151,15 @@ def _curves_caption(name: str, axis: str) -> str:
     return f"{name} trained on." if axis == "tokens" else "Loss over training time, evaluations not counted."
 
 
-def _reading(
-    runs: Sequence[RunFiles], drawn: Sequence[RunFiles], kinds: Sequence[str], unit: str, origin: Child
-) -> Markup:
+def _reading(runs: Sequence[RunFiles], kinds: Sequence[str], unit: str, origin: Child) -> Markup:
     """How to read both pictures, and where their figures come from."""
     parts: list[Child] = ["Heavy lines with points: held-out text."]
     if "training" in kinds:
         parts.append(" Thin lines: training.")
-        if max(len(run.steps["step"]) for run in drawn) > MOST_STRETCHES:
+        if max(len(run.steps["step"]) for run in runs) > MOST_STRETCHES:
             parts.append(" Each point is the mean of a stretch of steps, the band their lowest to highest.")
         if unit == BITS:
             parts.append(" Training loss is told in bits per byte by the held-out text's tokens per byte.")
-    if len(drawn) < len(runs):
-        parts.append(f" The best {len(drawn)} of {len(runs)} networks are drawn.")
     return paragraph(*parts, " ", origin, class_="muted")
 
 
@@ -198,10 +192,9 @@ def plan(runs: Sequence[RunFiles], origin: Child) -> Markup | None:
     planned = [run for run in runs if run.planned("peak_bytes") or run.planned("seconds")]
     if not planned:
         return None
-    drawn = planned[:NUM_SERIES]
     pictures = [
-        _pairs(runs, drawn, "peak_bytes", "Peak memory", bytes_unit),
-        _pairs(runs, drawn, "seconds", "Training time", seconds_unit),
+        _pairs(runs, planned, "peak_bytes", "Peak memory", bytes_unit),
+        _pairs(runs, planned, "seconds", "Training time", seconds_unit),
     ]
     note = paragraph(
         "Planned before step 1 from the settings and a short probe of the machine; measured at the end.",
@@ -282,22 +275,19 @@ def _machine(planned: Sequence[RunFiles]) -> Markup | None:
 
 def speed(runs: Sequence[RunFiles], origin: Child) -> Markup | None:
     """Tokens a second and the share of the machine's peak: the mean and nine steps in ten."""
-    drawn = runs[:NUM_SERIES]
-    rates = _spreads(drawn, "tokens_per_second", 1.0)
+    rates = _spreads(runs, "tokens_per_second", 1.0)
     if not rates:
         return None
-    pictures = [_intervals(drawn, rates, "speed-tokens", "Tokens a second", "tokens/s", 0)]
-    shares = _spreads(drawn, "peak_fraction", 100.0)
+    pictures = [_intervals(runs, rates, "speed-tokens", "Tokens a second", "tokens/s", 0)]
+    shares = _spreads(runs, "peak_fraction", 100.0)
     if shares:
         pictures.append(
-            _intervals(
-                drawn, shares, "speed-peak", "Share of the measured matrix-multiply rate", "percent", 1
-            )
+            _intervals(runs, shares, "speed-peak", "Share of the measured matrix-multiply rate", "percent", 1)
         )
     note = paragraph(
         "Disc: the mean over the time of training. Whiskers: nine steps in ten. ", origin, class_="muted"
     )
-    return section("speed", _speed_finding(drawn, rates), panels(*pictures), note)
+    return section("speed", _speed_finding(runs, rates), panels(*pictures), note)
 
 
 def _spread(rates: Values) -> tuple[float, float, float] | None:

@@ -13,6 +13,7 @@ from seedbed.report import findings, pictures, words
 from seedbed.report.findings import Answer
 from seedbed.report.markup import Markup, element
 from seedbed.report.page import page, paragraph
+from seedbed.report.palette import NUM_SERIES
 from seedbed.report.run_files import RunFiles, is_run, read_json, read_run
 
 _SIGNS = {"good": "\u2713 ", "warning": "\u25b3 ", "bad": "\u2715 ", "plain": ""}
@@ -47,17 +48,18 @@ def render(folder: Path) -> str:
     metrics = pictures.origin_of(name, several=several, file="metrics.jsonl")
     plans = pictures.origin_of(name, several=several, file="plan.json")
     title = findings.headline(runs, unit)
-    completions = words.completions(samples, runs)
+    best = runs[:NUM_SERIES]
+    completions = words.completions(samples, best)
     return page(
         title,
         *_first_screen(runs, unit, title, name, notices),
-        pictures.curves(runs, unit, metrics),
-        pictures.plan(runs, plans),
-        pictures.speed(runs, metrics),
+        pictures.curves(best, unit, metrics),
+        pictures.plan(best, plans),
+        pictures.speed(best, metrics),
         completions,
-        words.cards(runs),
-        words.settings(runs),
-        words.how_made(runs, demo, samples, name),
+        words.cards(best),
+        words.settings(best),
+        words.how_made(best, demo, samples, name),
         words.terms(unit, sampled=completions is not None),
         words.origin_note(__version__),
     )
@@ -90,6 +92,9 @@ def _first_screen(
         element("dl", *(_answer(answer) for answer in answers), class_="answers"),
         missing if notices else None,
         pictures.glance(runs, unit),
+        paragraph(f"What follows is about the best {NUM_SERIES} of {len(runs)} networks.")
+        if len(runs) > NUM_SERIES
+        else None,
     ]
 
 

@@ -14,7 +14,7 @@ from seedbed.report.page import commands, details, inline_code, paragraph, secti
 from seedbed.report.run_files import BITS, RunFiles
 from seedbed.report.units import number
 
-_MOST_LETTERS = 2_000
+_MOST_LETTERS = 1_500
 _MOST_COMPLETIONS = 60
 _MOST_COMMANDS = 8
 _EMPTY_LINES = re.compile(r"\n(?:[^\S\n]*\n){3,}")
@@ -253,7 +253,7 @@ def terms(unit: str, sampled: bool) -> Markup:
         unit: loss,
         "held-out text": "documents that were kept from training, chosen by the hash of their text",
         "planned": "computed before step 1 from the settings and a probe of the machine",
-        "peak memory": "the most that training took beside the libraries; 1 MiB is 2\u00b2\u2070 bytes",
+        "peak memory": "the most that training took, beside the libraries (1 MiB: 2\u00b2\u2070 bytes)",
     }
     if sampled:
         words |= {

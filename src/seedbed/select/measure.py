@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from seedbed.base.hardware import finish
 from seedbed.base.runtime import Runtime
@@ -70,15 +71,15 @@ def step_at_depth(
         affordable = int(MOST_FLOPS / flops(depths[-1], 1))
         tokens = min(num_tokens, max(FEWEST_TOKENS, row_tokens, affordable))
     objective = objective or OBJECTIVES.get("causal")()
-    costs = _time_depths(
-        config,
+    rehearsal = _Rehearsal(
+        replace(config, num_layers=depths[-1]),
         training,
-        depths=depths,
         num_tokens=tokens,
         row_tokens=row_tokens,
         runtime=runtime,
         objective=objective,
     )
+    costs = _time_depths(rehearsal, depths)
 
     def whole(name: str) -> float:
         low, high = getattr(costs[0], name), getattr(costs[-1], name)
@@ -93,67 +94,79 @@ def step_at_depth(
     )
 
 
-def _time_depths(
-    config: Config,
-    training: TrainingSettings,
-    *,
-    depths: tuple[int, ...],
-    num_tokens: int,
-    row_tokens: int,
-    runtime: Runtime,
-    objective: Objective,
-) -> list[Step]:
+def _time_depths(rehearsal: _Rehearsal, depths: tuple[int, ...]) -> list[Step]:
     """Time the network at each depth in turn, round after round, so that a busy moment falls on all."""
-    module = build(replace(config, num_layers=depths[-1]), runtime.device)
-    initialize(module, runtime.generator(0))
-    module.set_activation_checkpointing(training.checkpoint_activations)
-    batch = even_batch(num_tokens, row_tokens, vocab_size=config.vocab_size, objective=objective)
-    batch, compute = batch.to(runtime.device), TrainStep(module, objective)
-
-    def forward() -> torch.Tensor:
-        with runtime.autocast():
-            loss: torch.Tensor = compute(batch)[0]
-        return loss
-
-    def learn() -> None:
-        (forward() / batch.num_targets).backward()
-
-    @torch.no_grad()
-    def evaluate() -> None:
-        forward()
-
-    seconds: dict[int, tuple[list[float], list[float], list[float]]] = {d: ([], [], []) for d in depths}
+    learning: dict[int, list[float]] = {depth: [] for depth in depths}
+    reading: dict[int, list[float]] = {depth: [] for depth in depths}
     started = time.perf_counter()
     for number in range(-1, MOST_ROUNDS):  # the first round only warms up
         if number >= FEWEST_ROUNDS and time.perf_counter() - started > TIMING_SECONDS:
             break
         for depth in depths:
-            with layers_up_to(module, depth):
-                costs = _seconds(learn, runtime), 0.0
-                module.zero_grad()
-                costs = costs[0], _seconds(evaluate, runtime)
+            with layers_up_to(rehearsal.module, depth):
+                learn = seconds_of(rehearsal.learn, rehearsal.runtime)
+                rehearsal.module.zero_grad()
+                read = seconds_of(rehearsal.evaluate, rehearsal.runtime)
             if number >= 0:
-                for values, value in zip(seconds[depth], costs, strict=False):
-                    values.append(value)
+                learning[depth].append(learn)
+                reading[depth].append(read)
+    steps = []
     for depth in depths:
-        with layers_up_to(module, depth):
-            learn()
-            optimizer = OPTIMIZERS.get(training.optimizer)(module, training)
-            gradients = [p.grad for p in trainable(module).values() if p.grad is not None]
+        with layers_up_to(rehearsal.module, depth):
+            update = rehearsal.update_seconds()
+        costs = median(learning[depth]), median(reading[depth])
+        steps.append(Step(forward_backward=costs[0], forward=costs[1], optimizer=update))
+    return steps
 
-            def update(
-                gradients: list[torch.Tensor] = gradients, step: Callable[..., None] = optimizer.step
-            ) -> None:
-                torch._foreach_norm(gradients)
-                step(1e-6, gradient_scale=0.5)
 
-            seconds[depth][2].extend(_seconds(update, runtime) for _ in range(FEWEST_ROUNDS))
-            module.zero_grad()
-            del optimizer, gradients, update
-    return [
-        Step(forward_backward=median(fb), forward=median(f), optimizer=median(o))
-        for fb, f, o in seconds.values()
-    ]
+class _Rehearsal:
+    """The parts of a training step, on one batch over and over."""
+
+    def __init__(
+        self,
+        config: Config,
+        training: TrainingSettings,
+        *,
+        num_tokens: int,
+        row_tokens: int,
+        runtime: Runtime,
+        objective: Objective,
+    ) -> None:
+        self.training, self.runtime = training, runtime
+        self.module = build(config, runtime.device)
+        initialize(self.module, runtime.generator(0))
+        self.module.set_activation_checkpointing(training.checkpoint_activations)
+        batch = even_batch(num_tokens, row_tokens, vocab_size=config.vocab_size, objective=objective)
+        self.batch, self.compute = batch.to(runtime.device), TrainStep(self.module, objective)
+
+    def forward(self) -> Tensor:
+        """The summed loss."""
+        with self.runtime.autocast():
+            loss: Tensor = self.compute(self.batch)[0]
+        return loss
+
+    def learn(self) -> None:
+        """Forward and backward."""
+        (self.forward() / self.batch.num_targets).backward()
+
+    @torch.no_grad()
+    def evaluate(self) -> None:
+        """Forward alone."""
+        self.forward()
+
+    def update_seconds(self) -> float:
+        """The time of the gradients' norm and the optimizer's step."""
+        self.learn()
+        optimizer = OPTIMIZERS.get(self.training.optimizer)(self.module, self.training)
+        gradients = [p.grad for p in trainable(self.module).values() if p.grad is not None]
+
+        def update() -> None:
+            torch._foreach_norm(gradients)
+            optimizer.step(1e-6, gradient_scale=0.5)
+
+        seconds = median(seconds_of(update, self.runtime) for _ in range(3))
+        self.module.zero_grad()
+        return seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,21 +186,7 @@ def decode_at_depth(
     for depth in depths:
         module = build(replace(config, num_layers=depth), runtime.device).eval()
         initialize(module, runtime.generator(0))
-        prompts, steps = [], []
-        for _ in range(FEWEST_ROUNDS):
-            state = module.start(num_rows, capacity)
-
-            def append(count: int, module: Network = module, state: DecodeState = state) -> None:
-                layout = state.layout([count] * num_rows)
-                ids = torch.zeros(num_rows * count, dtype=torch.int64, device=runtime.device)
-                hidden = module.extend(state, ids, layout)
-                module.output(hidden[layout.last_tokens()]).argmax(-1)
-
-            with torch.inference_mode(), runtime.autocast():
-                prompts.append(_seconds(lambda append=append: append(prompt_tokens), runtime))  # type: ignore[misc]
-                for _ in range(min(TIMED_STEPS, capacity - prompt_tokens)):
-                    steps.append(_seconds(lambda append=append: append(1), runtime))  # type: ignore[misc]
-        costs.append((median(prompts[1:]), median(steps)))
+        costs.append(_time_decoding(module, num_rows, prompt_tokens, capacity=capacity, runtime=runtime))
 
     def whole(low: float, high: float) -> float:
         each = (high - low) / max(1, depths[-1] - depths[0])
@@ -195,6 +194,28 @@ def decode_at_depth(
 
     prompt, step = (whole(low, high) for low, high in zip(costs[0], costs[-1], strict=True))
     return Decoding(prompt=prompt, step=step)
+
+
+def _time_decoding(
+    module: Network, num_rows: int, prompt_tokens: int, *, capacity: int, runtime: Runtime
+) -> tuple[float, float]:
+    """Seconds of the prompts and of a step, medians after a first try."""
+    prompts, steps = [], []
+    for _ in range(FEWEST_ROUNDS + 1):
+        state = module.start(num_rows, capacity)
+
+        @torch.inference_mode()
+        def append(count: int, state: DecodeState = state) -> None:
+            layout = state.layout([count] * num_rows)
+            ids = torch.zeros(num_rows * count, dtype=torch.int64, device=runtime.device)
+            with runtime.autocast():
+                hidden = module.extend(state, ids, layout)
+                module.output(hidden[layout.last_tokens()]).argmax(-1)
+
+        prompts.append(seconds_of(partial(append, prompt_tokens), runtime))
+        for _ in range(min(TIMED_STEPS, capacity - prompt_tokens)):
+            steps.append(seconds_of(partial(append, 1), runtime))
+    return median(prompts[1:]), median(steps)
 
 
 def seconds_to_save(num_bytes: int, folder: Path | None = None) -> float:
@@ -228,7 +249,7 @@ def layers_up_to(module: nn.Module, depth: int) -> Iterator[None]:
             setattr(parent, name, child)
 
 
-def _seconds(call: Callable[[], None], runtime: Runtime) -> float:
+def seconds_of(call: Callable[[], None], runtime: Runtime) -> float:
     """The wall time of one call."""
     finish(runtime.device)
     started = time.perf_counter()

@@ -123,27 +123,21 @@ def plan_training(
     )
     counts = parameters_by_part(config)
     parameters = sum(counts.values())
-    traced = min(row_tokens, TRACED_ROW_TOKENS) if isinstance(config, RecurrentConfig) else row_tokens
-    batch = even_batch(num_tokens, traced, vocab_size=config.vocab_size, objective=objective)
-    parts = training_bytes(config, training, batch=batch, objective=objective, runtime=runtime)
-    saved_bytes = parts["weights"] + parts["optimizer"]
-    parts |= {"libraries": LIBRARY_BYTES, "allocator": int(HEAP_SLACK * (sum(parts.values()) - saved_bytes))}
-    if data_bytes:
-        parts["data"] = data_bytes
-    flops = training_flops(
-        config,
-        num_tokens=training.batch_tokens,
-        row_tokens=row_tokens,
-        recomputes=training.checkpoint_activations,
+    parts = _training_parts(
+        config, training, num_tokens=num_tokens, row_tokens=row_tokens, runtime=runtime, objective=objective
     )
-    learnt_flops = training_flops(config, num_tokens=1, row_tokens=row_tokens)
+    parts |= {"data": data_bytes} if data_bytes else {}
+    saved_bytes = parts["weights"] + parts["optimizer"]
+    learning = training_flops(config, num_tokens=1, row_tokens=row_tokens)
+    again = training.checkpoint_activations
+    computing = training_flops(config, num_tokens=1, row_tokens=row_tokens, recomputes=again)
     plan = Plan(
         parameters=parameters,
         parameters_by_part=counts,
         bytes=parts,
         peak_bytes=max(sum(parts.values()), earlier_peak_bytes),
         seconds=0.0,
-        flops=flops * training.num_steps,
+        flops=computing * training.batch_tokens * training.num_steps,
         flops_per_token=forward_flops(config, row_tokens=row_tokens),
         # The checkpoints that are kept and one aside, the best weights and theirs, the bundle and its own.
         disk_bytes=(training.keep_checkpoints + 1) * saved_bytes + 4 * parts["weights"] + data_bytes,
@@ -151,10 +145,28 @@ def plan_training(
         step_seconds=cost.forward_backward * mine / num_tokens + cost.optimizer,
         evaluation_seconds=cost.forward * validation_tokens / num_tokens / runtime.world_size,
         checkpoint_seconds=seconds_to_save(saved_bytes, folder),
-        peak_tokens_per_second=hardware.matmul_flops[runtime.precision] / learnt_flops,
+        peak_tokens_per_second=hardware.matmul_flops[runtime.precision] / learning,
         hardware=hardware.to_dict(),
     )
     return plan.for_settings(training)
+
+
+def _training_parts(
+    config: Config,
+    training: TrainingSettings,
+    *,
+    num_tokens: int,
+    row_tokens: int,
+    runtime: Runtime,
+    objective: Objective,
+) -> dict[str, int]:
+    """Bytes by part: the tensors', and what the libraries and the heap take beside them."""
+    if isinstance(config, RecurrentConfig):
+        row_tokens = min(row_tokens, TRACED_ROW_TOKENS)
+    batch = even_batch(num_tokens, row_tokens, vocab_size=config.vocab_size, objective=objective)
+    parts = training_bytes(config, training, batch=batch, objective=objective, runtime=runtime)
+    passing = sum(parts.values()) - parts["weights"] - parts["optimizer"]
+    return parts | {"libraries": LIBRARY_BYTES, "allocator": int(HEAP_SLACK * passing)}
 
 
 def plan_generation(

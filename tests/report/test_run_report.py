@@ -1,0 +1,219 @@
+"""The page of a run and of a demo: what it says, what it survives, and that it needs nothing but itself."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from seedbed.base.errors import HardwareError, UsageError
+from seedbed.report.run_report import render, write_report
+
+MOST_BYTES = 500_000
+
+
+@pytest.fixture
+def demo(tmp_path: Path, folders: ModuleType) -> Path:
+    return Path(folders.write_demo(tmp_path / "demo"))
+
+
+@pytest.fixture
+def run(tmp_path: Path, folders: ModuleType) -> Path:
+    return Path(folders.write_run(tmp_path / "base"))
+
+
+def plain(text: str) -> str:
+    return text.replace("\u00a0", " ")
+
+
+def test_the_best_of_each_column_is_bold(demo: Path, read_page: Callable[[str], Any]) -> None:
+    page = read_page(render(demo))
+    assert {"1.725", "396", "53"} <= set(page.texts["b"]) and "412" not in page.texts["b"]
+
+
+def test_the_page_is_the_same_again_and_replaces_the_old_one(demo: Path) -> None:
+    first = write_report(demo).read_bytes()
+    assert write_report(demo).read_bytes() == first
+    assert sorted(path.name for path in demo.iterdir()) == [
+        "demo.json",
+        "report.html",
+        "runs",
+        "samples.json",
+    ]
+
+
+def test_the_page_needs_nothing_but_itself(demo: Path, read_page: Callable[[str], Any]) -> None:
+    text = render(demo)
+    page = read_page(text)
+    tags = {tag for tag, _ in page.elements}
+    assert not tags & {"script", "link", "img", "iframe", "object", "embed", "base", "form", "use", "image"}
+    for tag, attributes in page.elements:
+        assert not {"src", "srcset", "xlink:href", "data", "action", "style"} & attributes.keys(), tag
+        assert not any(name.startswith("on") for name in attributes), tag
+        assert (attributes.get("href") or "#").startswith("#"), tag
+    style = "".join(page.texts["style"])
+    assert "url(" not in style and "@import" not in style
+    assert not re.search(r"https?://|//[a-z]", text)
+    policy = dict(page.elements)["meta"]
+    assert any("default-src 'none'" in (attributes.get("content") or "") for _, attributes in page.elements)
+    assert policy is not None
+
+
+def test_every_id_is_unique_and_every_link_has_its_place(demo: Path, read_page: Callable[[str], Any]) -> None:
+    page = read_page(render(demo))
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    links = [attributes["href"] for tag, attributes in page.elements if tag == "a"]
+    labels = [attributes.get("aria-labelledby") for tag, attributes in page.elements if tag == "svg"]
+    assert links and {link[1:] for link in links} <= set(ids)
+    assert {label for label in labels if label} <= set(ids)
+
+
+@pytest.mark.parametrize("lost", ["metrics.jsonl", "plan.json", "settings.toml", "model/README.md"])
+@pytest.mark.parametrize("damage", [None, b"", b"{\xff\x00", b"[1, 2", b"[]\n5\nnull\n", b"NaN", b"{}\n" * 3])
+def test_a_file_may_be_missing_or_damaged(
+    run: Path, read_page: Callable[[str], Any], lost: str, damage: bytes | None
+) -> None:
+    if damage is None:
+        (run / lost).unlink()
+    else:
+        (run / lost).write_bytes(damage)
+    page = read_page(write_report(run).read_text(encoding="utf-8"))
+    assert page.texts["h1"]
+    if damage is None:
+        assert f"base: {lost} is not there yet" in page.texts["li"]
+    elif lost == "plan.json" and damage != b"{}\n" * 3:
+        assert any(text.startswith("base: plan.json ") for text in page.texts["li"])
+
+
+def test_a_run_that_has_only_just_begun(run: Path, read_page: Callable[[str], Any]) -> None:
+    for name in ("metrics.jsonl", "plan.json"):
+        (run / name).unlink()
+    shutil.rmtree(run / "model")
+    page = read_page(render(run))
+    assert page.texts["h1"] == ["base has not been evaluated on held-out text yet"]
+    assert "Not yet" in page.words and "No step has been written down yet." in page.words
+
+
+def test_a_run_between_its_steps(run: Path, folders: ModuleType, read_page: Callable[[str], Any]) -> None:
+    lines = folders.metrics()[:30]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"kind": "st')
+    (run / "plan.json").write_text(json.dumps(folders.plan()))
+    page = read_page(render(run))
+    assert "base: step 30 of 400." in page.words
+    assert "What was planned; nothing is measured yet" in page.texts["h2"]
+    assert "Training loss, before the first evaluation" in page.texts["h2"]
+
+
+def test_steps_that_a_resumed_run_did_again_count_once(
+    run: Path, folders: ModuleType, read_page: Callable[[str], Any]
+) -> None:
+    lines = folders.metrics()
+    again = [*lines[:50], {"kind": "resume", "step": 30, "problems": []}, *lines[30:]]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in again))
+    resumed = render(run)
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert resumed == render(run)
+
+
+def test_every_string_of_every_file_is_escaped(
+    tmp_path: Path, folders: ModuleType, read_page: Callable[[str], Any]
+) -> None:
+    evil = "</p><script>alert(1)</script><img src=x onerror=alert(1)>\"'&"
+    name = "<script>x"
+    root = tmp_path / "<b>project"
+    planned = folders.plan(bytes={evil: 5_000_000}, hardware={evil: evil})
+    run = folders.write_run(root / "runs" / name, planned=planned, card=f"# {evil}\n\n{evil}\n")
+    (run / "settings.toml").write_text(f"[data]\ntrain = {json.dumps(evil)}\n{json.dumps(evil)} = 1\n")
+    rows = [{"run": evil, "temperature": 1, "text": evil}, {"run": name, "temperature": 1, "text": evil}]
+    (root / "samples.json").write_text(json.dumps({"prompt": evil + "\ud800", "rows": rows}))
+    (root / "demo.json").write_text(json.dumps({"titles": {name: evil}}))
+    page = read_page(write_report(root).read_text(encoding="utf-8"))
+    assert not {"script", "img"} & {tag for tag, _ in page.elements}
+    assert page.words.count("<script>alert(1)</script>") >= 12
+    assert evil in page.texts["h1"][0]
+
+
+def test_large_folders_stay_small_pages(tmp_path: Path, folders: ModuleType) -> None:
+    root = tmp_path / "large"
+    text = "a word and " * 3_000
+    for index in range(7):
+        lines = folders.metrics(num_steps=4_000, evaluate_every=8, seed=index)
+        folders.write_run(
+            root / "runs" / f"run-{index}", lines, num_steps=4_000, card=f"# Card\n\n{text * 5}\n"
+        )
+    rows = [{"run": f"run-{i % 7}", "temperature": i, "text": text} for i in range(300)]
+    (root / "samples.json").write_text(json.dumps({"prompt": "a", "rows": rows}))
+    assert write_report(root).stat().st_size < MOST_BYTES
+
+
+def test_a_demo_is_far_below_the_limit(demo: Path) -> None:
+    assert write_report(demo).stat().st_size < 100_000
+
+
+def test_a_folder_that_holds_no_run_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "demo" / "runs" / "empty").mkdir(parents=True)
+    with pytest.raises(UsageError, match=r"demo holds no run: .* a project's has runs/NAME"):
+        write_report(tmp_path / "demo")
+    with pytest.raises(UsageError, match=r"there is no folder .*dem; did you mean 'demo'"):
+        write_report(tmp_path / "dem")
+    with pytest.raises(UsageError, match="there is no folder"):
+        write_report(tmp_path / "far" / "away")
+
+
+def test_a_page_that_cannot_be_written_is_refused(run: Path) -> None:
+    (run / "report.html").mkdir()
+    with pytest.raises(HardwareError, match=r"cannot write .*report\.html"):
+        write_report(run)
+
+
+def test_a_relative_folder_is_called_by_its_name(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = render(demo)
+    monkeypatch.chdir(demo)
+    assert render(Path()) == page
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=6,
+)
+NUMBERS = st.one_of(st.integers(-(10**40), 10**40), st.floats(), st.just(10**400), JSON)
+LINES = st.fixed_dictionaries(
+    {"kind": st.sampled_from(["step", "evaluation", "resume", "other"]), "step": st.integers(-3, 10**20)},
+    optional=dict.fromkeys(
+        ("loss", "bits_per_byte", "tokens", "seconds", "tokens_per_second", "peak_fraction", "interval"),
+        NUMBERS,
+    ),
+)
+PLANS = st.fixed_dictionaries(
+    {},
+    optional=dict.fromkeys(
+        ("parameters", "peak_bytes", "seconds", "bytes", "measured", "hardware", "flops"), NUMBERS
+    )
+    | {"measured": st.dictionaries(st.sampled_from(["peak_bytes", "seconds"]), NUMBERS)},
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(lines=st.lists(LINES, max_size=8), plan=PLANS | JSON, samples=JSON, rows=st.lists(JSON, max_size=3))
+def test_no_file_makes_a_traceback(
+    tmp_path: Path, read_page: Callable[[str], Any], lines: Any, plan: Any, samples: Any, rows: Any
+) -> None:
+    run = tmp_path / "runs" / "a"
+    run.mkdir(parents=True, exist_ok=True)
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (run / "plan.json").write_text(json.dumps(plan))
+    (tmp_path / "demo.json").write_text(json.dumps(samples))
+    (tmp_path / "samples.json").write_text(json.dumps({"prompt": samples, "rows": rows}))
+    text = render(tmp_path)
+    text.encode("utf-8")
+    read_page(text)
+    # What cannot be drawn must not be drawn: no coordinate is NaN or infinite.
+    assert not re.search(r'="[^"]*\b(nan|inf)\b', text)

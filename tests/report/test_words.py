@@ -1,0 +1,126 @@
+"""Completions, settings and commands, as the page tells them."""
+
+import json
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from seedbed.report import words
+from seedbed.report.run_files import RunFiles, read_run
+from seedbed.report.words import Sample, read_samples
+
+
+def test_samples_come_in_the_order_of_their_settings() -> None:
+    rows = [
+        {"run": "a", "temperature": 0.8, "top_k": None, "top_p": 0.9, "text": "p"},
+        {"run": "a", "temperature": 0.8, "top_k": 40, "top_p": None, "text": "k"},
+        {"run": "a", "temperature": 1.2, "text": "hot"},
+        {"run": "a", "temperature": 0, "text": "cold"},
+        {"run": "a", "temperature": 1, "text": None},
+        "no row",
+    ]
+    assert [sample.text for sample in read_samples({"rows": rows})] == ["cold", "hot", "k", "p"]
+    assert read_samples({"rows": "none"}) == read_samples({}) == []
+
+
+@pytest.mark.parametrize(
+    ("sample", "text"),
+    [
+        (Sample("a", 0.0, None, None, ""), "temperature 0 (greedy: always the likeliest token)"),
+        (Sample("a", 0.8, 40.0, 0.95, ""), "temperature 0.8, top-k 40, top-p 0.95"),
+        (Sample("a", None, None, None, ""), "settings not written down"),
+    ],
+)
+def test_settings_in_words(sample: Sample, text: str) -> None:
+    assert sample.setting == text
+
+
+def test_repetition_counts_groups_of_three_words() -> None:
+    # a b c, b c a, c a b, a b c: four groups, the last of which came before.
+    assert Sample("a", 1.0, None, None, "a b c\na b c").repetition == (1, 4)
+    assert Sample("a", 1.0, None, None, "a b").repetition == (0, 0)
+
+
+@pytest.fixture
+def runs(tmp_path: Path, folders: ModuleType) -> list[RunFiles]:
+    root = folders.write_demo(tmp_path / "demo")
+    return [read_run(root / "runs" / "transformer", "Transformer"), read_run(root / "runs" / "lstm", "LSTM")]
+
+
+def test_empty_lines_are_counted_not_drawn(runs: list[RunFiles], read_page: Callable[[str], Any]) -> None:
+    rows = [
+        {"run": "lstm", "temperature": 1, "text": text}
+        for text in ("a\n\nb" + "\n" * 38 + "c", "\n" * 40, "")
+    ]
+    page = read_page(words.completions({"rows": rows}, runs))
+    assert page.texts["p"] == [
+        "a\n\nb\n[37 empty lines]\nc",
+        "0% of its three-word groups are repeats",
+        "40 characters of white space",
+        "nothing at all",
+    ]
+
+
+def test_settings_that_differ_come_first(runs: list[RunFiles], read_page: Callable[[str], Any]) -> None:
+    page = read_page(words.settings(runs))
+    assert page.texts["h2"] == ["The networks differ in 2 of 10 settings"]
+    assert page.texts["table"][0].count("lstm") == 1 and "num_steps" not in page.texts["table"][0]
+    assert page.texts["summary"] == ["All 10 settings"] and "training.num_steps" in page.texts["table"][1]
+    alone = read_page(words.settings(runs[:1]))
+    assert alone.texts["h2"] == ["10 settings, defaults included"]
+
+
+def test_commands_are_what_a_shell_reads(runs: list[RunFiles], read_page: Callable[[str], Any]) -> None:
+    samples = {"prompt": "it's a $HOME", "seed": 0, "max_new_tokens": 40}
+    samples["rows"] = [{"run": "transformer", "temperature": 0.8, "top_k": 40, "top_p": None, "text": "x"}]
+    page = read_page(words.how_made(runs, {"budget_seconds": 150.0}, samples, "my demo"))
+    lines = [shlex.split(line) for line in page.texts["code"][0].splitlines()]
+    assert lines == [
+        ["seedbed", "demo", "--budget", "150s", "--out", "my demo"],
+        [
+            "seedbed",
+            "pretrain",
+            "builtin:prose",
+            "--settings",
+            "my demo/runs/transformer/settings.toml",
+            "--out",
+            "again/transformer",
+        ],
+        [
+            "seedbed",
+            "pretrain",
+            "builtin:prose",
+            "--settings",
+            "my demo/runs/lstm/settings.toml",
+            "--out",
+            "again/lstm",
+        ],
+        [
+            "seedbed",
+            "generate",
+            "my demo/runs/transformer",
+            "it's a $HOME",
+            "--max-new-tokens",
+            "40",
+            "--seed",
+            "0",
+            "--temperature",
+            "0.8",
+            "--top-k",
+            "40",
+        ],
+        ["seedbed", "report", "my demo"],
+    ]
+
+
+def test_a_run_without_settings_has_no_command_of_its_own(
+    tmp_path: Path, folders: ModuleType, read_page: Callable[[str], Any]
+) -> None:
+    folder = folders.write_run(tmp_path / "base", planned=json.loads("{}"))
+    (folder / "settings.toml").unlink()
+    page = read_page(words.how_made([read_run(folder)], {}, {}, "base"))
+    assert page.texts["code"][0] == "seedbed report base"
