@@ -279,6 +279,17 @@ def test_weights_that_do_not_fit_are_named(bundle: Path) -> None:
     refused(bundle, f"1 tensors are missing from the weights, first {lacking}")
 
 
+def test_a_tied_output_may_be_in_the_file_if_it_is_the_embedding(bundle: Path) -> None:
+    file = bundle / "model.safetensors"
+    tensors = load_file(file)
+    output = tensors["transformer.wte.weight"].clone()
+    save_file(tensors | {"lm_head.weight": output}, file)
+    open_bundle(bundle)
+    open_bundle(bundle, dtype="bfloat16")
+    save_file(tensors | {"lm_head.weight": output + 1e-3}, file)
+    refused(bundle, "lm_head.weight differs from the embedding that config.json ties it to; set tie_word")
+
+
 def test_a_tokenizer_beyond_the_vocabulary_is_refused(
     bundle: Path, tmp_path: Path, tokenizer: Tokenizer
 ) -> None:

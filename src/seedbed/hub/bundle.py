@@ -30,6 +30,7 @@ CONFIG, WEIGHTS, GENERATION, CARD = "config.json", "model.safetensors", "generat
 TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
 FILES = {CONFIG, WEIGHTS, GENERATION, CARD, TOKENIZER, TOKENIZER_CONFIG}
 PARTIAL, REPLACED = ".partial", ".replaced"
+OUTPUT = "lm_head.weight"
 DTYPES = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
@@ -180,7 +181,7 @@ class _File(Mapping[str, Tensor]):
     """
 
     def __init__(self, opened: Any, chosen: Family, config: Config) -> None:
-        ignored = [*chosen.ignored, *(["lm_head.weight"] if config.tie_embeddings else [])]
+        ignored = [*chosen.ignored, *([OUTPUT] if config.tie_embeddings else [])]
         names = list(opened.keys())
         bare = not any(name.startswith(chosen.prefix) for name in names)
         given = {(chosen.prefix if bare else "") + name: name for name in names}
@@ -211,6 +212,8 @@ def _load(path: Path, config: Config, dtype: torch.dtype, device: torch.device) 
             _require_plausible(config, len(theirs), path.stat().st_size)
             module = build(config, device).to(dtype)
             import_tensors(module, theirs)
+            if config.tie_embeddings and OUTPUT in opened.keys():  # noqa: SIM118 (no mapping)
+                _require_tied(opened.get_tensor(OUTPUT), module.embed.weight)
     except (SafetensorError, OSError) as error:
         raise BundleError(
             f"{path} cannot be read: {error}; it is cut or damaged: write or download it again"
@@ -218,6 +221,13 @@ def _load(path: Path, config: Config, dtype: torch.dtype, device: torch.device) 
     except BundleError as error:
         raise BundleError(f"{path}: {error}") from None
     return module
+
+
+def _require_tied(output: Tensor, embedding: Tensor) -> None:
+    if not torch.equal(output.to(embedding), embedding):
+        raise BundleError(
+            f"{OUTPUT} differs from the embedding that {CONFIG} ties it to; set tie_word_embeddings to false"
+        )
 
 
 def _require_plausible(config: Config, num_tensors: int, num_bytes: int) -> None:
