@@ -1,6 +1,6 @@
 """Which attention calls are made, with which masks, and what dropout does."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,14 +17,6 @@ from seedbed.nn.config import ModelConfig, PositionConfig
 from seedbed.nn.layout import Layout
 
 NUM_LAYERS = 2
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(num_threads)
 
 
 @dataclass(frozen=True)

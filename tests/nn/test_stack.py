@@ -1,6 +1,5 @@
 """Networks of every shape: recomputed activations, other precisions, what lies between the blocks."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -27,14 +26,6 @@ NETWORKS: dict[str, Any] = {
     "lstm": replace(family("lstm").sized(32, 3), vocab_size=40, dropout=0.2),
     "gru": replace(family("gru").sized(32, 3), vocab_size=40, dropout=0.2),
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(num_threads)
 
 
 def make(name: str, **changes: Any) -> Any:
@@ -148,3 +139,20 @@ def test_a_cast_leaves_the_tables_of_positions_exact() -> None:
         module.half().to(torch.bfloat16).double()
         assert torch.equal(getattr(module.decoder, table), before)
         assert table not in module.state_dict()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@torch.no_grad()
+def test_everything_lies_on_the_network_s_device(name: str) -> None:
+    """The device without memory stands in for a GPU: mixing it with the CPU is an error there as here."""
+    module = build(NETWORKS[name], "meta").eval()
+    ids, layout = torch.arange(17, device="meta"), Layout.of(LENGTHS, device=torch.device("meta"))
+    source = {"source": ids, "source_layout": layout} if name == "encoder-decoder" else {}
+    logits = module.output(module(ids, layout, **source))
+    assert logits.device.type == "meta" and logits.shape == (17, 40)
+    if name == "encoder":
+        return
+    state = module.start(3, 12, **source)
+    for counts in (LENGTHS, [2, 0, 1], [1, 1, 1]):
+        hidden = module.extend(state, torch.arange(sum(counts), device="meta"), state.layout(counts))
+        assert hidden.shape == (sum(counts), 32)
