@@ -99,10 +99,11 @@ def test_lines_say_what_happened(tiny: ModuleType, plain: tuple[Path, nn.Module]
 @pytest.mark.parametrize("name", ["gpt2", "lstm", "seedling"])
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_it_learns(tiny: ModuleType, name: str, optimizer: str, tmp_path: Path) -> None:
-    changes = {"learning_rate": 1e-2, "optimizer": optimizer, "clip_norm": 0.0, "evaluate_every_steps": 40}
-    tiny.start(tmp_path, name=name, num_steps=40, **changes)
+    changes = {"learning_rate": 1e-2, "optimizer": optimizer, "clip_norm": 0.0, "evaluate_every_steps": 150}
+    # An LSTM under Muon is still at 0.98 of its first loss after 40 steps, and at 0.48 after 150 (2026-11-24).
+    tiny.start(tmp_path, name=name, num_steps=150, **changes)
     fallen = losses(tmp_path)
-    assert sum(fallen[-5:]) / 5 < (0.99 if name == "lstm" else 0.85) * fallen[0]  # an LSTM begins slowly
+    assert sum(fallen[-5:]) / 5 < 0.85 * fallen[0]
 
 
 @pytest.mark.parametrize("micro_batch_tokens", [1, 40])
