@@ -100,7 +100,7 @@ def test_lines_say_what_happened(tiny: ModuleType, plain: tuple[Path, nn.Module]
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_it_learns(tiny: ModuleType, name: str, optimizer: str, tmp_path: Path) -> None:
     changes = {"learning_rate": 1e-2, "optimizer": optimizer, "clip_norm": 0.0, "evaluate_every_steps": 150}
-    # An LSTM under Muon is still at 0.98 of its first loss after 40 steps, and at 0.48 after 150 (2026-11-24).
+    # An LSTM under Muon is at 0.98 of its first loss after 40 steps, at 0.48 after 150 (2026-11-24).
     tiny.start(tmp_path, name=name, num_steps=150, **changes)
     fallen = losses(tmp_path)
     assert sum(fallen[-5:]) / 5 < 0.85 * fallen[0]
