@@ -36,7 +36,7 @@ DECODING: tuple[dict[str, Any], ...] = (
     {"temperature": 1.0, "top_k": 20},
     {"temperature": 1.0, "top_p": 0.9},
 )
-# Each was chosen among three learning rates on the same text, the other settings alike (docs/LOG.md).
+# What a network has different from the recipe. Nothing was tuned for the LSTM yet: docs/LOG.md says so.
 TUNED: dict[str, list[str]] = {
     "transformer": [],
     "lstm": ["training.learning_rate=0.01"],

@@ -6,7 +6,7 @@ from typing import Any
 
 from seedbed.base.errors import UsageError, nearest
 
-# What each family is pre-trained with where nobody says otherwise; the figures are in docs/LOG.md.
+# Explored on one text and one seed in a script outside the package (docs/LOG.md, 2026-11-24).
 _MUON = {
     "optimizer": "muon",
     "learning_rate": 0.01,
