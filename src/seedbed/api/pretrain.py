@@ -128,8 +128,11 @@ def pretrain(
         RunFolder(out, writable=runtime.is_main, keep_checkpoints=asked.training.keep_checkpoints) as run,
     ):
         saved = run.saved_settings()
-        tokenizer, prepared = _prepare(asked, run, runtime)
-        module = _network(asked, tokenizer, run)
+        base, of_base = None, None
+        if asked.model.base is not None:
+            base, of_base, _ = open_bundle(asked.model.base)
+        tokenizer, prepared = _prepare(asked, of_base, run=run, runtime=runtime)
+        module = _fresh(asked, tokenizer) if base is None else base
         settings, plan = decide(
             asked, saved, config=module.config, prepared=prepared, runtime=runtime, folder=run.path
         )
@@ -163,37 +166,38 @@ def pretrain(
     )
 
 
-def _prepare(settings: RunSettings, run: RunFolder, runtime: Runtime) -> tuple[Tokenizer, PreparedData]:
+def _prepare(
+    settings: RunSettings, of_base: Tokenizer | None, *, run: RunFolder, runtime: Runtime
+) -> tuple[Tokenizer, PreparedData]:
     """The run's tokenizer and shards; the main rank makes them, the others read them."""
-    folder = run.path / "tokenizer"
-    if runtime.is_main and not (folder / "tokenizer.json").exists():
-        _tokenizer(settings).save(folder)
-    if runtime.is_main:
-        prepare(settings.data, Tokenizer.load(folder), run.path / "data")
-    runtime.broadcast_int(0)  # the others wait here for the main rank
+    folder, data = run.path / "tokenizer", run.path / "data"
+    if not runtime.is_main:
+        runtime.broadcast_int(0)  # waits here for the main rank
+        tokenizer = Tokenizer.load(folder)
+        return tokenizer, prepare(settings.data, tokenizer, data)
+    if not (folder / "tokenizer.json").exists():
+        _tokenizer(settings, of_base).save(folder)
     tokenizer = Tokenizer.load(folder)
-    return tokenizer, prepare(settings.data, tokenizer, run.path / "data")
+    prepared = prepare(settings.data, tokenizer, data)
+    runtime.broadcast_int(0)
+    return tokenizer, prepared
 
 
-def _tokenizer(settings: RunSettings) -> Tokenizer:
+def _tokenizer(settings: RunSettings, of_base: Tokenizer | None) -> Tokenizer:
     wanted = settings.tokenizer
     if wanted.path is not None:
         return Tokenizer.load(wanted.path)
     if settings.model.base is not None:
-        _, tokenizer, _ = open_bundle(settings.model.base)
-        if tokenizer is None:
+        if of_base is None:
             raise ConfigError(
                 f"the base {settings.model.base} has no tokenizer; give one with --tokenizer FOLDER"
             )
-        return tokenizer
+        return of_base
     return train_tokenizer(training_texts(settings.data), wanted.kind, vocab_size=wanted.vocab_size)
 
 
-def _network(settings: RunSettings, tokenizer: Tokenizer, run: RunFolder) -> Network:
-    """Fresh weights drawn from the training's seed, or those of the base."""
-    if settings.model.base is not None:
-        module, _, _ = open_bundle(settings.model.base)
-        return module
+def _fresh(settings: RunSettings, tokenizer: Tokenizer) -> Network:
+    """A network with weights drawn from the training's seed."""
     context = settings.training.context_tokens
     module = build(configure(settings.model, vocab_size=tokenizer.vocab_size, context_tokens=context))
     seed = derive_seed(settings.training.seed, "weights")

@@ -9,9 +9,8 @@ from typing import Any
 from seedbed.base.errors import ConfigError, nearest
 from seedbed.base.rooms import Room
 from seedbed.data.prepare import DataSettings
+from seedbed.text.tokenizer import KINDS
 from seedbed.training.settings import TrainingSettings
-
-KINDS = ("bpe", "characters", "words", "bytes")
 
 
 @dataclass(frozen=True, kw_only=True)
