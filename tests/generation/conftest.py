@@ -1,6 +1,5 @@
 """Tiny real networks of both kinds: attention with learned and with rotary positions, recurrence."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -29,15 +28,6 @@ def make(kind: str) -> Network:
             if "norm" in name and name.endswith("weight"):
                 parameter.add_(1)
     return module.eval()
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Products of 32 numbers only wait for a second thread: 29 s against 5 on a busy machine."""
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(num_threads)
 
 
 @pytest.fixture(scope="session", params=KINDS)

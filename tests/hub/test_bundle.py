@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,14 +27,6 @@ PUBLIC = {
     "llama": {"num_heads": 4, "num_kv_heads": 2, "position": PositionConfig(kind="rotary", scaling=LLAMA3)},
     "llama tied": {"num_heads": 4, "num_kv_heads": 1, "tie_embeddings": True},
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(num_threads)
 
 
 def make(name: str, vocab_size: int = 300, seed: int = 0) -> Any:

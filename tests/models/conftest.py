@@ -1,6 +1,6 @@
 """What the tests of the models share: rows of tokens driven through a network in every way that it offers."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -156,15 +156,6 @@ def randomize(module: nn.Module, std: float = 0.3) -> None:
             parameter.normal_(0, std, generator=generator)
         else:
             parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.1)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tiny products gain nothing from a second thread, and lose much where the machine is busy."""
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(num_threads)
 
 
 @pytest.fixture(scope="session")

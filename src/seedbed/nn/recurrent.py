@@ -45,9 +45,7 @@ class RecurrentLayer(nn.Module):
             return y.flatten(0, 1), memory
         order, packed, sizes = pack(lengths, x.device)
         y, memory = self._fused(x[packed], memory[:, order], sizes)
-        back = torch.empty_like(packed)
-        back[packed] = torch.arange(len(packed), device=x.device)
-        return y[back], memory[:, order.argsort()]
+        return y[_inverse(packed)], memory[:, _inverse(order)]
 
     def _fused(self, x: Tensor, memory: Tensor, sizes: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """x (B, T, M), or packed (N, M) with the rows alive at each step."""
@@ -75,10 +73,7 @@ class RecurrentLayer(nn.Module):
             memory = torch.cat([now, memory[:, size:]], dim=1)
             outputs.append(now[0])
             start += size
-        y = torch.cat(outputs)
-        back = torch.empty_like(packed)
-        back[packed] = torch.arange(len(packed), device=x.device)
-        return y[back], memory[:, order.argsort()]
+        return torch.cat(outputs)[_inverse(packed)], memory[:, _inverse(order)]
 
     def _gates(self, read: Tensor, recur: Tensor, memory: Tensor) -> Tensor:
         """Both products' gates (B, G M) and the memory (1 or 2, B, M) -> the memory a step later."""
@@ -105,6 +100,13 @@ def pack(lengths: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor, 
     alive = steps[:, None] < counts[order]  # (T, B)
     index = (starts + steps[:, None])[alive]
     return order.to(device), index.to(device), alive.sum(1)
+
+
+def _inverse(order: Tensor) -> Tensor:
+    """What puts things taken in this order, a permutation (N,), back where they were."""
+    back = torch.empty_like(order)
+    back[order] = torch.arange(len(order), device=order.device)
+    return back
 
 
 class RecurrentState:

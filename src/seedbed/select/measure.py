@@ -83,8 +83,7 @@ def step_at_depth(
 
     def whole(name: str) -> float:
         low, high = getattr(costs[0], name), getattr(costs[-1], name)
-        each = (high - low) / max(1, depths[-1] - depths[0])
-        return float(high + max(0.0, each) * (config.num_layers - depths[-1]))
+        return _whole_depth(low, high, depths=depths, num_layers=config.num_layers)
 
     share = num_tokens / tokens
     return Step(
@@ -92,6 +91,12 @@ def step_at_depth(
         forward=whole("forward") * share,
         optimizer=whole("optimizer"),
     )
+
+
+def _whole_depth(low: float, high: float, *, depths: tuple[int, ...], num_layers: int) -> float:
+    """The cost of all layers from that of the least and of the most that were timed: each costs the same."""
+    each = (high - low) / max(1, depths[-1] - depths[0])
+    return high + max(0.0, each) * (num_layers - depths[-1])
 
 
 def _time_depths(rehearsal: _Rehearsal, depths: tuple[int, ...]) -> list[Step]:
@@ -188,11 +193,10 @@ def decode_at_depth(
         initialize(module, runtime.generator(0))
         costs.append(_time_decoding(module, num_rows, prompt_tokens, capacity=capacity, runtime=runtime))
 
-    def whole(low: float, high: float) -> float:
-        each = (high - low) / max(1, depths[-1] - depths[0])
-        return high + max(0.0, each) * (config.num_layers - depths[-1])
-
-    prompt, step = (whole(low, high) for low, high in zip(costs[0], costs[-1], strict=True))
+    prompt, step = (
+        _whole_depth(low, high, depths=depths, num_layers=config.num_layers)
+        for low, high in zip(costs[0], costs[-1], strict=True)
+    )
     return Decoding(prompt=prompt, step=step)
 
 
