@@ -9,9 +9,6 @@ BUDGET ?= 150s
 OUT ?= demo
 TESTS ?= tests
 
-# On a busy machine spinning threads made an attention call 90 times slower; set before torch is imported.
-export OMP_WAIT_POLICY ?= PASSIVE
-
 .PHONY: demo test check bench clean
 
 demo: $(VENV)/installed

@@ -1,7 +1,7 @@
 """Where the work runs: the device, the precision, this process among its ranks, and the seeds of its
 generators.
 
-The only file that reads the environment.
+The only file that reads the environment, beside `threads.py`, which must come before torch.
 """
 
 from __future__ import annotations
