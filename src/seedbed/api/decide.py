@@ -16,8 +16,9 @@ from seedbed.data.prepare import PreparedData
 from seedbed.models.family import Config
 from seedbed.select.plan import Plan, plan_training
 
-# Of a budget: what evaluations, checkpoints and the bundle take beside the steps.
-BUDGET_SHARE = 0.85
+# Of a budget: the rest is for a machine that is slower than when it was measured, and for the bundle.
+BUDGET_SHARE = 0.95
+FEWEST_STEPS = 50
 
 
 def decide(
@@ -55,21 +56,33 @@ def decide(
         precision = ("float32", "bfloat16")[runtime.broadcast_int(int(faster))]
     settings, plan = decided(asked, precision=precision), plans[precision]
     if training.budget_seconds is not None:
-        num_steps = then.get("num_steps") or max(
-            20, int(BUDGET_SHARE * training.budget_seconds / plan.step_seconds)
+        num_steps = then.get("num_steps") or _affordable(
+            plan, settings, BUDGET_SHARE * training.budget_seconds
         )
-        num_steps = runtime.broadcast_int(num_steps)
-        every = max(10, num_steps // 10)
-        settings = decided(
-            settings, num_steps=num_steps, evaluate_every_steps=every, checkpoint_every_steps=every
-        )
-        scaled = num_steps / plan.num_steps
-        plan = replace(
-            plan, num_steps=num_steps, seconds=plan.step_seconds * num_steps, flops=plan.flops * scaled
-        )
+        settings = _with_steps(settings, runtime.broadcast_int(num_steps))
+        plan = plan.for_settings(settings.training)
     if saved is None and runtime.is_main:
         _require_room(plan, folder)
     return settings, plan
+
+
+def _with_steps(settings: RunSettings, num_steps: int) -> RunSettings:
+    """The settings for so many steps, with ten evaluations and checkpoints."""
+    every = max(10, num_steps // 10)
+    return decided(settings, num_steps=num_steps, evaluate_every_steps=every, checkpoint_every_steps=every)
+
+
+def _affordable(plan: Plan, settings: RunSettings, seconds: float) -> int:
+    """The steps whose training takes so many seconds, its evaluations and checkpoints included."""
+
+    def cost(num_steps: int) -> float:
+        return plan.for_settings(_with_steps(settings, num_steps).training).seconds
+
+    low, high = FEWEST_STEPS, max(FEWEST_STEPS, int(seconds / plan.step_seconds))
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if cost(middle) <= seconds else (low, middle - 1)
+    return low
 
 
 def _require_room(plan: Plan, folder: Path) -> None:

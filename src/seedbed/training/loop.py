@@ -102,7 +102,7 @@ class _Loop:
             self.compute.compile()
         self.outputs: list[Callback] = []
         self.signals, self.stop = StopSignals(), False  # stop: all ranks have agreed
-        self.at = Progress()
+        self.at, self.since = Progress(), 0.0
 
     def begin(self, resuming: bool) -> None:
         """Go back to the newest checkpoint."""
@@ -115,18 +115,26 @@ class _Loop:
     def run(self) -> None:
         """Evaluate, save, stop or learn, whichever is due, up to the last step."""
         at, settings = self.at, self.settings
+        self.since = time.perf_counter()
         while True:
             last = at.step == settings.num_steps
             if at.evaluated_step < at.step and (last or at.step % settings.evaluate_every_steps == 0):
                 self._evaluate()
             if last or self.stop or at.step % settings.checkpoint_every_steps == 0:
+                self._count_seconds()
                 self.saved.save(at)
             if self.stop:
                 saved = f"stopped after step {at.step} of {settings.num_steps}, saved"
                 raise StoppedEarly(f"{saved}: run the same command again to go on")
             if last:
+                self._count_seconds()
                 return
             self._step()
+
+    def _count_seconds(self) -> None:
+        """Add the time since the last count."""
+        now = time.perf_counter()
+        self.at.seconds, self.since = self.at.seconds + now - self.since, now
 
     def _step(self) -> None:
         """Learn from one global batch."""
@@ -163,12 +171,8 @@ class _Loop:
         for parameter in self.parameters.values():
             parameter.grad = None
         seconds = time.perf_counter() - started
-        at.step, at.tokens, at.seconds, at.loss = (
-            at.step + 1,
-            at.tokens + num_tokens,
-            at.seconds + seconds,
-            loss,
-        )
+        at.step, at.tokens, at.loss = at.step + 1, at.tokens + num_tokens, loss
+        self._count_seconds()
         line = {
             "kind": "step",
             "step": at.step,
@@ -214,15 +218,9 @@ class _Loop:
             )
             if measured is None:
                 return
-            self._record(
-                {
-                    "kind": "evaluation",
-                    "step": at.step,
-                    **measured,
-                    "tokens": at.tokens,
-                    "seconds": at.seconds,
-                }
-            )
+            self._count_seconds()
+            line = {"kind": "evaluation", "step": at.step, **measured}
+            self._record(line | {"tokens": at.tokens, "seconds": at.seconds})
             if at.best_loss is None or measured["loss"] < at.best_loss:
                 at.best_step, at.best_loss = at.step, measured["loss"]
                 self.saved.save_best(at)

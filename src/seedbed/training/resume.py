@@ -22,7 +22,7 @@ class Progress:
 
     step: int = 0
     tokens: int = 0  # input tokens
-    seconds: float = 0.0  # in training steps, work lost to a kill not counted
+    seconds: float = 0.0  # of the loop, evaluations and checkpoints too; work lost to a kill not counted
     loss: float | None = None  # of the last step
     evaluated_step: int = 0
     best_step: int = 0
