@@ -2,9 +2,9 @@
 
     python benchmarks/shakespeare.py ../shared/data/tinyshakespeare/input.txt --json shakespeare.json
 
-For each seed in turn: the plain loop, whose training seconds are the clock C; `seedbed pretrain --recipe classic`;
-`--recipe fast` with a quarter of C as its budget, and with all of it. The first 90% of the text is trained on, the
-last 10% is read in blocks that do not overlap: of 64 characters, and of the recipe's own context.
+For each seed in turn: the plain loop, whose training seconds are the clock C; `seedbed pretrain --recipe
+classic`; `--recipe fast` with a quarter of C as its budget, and with all of it. The first 90% of the text is
+trained on, the last 10% is read in blocks that do not overlap: of 64 characters, and of the model's context.
 """
 
 import argparse
@@ -120,8 +120,6 @@ def main() -> None:
     if arguments.only:  # the peer in a process of its own, as people run it
         print(json.dumps(peer(arguments.text, arguments.seeds[0])))
         return
-    from seedbed.base.threads import spin_briefly
-
     text = arguments.text.read_text()
     cut = int(0.9 * len(text))
     results: dict[str, list[dict[str, Any]]] = {}
@@ -140,7 +138,6 @@ def main() -> None:
             alone = [sys.executable, __file__, str(arguments.text), "--seeds", str(seed), "--only", "peer"]
             told = subprocess.run(alone, capture_output=True, text=True, check=True).stdout
             clock = note("transformers", json.loads(told))["seconds"]
-            spin_briefly()
             note("classic", ours(folder, folder / f"classic{seed}", seed, "--recipe", "classic"))
             for name, budget in (("fast, C / 4", clock / 4), ("fast, C", clock)):
                 run = folder / f"{name[-1]}{seed}"

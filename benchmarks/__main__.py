@@ -1,0 +1,85 @@
+"""Speed beside the bare products and `transformers`, in this run, on this machine: `make bench`.
+
+    python -m benchmarks [--quick] [--json FILE]
+
+The bare products are the matrix products of the same step alone, on the same weights and shapes. A ratio is
+the median over rounds in which all were timed in turn. Long comparisons have their own commands:
+shakespeare.py, plan_accuracy.py, kill_resume.py.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.measuring import machine, seconds_of, table
+
+from seedbed.base.threads import spin_briefly
+
+# d_model, layers, vocabulary, rounds
+SHAPES = ((128, 4, 4096, 60), (384, 6, 4096, 25), (768, 12, 50_257, 9))
+YARDSTICKS = {
+    "ours_ms": "ours ms",
+    "bare_ms": "bare ms",
+    "transformers_ms": "transformers ms",
+    "to_bare": "ours / bare",
+    "transformers_to_bare": "transformers / bare",
+    "faster_than_transformers": "times as fast as transformers",
+}
+
+
+def start_times() -> list[dict[str, Any]]:
+    """Seconds of a whole process that imports the package, or prints the help, without Python's own."""
+    bare = [sys.executable, "-c", "pass"]
+    commands = {
+        "import seedbed": [sys.executable, "-c", "import seedbed"],
+        "seedbed --help": [sys.executable, "-m", "seedbed", "--help"],
+    }
+
+    def run(command: list[str]) -> float:
+        return median(
+            seconds_of(lambda: subprocess.run(command, capture_output=True, check=True)) for _ in range(7)
+        )
+
+    python = run(bare)
+    return [{"what": name, "seconds": run(command), "python": python} for name, command in commands.items()]
+
+
+def main() -> None:
+    """Measure everything, print the tables, write the JSON."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="a third of the rounds")
+    parser.add_argument("--json", type=Path, default=Path("build/bench.json"))
+    arguments = parser.parse_args()
+    spin_briefly()  # as the command line does, before torch is loaded
+    from benchmarks import generation_speed, training_speed
+
+    share = 3 if arguments.quick else 1
+    results: dict[str, Any] = {"machine": machine(), "start": start_times(), "training": []}
+    print("  ".join(f"{key} {value}" for key, value in results["machine"].items()))
+    print(
+        "\nstart of a process\n"
+        + table(results["start"], {"what": "", "seconds": "s", "python": "python alone s"})
+    )
+    for d_model, num_layers, vocab_size, rounds in SHAPES:
+        row = training_speed.measure(d_model, num_layers, vocab_size=vocab_size, rounds=rounds // share)
+        results["training"].append(row)
+    columns = {"shape": "shape", "tokens_per_second": "tokens/s"} | YARDSTICKS
+    print("\ntraining, GPT-2 shapes, 1,024 tokens a step\n" + table(results["training"], columns), flush=True)
+    results["generation"] = generation_speed.measure((1, 8), preset="gpt2:124m", rounds=9 // share)
+    columns = (
+        {"batch": "batch", "tokens_per_second": "tokens/s"} | YARDSTICKS | {"same_tokens": "same tokens"}
+    )
+    print("\ngeneration, gpt2:124m, greedy\n" + table(results["generation"], columns))
+    arguments.json.parent.mkdir(parents=True, exist_ok=True)
+    arguments.json.write_text(json.dumps(results, indent=2))
+    print(f"\nwritten to {arguments.json}")
+
+
+if __name__ == "__main__":
+    main()
