@@ -1,6 +1,7 @@
 """Greedy decoding of the 124M GPT-2 shape beside its bare products and `transformers`' generate, float32."""
 
 import tempfile
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 from transformers import GPT2LMHeadModel
 
 import seedbed
+from seedbed.generation.request import GenerationSettings, Request
 
 PROMPT_TOKENS, NEW_TOKENS = 32, 32
 WARMUP_ROUNDS = 1
@@ -33,56 +35,73 @@ def bare_step(weights: list[Tensor], num_rows: int) -> Any:
 def measure(batch_sizes: tuple[int, ...], *, preset: str, rounds: int) -> list[dict[str, Any]]:
     """Each batch size: milliseconds of a step, its ratios to both yardsticks, whether the tokens agree.
 
-    A step is what each token costs after the first: (all tokens - one token) / the rest.
+    Our steps and the bare products take turns. With `transformers` whole answers do, and a step is what each
+    token costs after the first.
     """
     lm = seedbed.new(preset, seed=0)
     with tempfile.TemporaryDirectory() as folder:
         lm.save(folder)
         peer = GPT2LMHeadModel.from_pretrained(folder).eval()
+    weights = products_of(lm.module, lm.config.vocab_size)
     results = []
     for batch in batch_sizes:
         generator = torch.Generator().manual_seed(batch)
         prompts = torch.randint(lm.config.vocab_size, (batch, PROMPT_TOKENS), generator=generator)
-        lists = prompts.tolist()
-        mask = torch.ones_like(prompts)
-        said: dict[str, Any] = {}
-
-        def ours(count: int, lists: Any = lists, said: Any = said) -> None:
-            answers = lm.generate(lists, count, temperature=0.0, eos_ids=())
-            said["ours"] = [list(answer.token_ids) for answer in answers]
-
-        def theirs(count: int, prompts: Any = prompts, mask: Any = mask, said: Any = said) -> None:
-            settings = {
-                "max_new_tokens": count,
-                "min_new_tokens": count,
-                "do_sample": False,
-                "pad_token_id": 0,
-            }
-            said["transformers"] = peer.generate(prompts, attention_mask=mask, **settings)
-
-        bare = bare_step(products_of(lm.module, lm.config.vocab_size), batch)
-        seconds: dict[str, list[float]] = {"ours": [], "bare": [], "transformers": []}
-        for number in range(rounds + WARMUP_ROUNDS):
-            for name, call in (("ours", ours), ("transformers", theirs)):
-                first = seconds_of(lambda call=call: call(1))
-                step = (seconds_of(lambda call=call: call(1 + NEW_TOKENS)) - first) / NEW_TOKENS
-                if number >= WARMUP_ROUNDS:
-                    seconds[name].append(step)
-                if name == "ours":
-                    products = median(seconds_of(bare) for _ in range(NEW_TOKENS))
-                    if number >= WARMUP_ROUNDS:
-                        seconds["bare"].append(products)
-        agreed = said["ours"] == said["transformers"][:, PROMPT_TOKENS:].tolist()
+        steps, products = _steps_beside_products(lm, prompts.tolist(), bare_step(weights, batch), rounds)
+        ours, theirs, agreed = _answers_beside_transformers(lm, peer, prompts, rounds)
         results.append(
             {
                 "shape": preset,
                 "batch": batch,
-                "tokens_per_second": batch / median(seconds["ours"]),
-                **{f"{name}_ms": 1e3 * median(times) for name, times in seconds.items()},
-                "to_bare": median_ratio(seconds["ours"], seconds["bare"]),
-                "transformers_to_bare": median_ratio(seconds["transformers"], seconds["bare"]),
-                "faster_than_transformers": median_ratio(seconds["transformers"], seconds["ours"]),
+                "tokens_per_second": batch / median(steps),
+                "ours_ms": 1e3 * median(steps),
+                "bare_ms": 1e3 * median(products),
+                "to_bare": median_ratio(steps, products),
+                "whole_answer_ms": 1e3 * median(ours),
+                "transformers_ms": 1e3 * median(theirs),
+                "faster_than_transformers": median_ratio(theirs, ours),
                 "same_tokens": "yes" if agreed else "no",
             }
         )
     return results
+
+
+def _steps_beside_products(
+    lm: Any, prompts: list[list[int]], bare: Any, rounds: int
+) -> tuple[list[float], list[float]]:
+    """Seconds of our decoding steps, and of the bare products after each."""
+    settings = GenerationSettings(max_new_tokens=NEW_TOKENS + 2, temperature=0.0, eos_ids=())
+    steps, products = [], []
+    for _ in range(rounds):
+        engine = lm.engine()
+        for prompt in prompts:
+            engine.submit(Request(tuple(prompt), settings))
+        engine.step()  # the prompts
+        engine.step()  # the first step finds the layers' calls
+        for _ in range(NEW_TOKENS):
+            steps.append(seconds_of(engine.step))
+            products.append(seconds_of(bare))
+    return steps, products
+
+
+def _answers_beside_transformers(
+    lm: Any, peer: Any, prompts: Tensor, rounds: int
+) -> tuple[list[float], list[float], bool]:
+    """Seconds a token after the first of our answers and of theirs, and whether the tokens are the same."""
+    lists, mask, said = prompts.tolist(), torch.ones_like(prompts), {}
+
+    def ours(count: int) -> None:
+        said["ours"] = [list(a.token_ids) for a in lm.generate(lists, count, temperature=0.0, eos_ids=())]
+
+    def theirs(count: int) -> None:
+        settings = {"max_new_tokens": count, "min_new_tokens": count, "do_sample": False, "pad_token_id": 0}
+        answers = peer.generate(prompts, attention_mask=mask, **settings)
+        said["theirs"] = answers[:, PROMPT_TOKENS:].tolist()
+
+    seconds: tuple[list[float], list[float]] = ([], [])
+    for number in range(rounds + WARMUP_ROUNDS):
+        for call, times in zip((ours, theirs), seconds, strict=True):
+            first, whole = seconds_of(partial(call, 1)), seconds_of(partial(call, 1 + NEW_TOKENS))
+            if number >= WARMUP_ROUNDS:
+                times.append((whole - first) / NEW_TOKENS)
+    return *seconds, said["ours"] == said["theirs"]

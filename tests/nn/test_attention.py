@@ -42,7 +42,8 @@ class Spy(TorchFunctionMode):
         if func is F.scaled_dot_product_attention:
             q, k, _ = args
             shape = (q.size(0), q.size(2), k.size(2))
-            self.calls.append(Call(shape, kwargs["attn_mask"], kwargs["is_causal"], kwargs["dropout_p"]))
+            mask, causal = kwargs.get("attn_mask"), kwargs.get("is_causal", False)
+            self.calls.append(Call(shape, mask, causal, kwargs.get("dropout_p", 0.0)))
         if func is F.dropout and kwargs["training"]:
             self.dropouts.append(kwargs["p"])
         return func(*args, **kwargs)

@@ -21,7 +21,6 @@ NETWORKS: dict[str, Any] = {
     "encoder": replace(BASE, shape="encoder", residual="post", segment_types=2, head="mlm"),
     "encoder-decoder": replace(BASE, shape="encoder-decoder", position=PositionConfig(kind="buckets")),
     "parallel": replace(BASE, residual="parallel", gated_ffn=True, activation="silu", num_kv_heads=1),
-    "smeared": replace(BASE, position=PositionConfig(kind="rotary", smear=True)),
     "seedling": replace(family("seedling").sized(32, 3), vocab_size=40, dropout=0.2),
     "lstm": replace(family("lstm").sized(32, 3), vocab_size=40, dropout=0.2),
     "gru": replace(family("gru").sized(32, 3), vocab_size=40, dropout=0.2),
@@ -84,7 +83,7 @@ def test_autocast_stays_near_float32(name: str) -> None:
     assert 1e-5 < error < 0.1
 
 
-@pytest.mark.parametrize("name", ["decoder", "alibi", "smeared", "seedling", "lstm"])
+@pytest.mark.parametrize("name", ["decoder", "alibi", "seedling", "lstm"])
 @pytest.mark.parametrize("cast", ["autocast", "bfloat16", "float16", "float64"])
 @torch.no_grad()
 def test_decoding_works_in_every_precision(name: str, cast: str) -> None:
@@ -105,19 +104,6 @@ def test_decoding_works_in_every_precision(name: str, cast: str) -> None:
     found = torch.cat([part for piece in pieces for part in piece])
     error = (found.double() - exact.double()).norm() / exact.norm()
     assert error < {"float64": 1e-5, "float16": 0.02}.get(cast, 0.1)
-
-
-@torch.no_grad()
-def test_smear_adds_a_part_of_the_token_before() -> None:
-    """Within a row: its first token has none before it."""
-    module = make("smeared", dropout=0.0).eval()
-    plain = build(replace(module.config, position=PositionConfig(kind="rotary"))).eval()
-    plain.load_state_dict({k: w for k, w in module.state_dict().items() if k != "decoder.smear"})
-    ids, layout = torch.arange(17), Layout.of(LENGTHS)
-    x = module.embed(ids)
-    before = torch.stack([torch.zeros(32) if layout.positions[i] == 0 else x[i - 1] for i in range(17)])
-    expected = plain.decoder(x + module.decoder.smear.sigmoid() * before, layout)
-    assert torch.allclose(module(ids, layout), expected, atol=1e-5)
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ from torch import Tensor
 from seedbed.base.errors import ConfigError
 from seedbed.nn.layout import Layout
 from seedbed.nn.recurrent import RecurrentState
-from seedbed.nn.state import AttentionState, KeyRows, TokenRows
+from seedbed.nn.state import AttentionState, KeyRows
 
 CAPACITY = 40
 NUM_LAYERS, NUM_HEADS, HEAD_DIM = 2, 2, 3
@@ -34,18 +34,17 @@ def start(num_rows: int) -> AttentionState:
     keys = KeyRows(
         NUM_LAYERS, num_rows, num_heads=NUM_HEADS, capacity=CAPACITY, like=torch.empty(0, HEAD_DIM)
     )
-    return AttentionState(keys, tokens=TokenRows(num_rows, capacity=CAPACITY, device=torch.device("cpu")))
+    return AttentionState(keys)
 
 
 def write(state: AttentionState, rows: list[list[int]]) -> None:
     """Append rows[r] to row r, as a network does."""
     layout = state.layout([len(row) for row in rows])
     tokens = [token for row in rows for token in row]
+    window = state.keys.window(layout, layout.groups(layout.totals, layout.slots))
     for layer in range(NUM_LAYERS):
         k = torch.stack([key(token, layer) for token in tokens])
-        state.keys.write(layer, k, -k, layout)
-    assert state.tokens is not None
-    state.tokens.ids[layout.token_slots, layout.positions] = torch.tensor(tokens)
+        window.write(layer, k, -k)
     state.advance(layout)
 
 
@@ -53,17 +52,16 @@ def check(state: AttentionState, rows: list[list[int]]) -> None:
     assert state.lengths == [len(row) for row in rows]
     layout = state.layout([1] * len(rows))
     past = [len(row) for row in rows]
-    for group in layout.groups(past, layout.slots, 1000):
+    groups = layout.groups(past, layout.slots, 1000)
+    window = state.keys.window(layout, groups)
+    for i, group in enumerate(groups):
         for layer in range(NUM_LAYERS):
-            k, v = state.keys.read(layer, group)  # (B, K, S, D)
+            k, v = window.pairs[layer][i]  # (B, K, S, D)
             assert torch.equal(v, -k)
             for r in range(group.num_rows):
                 row = rows[group.first_token + r]
                 for position, token in enumerate(row):
                     assert torch.equal(k[r, :, position], key(token, layer))
-    assert state.tokens is not None
-    for slot, row in zip(state.tokens.slots, rows, strict=True):
-        assert state.tokens.ids[slot, : len(row)].tolist() == row
 
 
 def replay(history: Any, state: Any, write: Any, check: Any, start: Any) -> None:

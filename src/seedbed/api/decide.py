@@ -19,6 +19,7 @@ from seedbed.select.plan import Plan, plan_training
 # Of a budget: the rest is for a machine that is slower than when it was measured, and for the bundle.
 BUDGET_SHARE = 0.95
 FEWEST_STEPS = 50
+EVALUATION_SHARE = 0.1
 
 
 def decide(
@@ -56,33 +57,34 @@ def decide(
         precision = ("float32", "bfloat16")[runtime.broadcast_int(int(faster))]
     settings, plan = decided(asked, precision=precision), plans[precision]
     if training.budget_seconds is not None:
-        num_steps = then.get("num_steps") or _affordable(
-            plan, settings, BUDGET_SHARE * training.budget_seconds
-        )
-        settings = _with_steps(settings, runtime.broadcast_int(num_steps))
+        of_budget = then or _affordable(plan, settings, BUDGET_SHARE * training.budget_seconds)
+        names = ("num_steps", "evaluate_every_steps", "checkpoint_every_steps")
+        settings = decided(settings, **{name: runtime.broadcast_int(of_budget[name]) for name in names})
         plan = plan.for_settings(settings.training)
     if saved is None and runtime.is_main:
         _require_room(plan, folder)
     return settings, plan
 
 
-def _with_steps(settings: RunSettings, num_steps: int) -> RunSettings:
-    """The settings for so many steps, with ten evaluations and checkpoints."""
-    every = max(10, num_steps // 10)
-    return decided(settings, num_steps=num_steps, evaluate_every_steps=every, checkpoint_every_steps=every)
+def _affordable(plan: Plan, settings: RunSettings, seconds: float) -> dict[str, int]:
+    """The steps whose training takes so many seconds, with ten checkpoints and two to ten evaluations."""
+    num_evaluations = 10
+    if plan.evaluation_seconds:
+        num_evaluations = max(2, min(10, int(EVALUATION_SHARE * seconds / plan.evaluation_seconds)))
 
-
-def _affordable(plan: Plan, settings: RunSettings, seconds: float) -> int:
-    """The steps whose training takes so many seconds, its evaluations and checkpoints included."""
+    def every(num_steps: int) -> dict[str, int]:
+        evaluate = max(10, -(-num_steps // num_evaluations))
+        return {"evaluate_every_steps": evaluate, "checkpoint_every_steps": max(10, num_steps // 10)}
 
     def cost(num_steps: int) -> float:
-        return plan.for_settings(_with_steps(settings, num_steps).training).seconds
+        chosen = decided(settings, num_steps=num_steps, **every(num_steps))
+        return plan.for_settings(chosen.training).seconds
 
     low, high = FEWEST_STEPS, max(FEWEST_STEPS, int(seconds / plan.step_seconds))
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if cost(middle) <= seconds else (low, middle - 1)
-    return low
+    return {"num_steps": low} | every(low)
 
 
 def _require_room(plan: Plan, folder: Path) -> None:

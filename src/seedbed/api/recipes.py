@@ -33,6 +33,7 @@ RECIPES: dict[str, dict[str, Any]] = {
             "batch_tokens": 768,
             "context_tokens": 64,
             "num_steps": 2000,
+            "evaluate_every_steps": 250,
             "learning_rate": 1e-3,
             "min_learning_rate_ratio": 0.1,
             "warmup_steps": 100,

@@ -10,9 +10,9 @@ from seedbed.nn.attention import View
 from seedbed.nn.block import make_norm
 from seedbed.nn.config import ModelConfig
 from seedbed.nn.layout import Layout
-from seedbed.nn.linear import Embedding, Projection
+from seedbed.nn.linear import Embedding, Projection, product
 from seedbed.nn.stack import Stack, key_padding
-from seedbed.nn.state import AttentionState, DecodeState, KeyRows, TokenRows
+from seedbed.nn.state import AttentionState, DecodeState, KeyRows
 
 
 class MaskedHead(nn.Module):
@@ -74,9 +74,7 @@ class Transformer(nn.Module):
                 causal=False,
                 memory=self.encode(source, source_layout),
             )
-        x = self._embed(ids)
-        previous = torch.cat([x[:1], x[:-1]]) if self.decoder.smear is not None else None
-        return self.decoder(x, layout, previous=previous, memory=memory)  # type: ignore[no-any-return]
+        return self.decoder(self._embed(ids), layout, memory=memory)  # type: ignore[no-any-return]
 
     def output(self, hidden: Tensor) -> Tensor:
         """Logits (..., V) of the hidden states (..., M) that someone reads."""
@@ -87,7 +85,7 @@ class Transformer(nn.Module):
         if self.unembed is not None:
             logits = self.unembed(hidden)
         else:
-            logits = F.linear(hidden, self.embed.weight, self.output_bias)
+            logits = product(hidden, self.embed.weight, self.output_bias)
         cap = self.config.logit_cap
         return logits if cap is None else cap * torch.tanh(logits / cap)
 
@@ -101,18 +99,16 @@ class Transformer(nn.Module):
     ) -> AttentionState:
         """Empty rows of up to `capacity` tokens; row r reads row r of the source (N_source,)."""
         assert self.decoder is not None
-        tokens = None
-        if self.decoder.smear is not None:
-            tokens = TokenRows(num_rows, capacity=capacity, device=self.embed.weight.device)
-        state = AttentionState(self._key_rows(num_rows, capacity), tokens=tokens)
+        state = AttentionState(self._key_rows(num_rows, capacity))
         if source is not None:
             assert source_layout is not None
             encoded = self.encode(source, source_layout)
             state.memory = self._key_rows(num_rows, max(source_layout.lengths))
             state.memory.lengths = list(source_layout.lengths)
+            groups = source_layout.groups(source_layout.totals, source_layout.slots)
+            window = state.memory.window(source_layout, groups)
             for layer, cross in enumerate(self.decoder.cross_attentions()):
-                k, v = cross.project_memory(encoded)
-                state.memory.write(layer, k, v, source_layout)
+                window.write(layer, *cross.project_memory(encoded))
         return state
 
     def extend(self, state: DecodeState, ids: Tensor, layout: Layout) -> Tensor:
@@ -122,13 +118,9 @@ class Transformer(nn.Module):
         if rows is not None:
             groups = layout.groups(rows.lengths, rows.slots, self.decoder.slack)
             biases = [key_padding(group, ids.device) for group in groups]
-            memory = View(layout=layout, groups=groups, biases=biases, causal=False, rows=rows)
-        previous = None
-        if state.tokens is not None:
-            history, slots = state.tokens.ids, layout.token_slots
-            history[slots, layout.positions] = ids
-            previous = self._embed(history[slots, (layout.positions - 1).clamp(min=0)])
-        hidden = self.decoder(self._embed(ids), layout, previous=previous, state=state, memory=memory)
+            window = rows.window(layout, groups)
+            memory = View(layout=layout, groups=groups, biases=biases, causal=False, rows=window)
+        hidden = self.decoder(self._embed(ids), layout, state=state, memory=memory)
         state.advance(layout)
         return hidden  # type: ignore[no-any-return]
 

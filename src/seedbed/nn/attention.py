@@ -6,7 +6,9 @@ D head_dim, M d_model.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +18,7 @@ from seedbed.nn.config import ModelConfig
 from seedbed.nn.layout import Group, Layout, cut
 from seedbed.nn.linear import Projection
 from seedbed.nn.positions import Angles, rotate
-from seedbed.nn.state import KeyRows
+from seedbed.nn.state import KeyWindow
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -29,7 +31,17 @@ class View:
     causal: bool  # without a bias, T queries over T keys leave the mask to the kernel
     angles: Angles | None = None
     memory: Tensor | None = None  # (N_memory, M); None: the queries themselves, or what `rows` holds
-    rows: KeyRows | None = None
+    rows: KeyWindow | None = None
+
+    @cached_property
+    def queries(self) -> list[tuple[int, int]]:
+        """Rows and queries of each group."""
+        return [(group.num_rows, group.num_queries) for group in self.groups]
+
+    @cached_property
+    def keys(self) -> list[tuple[int, int]]:
+        """Rows and keys of each group."""
+        return [(group.num_rows, group.num_keys) for group in self.groups]
 
 
 class Attention(nn.Module):
@@ -40,7 +52,7 @@ class Attention(nn.Module):
         self.layer, self.d_head, self.dropout = layer, config.d_head, config.dropout
         self.num_heads, self.num_kv_heads = config.num_heads, config.kv_heads
         self.scale, self.norm_eps = config.attention_scale, config.norm_eps
-        self.qk_norm = config.qk_norm
+        self.qk_norm, self.rotary = config.qk_norm, config.position.kind == "rotary"
         self.normalize = F.layer_norm if config.norm.startswith("layer") else F.rms_norm
         self.interleaved = config.position.rotary_interleaved
         q, kv = self.num_heads * self.d_head, self.num_kv_heads * self.d_head
@@ -51,24 +63,23 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, view: View) -> Tensor:
         """x (N, M) attends to its own rows or, in cross-attention, to the memory's -> (N, M)."""
+        rows = view.rows
         if self.qkv is not None:
-            q, k, v = self._project(self.qkv(x), view.angles)
-            if view.rows is not None:
-                view.rows.write(self.layer, k, v, view.layout)
+            q, k, v = self.project(self.qkv(x), view.angles)
+            if rows is not None:
+                rows.write(self.layer, k, v)
         else:
             assert self.q is not None
-            q = self.q(x).unflatten(-1, (-1, self.d_head))
+            q = self.q(x).view(-1, self.num_heads, self.d_head)
             if view.memory is not None:
                 k, v = self.project_memory(view.memory)
-        if view.rows is not None:
-            pairs = [view.rows.read(self.layer, group) for group in view.groups]
+        if rows is not None:
+            pairs: Sequence[tuple[Tensor, Tensor]] = rows.pairs[self.layer]
         else:
-            shapes = [(group.num_rows, group.num_keys) for group in view.groups]
-            pairs = list(zip(cut(k, shapes), cut(v, shapes), strict=True))
-        queries = cut(q, [(group.num_rows, group.num_queries) for group in view.groups])
+            pairs = list(zip(cut(k, view.keys), cut(v, view.keys), strict=True))
         mixed = [
-            self._attend(query, key, value, bias, view.causal)
-            for query, (key, value), bias in zip(queries, pairs, view.biases, strict=True)
+            self._attend(query, *pair, bias, view.causal)
+            for query, pair, bias in zip(cut(q, view.queries), pairs, view.biases, strict=True)
         ]
         y: Tensor = self.out(mixed[0] if len(mixed) == 1 else torch.cat(mixed))
         return y
@@ -76,13 +87,13 @@ class Attention(nn.Module):
     def project_memory(self, memory: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values of the memory's tokens (N, M): (N, K, D) each."""
         assert self.kv is not None
-        k, v = self.kv(memory).unflatten(-1, (-1, self.d_head)).split(self.num_kv_heads, dim=1)
+        k, v = self.kv(memory).view(-1, 2 * self.num_kv_heads, self.d_head).split(self.num_kv_heads, dim=1)
         return k, v
 
-    def _project(self, qkv: Tensor, angles: Angles | None) -> tuple[Tensor, Tensor, Tensor]:
+    def project(self, qkv: Tensor, angles: Angles | None) -> tuple[Tensor, Tensor, Tensor]:
         """Queries (N, H, D), keys and values (N, K, D), normed and turned where the config says so."""
         heads, kv_heads = self.num_heads, self.num_kv_heads
-        x = qkv.unflatten(-1, (-1, self.d_head))  # (N, H + 2 K, D)
+        x = qkv.view(-1, heads + 2 * kv_heads, self.d_head)  # (N, H + 2 K, D)
         if angles is None and not self.qk_norm:
             q, k, v = x.split([heads, kv_heads, kv_heads], dim=1)
             return q, k, v
@@ -106,4 +117,4 @@ class Attention(nn.Module):
             scale=self.scale,
             enable_gqa=self.num_kv_heads != self.num_heads,
         )
-        return y.transpose(1, 2).flatten(2).flatten(0, 1)
+        return y.transpose(1, 2).reshape(-1, self.num_heads * self.d_head)

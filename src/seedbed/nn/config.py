@@ -64,8 +64,7 @@ class PositionConfig:
     """How a network knows the order of its tokens.
 
     `learned` and `sinusoidal` are added to the embeddings (`offset` rows of a learned table stay unused),
-    `rotary` turns queries and keys, `alibi` and `buckets` (T5's) bias the scores. `smear` mixes the
-    embedding of the token before into each token's own, by a learned amount for each dimension.
+    `rotary` turns queries and keys, `alibi` and `buckets` (T5's) bias the scores.
     """
 
     kind: Literal["learned", "sinusoidal", "rotary", "alibi", "buckets"] = "learned"
@@ -75,7 +74,6 @@ class PositionConfig:
     scaling: RotaryScaling | None = None
     num_buckets: int = 32
     max_distance: int = 128
-    smear: bool = False
 
     def __post_init__(self) -> None:
         check_fields(self, offset=0, rotary_base=1, num_buckets=4)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import accumulate
 
 import torch
@@ -47,8 +48,7 @@ class Layout:
     lengths: tuple[int, ...]
     past: tuple[int, ...]
     slots: tuple[int, ...]
-    token_slots: Tensor  # (N,) the slot of each token
-    positions: Tensor  # (N,) its position in its row
+    positions: Tensor  # (N,) of each token in its row
 
     @classmethod
     def of(
@@ -66,21 +66,22 @@ class Layout:
                 f"{len(lengths)} rows, but {len(past)} pasts and {len(slots)} slots: give one each a row"
             )
         if len(lengths) == 1:  # decoding at batch 1 pays for every call
-            token_slots = torch.full((lengths[0],), slots[0])
             positions = torch.arange(past[0], past[0] + lengths[0])
         elif all(n == 1 for n in lengths):
-            token_slots, positions = torch.tensor([list(slots), list(past)], dtype=torch.int64)
+            positions = torch.tensor(past, dtype=torch.int64)
         else:
             shift = [p - end + n for p, n, end in zip(past, lengths, accumulate(lengths), strict=True)]
-            rows = torch.tensor([list(slots), shift]).repeat_interleave(torch.tensor(lengths), dim=1)
-            token_slots, positions = rows[0], rows[1] + torch.arange(sum(lengths))
+            positions = torch.tensor(shift).repeat_interleave(torch.tensor(lengths))
+            positions += torch.arange(len(positions))
         return cls(
-            lengths=tuple(lengths),
-            past=tuple(past),
-            slots=tuple(slots),
-            token_slots=token_slots.to(device),
-            positions=positions.to(device),
+            lengths=tuple(lengths), past=tuple(past), slots=tuple(slots), positions=positions.to(device)
         )
+
+    @cached_property
+    def token_slots(self) -> Tensor:
+        """The slot of each token, (N,)."""
+        slots, lengths = torch.tensor([self.slots, self.lengths], dtype=torch.int64)
+        return slots.repeat_interleave(lengths).to(self.positions.device)
 
     @property
     def num_tokens(self) -> int:
@@ -94,7 +95,7 @@ class Layout:
 
     def to(self, device: torch.device) -> Layout:
         """The same layout with its tensors on `device`."""
-        return replace(self, token_slots=self.token_slots.to(device), positions=self.positions.to(device))
+        return replace(self, positions=self.positions.to(device))
 
     def last_tokens(self) -> list[int]:
         """Index in the flat batch of the last token of each row that has any."""
@@ -135,8 +136,11 @@ def cut(x: Tensor, shapes: Sequence[tuple[int, int]]) -> list[Tensor]:
 
     One `split`, not one slice each: the backward of a slice fills a whole (N, heads, D) with zeros.
     """
-    pieces = x.split([b * t for b, t in shapes]) if len(shapes) > 1 else (x,)
-    return [piece.unflatten(0, shape).transpose(1, 2) for piece, shape in zip(pieces, shapes, strict=True)]
+    heads = x.shape[1:]
+    if len(shapes) == 1:
+        return [x.view(*shapes[0], *heads).transpose(1, 2)]
+    pieces = x.split([b * t for b, t in shapes])
+    return [piece.view(*shape, *heads).transpose(1, 2) for piece, shape in zip(pieces, shapes, strict=True)]
 
 
 def strip(ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Layout]:

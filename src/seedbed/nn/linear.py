@@ -4,7 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+# Where oneDNN's product of a few tokens beats the one that torch takes: with AVX-512, 4 to 32 tokens over
+# weights that come from memory, 1.13 to 1.68 times; with AVX2 or smaller weights it loses (2026-11-24).
+FEW_TOKENS, LARGE_NUMBERS = (4, 32), 2**19
+HAS_FEW_TOKENS_PRODUCT = (
+    torch.backends.mkldnn.is_available()
+    and torch.backends.cpu.get_cpu_capability() == "AVX512"
+    and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+)
+
+
+def takes_few(num_tokens: int, like: Tensor) -> bool:
+    """Tell whether products of so many tokens, without gradients, may be oneDNN's."""
+    if not HAS_FEW_TOKENS_PRODUCT or not FEW_TOKENS[0] <= num_tokens <= FEW_TOKENS[1]:
+        return False
+    plain = like.dtype is torch.float32 and like.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+    return plain and not torch.is_grad_enabled()
+
+
+def few_tokens_product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`F.linear` for a few tokens x (N, d_in), where `takes_few`."""
+    if not HAS_FEW_TOKENS_PRODUCT or weight.numel() < LARGE_NUMBERS:
+        return F.linear(x, weight, bias)
+    y: Tensor = torch.ops.mkldnn._linear_pointwise(x.contiguous(), weight, bias, "none", [], "")
+    return y
+
+
+def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x (N, d_in), weight (d_out, d_in), bias (d_out,) -> (N, d_out)."""
+    return (few_tokens_product if takes_few(x.size(0), x) else F.linear)(x, weight, bias)
 
 
 class Projection(nn.Linear):
@@ -17,6 +49,13 @@ class Projection(nn.Linear):
     def __init__(self, d_in: int, parts: Mapping[str, int], *, bias: bool) -> None:
         self.parts = dict(parts)
         super().__init__(d_in, sum(parts.values()), bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (N, M) -> (N, sum of the parts)."""
+        own = (
+            self._parameters
+        )  # an attribute of a module that is none of the object's own costs a microsecond
+        return product(x, own["weight"], own["bias"])  # type: ignore[arg-type]
 
     def reset_parameters(self) -> None:
         """Leave the memory as it is."""

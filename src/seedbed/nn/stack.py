@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from seedbed.nn.attention import Attention, View
 from seedbed.nn.block import Block, make_norm
 from seedbed.nn.config import ModelConfig
 from seedbed.nn.layout import Group, Layout
-from seedbed.nn.linear import Embedding
+from seedbed.nn.linear import Embedding, few_tokens_product, takes_few
 from seedbed.nn.positions import (
     alibi_slopes,
     distance_buckets,
@@ -22,6 +22,7 @@ from seedbed.nn.positions import (
     sinusoidal_table,
 )
 from seedbed.nn.state import AttentionState
+from seedbed.nn.step import Step, layer_steps
 
 # An attention call costs as much as reading so many numbers of keys and values (2 cores, 2026-11).
 CALL_NUMBERS = 100_000
@@ -40,7 +41,7 @@ class Stack(nn.Module):
         self.position_config, self.causal, self.dropout = position, causal, config.dropout
         self.checkpoint_activations = False
         self.slack = CALL_NUMBERS // (2 * config.kv_heads * config.d_head)
-        self.position = self.buckets = self.smear = None
+        self.position = self.buckets = None
         if position.kind == "learned":
             self.position = Embedding(config.max_positions + position.offset, config.d_model)
         elif position.kind == "sinusoidal":
@@ -52,8 +53,6 @@ class Stack(nn.Module):
             self.register_buffer("slopes", alibi_slopes(config.num_heads), persistent=False)
         else:
             self.buckets = Embedding(position.num_buckets, config.num_heads)
-        if position.smear:
-            self.smear = nn.Parameter(torch.empty(config.d_model))
         self.segment = Embedding(config.segment_types, config.d_model) if config.segment_types else None
         self.embed_norm = make_norm(config) if config.embedding_norm else None
         self.blocks = nn.ModuleList(Block(config, i, cross=cross) for i in range(config.num_layers))
@@ -65,19 +64,34 @@ class Stack(nn.Module):
         layout: Layout,
         *,
         segments: Tensor | None = None,
-        previous: Tensor | None = None,
         state: AttentionState | None = None,
         memory: View | None = None,
     ) -> Tensor:
-        """x (N, M), segments (N,), `previous` tokens' embeddings (N, M) where they are smeared -> (N, M)."""
-        x = self._embed(x, layout, segments, previous)
+        """x (N, M), segments (N,) -> (N, M)."""
+        x = self._embed(x, layout, segments)
         own = self._view(layout, x.dtype, state)
+        if state is not None and (steps := self._steps(state, own, x)) is not None:
+            assert own.rows is not None
+            for step, places, (pair,) in zip(steps, own.rows.places, own.rows.pairs, strict=True):
+                x = step(x, places, pair, own.angles)
+            return x if self.final_norm is None else self.final_norm(x)
         for block in self.blocks:
             if self.checkpoint_activations and torch.is_grad_enabled():
                 x = checkpoint(block, x, own, memory, use_reentrant=False)
             else:
                 x = block(x, own, memory)
         return x if self.final_norm is None else self.final_norm(x)
+
+    def _steps(self, state: AttentionState, own: View, x: Tensor) -> Sequence[Step] | None:
+        """The layers' bare calls where they are enough: for one token of each row, after equal pasts."""
+        assert own.rows is not None
+        if self.training or not own.rows.is_rectangle or own.queries[0][1] > 1 or own.biases[0] is not None:
+            return None
+        product = few_tokens_product if takes_few(len(x), x) else F.linear
+        if product not in state.steps:
+            state.steps[product] = layer_steps(self.blocks, product)
+        steps: Sequence[Step] | None = state.steps[product]
+        return steps
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Stack:
         """Move the tables of positions with the weights, but never round them: an angle needs float32."""
@@ -91,20 +105,14 @@ class Stack(nn.Module):
         """The attention over the memory of each block."""
         return [block.cross for block in self.blocks if isinstance(block, Block) and block.cross is not None]
 
-    def _embed(self, x: Tensor, layout: Layout, segments: Tensor | None, previous: Tensor | None) -> Tensor:
-        """Add what the tokens' positions, segments and neighbours give, then norm and drop."""
+    def _embed(self, x: Tensor, layout: Layout, segments: Tensor | None) -> Tensor:
+        """Add what the tokens' positions and segments give, then norm and drop."""
         if self.position is not None:
             x = x + self.position(layout.positions + self.position_config.offset)
         elif self.position_config.kind == "sinusoidal":
             x = x + self.sinusoids[layout.positions].to(x.dtype)
         if self.segment is not None:
             x = x + (self.segment.weight[0] if segments is None else self.segment(segments))
-        if self.smear is not None:
-            assert previous is not None
-            amount = (
-                self.smear.sigmoid() * (layout.positions > 0)[:, None]
-            )  # a row's first token has none before
-            x = torch.addcmul(x, previous, amount)
         if self.embed_norm is not None:
             x = self.embed_norm(x)
         return F.dropout(x, self.dropout, self.training) if self.dropout else x
@@ -121,7 +129,7 @@ class Stack(nn.Module):
             biases=[self._bias(group, layout.positions, dtype) for group in groups],
             causal=self.causal,
             angles=angles,
-            rows=None if state is None else state.keys,
+            rows=None if state is None else state.keys.window(layout, groups),
         )
 
     def _bias(self, group: Group, positions: Tensor, dtype: torch.dtype) -> Tensor | None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -13,6 +14,8 @@ from torch.nn import functional as F
 
 from seedbed.base.errors import ConfigError
 from seedbed.nn.layout import Group, Layout
+
+Pair = tuple[Tensor, Tensor]  # keys and values
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,11 +130,6 @@ class KeyRows(Slots):
         super().__init__(num_rows)
         self.k = like.new_zeros(num_layers, num_rows, num_heads, capacity, like.size(-1))
         self.v = torch.zeros_like(self.k)
-        self._by_token = self._views()
-
-    def _views(self) -> list[tuple[Tensor, Tensor]]:
-        """Each layer as (num_slots, capacity, K, D), made once: a view costs 0.6 microseconds."""
-        return [(k.transpose(1, 2), v.transpose(1, 2)) for k, v in zip(self.k, self.v, strict=True)]
 
     @property
     def num_slots(self) -> int:
@@ -143,22 +141,9 @@ class KeyRows(Slots):
         """Tokens a row may have."""
         return self.k.size(3)
 
-    def write(self, layer: int, k: Tensor, v: Tensor, layout: Layout) -> None:
-        """Put k, v (N, K, D) at the slots and positions of the layout's tokens."""
-        keys, values = self._by_token[layer]
-        if len(layout.lengths) == 1:  # a slice costs 0.85 of an indexed write (2026-11-24)
-            slot, start, end = layout.slots[0], layout.past[0], layout.totals[0]
-            keys[slot, start:end] = k
-            values[slot, start:end] = v
-        else:
-            at = (layout.token_slots, layout.positions)
-            keys.index_put_(at, k.to(keys.dtype))  # autocast makes another type than the weights'
-            values.index_put_(at, v.to(values.dtype))
-
-    def read(self, layer: int, group: Group) -> tuple[Tensor, Tensor]:
-        """Keys and values of a group, (B, K, S, D) each, without a copy."""
-        rows, keys = slice(group.first_slot, group.first_slot + group.num_rows), slice(group.num_keys)
-        return self.k[layer, rows, :, keys], self.v[layer, rows, :, keys]
+    def window(self, layout: Layout, groups: Sequence[Group]) -> KeyWindow:
+        """What a pass over the tokens of `layout` writes, and what its groups read, in every layer."""
+        return KeyWindow(self, layout, groups)
 
     def copy_slot(self, to: int, source: Slots, slot: int, length: int) -> None:
         """Copy the first `length` keys and values of a slot of `source` into the slot `to`."""
@@ -171,36 +156,50 @@ class KeyRows(Slots):
         slots, room = max(0, num_slots - self.num_slots), max(0, capacity - self.capacity)
         if slots or room:
             self.k, self.v = (F.pad(x, (0, 0, 0, room, 0, 0, 0, slots)) for x in (self.k, self.v))
-            self._by_token = self._views()
 
 
-class TokenRows(Slots):
-    """The ids that each row has read, (num_slots, capacity), for what looks back at them."""
+class KeyWindow:
+    """The keys and values that one pass touches: each view is made once, for all layers together."""
 
-    def __init__(self, num_rows: int, *, capacity: int, device: torch.device) -> None:
-        super().__init__(num_rows)
-        self.ids = torch.zeros(num_rows, capacity, dtype=torch.int64, device=device)
+    def __init__(self, rows: KeyRows, layout: Layout, groups: Sequence[Group]) -> None:
+        self._rows, self._layout, self._groups = rows, layout, groups
 
     @property
-    def num_slots(self) -> int:
-        """Slots that the tensor has room for."""
-        return self.ids.size(0)
+    def is_rectangle(self) -> bool:
+        """The tokens are rows of one length after pasts of one length, in neighbouring slots."""
+        return len(self._groups) == 1 and self._groups[0].is_even
 
-    @property
-    def capacity(self) -> int:
-        """Tokens a row may have."""
-        return self.ids.size(1)
+    @cached_property
+    def pairs(self) -> list[tuple[Pair, ...]]:
+        """Of each layer, of each group: keys and values (B, K, S, D)."""
+        parts = []
+        for group in self._groups:
+            slots = slice(group.first_slot, group.first_slot + group.num_rows)
+            k, v = (x[:, slots, :, : group.num_keys].unbind(0) for x in (self._rows.k, self._rows.v))
+            parts.append(zip(k, v, strict=True))
+        return list(zip(*parts, strict=True))
 
-    def copy_slot(self, to: int, source: Slots, slot: int, length: int) -> None:
-        """Copy the first `length` ids of a slot of `source` into the slot `to`."""
-        assert isinstance(source, TokenRows)
-        self.ids[to, :length] = source.ids[slot, :length]
+    @cached_property
+    def places(self) -> list[Pair]:
+        """Of each layer: where keys and values go, (B, K, T, D) of a rectangle; else all, to be indexed."""
+        keys, values = self._rows.k, self._rows.v
+        if self.is_rectangle:
+            group = self._groups[0]
+            slots = slice(group.first_slot, group.first_slot + group.num_rows)
+            tokens = slice(group.num_keys - group.num_queries, group.num_keys)
+            keys, values = keys[:, slots, :, tokens], values[:, slots, :, tokens]
+        return list(zip(keys.unbind(0), values.unbind(0), strict=True))
 
-    def grow(self, num_slots: int, capacity: int) -> None:
-        """Make room for at least so many slots of at least so many tokens."""
-        slots, room = max(0, num_slots - self.num_slots), max(0, capacity - self.capacity)
-        if slots or room:
-            self.ids = F.pad(self.ids, (0, room, 0, slots))
+    def write(self, layer: int, k: Tensor, v: Tensor) -> None:
+        """Put k, v (N, K, D) at the slots and positions of the pass's tokens."""
+        for place, new in zip(self.places[layer], (k, v), strict=True):
+            if self.is_rectangle:
+                rows, _, tokens, _ = place.shape
+                place.copy_(new.view(rows, tokens, *new.shape[1:]).transpose(1, 2))
+            else:
+                at = (self._layout.token_slots, self._layout.positions)
+                new = new.to(place.dtype)  # autocast makes another type than the weights'
+                place.transpose(1, 2).index_put_(at, new)
 
 
 @dataclass
@@ -209,10 +208,8 @@ class AttentionState:
 
     keys: KeyRows
     memory: KeyRows | None = None
-    tokens: TokenRows | None = None
-
-    def _parts(self) -> list[Slots]:
-        return [part for part in (self.keys, self.tokens) if part is not None]
+    # The layers' bare calls (nn/step.py) by the product in them, found at the first step.
+    steps: dict[Callable[..., Tensor], Any] = field(default_factory=dict)
 
     @property
     def lengths(self) -> list[int]:
@@ -232,21 +229,18 @@ class AttentionState:
 
     def advance(self, layout: Layout) -> None:
         """Count the tokens of `layout` as read."""
-        for part in self._parts():
-            part.lengths = list(layout.totals)
+        self.keys.lengths = list(layout.totals)
 
     def select(self, rows: Sequence[int]) -> None:
         """Reorder, copy, drop: row i becomes what rows[i] was."""
-        for part in self._parts():
-            part.select(rows)
+        self.keys.select(rows)
         if self.memory is not None:
             self.memory.select(rows, share=True)
 
     def join(self, other: DecodeState) -> None:
         """Take the other's rows in, after one's own."""
         assert isinstance(other, AttentionState)
-        for mine, theirs in zip(self._parts(), other._parts(), strict=True):
-            mine.join(theirs)
+        self.keys.join(other.keys)
         if self.memory is not None:
             assert other.memory is not None
             self.memory.join(other.memory)
@@ -258,5 +252,4 @@ class AttentionState:
     def rollback(self, snapshot: Snapshot) -> None:
         """Go back: what was appended since is dead, and will be written over."""
         assert all(a <= b for a, b in zip(snapshot.lengths, self.keys.lengths, strict=True))
-        for part in self._parts():
-            part.lengths = list(snapshot.lengths)
+        self.keys.lengths = list(snapshot.lengths)
