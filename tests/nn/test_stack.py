@@ -142,3 +142,30 @@ def test_everything_lies_on_the_network_s_device(name: str) -> None:
     for counts in (LENGTHS, [2, 0, 1], [1, 1, 1]):
         hidden = module.extend(state, torch.arange(sum(counts), device="meta"), state.layout(counts))
         assert hidden.shape == (sum(counts), 32)
+
+
+def test_a_tied_table_gets_the_gradient_of_both_uses() -> None:
+    """Whether the output is given the hidden states themselves, or copies that have lost the shared table."""
+    module = make("decoder", tie_embeddings=True, dropout=0.0)
+    ids, layout = torch.tensor([1, 2, 2, 5, 3]), Layout.of([3, 2])
+    gradients = []
+    for through_copy in (False, True):
+        module.zero_grad()
+        hidden = module(ids, layout)
+        module.output(hidden.clone() if through_copy else hidden).square().sum().backward()
+        gradients.append([parameter.grad.clone() for parameter in module.parameters()])
+    for direct, copied in zip(*gradients, strict=True):
+        torch.testing.assert_close(direct, copied, rtol=1e-6, atol=1e-6)
+
+
+def test_two_passes_may_be_followed_back_one_after_the_other() -> None:
+    module = make("decoder", tie_embeddings=True, dropout=0.0)
+    ids, layout = torch.tensor([1, 2, 2, 5, 3]), Layout.of([3, 2])
+    first, second = module(ids, layout), module(ids.flip(0), layout)
+    module.output(first).sum().backward()
+    module.output(second).sum().backward()
+    twice = module.embed.weight.grad.clone()
+    module.zero_grad()
+    total = module.output(module(ids, layout)).sum() + module.output(module(ids.flip(0), layout)).sum()
+    total.backward()
+    torch.testing.assert_close(module.embed.weight.grad, twice, rtol=1e-5, atol=1e-5)

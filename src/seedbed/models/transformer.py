@@ -10,7 +10,7 @@ from seedbed.nn.attention import View
 from seedbed.nn.block import make_norm
 from seedbed.nn.config import ModelConfig
 from seedbed.nn.layout import Layout
-from seedbed.nn.linear import Embedding, Projection, product
+from seedbed.nn.linear import Embedding, Projection, lookup_and_table, product
 from seedbed.nn.stack import Stack, key_padding
 from seedbed.nn.state import AttentionState, DecodeState, KeyRows
 
@@ -74,10 +74,16 @@ class Transformer(nn.Module):
                 causal=False,
                 memory=self.encode(source, source_layout),
             )
-        return self.decoder(self._embed(ids), layout, memory=memory)  # type: ignore[no-any-return]
+        if not self._shares_table():
+            return self.decoder(self._embed(ids), layout, memory=memory)  # type: ignore[no-any-return]
+        x, table = lookup_and_table(self.embed.weight, ids)
+        hidden: Tensor = self.decoder(self._scale(x), layout, memory=memory)
+        hidden.shared_table = table  # type: ignore[attr-defined]  # for `output` of these very states
+        return hidden
 
     def output(self, hidden: Tensor) -> Tensor:
         """Logits (..., V) of the hidden states (..., M) that someone reads."""
+        table = getattr(hidden, "shared_table", self.embed.weight)
         if self.transform is not None:
             hidden = self.transform(hidden)
         if self.config.output_scale != 1:
@@ -85,7 +91,7 @@ class Transformer(nn.Module):
         if self.unembed is not None:
             logits = self.unembed(hidden)
         else:
-            logits = product(hidden, self.embed.weight, self.output_bias)
+            logits = product(hidden, table, self.output_bias)
         cap = self.config.logit_cap
         return logits if cap is None else cap * torch.tanh(logits / cap)
 
@@ -131,8 +137,17 @@ class Transformer(nn.Module):
                 stack.checkpoint_activations = enabled
 
     def _embed(self, ids: Tensor) -> Tensor:
-        x: Tensor = self.embed(ids)
+        return self._scale(self.embed(ids))
+
+    def _scale(self, x: Tensor) -> Tensor:
         return x * self.config.embedding_scale if self.config.embedding_scale != 1 else x
+
+    def _shares_table(self) -> bool:
+        """The output's gradient may come to the embedding through the lookup."""
+        embed = self.embed
+        plain = type(embed) is Embedding and not (embed._forward_hooks or embed._forward_pre_hooks)
+        learns = torch.is_grad_enabled() and embed.weight.requires_grad and not torch.compiler.is_compiling()
+        return plain and learns and self.unembed is None
 
     def _key_rows(self, num_rows: int, capacity: int) -> KeyRows:
         config = self.config

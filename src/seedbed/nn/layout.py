@@ -81,7 +81,8 @@ class Layout:
     def token_slots(self) -> Tensor:
         """The slot of each token, (N,)."""
         slots, lengths = torch.tensor([self.slots, self.lengths], dtype=torch.int64)
-        return slots.repeat_interleave(lengths).to(self.positions.device)
+        of_tokens: Tensor = slots.repeat_interleave(lengths)
+        return of_tokens.to(self.positions.device)
 
     @property
     def num_tokens(self) -> int:

@@ -40,10 +40,10 @@ class _CrossEntropySum(torch.autograd.Function):
         ):
             wide = chunk.to(total.dtype)
             target_logits = wide.gather(1, target)
-            highest, where = wide.max(1, keepdim=True)
+            highest = wide.amax(1, keepdim=True)
             torch.softmax(wide, 1, out=wide)
             # The highest probability is at least 1/V: its logarithm is exact where the target's may be -inf.
-            normalizer = highest - wide.gather(1, where).log()
+            normalizer = highest - wide.amax(1, keepdim=True).log()
             total += (normalizer - target_logits).sum()
             target_probabilities.append((target_logits - normalizer).exp())
             if wide is not chunk:
