@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from seedbed.nn.attention import Attention, View
@@ -36,9 +38,30 @@ def make_norm(config: ModelConfig) -> nn.Module:
     return nn.LayerNorm(config.d_model, eps=config.norm_eps, elementwise_affine=weight, bias=bias)
 
 
+class _ReluSquared(torch.autograd.Function):
+    """Keeps relu(x) alone, and goes back in two calls."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        """Forward."""
+        positive = F.relu(x)
+        ctx.save_for_backward(positive)
+        return positive.square()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        """Backward."""
+        down: Tensor = gradient * ctx.saved_tensors[0]
+        return down.mul_(2)
+
+
 def _relu_squared(x: Tensor) -> Tensor:
     """relu(x)^2 (So et al. 2109.08668)."""
-    return F.relu(x).square()
+    if not torch.is_grad_enabled():
+        return F.relu(x).square_()
+    y: Tensor = _ReluSquared.apply(x)  # type: ignore[no-untyped-call]
+    return y
 
 
 def _gelu_tanh(x: Tensor) -> Tensor:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from seedbed.nn.config import PositionConfig
 
@@ -44,11 +46,49 @@ def rotary_angles(positions: Tensor, frequencies: Tensor) -> Angles:
 
 def rotate(x: Tensor, angles: Angles, *, interleaved: bool) -> Tensor:
     """Turn the pairs of x (N, heads, D): halves of a head, or neighbours where `interleaved`."""
+    if torch.is_grad_enabled() and x.requires_grad:
+        turned: Tensor = _Rotation.apply(x, *angles, interleaved)  # type: ignore[no-untyped-call]
+        return turned
+    return _turn(x, angles, interleaved=interleaved, sign=1)
+
+
+def _turn(x: Tensor, angles: Angles, *, interleaved: bool, sign: int) -> Tensor:
+    """By the angles, or by their opposites."""
     cos, sin = angles
-    a, b = (x[..., 0::2], x[..., 1::2]) if interleaved else x.chunk(2, dim=-1)
-    turned = a * cos - b * sin, b * cos + a * sin
-    y = torch.stack(turned, dim=-1).flatten(-2) if interleaved else torch.cat(turned, dim=-1)
-    return y.to(x.dtype)  # under autocast the angles are float32 and x is not
+    y = torch.empty_like(x)
+    a, b = _halves(x, interleaved)
+    to_a, to_b = _halves(y, interleaved)
+    if x.dtype != cos.dtype:  # under autocast the angles are float32 and x is not
+        to_a.copy_(a * cos - sign * b * sin)
+        to_b.copy_(b * cos + sign * a * sin)
+    else:
+        torch.mul(a, cos, out=to_a).addcmul_(b, sin, value=-sign)
+        torch.mul(b, cos, out=to_b).addcmul_(a, sin, value=sign)
+    return y
+
+
+def _halves(x: Tensor, interleaved: bool) -> tuple[Tensor, Tensor]:
+    if interleaved:
+        return x[..., 0::2], x[..., 1::2]
+    a, b = x.chunk(2, dim=-1)
+    return a, b
+
+
+class _Rotation(torch.autograd.Function):
+    """Goes back by the opposite angles: autograd's own steps took a tenth of a small network's time."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool) -> Tensor:
+        """Forward."""
+        ctx.save_for_backward(cos, sin)
+        ctx.interleaved = interleaved
+        return _turn(x, (cos, sin), interleaved=interleaved, sign=1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        """Backward."""
+        return _turn(gradient, ctx.saved_tensors, interleaved=ctx.interleaved, sign=-1), None, None, None
 
 
 def alibi_slopes(num_heads: int) -> Tensor:
