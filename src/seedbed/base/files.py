@@ -24,8 +24,10 @@ def sync(path: Path) -> None:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a file so that a crash leaves the old one or the new one, never a part; OSError becomes
-    HardwareError."""
+    """Write a file so that a crash leaves the old one or the new one, never a part.
+
+    Errors: HardwareError for an OSError.
+    """
     aside = path.with_name(path.name + ".partial")
     with disk_errors(path):
         try:
@@ -54,8 +56,7 @@ def disk_error(path: Path, number: int) -> HardwareError:
         free = shutil.disk_usage(folder).free / 2**20
         return HardwareError(
             f"no space left to write {path}: {free:.1f} MiB free on its disk ({os.strerror(number)}); "
-            f"{kept}: "
-            "free some space, then run the same command again"
+            f"{kept}: free some space, then run the same command again"
         )
     return HardwareError(
         f"cannot write {path}: {os.strerror(number)}; {kept}: choose a folder that can be written"

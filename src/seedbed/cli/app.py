@@ -65,8 +65,7 @@ def main() -> NoReturn:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command and return its exit code; what a user can cause is one line on stderr, never a
-    traceback."""
+    """Run one command and return its exit code; what a user can cause is one line on stderr, no traceback."""
     try:
         code = app(args=arguments, prog_name="seedbed", standalone_mode=False)
         sys.stdout.flush()
