@@ -148,3 +148,8 @@ def test_ctrl_c_while_a_prompt_is_read_ends_quietly() -> None:
 )
 def test_durations(text: str, seconds: float) -> None:
     assert parse_seconds(text) == seconds
+
+
+def test_a_default_duration_is_one_already() -> None:
+    """`seedbed demo` without --budget ended with a traceback: typer sends the default through the parser."""
+    assert parse_seconds(150.0) == 150.0
