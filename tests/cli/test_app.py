@@ -143,6 +143,18 @@ def test_ctrl_c_while_a_prompt_is_read_ends_quietly() -> None:
     process.stderr.close()
 
 
+@pytest.mark.parametrize("interrupted", [True, False])
+def test_ctrl_c_while_a_library_loads_ends_quietly(interrupted: bool) -> None:
+    """numpy, cut while it loads, raised ImportError later; any other error of a library is still shown."""
+    code = "import os, signal, sys\nfrom seedbed.cli import app\ndef load(arguments):\n"
+    code += "    try: os.kill(os.getpid(), signal.SIGINT)\n" if interrupted else "    try: pass\n"
+    code += "    except KeyboardInterrupt: pass\n    raise ImportError('half a library')\n"
+    code += "app.run = load; app.main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == (128 + signal.SIGINT if interrupted else 1)
+    assert ("half a library" in done.stderr) == (not interrupted) and bool(done.stderr) == (not interrupted)
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"), [("90", 90), ("90s", 90), ("1.5m", 90), ("2min", 120), ("0.5h", 1800), (" 3 s ", 3)]
 )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable, Sequence
+from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
@@ -18,6 +20,8 @@ from seedbed.cli.plan import plan
 from seedbed.cli.pretrain import pretrain
 from seedbed.cli.report import report
 from seedbed.cli.tokenizer import tokenizer
+
+INTERRUPTED = 128 + signal.SIGINT  # what a shell expects of a program that Ctrl-C ended
 
 VERBS: dict[str, Callable[..., None]] = {
     "demo": demo,
@@ -61,7 +65,30 @@ def _root(
 def main() -> NoReturn:
     """Run the command line with this process's arguments and end the process with its exit code."""
     spin_briefly()
-    sys.exit(run(sys.argv[1:]))
+    interrupts = _noted_interrupts()
+    try:
+        code = run(sys.argv[1:])
+    except (Exception, KeyboardInterrupt):
+        # A library that Ctrl-C cuts while it loads fails in its own way, or later.
+        if not interrupts:
+            raise
+        code = INTERRUPTED
+    if interrupts:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # another one ends what is left at once
+    sys.exit(code)
+
+
+def _noted_interrupts() -> list[int]:
+    """Let Ctrl-C raise KeyboardInterrupt as it does, and note it in the list that is returned."""
+    noted: list[int] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        noted.append(number)
+        raise KeyboardInterrupt
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupt)
+    return noted
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -73,14 +100,16 @@ def run(arguments: Sequence[str]) -> int:
     except SeedbedError as error:
         return _fail(str(error), error.exit_code)
     except typer.TyperException as error:
-        return _fail(f"{error.format_message()} See seedbed --help.", error.exit_code)
+        context = getattr(error, "ctx", None)
+        help_command = f"{context.command_path if context else 'seedbed'} --help"
+        return _fail(f"{error.format_message().rstrip('.')}; see {help_command}", error.exit_code)
     except BrokenPipeError:
         # The reader has gone; Python must not find that out again when it flushes at the end.
         sys.stdout = open("/dev/null", "w")  # noqa: SIM115
         return 1
     except OSError as error:
-        place = f": {error.filename}" if error.filename else ""
-        return _fail(f"{error.strerror or error}{place}", 1)
+        place = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{place}{error.strerror or error}; see that it is there and who may use it", 1)
 
 
 def _fail(message: str, code: int) -> int:
