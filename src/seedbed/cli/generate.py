@@ -34,12 +34,17 @@ def generate(
 ) -> None:
     """Complete prompts; one answer is printed as it comes."""
     from seedbed.api.models import load
-    from seedbed.base.errors import UsageError
+    from seedbed.base.errors import BundleError, UsageError
 
     texts = prompts or [_from_stdin()]
     if logprobs and not json:
         raise UsageError("--logprobs has no effect without --json; add it")
     lm = load(model, dtype=dtype, device=device)
+    if lm.tokenizer is None:
+        raise BundleError(
+            f"{model} has no tokenizer.json, which a prompt in words needs; put the one of its training "
+            "beside its config.json, or give token ids to seedbed.load(...).generate in Python"
+        )
     how: dict[str, Any] = {
         "temperature": temperature,
         "top_k": top_k,
