@@ -23,6 +23,7 @@ def test_every_verb_has_help_and_json_and_fits_60_columns(
     assert said.code == 0
     assert "--json" in said.out
     assert max(map(len, said.out.splitlines())) <= 60
+    assert "\u2026" not in said.out  # nothing cut off
     first_line = (VERBS[verb].__doc__ or "").split("\n")[0].split()
     assert " ".join(first_line) in " ".join(said.out.split())
 

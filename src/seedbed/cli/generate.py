@@ -26,7 +26,7 @@ def generate(
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same answer.")] = None,
     num_samples: Annotated[int, typer.Option(help="Answers to draw for each prompt.")] = 1,
     logprobs: Annotated[
-        int, typer.Option(help="With --json: log-probabilities, those of the n likeliest tokens too.")
+        int, typer.Option(help="With --json: logarithms of probabilities, of the n likeliest tokens too.")
     ] = 0,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
     device: Device = "cpu",

@@ -32,7 +32,7 @@ Budget = Annotated[
 Overrides = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="KEY=VALUE", help="Any setting: training.learning_rate=3e-4. Repeat for more."
+        "--set", metavar="KEY=VALUE", help="Any setting by its key: training.seed=1. Repeat for more."
     ),
 ]
 Device = Annotated[
