@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -69,8 +70,7 @@ def main() -> NoReturn:
     try:
         code = run(sys.argv[1:])
     except (Exception, KeyboardInterrupt):
-        # A library that Ctrl-C cuts while it loads fails in its own way, or later.
-        if not interrupts:
+        if not interrupts:  # a library that is cut may fail in its own way
             raise
         code = INTERRUPTED
     if interrupts:
@@ -79,10 +79,17 @@ def main() -> NoReturn:
 
 
 def _noted_interrupts() -> list[int]:
-    """Let Ctrl-C raise KeyboardInterrupt as it does, and note it in the list that is returned."""
+    """Let Ctrl-C raise KeyboardInterrupt, noted in the list that is returned; in an import it ends at once.
+
+    torch goes on without a library whose import was cut, and fails, hangs or does its work to the end.
+    """
     noted: list[int] = []
 
     def interrupt(number: int, frame: FrameType | None) -> None:
+        while frame is not None:
+            if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+                os._exit(INTERRUPTED)
+            frame = frame.f_back
         noted.append(number)
         raise KeyboardInterrupt
 
