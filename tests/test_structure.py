@@ -1,5 +1,4 @@
-"""The house keeps its order: imports point up the list of rooms, files and functions stay small, rooms hold
-no code."""
+"""The house keeps its order: imports point up, files and functions stay small, rooms hold no code."""
 
 import ast
 import dataclasses

@@ -1,5 +1,4 @@
-"""seedbed grows a language model from an idea to an application, and says what each step costs before it is
-spent.
+"""seedbed grows a language model from an idea to an application, and says what each step costs beforehand.
 
 The public names load on first use, so that `import seedbed` is instant and needs no torch.
 """

@@ -1,5 +1,6 @@
 """Files are whole or not there, on a disk that is really full too."""
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from seedbed.base.errors import HardwareError
-from seedbed.base.files import write_file
+from seedbed.base.files import disk_error, write_file
 
 TRY_TO_WRITE = """
 import resource, sys
@@ -39,9 +40,14 @@ def test_what_the_system_refuses_leaves_the_old_file_and_one_line(tmp_path: Path
     )
     (line,) = done.stdout.splitlines()
     assert line.startswith(f"no space left to write {path}")
-    assert "MiB free" in line and line.endswith("free some space, then run the same command again")
+    assert "`ulimit -f`" in line and line.endswith("then run the same command again")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_says_how_much_is_free(tmp_path: Path) -> None:
+    message = str(disk_error(tmp_path / "plan.json", errno.ENOSPC))
+    assert "MiB free" in message and message.endswith("free some space, then run the same command again")
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ def test_every_verb_has_help_and_json_and_fits_60_columns(
     assert said.code == 0
     assert "--json" in said.out
     assert max(map(len, said.out.splitlines())) <= 60
+    assert "\u2026" not in said.out  # nothing cut off
     first_line = (VERBS[verb].__doc__ or "").split("\n")[0].split()
     assert " ".join(first_line) in " ".join(said.out.split())
 
@@ -144,7 +145,38 @@ def test_ctrl_c_while_a_prompt_is_read_ends_quietly() -> None:
 
 
 @pytest.mark.parametrize(
+    ("library", "code"),
+    [
+        ("try: os.kill(os.getpid(), 2)\nexcept KeyboardInterrupt: pass", 130),
+        ("raise ImportError('half a library')", 1),
+    ],
+)
+def test_ctrl_c_while_a_library_loads_ends_quietly(library: str, code: int, tmp_path: Path) -> None:
+    """torch swallows an interrupt of numpy's import; any other error of a library is still shown."""
+    (tmp_path / "library.py").write_text(f"import os\n{library}\n")
+    program = "import sys; from seedbed.cli import app; sys.path.insert(0, sys.argv[1])\n"
+    program += "def load(arguments): import library; return 0\napp.run = load; app.main()"
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert ("half a library" in done.stderr) == (code == 1) and bool(done.stderr) == (code == 1)
+
+
+def test_ctrl_c_that_a_library_turns_into_its_own_error_ends_quietly() -> None:
+    program = "import os; from seedbed.cli import app\ndef work(arguments):\n"
+    program += "    try: os.kill(os.getpid(), 2)\n    except KeyboardInterrupt: raise RuntimeError('cut')\n"
+    program += "app.run = work; app.main()"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 128 + signal.SIGINT and done.stderr == ""
+
+
+@pytest.mark.parametrize(
     ("text", "seconds"), [("90", 90), ("90s", 90), ("1.5m", 90), ("2min", 120), ("0.5h", 1800), (" 3 s ", 3)]
 )
 def test_durations(text: str, seconds: float) -> None:
     assert parse_seconds(text) == seconds
+
+
+def test_a_default_duration_is_one_already() -> None:
+    """`seedbed demo` without --budget ended with a traceback: typer sends the default through the parser."""
+    assert parse_seconds(150.0) == 150.0

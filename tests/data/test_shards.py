@@ -80,7 +80,7 @@ def test_a_failure_leaves_the_earlier_shard(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(HardwareError, match=r"cannot write .*s\.part: Not a directory"):
+    with pytest.raises(HardwareError, match=r"cannot write .*s\.part: .*file is a file, not a folder"):
         ShardWriter(tmp_path / "file" / "s", vocab_size=9)
 
 

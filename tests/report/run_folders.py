@@ -111,14 +111,16 @@ def write_run(
     num_steps: int = 400,
     card: str | None = None,
 ) -> Path:
-    """A finished run's folder; whatever a test wants missing it deletes."""
+    """A run's folder, finished where its lines reach `num_steps`; what a test wants missing it deletes."""
     folder.mkdir(parents=True)
     lines = metrics(num_steps=num_steps) if lines is None else lines
     (folder / "metrics.jsonl").write_text(
         "".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8"
     )
     measured = {"peak_bytes": 412 * 2**20, "seconds": 84.3, "tokens_per_second": 19_400.0}
-    planned = plan(measured=measured) if planned is None else planned
+    if planned is None:
+        ended = max((line["step"] for line in lines), default=0) >= num_steps
+        planned = plan(measured=measured) if ended else plan()
     (folder / "plan.json").write_text(json.dumps(planned), encoding="utf-8")
     rate = 0.002 if family == "seedling" else 0.004
     settings = SETTINGS.format(family=family, d_model=128, num_steps=num_steps, learning_rate=rate)
@@ -145,8 +147,7 @@ def samples(runs: tuple[str, ...] = ("transformer", "lstm")) -> dict[str, Any]:
 
 
 def write_demo(folder: Path) -> Path:
-    """The folder of a demo: a Transformer and an LSTM of like size on the same tokens, and what both
-    write."""
+    """The folder of a demo: a Transformer and an LSTM of like size, and what both write."""
     for name, family, floor, speed, seconds in (
         ("transformer", "seedling", 3.75, 20_000.0, 78.0),
         ("lstm", "lstm", 4.3, 31_000.0, 55.0),

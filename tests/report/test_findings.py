@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from seedbed.report import findings
-from seedbed.report.run_files import BITS, RunFiles, read_run
+from seedbed.report.run_files import BITS, NATS, RunFiles, read_run
 
 
 @pytest.fixture
@@ -66,7 +66,8 @@ def test_more_runs_one_run_no_evaluation(made: Any) -> None:
     assert headline(none) == "d has not been evaluated on held-out text yet"
     assert headline(none, made("e")) == "None of the networks has been evaluated on held-out text yet"
     unfinished = made("f", 2.0, 1.5, num_steps=1000)
-    assert headline(unfinished) == "f needs 1.50 bits per byte on held-out text so far"
+    assert headline(unfinished) == "f needs 1.50 bits per byte on held-out text so far, at step 200 of 1,000"
+    assert headline(unfinished, a) == "f and a need the same bits per byte so far, to 0.01"
 
 
 def test_what_was_equal_and_what_was_not(made: Any) -> None:
@@ -76,6 +77,15 @@ def test_what_was_equal_and_what_was_not(made: Any) -> None:
     assert "about 1.00\u00a0million parameters" in findings.circumstances(near, BITS)
     far = [made("e", 2.0, parameters=1_000_000), made("f", 2.1, parameters=2_000_000)]
     assert "2.00\u00a0million parameters (not equal)" in findings.circumstances(far, BITS)
+
+
+def test_without_bytes_the_unit_is_nats_per_token(made: Any, tmp_path: Path, folders: ModuleType) -> None:
+    lines = [folders.evaluation(100, 5.0, 1.0) | {"bits_per_byte": None}]
+    bare = read_run(folders.write_run(tmp_path / "bare", lines))
+    assert findings.common_unit([made("a", 2.0)]) == BITS
+    assert findings.common_unit([made("b", 2.0), bare]) == NATS
+    assert headline(bare) == "bare needs 5.00 nats per token on held-out text so far, at step 100 of 400"
+    assert "share a tokenizer" in findings.circumstances([made("c", 2.0), bare], NATS)
 
 
 def test_did_it_work(made: Any) -> None:
@@ -118,6 +128,11 @@ def test_how_well_and_at_what_cost(made: Any) -> None:
     assert findings.plan_finding(runs) == "Memory came out up to 50% off its plan, time up to 20%"
     assert findings.plan_finding(runs[:1]) == "Memory came out 50% below plan, time 20% above plan"
     assert findings.plan_finding([made("c", 2.0)]) == "What was planned; nothing is measured yet"
+
+
+def test_a_score_that_no_text_can_have_breaks_nothing(made: Any) -> None:
+    for bits in (0.0, -1.0):
+        assert findings.how_well([made(f"a{bits}", bits)], BITS).lines == (f"a{bits}, on held-out text.",)
 
 
 def test_who_leads_at_equal_tokens_and_at_equal_time(made: Any, tmp_path: Path, folders: ModuleType) -> None:

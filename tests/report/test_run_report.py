@@ -5,6 +5,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from statistics import harmonic_mean
 from types import ModuleType
 from typing import Any
 
@@ -30,6 +31,41 @@ def run(tmp_path: Path, folders: ModuleType) -> Path:
 
 def plain(text: str) -> str:
     return text.replace("\u00a0", " ")
+
+
+def speeds(run: Path) -> list[float]:
+    lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    return [line["tokens_per_second"] for line in lines if line["kind"] == "step"]
+
+
+def test_the_demo_answers_on_its_first_screen(demo: Path, read_page: Callable[[str], Any]) -> None:
+    page = read_page(write_report(demo).read_text(encoding="utf-8"))
+    assert [plain(text) for text in page.texts["h1"]] == [
+        "The Transformer needs 0.22 bits per byte less than the LSTM"
+    ]
+    answers = plain("".join(page.texts["dl"][0]))
+    for text in ("Did it work?", "Yes", "How well?", "1.72 bits per byte", "What did it cost?", "2 min 15 s"):
+        assert text in answers
+    lstm, transformer = (harmonic_mean(speeds(demo / "runs" / name)) for name in ("lstm", "transformer"))
+    assert page.texts["h2"] == [
+        "The Transformer is ahead at equal tokens and at equal time",
+        "Memory came out up to 3% off its plan, time up to 6%",
+        f"The LSTM trains at {round(lstm, -2):,.0f} tokens/s, {lstm / transformer:.2f} times as fast as the "
+        "Transformer",
+        "53% of three-word groups are repeats at temperature 0, 0% at temperature 1.2",
+        "Where each model came from",
+        "The networks differ in 2 of 10 settings",
+        "Commands that make this again",
+        "Words on this page",
+    ]
+
+
+def test_a_run_alone(run: Path, read_page: Callable[[str], Any]) -> None:
+    page = read_page(write_report(run).read_text(encoding="utf-8"))
+    assert plain(page.texts["h1"][0]) == "base needs 1.82 bits per byte on held-out text"
+    assert "Memory came out 3% above plan, time 3% above plan" in page.texts["h2"]
+    again = "seedbed pretrain builtin:prose --settings base/settings.toml --out again/base"
+    assert [text for text in page.texts["code"] if again in text] == [f"{again}\nseedbed report base"]
 
 
 def test_the_best_of_each_column_is_bold(demo: Path, read_page: Callable[[str], Any]) -> None:

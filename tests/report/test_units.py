@@ -31,6 +31,8 @@ def test_what_is_no_number(value: object) -> None:
 
 def test_what_is_a_number() -> None:
     assert number(3) == 3.0 and number(-2.5) == -2.5
+    assert number(1e100) == 1e100 and number(5e-324) == 0.0
+    assert number(1.7e308) is None and number(-(10**400)) is None
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,37 @@ def runs(tmp_path: Path, folders: ModuleType) -> list[RunFiles]:
     return [read_run(root / "runs" / "transformer", "Transformer"), read_run(root / "runs" / "lstm", "LSTM")]
 
 
+def test_completions_stand_side_by_side(
+    runs: list[RunFiles], folders: ModuleType, read_page: Callable[[str], Any]
+) -> None:
+    page = read_page(words.completions(folders.samples(), runs))
+    # Of the 15 groups of three words of the first text, the 8 from the seventh to the fourteenth came before.
+    assert page.texts["h2"] == [
+        "53% of three-word groups are repeats at temperature 0, 0% at temperature 1.2"
+    ]
+    assert page.texts["h3"] == [
+        "Temperature 0 (greedy: always the likeliest token)",
+        "Temperature 0.8",
+        "Temperature 1.2",
+        "Temperature 0.8, top-k 40",
+        "Temperature 0.8, top-p 0.9",
+    ]
+    assert page.texts["h4"] == ["Transformer", "LSTM"] * 5
+    assert len(page.texts["p"]) == 1 + 2 * 10  # the words over the prompt; each text, and how it repeats
+    assert page.texts["p"][1] == "Return the" + folders.TEXTS[0.0]
+    assert page.texts["blockquote"] == ["Return the"]
+
+
+def test_a_long_prompt_stands_whole_above_and_with_its_end_before_each_text(
+    runs: list[RunFiles], read_page: Callable[[str], Any]
+) -> None:
+    prompt = "One two three. " * 9 + "The last words of it"
+    rows = [{"run": "lstm", "temperature": 0, "text": " are new"}]
+    page = read_page(words.completions({"prompt": prompt, "rows": rows}, runs))
+    assert page.texts["blockquote"] == [prompt]
+    assert page.texts["p"][1] == "\u2026" + prompt[-40:] + " are new"
+
+
 def test_empty_lines_are_counted_not_drawn(runs: list[RunFiles], read_page: Callable[[str], Any]) -> None:
     rows = [
         {"run": "lstm", "temperature": 1, "text": text}
@@ -58,6 +89,7 @@ def test_empty_lines_are_counted_not_drawn(runs: list[RunFiles], read_page: Call
     ]
     page = read_page(words.completions({"rows": rows}, runs))
     assert page.texts["p"] == [
+        "A text of white space alone has no words, and counts for nothing.",
         "a\n\nb\n[37 empty lines]\nc",
         "0% of its three-word groups are repeats",
         "40 characters of white space",

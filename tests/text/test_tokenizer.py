@@ -126,8 +126,7 @@ def test_saved_and_loaded_is_the_same(kind: str, tmp_path: Path) -> None:
 
 
 def word_piece() -> tokenizers.Tokenizer:
-    """A foreign tokenizer as published ones are: marks for a word's inside, padding and truncation switched
-    on."""
+    """A foreign tokenizer as published ones are: marks for a word's inside, padding and truncation on."""
     names = ["[PAD]", "[UNK]", "</s>", "the", "gar", "##den", "s", "##eed"]
     core = tokenizers.Tokenizer(models.WordPiece({n: i for i, n in enumerate(names)}, unk_token="[UNK]"))
     core.pre_tokenizer = pre_tokenizers.Whitespace()

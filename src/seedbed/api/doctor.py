@@ -56,8 +56,10 @@ def examine_machine() -> dict[str, Any]:
 
 
 def _trainable(name: str, config: Config, hardware: Hardware) -> dict[str, Any]:
-    """Whether a preset's training state fits in the free memory, and about how long training to 20 tokens a
-    parameter takes on the CPU."""
+    """Whether a preset's training state fits in the free memory, and about how long its training takes.
+
+    The time is for 20 tokens a parameter on the CPU.
+    """
     parameters = parameter_count(config)
     state_bytes = STATE_BYTES * parameters
     flops = 3 * forward_flops_per_token(config, min(config.max_positions or 1024, 1024))

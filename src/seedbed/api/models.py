@@ -41,14 +41,12 @@ def bundle_folder(model: str | Path) -> Path:
 
 
 def new(config: str | Config, *, tokenizer: Tokenizer | None = None, seed: int = 0) -> LanguageModel:
-    """A freshly initialised model, as its family publishes: of a preset such as `gpt2:124m`, or of a
-    config."""
+    """A freshly initialised model, as its family publishes, of a preset (`gpt2:124m`) or of a config."""
     config = preset(config) if isinstance(config, str) else config
     if tokenizer is not None and tokenizer.vocab_size > config.vocab_size:
         raise ConfigError(
-            f"the tokenizer has {tokenizer.vocab_size} tokens, but the config has "
-            f"vocab_size={config.vocab_size}; "
-            f"raise it to at least {tokenizer.vocab_size}"
+            f"the tokenizer has {tokenizer.vocab_size} tokens, but the config has vocab_size="
+            f"{config.vocab_size}; raise it to at least {tokenizer.vocab_size}"
         )
     module = build(config)
     initialize(module, torch.Generator().manual_seed(seed))

@@ -1,5 +1,7 @@
-"""The settings of a run: what `settings.toml`, a user's own TOML file and `--set` have in common. Loads no
-torch."""
+"""The settings of a run: what `settings.toml`, a user's own TOML file and `--set` have in common.
+
+Loads no torch.
+"""
 
 from __future__ import annotations
 

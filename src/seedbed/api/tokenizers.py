@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,11 +20,22 @@ class Piece(NamedTuple):
 
 
 def train_tokenizer_from(
-    data: str, *, out: Path, kind: str = "bpe", vocab_size: int = 4096, text_field: str = "text"
+    data: str,
+    *,
+    out: Path,
+    kind: str = "bpe",
+    vocab_size: int = 4096,
+    text_field: str = "text",
+    whole: bool = False,
 ) -> dict[str, Any]:
-    """Train a tokenizer on the training documents of `data`, write it to the folder `out`, and say what it
-    is."""
+    """Train a tokenizer on a corpus, write it to the folder `out`, and say what it is.
+
+    It learns from the documents that a training on `data` learns from, never from those that it holds out;
+    `whole`: from all of them, for a tokenizer alone.
+    """
     settings = DataSettings(train=data, text_field=text_field)
+    if whole:
+        settings = replace(settings, validation_fraction=0)
     tokenizer = train_tokenizer(training_texts(settings), kind, vocab_size=vocab_size)
     tokenizer.save(out)
     return {"kind": kind, "vocab_size": tokenizer.vocab_size, "asked": vocab_size, "folder": str(out)}

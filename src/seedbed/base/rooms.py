@@ -1,5 +1,4 @@
-"""A room is a folder of plug-ins: every file in it is one, named by the file and found without importing
-it."""
+"""A room is a folder of plug-ins: every file in it is one, named by the file and found without an import."""
 
 from __future__ import annotations
 
@@ -17,8 +16,7 @@ class Room(Generic[T]):
     """The plug-ins of a package: file `causal.py` of `seedbed.objectives` holds the plug-in `causal`."""
 
     def __init__(self, package: str, attribute: str) -> None:
-        """`attribute` is what every file calls its plug-in, `OBJECTIVE`; in lower case it names the kind in
-        errors."""
+        """`attribute` is what every file calls its plug-in, `OBJECTIVE`; errors name it in lower case."""
         self.package, self.attribute = package, attribute
 
     def names(self) -> list[str]:

@@ -1,5 +1,4 @@
-"""Where the work runs: the device, the precision, this process among its ranks, and the seeds of its
-generators.
+"""Where the work runs: the device, the precision, this process among its ranks, and its generators' seeds.
 
 The only file that reads the environment, beside `threads.py`, which must come before torch.
 """
@@ -48,8 +47,7 @@ class Runtime:
     ) -> Runtime:
         """Take the rank that torchrun gave, if it did, and join the others: gloo on CPUs, nccl on GPUs.
 
-        `auto` takes a GPU where there is one for this rank. `num_threads` (0: as torch finds) is a rank's
-        own.
+        `auto` takes a GPU where there is one for this rank; each has `num_threads` (0: as torch finds).
         """
         world_size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
         place = find_device(device, int(os.environ.get("LOCAL_RANK", "0")))
@@ -97,8 +95,7 @@ class Runtime:
         return int(box.item())
 
     def sum_over_ranks(self, values: Sequence[float]) -> list[float]:
-        """Sum numbers over the ranks, in float64; every rank gets the sums, and none goes on before all are
-        here."""
+        """Sum numbers over the ranks, in float64; every rank waits for the others and gets the sums."""
         if self.world_size == 1:
             return list(values)
         return self.all_reduce_sum(torch.tensor(values, dtype=torch.float64, device=self.device)).tolist()
@@ -108,8 +105,7 @@ class Runtime:
         return torch.Generator(self.device).manual_seed(derive_seed(seed, *keys))
 
     def seed_dropout(self, seed: int, *keys: int | str) -> None:
-        """Set torch's global generators, from which dropout alone may draw, by the seed, the keys and the
-        rank."""
+        """Set torch's global generators, from which dropout alone may draw, by seed, keys and rank."""
         derived = derive_seed(seed, *keys, self.rank)
         if self.device.type == "cpu":
             torch.default_generator.manual_seed(derived)
@@ -118,11 +114,9 @@ class Runtime:
 
 
 def keep_freed_memory() -> None:
-    """Let the C library keep what tensors free instead of giving it back and clearing it anew for the next
-    one.
+    """Let the C library keep what tensors free, instead of giving it back and clearing it anew each time.
 
-    A step frees and takes the same large buffers; with glibc's defaults every one costs its page faults
-    again.
+    A step frees and takes the same large buffers; with glibc's defaults each costs its page faults again.
     """
     if sys.platform == "linux":
         library = ctypes.CDLL(None)
@@ -148,8 +142,7 @@ def begin_peak() -> int:
 
 
 def derive_seed(seed: int, *keys: int | str) -> int:
-    """Mix a seed with what it is used for into 63 bits: equal inputs give equal seeds, others unrelated
-    ones."""
+    """Mix a seed with its use into 63 bits: equal inputs give equal seeds, others unrelated ones."""
     digest = hashlib.blake2b(repr((seed, *keys)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 

@@ -7,6 +7,7 @@ types, `__post_init__` checks what values may be.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import json
 import tomllib
 import types
@@ -199,9 +200,23 @@ def _refuse_unknown(schema: Any, tree: Any, path: KeyPath, texts: Texts) -> None
         if key not in names:
             where = f" in [{'.'.join(path)}]" if path else ""
             flag = _origin((*path, key), texts)
-            raise UsageError(f"unknown setting {key!r}{where}{flag}; {nearest(key, names)}")
+            inside = "" if path else _in_a_table(key, hints)
+            raise UsageError(f"unknown setting {key!r}{where}{flag}; {inside}{nearest(key, names)}")
         for part in _arms(hints[key]):
             _refuse_unknown(part, value, (*path, key), texts)
+
+
+def _in_a_table(key: str, hints: Mapping[str, Any]) -> str:
+    """Say which table has a key that was written without one, as `learning_rate` for the training's."""
+    inner = {
+        field.name: f"{table}.{field.name}"
+        for table, hint in hints.items()
+        for part in _arms(hint)
+        if dataclasses.is_dataclass(part)
+        for field in dataclasses.fields(part)
+    }
+    near = difflib.get_close_matches(key, inner, n=1)
+    return f"did you mean {inner[near[0]]!r}? " if near else ""
 
 
 def _arms(hint: Any) -> Iterable[Any]:

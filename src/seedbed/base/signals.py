@@ -13,8 +13,7 @@ from seedbed.base.errors import StoppedEarly
 
 
 class StopSignals:
-    """While it is entered, SIGINT and SIGTERM raise StoppedEarly where they hit, or at the end of what is
-    held.
+    """While it is entered, SIGINT and SIGTERM raise StoppedEarly where they hit, or where a hold ends.
 
     What has its own way to stop (the training loop) or must not be cut runs inside `hold()`: there a signal
     only sets `requested`. Every signal after the first changes nothing, so that an impatient second Ctrl-C
@@ -41,8 +40,7 @@ class StopSignals:
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Let nothing inside be cut by a signal; one that came inside raises StoppedEarly after a normal
-        end."""
+        """Let nothing inside be cut by a signal; one that came raises StoppedEarly after a normal end."""
         self._holding += 1
         try:
             yield

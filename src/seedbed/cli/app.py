@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
+from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
@@ -18,6 +21,8 @@ from seedbed.cli.plan import plan
 from seedbed.cli.pretrain import pretrain
 from seedbed.cli.report import report
 from seedbed.cli.tokenizer import tokenizer
+
+INTERRUPTED = 128 + signal.SIGINT  # what a shell expects of a program that Ctrl-C ended
 
 VERBS: dict[str, Callable[..., None]] = {
     "demo": demo,
@@ -61,12 +66,40 @@ def _root(
 def main() -> NoReturn:
     """Run the command line with this process's arguments and end the process with its exit code."""
     spin_briefly()
-    sys.exit(run(sys.argv[1:]))
+    interrupts = _noted_interrupts()
+    try:
+        code = run(sys.argv[1:])
+    except (Exception, KeyboardInterrupt):
+        if not interrupts:  # a library that is cut may fail in its own way
+            raise
+        code = INTERRUPTED
+    if interrupts:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # another one ends what is left at once
+    sys.exit(code)
+
+
+def _noted_interrupts() -> list[int]:
+    """Let Ctrl-C raise KeyboardInterrupt, noted in the list that is returned; in an import it ends at once.
+
+    torch goes on without a library whose import was cut, and fails, hangs or does its work to the end.
+    """
+    noted: list[int] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        while frame is not None:
+            if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+                os._exit(INTERRUPTED)
+            frame = frame.f_back
+        noted.append(number)
+        raise KeyboardInterrupt
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupt)
+    return noted
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command and return its exit code; what a user can cause is one line on stderr, never a
-    traceback."""
+    """Run one command and return its exit code; what a user can cause is one line on stderr, no traceback."""
     try:
         code = app(args=arguments, prog_name="seedbed", standalone_mode=False)
         sys.stdout.flush()
@@ -74,14 +107,16 @@ def run(arguments: Sequence[str]) -> int:
     except SeedbedError as error:
         return _fail(str(error), error.exit_code)
     except typer.TyperException as error:
-        return _fail(f"{error.format_message()} See seedbed --help.", error.exit_code)
+        context = getattr(error, "ctx", None)
+        help_command = f"{context.command_path if context else 'seedbed'} --help"
+        return _fail(f"{error.format_message().rstrip('.')}; see {help_command}", error.exit_code)
     except BrokenPipeError:
         # The reader has gone; Python must not find that out again when it flushes at the end.
         sys.stdout = open("/dev/null", "w")  # noqa: SIM115
         return 1
     except OSError as error:
-        place = f": {error.filename}" if error.filename else ""
-        return _fail(f"{error.strerror or error}{place}", 1)
+        place = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{place}{error.strerror or error}; see that it is there and who may use it", 1)
 
 
 def _fail(message: str, code: int) -> int:

@@ -57,8 +57,9 @@ def print_table(
 
 
 def say(text: str) -> None:
-    """Print a line about what goes on, on stderr."""
-    console(stderr=True).print(Text(text, style="dim"))
+    """Print a line about what goes on, on stderr; in a pipe it stays one line, however long."""
+    out = console(stderr=True)
+    out.print(Text(text, style="dim"), soft_wrap=not out.is_terminal)
 
 
 def _finite(value: Any) -> Any:

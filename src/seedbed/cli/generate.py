@@ -26,7 +26,7 @@ def generate(
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same answer.")] = None,
     num_samples: Annotated[int, typer.Option(help="Answers to draw for each prompt.")] = 1,
     logprobs: Annotated[
-        int, typer.Option(help="With --json: log-probabilities, those of the n likeliest tokens too.")
+        int, typer.Option(help="With --json: logarithms of probabilities, of the n likeliest tokens too.")
     ] = 0,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
     device: Device = "cpu",
@@ -34,12 +34,17 @@ def generate(
 ) -> None:
     """Complete prompts; one answer is printed as it comes."""
     from seedbed.api.models import load
-    from seedbed.base.errors import UsageError
+    from seedbed.base.errors import BundleError, UsageError
 
     texts = prompts or [_from_stdin()]
     if logprobs and not json:
         raise UsageError("--logprobs has no effect without --json; add it")
     lm = load(model, dtype=dtype, device=device)
+    if lm.tokenizer is None:
+        raise BundleError(
+            f"{model} has no tokenizer.json, which a prompt in words needs; put the one of its training "
+            "beside its config.json, or give token ids to seedbed.load(...).generate in Python"
+        )
     how: dict[str, Any] = {
         "temperature": temperature,
         "top_k": top_k,

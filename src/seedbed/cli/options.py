@@ -11,8 +11,10 @@ import typer
 _UNIT_SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
-def parse_seconds(text: str) -> float:
-    """Read a duration: `90`, `90s`, `10m`, `1.5h`."""
+def parse_seconds(text: str | float) -> float:
+    """Read a duration: `90`, `90s`, `10m`, `1.5h`; typer sends a flag's default, a number, through it too."""
+    if not isinstance(text, str):
+        return text
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|)", text.strip())
     if not match or float(match[1]) == 0:
         raise typer.BadParameter(f"{text!r} is no duration; write 90s, 10m or 1.5h.")
@@ -30,7 +32,7 @@ Budget = Annotated[
 Overrides = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="KEY=VALUE", help="Any setting: training.learning_rate=3e-4. Repeat for more."
+        "--set", metavar="KEY=VALUE", help="Any setting by its key: training.seed=1. Repeat for more."
     ),
 ]
 Device = Annotated[

@@ -20,7 +20,7 @@ def tokenizer(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Train a tokenizer on a corpus, or show how a model's tokenizer cuts a text."""
+    """Train a tokenizer on all of a corpus, or show how a model's tokenizer cuts a text."""
     from seedbed.api import tokenizers as api
     from seedbed.base.errors import UsageError
     from seedbed.cli.console import print_facts, print_json, print_table
@@ -36,7 +36,7 @@ def tokenizer(
         return
     if out is None:
         raise UsageError("where shall the tokenizer go? give --out FOLDER, or --inspect MODEL to look at one")
-    made = api.train_tokenizer_from(data, out=out, kind=kind, vocab_size=vocab_size)
+    made = api.train_tokenizer_from(data, out=out, kind=kind, vocab_size=vocab_size, whole=True)
     if json:
         print_json(made)
         return

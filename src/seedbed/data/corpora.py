@@ -108,7 +108,10 @@ def _read(source: str | Path, text_field: str) -> Iterator[Document]:
             else:
                 yield Document(_decode(_content(file), file), str(file))
         except (OSError, EOFError, zlib.error) as error:
-            raise DataError(f"{file} cannot be read: {error}; check the file") from error
+            reason = getattr(error, "strerror", None) or error
+            raise DataError(
+                f"{file} cannot be read: {reason}; see that it is whole, and who may read it"
+            ) from error
 
 
 def _content(file: Path) -> bytes:
@@ -153,7 +156,7 @@ def _json_lines(file: Path, field: str) -> Iterator[Document]:
             if line.isspace():
                 continue
             origin = f"{file}:{number}"
-            yield _text_of(_parse(line, origin), field, origin)
+            yield _text_of(_parse(line.rstrip(b"\r\n"), origin), field, origin)
 
 
 def _json_array(file: Path, field: str) -> Iterator[Document]:
@@ -168,7 +171,10 @@ def _parse(raw: bytes, origin: str) -> Any:
     except UnicodeDecodeError as error:
         raise DataError(f"{origin} is not UTF-8 at byte {error.start}; save it as UTF-8") from error
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{origin} is not JSON ({error}); correct or remove it") from error
+        reason = str(error)
+        if isinstance(error, json.JSONDecodeError) and error.doc.rstrip("\n").count("\n") == 0:
+            reason = f"{error.msg} at column {error.colno}"  # the line is the file's, and `origin` has it
+        raise DataError(f"{origin} is not JSON ({reason}); correct or remove it") from error
 
 
 def _parquet(file: Path, field: str) -> Iterator[Document]:

@@ -90,6 +90,10 @@ def open_bundle(
     weights = folder / WEIGHTS
     if not weights.is_file():
         raise BundleError(f"{path} has no {WEIGHTS}; give a folder that holds {CONFIG} and {WEIGHTS}")
+    try:
+        weights.open("rb").close()  # the library calls a file that may not be read one that is not there
+    except OSError as error:
+        raise BundleError(f"{weights} cannot be read: {error.strerror}; see who may read it") from None
     tokenizer = Tokenizer.load(folder) if (folder / TOKENIZER).is_file() else None
     _require_fitting(tokenizer, config)
     module = _load(weights, config, DTYPES[dtype], place)

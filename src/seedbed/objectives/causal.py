@@ -23,8 +23,7 @@ class Causal:
         return Example(record.ids[:-1], record.ids[1:])
 
     def loss_sum(self, module: Network, batch: Batch) -> Tensor:
-        """Summed nats of the batch's targets; logits are computed where there is a target, and nowhere
-        else."""
+        """Summed nats of the batch's targets; logits are computed where there is a target alone."""
         hidden = module(batch.input_ids, batch.layout)  # (N, M)
         if batch.target_index is not None:
             hidden = hidden.index_select(0, batch.target_index)  # (num_targets, M)

@@ -187,12 +187,12 @@ class _Plot:
     y_scale: Scale
 
     def x(self, value: float) -> float:
-        """X."""
+        """The place of a value of the horizontal axis."""
         return self.left + (self.right - self.left) * self.x_scale.fraction(value)
 
     def y(self, value: float) -> float:
+        """The place of a value of the vertical axis."""
         # Far beyond the frame is cut anyway, and a spike of 1e30 is no coordinate.
-        """Y."""
         return self.bottom - (self.bottom - self.top) * min(max(self.y_scale.fraction(value), -1.0), 2.0)
 
     def points(self, x: Values, y: Values) -> list[str]:

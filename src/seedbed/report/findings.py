@@ -58,12 +58,14 @@ def headline(runs: Sequence[RunFiles], unit: str) -> str:
     best, best_score = scored[0]
     if len(scored) == 1:
         needs = f"needs {score_text(best_score.value)}\u00a0{unit}"
+        if len(runs) == 1 and so_far:
+            so_far = f" so far, at {_progress(best)}"
         return f"{named(best, first=True)} {needs} on held-out text{so_far}"
     second, second_score = scored[1]
     difference = second_score.value - best_score.value
     pair = f"{named(best, first=True)} and {named(second)}"
     if difference < SAME:
-        return f"{pair} need the same {unit}, to 0.01{so_far}"
+        return f"{pair} need the same {unit}{so_far}, to 0.01"
     unsure = ", and their intervals overlap" if overlap(best_score, second_score) else ""
     less = f"{score_text(difference, difference)}\u00a0{unit} less than {named(second)}"
     if len(scored) == 2:
@@ -112,7 +114,7 @@ def did_it_work(runs: Sequence[RunFiles], unit: str) -> Answer:
     broken = [line for run in runs for line in _failures(run, unit)]
     if broken:
         return Answer(question, "No", "bad", _few(broken))
-    unfinished = [_progress(run) for run in runs if not run.finished]
+    unfinished = [f"{run.title}: {_progress(run)}." for run in runs if not run.finished]
     if unfinished:
         lines = (*_few(unfinished), "The same command goes on from there.")
         return Answer(question, "Not yet", "warning", lines)
@@ -143,7 +145,7 @@ def _failures(run: RunFiles, unit: str) -> list[str]:
 
 def _progress(run: RunFiles) -> str:
     wanted = f" of {run.num_steps:,}" if run.num_steps is not None else ""
-    return f"{run.title}: step {run.last_step:,}{wanted}." if run.last_step else f"{run.title}: no step done."
+    return f"step {run.last_step:,}{wanted}" if run.last_step else "no step done"
 
 
 def _fall(run: RunFiles, unit: str) -> str:
@@ -171,12 +173,11 @@ def how_well(runs: Sequence[RunFiles], unit: str) -> Answer:
     lines = [f"{best.title}, on held-out text{_between(score)}."]
     if len(scored) > 1:
         lines.append(f"{listed([f'{run.title}: {other.value:.2f}' for run, other in scored[1:4]])}.")
-    if unit == BITS:
-        lines.append(
-            f"Knowing nothing costs 8: this packs the text {figures(8 / score.value, 2)} times smaller."
-        )
-    else:
+    if unit == NATS:
         lines.append(f"As unsure as among {figures(math.exp(min(score.value, 30)))} equally likely tokens.")
+    elif score.value > 0:
+        smaller = figures(8 / score.value, 2)
+        lines.append(f"Knowing nothing costs 8: this packs the text {smaller} times smaller.")
     return Answer(question, f"{score.value:.2f} {unit}", "plain", tuple(lines))
 
 

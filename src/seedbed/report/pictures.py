@@ -148,7 +148,7 @@ def _description(lines: Sequence[Line], along: Unit, unit: str) -> str:
 
 
 def _curves_caption(name: str, axis: str) -> str:
-    return f"{name} trained on." if axis == "tokens" else "Loss over training time, evaluations not counted."
+    return f"{name} trained on." if axis == "tokens" else "Loss over training time, evaluations counted."
 
 
 def _reading(runs: Sequence[RunFiles], kinds: Sequence[str], unit: str, origin: Child) -> Markup:
@@ -198,7 +198,7 @@ def plan(runs: Sequence[RunFiles], origin: Child) -> Markup | None:
     ]
     note = paragraph(
         "Planned before step 1 from the settings and a short probe of the machine; measured at the end.",
-        " Memory is what training took beside the libraries. ",
+        " Memory is the most that the process held, beyond what it held when the run began. ",
         "Beside each pair, the ratio measured / planned. ",
         origin,
         class_="muted",
@@ -243,7 +243,9 @@ def _pairs(
 def _parts(runs: Sequence[RunFiles], planned: Sequence[RunFiles]) -> Markup | None:
     """The planned memory by part, a column for each run."""
     tables = [(run, parts) for run in planned if isinstance(parts := run.plan.get("bytes"), Mapping)]
-    names = list(dict.fromkeys(str(name) for _, parts in tables for name in parts))
+    # The longest first: a part that one plan lacks keeps its place among the others.
+    longest = sorted((parts for _, parts in tables), key=len, reverse=True)
+    names = list(dict.fromkeys(str(name) for parts in longest for name in parts))
     known = [value for _, parts in tables for value in map(number, parts.values()) if value is not None]
     if not names or not known:
         return None
@@ -256,7 +258,7 @@ def _parts(runs: Sequence[RunFiles], planned: Sequence[RunFiles]) -> Markup | No
     peaks = [unit.text(run.planned("peak_bytes")) for run, _ in tables]
     rows.append(["at the peak", *(element("b", peak) for peak in peaks)])
     header: list[Child] = [
-        f"Planned memory, {unit.name}",
+        join(["Planned memory ", element("span", unit.name, class_="unit")]),
         *(swatch(runs.index(run), run.title) for run, _ in tables),
     ]
     return table(header, rows, label="Planned memory by part")

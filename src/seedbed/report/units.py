@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 _JOINED = "\u00a0"  # no line ends between a number and its unit
+_LARGEST = 1e100
 _BYTE_UNITS = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 _COUNT_UNITS = ((1e12, "trillion"), (1e9, "billion"), (1e6, "million"))
 
@@ -47,13 +48,13 @@ def count_unit(largest: float, noun: str) -> Unit:
 
 
 def number(value: Any) -> float | None:
-    """A finite real number, or None for whatever else a file may hold in its place."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    """A number that can be reckoned with, or None for whatever else a file may hold in its place.
+
+    Beyond 1e100 nothing is measured and sums overflow; below 1e-100 it is zero, so that a ratio does not.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= _LARGEST:
         return None
-    try:
-        return float(value) if math.isfinite(value) else None
-    except OverflowError:
-        return None
+    return float(value) if abs(value) * _LARGEST >= 1 else 0.0
 
 
 def figures(value: float, digits: int = 3) -> str:

@@ -15,6 +15,7 @@ from seedbed.report.run_files import BITS, RunFiles
 from seedbed.report.units import number
 
 _MOST_LETTERS = 1_500
+_PROMPT_LETTERS = 40  # of the prompt, its end, that stand before each completion
 _MOST_COMPLETIONS = 60
 _MOST_COMMANDS = 8
 _EMPTY_LINES = re.compile(r"\n(?:[^\S\n]*\n){3,}")
@@ -70,13 +71,13 @@ def completions(found: Mapping[str, Any], runs: Sequence[RunFiles]) -> Markup | 
     samples = read_samples(found)
     if not samples:
         return None
-    prompt = found.get("prompt")
+    prompt = str(found.get("prompt") or "")
     places = {run.name: index for index, run in reversed(list(enumerate(runs)))}
     shown = samples[:_MOST_COMPLETIONS]
     shown.sort(key=lambda sample: places.get(sample.run, len(runs)))
     blocks = []
     for setting in dict.fromkeys(sample.setting for sample in samples[:_MOST_COMPLETIONS]):
-        cells = [_completion(sample, runs, places) for sample in shown if sample.setting == setting]
+        cells = [_completion(sample, prompt, runs, places) for sample in shown if sample.setting == setting]
         heading = setting[0].upper() + setting[1:]
         blocks.append(
             element(
@@ -88,17 +89,23 @@ def completions(found: Mapping[str, Any], runs: Sequence[RunFiles]) -> Markup | 
         "completions",
         _completions_finding(samples),
         paragraph("Each network goes on from the same prompt:") if prompt else None,
-        element("blockquote", str(prompt), class_="prompt") if prompt else None,
+        element("blockquote", prompt, class_="prompt") if prompt else None,
+        paragraph("A text of white space alone has no words, and counts for nothing.", class_="muted")
+        if not all(sample.text.strip() for sample in shown)
+        else None,
         *blocks,
         paragraph(f"{cut} more completions lie in samples.json.", class_="muted") if cut else None,
     )
 
 
-def _completion(sample: Sample, runs: Sequence[RunFiles], places: Mapping[str, int]) -> Markup:
+def _completion(sample: Sample, prompt: str, runs: Sequence[RunFiles], places: Mapping[str, int]) -> Markup:
+    """A network's text behind the end of the prompt, without which its first word may be half a word."""
     index = places.get(sample.run)
     title = runs[index].title if index is not None else sample.run
     text = _EMPTY_LINES.sub(_count_lines, sample.text)
     text = text[:_MOST_LETTERS] + ("\u2026" if len(text) > _MOST_LETTERS else "")
+    before = ("\u2026" if len(prompt) > _PROMPT_LETTERS else "") + prompt[-_PROMPT_LETTERS:]
+    given = element("span", before, class_="given") if prompt else None
     repeated, groups = sample.repetition
     if not sample.text.strip():
         note = f"{len(sample.text):,} characters of white space" if sample.text else "nothing at all"
@@ -109,7 +116,7 @@ def _completion(sample: Sample, runs: Sequence[RunFiles], places: Mapping[str, i
     return element(
         "div",
         element("h4", swatch(index, title)),
-        element("p", text, class_="text") if sample.text.strip() else None,
+        element("p", given, text, class_="text") if sample.text.strip() else None,
         element("p", note, class_="muted"),
         class_="completion",
     )
@@ -137,8 +144,8 @@ def _completions_finding(samples: Sequence[Sample]) -> str:
         if not groups:
             return "What the networks write at each temperature"
         shares.append(f"{sum(repeated for repeated, _ in counts) / groups:.0%}")
-    low, high = (f"{temperature:g}" for temperature in (temperatures[0], temperatures[-1]))
-    return f"Temperature {low} repeats {shares[0]} of its three-word groups, temperature {high} {shares[1]}"
+    low, high = (f"temperature {temperature:g}" for temperature in (temperatures[0], temperatures[-1]))
+    return f"{shares[0]} of three-word groups are repeats at {low}, {shares[1]} at {high}"
 
 
 def cards(runs: Sequence[RunFiles]) -> Markup | None:
@@ -253,7 +260,8 @@ def terms(unit: str, sampled: bool) -> Markup:
         unit: loss,
         "held-out text": "documents that were kept from training, chosen by the hash of their text",
         "planned": "computed before step 1 from the settings and a probe of the machine",
-        "peak memory": "the most that training took, beside the libraries (1 MiB: 2\u00b2\u2070 bytes)",
+        "peak memory": "the most that the process held, beyond what it held when the run began "
+        "(1 MiB: 2\u00b2\u2070 bytes)",
     }
     if sampled:
         words |= {

@@ -23,6 +23,7 @@ import tokenizers
 from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, trainers
 
 from seedbed.base.errors import BundleError, ConfigError, UsageError
+from seedbed.base.files import disk_errors, write_file
 from seedbed.text.stream import ByteStream, TextStream, WindowStream
 
 KINDS = ("bpe", "characters", "words", "bytes")
@@ -175,12 +176,17 @@ class Tokenizer:
         return table | {i: t.content.encode() for i, t in added.items() if not t.special}
 
     def save(self, folder: Path | str) -> None:
-        """Write tokenizer.json and tokenizer_config.json, which `transformers.AutoTokenizer` loads."""
+        """Write tokenizer_config.json, then tokenizer.json, as `transformers.AutoTokenizer` loads them.
+
+        Each is whole or not there, so that a folder with tokenizer.json holds a whole tokenizer. Errors:
+        HardwareError where the folder cannot be written.
+        """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "tokenizer.json").write_text(self._core.to_str(pretty=True), encoding="utf-8")
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         config = json.dumps(self.config, indent=2, ensure_ascii=False)
-        (folder / "tokenizer_config.json").write_text(config + "\n", encoding="utf-8")
+        write_file(folder / "tokenizer_config.json", f"{config}\n".encode())
+        write_file(folder / "tokenizer.json", self._core.to_str(pretty=True).encode())
 
     @classmethod
     def load(cls, path: Path | str) -> Tokenizer:
@@ -192,8 +198,12 @@ class Tokenizer:
                 f"{file} does not exist; a tokenizer is a tokenizer.json or a folder that holds one"
             )
         config_file = file.parent / "tokenizer_config.json"
+        try:
+            content = file.read_bytes()
+        except OSError as error:
+            raise BundleError(f"{file} cannot be read: {error.strerror}; see who may read it") from None
         with library_errors(file):
-            core = tokenizers.Tokenizer.from_str(file.read_text(encoding="utf-8"))
+            core = tokenizers.Tokenizer.from_str(content.decode())
             config = json.loads(config_file.read_text(encoding="utf-8")) if config_file.is_file() else {}
             if not isinstance(config, dict):
                 raise ValueError(f"{config_file.name} holds no object")

@@ -1,0 +1,66 @@
+"""A tokenizer alone is trained on all of a text; one for a training never sees what is held out."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from seedbed.api import demo
+from seedbed.api.tokenizers import train_tokenizer_from
+from seedbed.cli.app import run
+from seedbed.data.corpora import Document
+from seedbed.data.prepare import DataSettings
+from seedbed.text.tokenizer import Tokenizer
+
+FRACTION = DataSettings(train="x").validation_fraction
+
+
+def text_that(held_out: bool) -> str:
+    """A text whose hash holds it out, or does not, and which has a letter of its own."""
+    letter = "\u2603" if held_out else "\u2602"
+    texts = (f"{letter} number {n}" for n in range(1000))
+    return next(text for text in texts if (Document(text, "").place < FRACTION) == held_out)
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    path = tmp_path / "two.jsonl"
+    path.write_text("".join(json.dumps({"text": text_that(side)}) + "\n" for side in (True, False)))
+    return path
+
+
+def test_the_verb_takes_a_single_document_that_a_training_would_hold_out(tmp_path: Path) -> None:
+    (tmp_path / "one.txt").write_text(text_that(held_out=True), encoding="utf-8")
+    command = [
+        "tokenizer",
+        str(tmp_path / "one.txt"),
+        "--kind",
+        "characters",
+        "--out",
+        str(tmp_path / "made"),
+    ]
+    assert run(command) == 0
+    assert len(Tokenizer.load(tmp_path / "made").encode("\u2603")) == 1
+
+
+@pytest.mark.parametrize(("whole", "num_tokens"), [(False, 3), (True, 1)])
+def test_only_a_whole_one_knows_the_letter_of_what_is_held_out(
+    whole: bool, num_tokens: int, corpus: Path, tmp_path: Path
+) -> None:
+    train_tokenizer_from(str(corpus), out=tmp_path / "made", kind="characters", whole=whole)
+    tokenizer = Tokenizer.load(tmp_path / "made")
+    assert len(tokenizer.encode("\u2602")) == 1  # of the document that is trained on
+    assert len(tokenizer.encode("\u2603")) == num_tokens  # its three bytes, where it was never seen
+
+
+def test_the_demo_asks_for_one_that_is_not_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[dict[str, object]] = []
+
+    def note(data: str, **options: object) -> None:
+        asked.append(options)
+        raise InterruptedError
+
+    monkeypatch.setattr(demo, "train_tokenizer_from", note)
+    with pytest.raises(InterruptedError):
+        demo.demo(out=tmp_path / "demo")
+    assert not asked[0].get("whole", False)

@@ -1,0 +1,127 @@
+"""The README is true: its tree lies on the disk, its commands run, what it points to exists."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+from typer.main import get_command
+
+from seedbed.cli.app import VERBS, app, run
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+# A demo trains for at least 15 s, and torchrun starts processes: .ci/run and tests/training run those.
+TOO_LONG = ("demo", "torchrun")
+# What stands in the README, and what is run in its place.
+STAND_INS = {
+    r"builtin:prose|DATA": "DATA.jsonl",
+    r"MODEL": "RUN",
+    r"gpt2:124m": "gpt2",  # whose step takes ten seconds to time
+    r"--out (RUN|TOKENIZER)": "--out made-{number}",
+    r"^pretrain (.*?)( --budget 60s| --steps 1000|$)": r"pretrain \1 --steps 4",
+    r"--vocab-size \d+": "--vocab-size 300",
+    r"^generate": "generate --max-new-tokens 4",
+}
+SMALL = {
+    "pretrain": "tokenizer.vocab_size=300 model.d_model=16 model.num_layers=1 training.context_tokens=16 "
+    "training.batch_tokens=64 training.warmup_steps=1 training.precision=float32",
+    "plan": "tokenizer.vocab_size=300 training.batch_tokens=64 training.context_tokens=16",
+}
+
+
+def code_blocks() -> list[str]:
+    return re.findall(r"```\n(.*?)```", README, re.DOTALL)
+
+
+def written_commands() -> list[str]:
+    """Every command of a code block or between back-ticks, as it stands."""
+    lines = [line for block in code_blocks() for line in block.splitlines()]
+    lines += re.findall(r"`([^`\n]+)`", README)
+    return [line for line in dict.fromkeys(lines) if re.search(r"^(\.venv/bin/)?seedbed |-m seedbed ", line)]
+
+
+COMMANDS = written_commands()
+
+
+def arguments(command: str) -> str:
+    """What comes after the program's name."""
+    return command.split("seedbed ", 1)[1]
+
+
+def tree() -> Iterator[str]:
+    """The folders of the README's tree, each with its path from the root."""
+    above: list[str] = []
+    block = next(block for block in code_blocks() if block.startswith("src/seedbed/"))
+    for line in block.splitlines():
+        name = line.split()[0]
+        depth = (len(line) - len(line.lstrip())) // 2
+        above = [*above[:depth], name.rstrip("/")]
+        yield "/".join(above)
+
+
+def test_the_tree_is_the_folders_on_the_disk() -> None:
+    shown = list(tree())
+    assert len(shown) == len(set(shown))
+    packages = {path.parent.relative_to(ROOT).as_posix() for path in (ROOT / "src").rglob("__init__.py")}
+    assert {path for path in shown if path.startswith("src")} == packages
+    assert all((ROOT / path).is_dir() for path in shown)
+
+
+def test_what_it_points_to_exists() -> None:
+    targets = re.findall(r"\]\(([^)]+)\)", README)
+    assert "docs/demo.png" in targets
+    assert not [target for target in targets if not (ROOT / target).is_file()]
+    assert (ROOT / "docs" / "demo.png").stat().st_size < 150_000
+    for target in re.findall(r"^make (\w+)", README, re.MULTILINE):
+        assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+def test_every_verb_is_shown() -> None:
+    assert {arguments(command).split()[0] for command in COMMANDS} == set(VERBS)
+
+
+def test_what_is_not_built_is_no_command() -> None:
+    rows = re.findall(r"^\| (.+?) \| (.+?) \|$", README, re.MULTILINE)
+    assert len(rows) > 25
+    assert all(cell == "not built yet" or "seedbed " in cell for _, cell in rows[2:])
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_is_one_that_the_verbs_know(command: str) -> None:
+    verb, *rest = shlex.split(arguments(command))
+    known = get_command(app)
+    assert isinstance(known, typer.core.TyperGroup)
+    with known.commands[verb].make_context(verb, rest) as context:
+        assert not context.args
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a corpus and a finished run, from which the commands are given."""
+    folder = tmp_path_factory.mktemp("readme")
+    text = "".join(f'{{"text": "Return a new seed, number {n}, with {n % 7} leaves."}}\n' for n in range(80))
+    (folder / "DATA.jsonl").write_text(text)
+    made = ["pretrain", str(folder / "DATA.jsonl"), "--out", str(folder / "RUN"), "--steps", "4"]
+    assert run(made + small("pretrain")) == 0
+    return folder
+
+
+def small(verb: str) -> list[str]:
+    return [part for setting in SMALL.get(verb, "").split() for part in ("--set", setting)]
+
+
+RUNNABLE = [command for command in COMMANDS if not any(word in command for word in TOO_LONG)]
+
+
+@pytest.mark.parametrize(("number", "command"), list(enumerate(RUNNABLE)))
+def test_a_command_runs(number: int, command: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a small corpus for DATA, a small run for MODEL and RUN, and another folder to write to."""
+    monkeypatch.chdir(place)
+    line = arguments(command)
+    for written, stands_in in STAND_INS.items():
+        line = re.sub(written, stands_in.format(number=number), line)
+    words = shlex.split(line)
+    assert run(words + small(words[0])) == 0
