@@ -3,6 +3,7 @@ not asked again."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,14 +11,17 @@ from typing import Any
 
 from seedbed.api.run_settings import RunSettings, decided
 from seedbed.base.errors import HardwareError
-from seedbed.base.hardware import disk_free_bytes, probe
+from seedbed.base.hardware import Hardware, ResidentPeak, disk_free_bytes, probe
 from seedbed.base.runtime import Runtime
 from seedbed.data.prepare import PreparedData
+from seedbed.data.records import TokenSource
 from seedbed.models.family import Config
 from seedbed.select.plan import Plan, plan_training
+from seedbed.training.run_folder import RunFolder
+from seedbed.training.train_step import OBJECTIVES
 
 # Of a budget: the rest is for a machine that is slower than when it was measured, and for the bundle.
-BUDGET_SHARE = 0.95
+BUDGET_SHARE = 0.85
 FEWEST_STEPS = 50
 EVALUATION_SHARE = 0.1
 
@@ -29,41 +33,97 @@ def decide(
     config: Config,
     prepared: PreparedData,
     runtime: Runtime,
-    folder: Path,
+    run: RunFolder,
+    resident: ResidentPeak,
 ) -> tuple[RunSettings, Plan]:
-    """The settings with nothing left open, and the plan; on resume what was decided then stays.
+    """The settings with nothing left open, and the plan; on resume what was decided then stays, unmeasured.
 
     Errors: HardwareError where memory or disk cannot hold the run.
     """
     training = asked.training
-    hardware = probe()
     then = saved["training"] if saved is not None else {}
-    precision = training.precision
-    if precision == "auto":
-        precision = then.get("precision", "float32" if hardware.precision == "float32" else "auto")
-    num_validation = prepared.validation.num_tokens
-    plans = {
-        kind: plan_training(
-            config,
-            training,
-            hardware=hardware,
-            runtime=replace(runtime, precision=kind),
-            validation_tokens=num_validation,
-        )
-        for kind in (("float32", "bfloat16") if precision == "auto" else (precision,))
-    }
-    if precision == "auto":  # fast products alone do not make fast steps: both were timed on this shape
-        faster = plans["bfloat16"].step_seconds < 0.9 * plans["float32"].step_seconds
-        precision = ("float32", "bfloat16")[runtime.broadcast_int(int(faster))]
-    settings, plan = decided(asked, precision=precision), plans[precision]
+    precision = training.precision if training.precision != "auto" else then.get("precision", "auto")
+    plan = saved_plan(run) if saved is not None else None
+    if plan is None:
+        precision, plan = _measured(precision, asked, config, prepared, runtime, run, resident)
+    settings = decided(asked, precision=precision)
     if training.budget_seconds is not None:
         of_budget = then or _affordable(plan, settings, BUDGET_SHARE * training.budget_seconds)
         names = ("num_steps", "evaluate_every_steps", "checkpoint_every_steps")
         settings = decided(settings, **{name: runtime.broadcast_int(of_budget[name]) for name in names})
         plan = plan.for_settings(settings.training)
     if saved is None and runtime.is_main:
-        _require_room(plan, folder)
+        _require_room(plan, run.path)
     return settings, plan
+
+
+def _measured(
+    precision: str,
+    asked: RunSettings,
+    config: Config,
+    prepared: PreparedData,
+    runtime: Runtime,
+    run: RunFolder,
+    resident: ResidentPeak,
+) -> tuple[str, Plan]:
+    """The precision, the faster one where it is still open, and the plan with it."""
+    hardware = probe()
+    resident.lap()
+    if precision == "auto" and hardware.precision == "float32":
+        precision = "float32"
+    plans = {
+        kind: plan_run(
+            asked,
+            config,
+            prepared=prepared,
+            hardware=hardware,
+            runtime=replace(runtime, precision=kind),
+            folder=run.path,
+            resident=resident,
+        )
+        for kind in (("float32", "bfloat16") if precision == "auto" else (precision,))
+    }
+    if precision == "auto":  # fast products alone do not make fast steps: both were timed on this shape
+        faster = plans["bfloat16"].step_seconds < 0.9 * plans["float32"].step_seconds
+        precision = ("float32", "bfloat16")[runtime.broadcast_int(int(faster))]
+    return precision, plans[precision].above(resident)
+
+
+def plan_run(
+    settings: RunSettings,
+    config: Config,
+    *,
+    prepared: PreparedData,
+    hardware: Hardware,
+    runtime: Runtime,
+    folder: Path,
+    resident: ResidentPeak,
+) -> Plan:
+    """The plan of a run on its own records."""
+    training = settings.training
+    source = TokenSource(prepared.train, context_tokens=training.context_tokens, seed=training.seed)
+    shards = (prepared.train, prepared.validation)
+    return plan_training(
+        config,
+        training,
+        hardware=hardware,
+        runtime=runtime,
+        objective=OBJECTIVES.get(settings.objective.name)(),
+        source=source,
+        validation_tokens=prepared.validation.num_tokens,
+        data_bytes=sum(shard.tokens.nbytes for shard in shards),  # mapped, and read at random: all of it
+        resident=resident,
+        folder=folder,
+    )
+
+
+def saved_plan(run: RunFolder) -> Plan | None:
+    """The plan that the run began with; None where its file is lost or not whole."""
+    try:
+        saved = json.loads(run.plan_path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return Plan.from_dict(saved) if isinstance(saved, dict) else None
 
 
 def _affordable(plan: Plan, settings: RunSettings, seconds: float) -> dict[str, int]:

@@ -4,31 +4,35 @@ report."""
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from seedbed.api.decide import plan_run
 from seedbed.api.models import configure, load
-from seedbed.api.pretrain import pretrain
+from seedbed.api.pretrain import pretrain, run_settings
 from seedbed.api.recipes import recipe
 from seedbed.api.run_settings import ModelSettings
 from seedbed.api.tokenizers import train_tokenizer_from
 from seedbed.base.errors import ConfigError
 from seedbed.base.files import write_file
+from seedbed.base.hardware import ResidentPeak, probe
 from seedbed.base.runtime import Runtime
 from seedbed.base.settings import load_settings
+from seedbed.data.prepare import prepare
 from seedbed.models.network import family, parameter_count
 from seedbed.report.run_report import write_report
-from seedbed.select.measure import step_at_depth
+from seedbed.select.plan import Plan
 from seedbed.text.tokenizer import Tokenizer
-from seedbed.training.settings import TrainingSettings
 
 DATA = "builtin:prose"
 VOCAB_SIZE = 2048
 PROMPT = "Return a new"
-# Of the budget: what tokenizer, evaluations, checkpoints, bundles and completions take beside the steps.
-TRAINING_SHARE = 0.72
+# Of the budget: the rest is for the plans made again, bundles and completions.
+TRAINING_SHARE = 0.85
+FEWEST_STEPS = 50
 DECODING: tuple[dict[str, Any], ...] = (
     {"temperature": 0.0},
     {"temperature": 0.7},
@@ -59,26 +63,28 @@ def demo(
     out = Path(out)
     if budget_seconds < 15:
         raise ConfigError(f"a budget of {budget_seconds:g} s is too short for two networks; give 15s or more")
+    started = time.perf_counter()
     tokenizer = out / "tokenizer"
     if not (tokenizer / "tokenizer.json").exists():
         train_tokenizer_from(DATA, out=tokenizer, vocab_size=VOCAB_SIZE)
-    vocab_size = Tokenizer.load(tokenizer).vocab_size
-    sizes = _equal_sizes(vocab_size)
-    steps = _steps(out / "demo.json", sizes, vocab_size, budget_seconds)
-    every = max(5, steps // 10)
-    summary: dict[str, Any] = {"steps": steps}
-    for name, model in sizes.items():
-        overrides = [f"model.{key}={value}" for key, value in model.items()] + TUNED[name]
+    sizes = _equal_sizes(Tokenizer.load(tokenizer).vocab_size)
+
+    def wanted(name: str, steps: int) -> dict[str, Any]:
+        every = max(5, steps // 10)
+        overrides = [f"model.{key}={value}" for key, value in sizes[name].items()] + TUNED[name]
         overrides += [f"training.{key}_every_steps={every}" for key in ("evaluate", "checkpoint")]
+        overrides += ["training.precision=float32"]
+        return {"recipe": "fast", "steps": steps, "tokenizer": str(tokenizer), "overrides": overrides}
+
+    steps = _steps(out, list(sizes), wanted, budget_seconds, started)
+    summary: dict[str, Any] = {"steps": steps}
+    for name in sizes:
         result = pretrain(
             DATA,
             out=out / "runs" / name,
-            recipe="fast",
-            steps=steps,
-            tokenizer=str(tokenizer),
-            overrides=[*overrides, "training.precision=float32"],
             callbacks=[callback(name)] if callback else [],
             on_plan=(lambda plan, settings, name=name: on_plan(name, plan, settings)) if on_plan else None,
+            **wanted(name, steps),
         )
         summary[name] = result.summary()
     samples = _samples(out, list(sizes))
@@ -102,26 +108,57 @@ def _equal_sizes(vocab_size: int) -> dict[str, dict[str, Any]]:
     return {"transformer": dict(base["model"]), "lstm": {"family": "lstm", "d_model": width, "num_layers": 2}}
 
 
-def _steps(note: Path, sizes: dict[str, dict[str, Any]], vocab_size: int, budget_seconds: float) -> int:
-    """The steps that the budget buys for both networks, measured once and written down for the next call."""
+def _steps(
+    out: Path,
+    names: list[str],
+    wanted: Callable[[str, int], dict[str, Any]],
+    budget_seconds: float,
+    started: float,
+) -> int:
+    """The steps that the budget buys for both networks, planned once and written down for the next call."""
+    note = out / "demo.json"
     if note.exists():
         said = json.loads(note.read_text())
         if said["budget_seconds"] != budget_seconds:
             raise ConfigError(
-                f"{note.parent} holds a demo with a budget of {said['budget_seconds']:g} s; "
+                f"{out} holds a demo with a budget of {said['budget_seconds']:g} s; "
                 "give the same budget to go on, or another folder"
             )
         return int(said["steps"])
-    training = load_settings(TrainingSettings, recipe("fast")["training"])
-    seconds = 0.0
-    for model in sizes.values():
-        settings = load_settings(ModelSettings, model)
-        config = configure(settings, vocab_size=vocab_size, context_tokens=training.context_tokens)
-        cost = step_at_depth(config, training, num_tokens=training.batch_tokens, runtime=Runtime())
-        seconds += cost.forward_backward + cost.optimizer
-    steps = max(50, int(TRAINING_SHARE * budget_seconds / seconds))
-    write_file(note, json.dumps({"budget_seconds": budget_seconds, "steps": steps}).encode())
-    return steps
+    plans = [_plan(out / "runs" / name, wanted(name, FEWEST_STEPS)) for name in names]
+    left = TRAINING_SHARE * budget_seconds - (time.perf_counter() - started)
+
+    def cost(steps: int) -> float:
+        settings = [run_settings(DATA, **wanted(name, steps)).training for name in names]
+        return sum(plan.for_settings(t).seconds for plan, t in zip(plans, settings, strict=True))
+
+    low, high = FEWEST_STEPS, max(FEWEST_STEPS, int(left / sum(plan.step_seconds for plan in plans)))
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if cost(middle) <= left else (low, middle - 1)
+    write_file(note, json.dumps({"budget_seconds": budget_seconds, "steps": low}).encode())
+    return low
+
+
+def _plan(run: Path, wanted: dict[str, Any]) -> Plan:
+    """The plan that `pretrain` would make for a run; its shards stay for it."""
+    settings = run_settings(DATA, **wanted)
+    resident = ResidentPeak()
+    tokenizer = Tokenizer.load(str(settings.tokenizer.path))
+    prepared = prepare(settings.data, tokenizer, run / "data")
+    config = configure(
+        settings.model, vocab_size=tokenizer.vocab_size, context_tokens=settings.training.context_tokens
+    )
+    with Runtime.from_environment(num_threads=settings.training.num_threads) as runtime:
+        return plan_run(
+            settings,
+            config,
+            prepared=prepared,
+            hardware=probe(),
+            runtime=runtime,
+            folder=run,
+            resident=resident,
+        )
 
 
 def _samples(out: Path, names: list[str]) -> dict[str, Any]:

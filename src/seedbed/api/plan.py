@@ -7,9 +7,10 @@ from pathlib import Path
 
 from seedbed.api.models import bundle_folder, configure
 from seedbed.api.run_settings import RunSettings
-from seedbed.base.hardware import probe
+from seedbed.base.hardware import ResidentPeak, probe
 from seedbed.base.runtime import Runtime
 from seedbed.base.settings import load_settings
+from seedbed.generation.language_model import LanguageModel
 from seedbed.hub.bundle import read_config
 from seedbed.models.family import Config
 from seedbed.models.network import preset
@@ -17,27 +18,42 @@ from seedbed.select.plan import Plan, plan_training
 
 
 def plan(
-    model: str | Config, *, overrides: Sequence[str] = (), device: str = "auto"
-) -> tuple[Plan, RunSettings]:
-    """Predict the training of a preset, a family in its default size, a bundle's architecture or a config.
+    model: str | Path | Config | LanguageModel, *, overrides: Sequence[str] = (), device: str = "auto"
+) -> Plan:
+    """Predict the training of a preset, a family in its default size, a bundle's architecture, a config or a
+    model: bytes, seconds and FLOPs, by part.
 
-    `overrides` are settings, as `training.batch_tokens=1024`. -> the plan, and the settings that it is for.
+    `overrides` are settings, as `training.batch_tokens=1024`.
     """
+    return plan_with_settings(model, overrides=overrides, device=device)[0]
+
+
+def plan_with_settings(
+    model: str | Path | Config | LanguageModel, *, overrides: Sequence[str] = (), device: str = "auto"
+) -> tuple[Plan, RunSettings]:
+    """The plan, and the settings that it is for."""
+    if isinstance(model, LanguageModel):
+        model = model.config
+    name = str(model) if isinstance(model, str | Path) else None
     layers = {"data": {"train": "builtin:prose"}}
-    if isinstance(model, str) and ":" not in model and not Path(model).exists():
-        layers["model"] = {"family": model}
+    if name is not None and ":" not in name and not Path(name).exists():
+        layers["model"] = {"family": name}
     settings = load_settings(RunSettings, layers, overrides=list(overrides))
     training = settings.training
-    if not isinstance(model, str):
-        config = model
-    elif Path(model).exists():
-        config = read_config(bundle_folder(model))
-    elif ":" in model:
-        config = preset(model)
-    else:
-        vocab_size = settings.tokenizer.vocab_size
-        config = configure(settings.model, vocab_size=vocab_size, context_tokens=training.context_tokens)
+    config = model if not isinstance(model, str | Path) else _config(str(model), settings)
     precision = "float32" if training.precision == "auto" else training.precision
-    runtime = Runtime.from_environment(device, precision=precision, num_threads=training.num_threads)
-    with runtime:
-        return plan_training(config, training, hardware=probe(), runtime=runtime), settings
+    resident = ResidentPeak()
+    with Runtime.from_environment(device, precision=precision, num_threads=training.num_threads) as runtime:
+        hardware = probe()
+        planned = plan_training(config, training, hardware=hardware, runtime=runtime, resident=resident)
+    return planned, settings
+
+
+def _config(name: str, settings: RunSettings) -> Config:
+    """The config of a bundle's folder, a preset, or a family at the size of the settings."""
+    if Path(name).exists():
+        return read_config(bundle_folder(name))
+    if ":" in name:
+        return preset(name)
+    vocab_size, context = settings.tokenizer.vocab_size, settings.training.context_tokens
+    return configure(settings.model, vocab_size=vocab_size, context_tokens=context)

@@ -13,26 +13,21 @@ import torch
 
 from seedbed import __version__
 from seedbed.api.card import model_card
-from seedbed.api.decide import decide
+from seedbed.api.decide import decide, saved_plan
 from seedbed.api.models import configure
 from seedbed.api.recipes import recipe as named_recipe
 from seedbed.api.run_settings import RunSettings
 from seedbed.base.errors import ConfigError
 from seedbed.base.files import write_file
-from seedbed.base.runtime import (
-    Runtime,
-    begin_peak,
-    derive_seed,
-    peak_resident_bytes,
-    release_freed_memory,
-)
+from seedbed.base.hardware import ResidentPeak
+from seedbed.base.runtime import Runtime, derive_seed
 from seedbed.base.settings import load_settings, to_tree
 from seedbed.base.signals import StopSignals
 from seedbed.data.loader import Loader, MixturePart
 from seedbed.data.prepare import PreparedData, prepare, training_texts
 from seedbed.data.records import TokenSource
-from seedbed.hub.bundle import open_bundle, save_bundle
-from seedbed.models.family import Network
+from seedbed.hub.bundle import TOKENIZER, open_bundle, read_config, save_bundle
+from seedbed.models.family import Config, Network
 from seedbed.models.network import build, initialize
 from seedbed.report.run_report import write_report
 from seedbed.select.plan import Plan
@@ -121,36 +116,34 @@ def pretrain(
     Errors: StoppedEarly after a signal, all saved; the other SeedbedErrors in one line each.
     """
     asked = run_settings(data, **wanted)
-    baseline = begin_peak()
+    resident = ResidentPeak()
     with (
         StopSignals() as signals,
         Runtime.from_environment(device, num_threads=asked.training.num_threads) as runtime,
         RunFolder(out, writable=runtime.is_main, keep_checkpoints=asked.training.keep_checkpoints) as run,
     ):
         saved = run.saved_settings()
-        base, of_base = None, None
-        if asked.model.base is not None:
-            base, of_base, _ = open_bundle(asked.model.base)
-        tokenizer, prepared = _prepare(asked, of_base, run=run, runtime=runtime)
-        module = _fresh(asked, tokenizer) if base is None else base
+        tokenizer, prepared = _prepare(asked, run=run, runtime=runtime)
+        resident.lap()
+        config = _config(asked, tokenizer)
         settings, plan = decide(
-            asked, saved, config=module.config, prepared=prepared, runtime=runtime, folder=run.path
+            asked, saved, config=config, prepared=prepared, runtime=runtime, run=run, resident=resident
         )
         runtime = replace(runtime, precision=settings.training.precision)
         run.settle(settings)
         if runtime.is_main:
-            if saved is None:
+            if saved is None or saved_plan(run) is None:
                 write_file(run.plan_path, json.dumps(plan.to_dict(), indent=2).encode())
             if on_plan is not None:
                 on_plan(plan, settings)
-        release_freed_memory()  # of the tokenizer's training and the probe
+        module = _module(config, settings)
         progress = _train(
             module, settings, prepared, run=run, runtime=runtime, callbacks=callbacks, plan=plan
         )
-        measured = _measured(progress, baseline)
+        resident.lap()  # a bundle is written and read again in the room of the optimizer and the activations
         with signals.hold():
             if runtime.is_main:
-                _finish(module, settings, tokenizer, progress, measured, prepared, run)
+                _finish(module, settings, tokenizer, progress, resident, prepared, run)
             runtime.broadcast_int(0)  # the others wait here for the main rank
     plan_dict = json.loads(run.plan_path.read_text())
     metrics = {"step": progress.step, "loss": progress.loss, "best_step": progress.best_step}
@@ -166,9 +159,7 @@ def pretrain(
     )
 
 
-def _prepare(
-    settings: RunSettings, of_base: Tokenizer | None, *, run: RunFolder, runtime: Runtime
-) -> tuple[Tokenizer, PreparedData]:
+def _prepare(settings: RunSettings, *, run: RunFolder, runtime: Runtime) -> tuple[Tokenizer, PreparedData]:
     """The run's tokenizer and shards; the main rank makes them, the others read them."""
     folder, data = run.path / "tokenizer", run.path / "data"
     if not runtime.is_main:
@@ -176,30 +167,37 @@ def _prepare(
         tokenizer = Tokenizer.load(folder)
         return tokenizer, prepare(settings.data, tokenizer, data)
     if not (folder / "tokenizer.json").exists():
-        _tokenizer(settings, of_base).save(folder)
+        _tokenizer(settings).save(folder)
     tokenizer = Tokenizer.load(folder)
     prepared = prepare(settings.data, tokenizer, data)
     runtime.broadcast_int(0)
     return tokenizer, prepared
 
 
-def _tokenizer(settings: RunSettings, of_base: Tokenizer | None) -> Tokenizer:
-    wanted = settings.tokenizer
+def _tokenizer(settings: RunSettings) -> Tokenizer:
+    wanted, base = settings.tokenizer, settings.model.base
     if wanted.path is not None:
         return Tokenizer.load(wanted.path)
-    if settings.model.base is not None:
-        if of_base is None:
-            raise ConfigError(
-                f"the base {settings.model.base} has no tokenizer; give one with --tokenizer FOLDER"
-            )
-        return of_base
+    if base is not None:
+        if not (Path(base) / TOKENIZER).is_file():
+            raise ConfigError(f"the base {base} has no tokenizer; give one with --tokenizer FOLDER")
+        return Tokenizer.load(base)
     return train_tokenizer(training_texts(settings.data), wanted.kind, vocab_size=wanted.vocab_size)
 
 
-def _fresh(settings: RunSettings, tokenizer: Tokenizer) -> Network:
-    """A network with weights drawn from the training's seed."""
+def _config(settings: RunSettings, tokenizer: Tokenizer) -> Config:
+    """The base's config, or the one that the settings ask for."""
+    if settings.model.base is not None:
+        return read_config(Path(settings.model.base))
     context = settings.training.context_tokens
-    module = build(configure(settings.model, vocab_size=tokenizer.vocab_size, context_tokens=context))
+    return configure(settings.model, vocab_size=tokenizer.vocab_size, context_tokens=context)
+
+
+def _module(config: Config, settings: RunSettings) -> Network:
+    """The base, or a network with weights drawn from the training's seed."""
+    if settings.model.base is not None:
+        return open_bundle(settings.model.base)[0]
+    module = build(config)
     seed = derive_seed(settings.training.seed, "weights")
     initialize(module, torch.Generator().manual_seed(seed))
     return module
@@ -235,20 +233,12 @@ def _train(
     )
 
 
-def _measured(progress: Progress, baseline: int) -> dict[str, Any]:
-    return {
-        "peak_bytes": peak_resident_bytes() - baseline,  # above the state after the imports
-        "seconds": progress.seconds,
-        "tokens_per_second": progress.tokens / progress.seconds if progress.seconds else 0.0,
-    }
-
-
 def _finish(
     module: Network,
     settings: RunSettings,
     tokenizer: Tokenizer,
     progress: Progress,
-    measured: dict[str, Any],
+    resident: ResidentPeak,
     prepared: PreparedData,
     run: RunFolder,
 ) -> None:
@@ -266,6 +256,11 @@ def _finish(
     save_bundle(run.model_path, module, tokenizer, card=card)
     plan = json.loads(run.plan_path.read_text())
     if progress.seconds and "measured" not in plan:
+        measured = {
+            "peak_bytes": resident.most(),  # above the state after the imports
+            "seconds": progress.seconds,
+            "tokens_per_second": progress.tokens / progress.seconds,
+        }
         write_file(run.plan_path, json.dumps(plan | {"measured": measured}, indent=2).encode())
     write_report(run.path)
 

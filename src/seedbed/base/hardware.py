@@ -19,14 +19,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from seedbed.base.runtime import PRECISIONS
+from seedbed.base.runtime import PRECISIONS, begin_peak, peak_resident_bytes
 
 # (tokens, in, out) of the products: what the layers of 4 x 128, 6 x 384 and 12 x 768 networks compute.
 SHAPES = ((768, 128, 512), (1024, 384, 1536), (1024, 768, 3072), (1024, 3072, 768))
 BURST_SECONDS = 0.02
-MEMORY_NUMBERS = (
-    2**24
-)  # 64 MiB in float32: more than a core's share of the caches, less than a small run needs
+# 64 MiB in float32: more than a core's share of the caches, less than a small run needs.
+MEMORY_NUMBERS = 2**24
 WORTHWHILE_GAIN = 1.5
 
 
@@ -240,6 +239,31 @@ def _group_limits(groups: str, root: Path) -> Iterable[tuple[int, int]]:
                 stat = dict(line.split() for line in _read(folder / "memory.stat").splitlines())
                 cached = stat.get("total_inactive_file", stat.get("inactive_file", "0"))
                 yield int(limit), int(used) - int(cached)
+
+
+class ResidentPeak:
+    """The most memory that this process has held above where it stood at first, lap after lap.
+
+    `is_exact` where the system can count anew (Linux); elsewhere a lap's peak is that of all before it too.
+    """
+
+    def __init__(self) -> None:
+        self.first_bytes = begin_peak()
+        self._most_bytes = 0
+        self.is_exact = Path("/proc/self/clear_refs").exists()
+
+    def lap(self) -> int:
+        """Give freed memory back and count the peak anew from here -> bytes held now, above the first."""
+        self._most_bytes = self.most()
+        return begin_peak() - self.first_bytes
+
+    def peak(self) -> int:
+        """The most bytes of this lap, above the first."""
+        return peak_resident_bytes() - self.first_bytes
+
+    def most(self) -> int:
+        """The most bytes of all laps, above the first."""
+        return max(self._most_bytes, self.peak())
 
 
 def disk_free_bytes(folder: str | Path) -> int:

@@ -13,7 +13,7 @@ import typer
 
 from seedbed import __version__
 from seedbed.base.errors import SeedbedError
-from seedbed.base.threads import spin_briefly
+from seedbed.base.threads import keep_few_kernels, spin_briefly
 from seedbed.cli.demo import demo
 from seedbed.cli.doctor import doctor
 from seedbed.cli.generate import generate
@@ -66,6 +66,7 @@ def _root(
 def main() -> NoReturn:
     """Run the command line with this process's arguments and end the process with its exit code."""
     spin_briefly()
+    keep_few_kernels()
     interrupts = _noted_interrupts()
     try:
         code = run(sys.argv[1:])

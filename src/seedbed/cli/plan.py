@@ -16,11 +16,11 @@ def plan(
     json: Json = False,
 ) -> None:
     """Predict the memory, the time and the cost of a training, from the configuration and a short probe."""
-    from seedbed.api.plan import plan as api
+    from seedbed.api.plan import plan_with_settings
     from seedbed.cli.console import print_json
     from seedbed.cli.progress import show_plan
 
-    planned, settings = api(model, overrides=overrides or [], device=device)
+    planned, settings = plan_with_settings(model, overrides=overrides or [], device=device)
     if json:
         print_json(planned.to_dict())
     else:

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from seedbed.base.errors import ConfigError
-from seedbed.base.hardware import Hardware
+from seedbed.base.hardware import Hardware, ResidentPeak
 from seedbed.base.runtime import Runtime
+from seedbed.data.records import Source
 from seedbed.models.family import Config
-from seedbed.nn.config import RecurrentConfig
 from seedbed.select.compute import forward_flops, parameters_by_part, training_flops
-from seedbed.select.measure import decode_at_depth, seconds_to_save, step_at_depth
-from seedbed.select.memory import even_batch, generation_bytes, training_bytes
+from seedbed.select.decoding import decode_at_depth
+from seedbed.select.measure import seconds_to_save
+from seedbed.select.rehearsal import even_source, rehearse
 from seedbed.training.settings import TrainingSettings
 from seedbed.training.train_step import OBJECTIVES, Objective
 
-# What a process takes beside its tensors once it trains: kernels that are loaded, the libraries' workspaces.
+# What a process takes beside its tensors once it computes, where it cannot be measured: kernels that are
+# loaded, the libraries' workspaces.
 LIBRARY_BYTES = 60 * 2**20
-# What glibc's heap loses between the tensors that come and go with a step, as a share of them.
-HEAP_SLACK = 0.3
-# A recurrent network is traced in rows of so many tokens, a step for each: only their sum counts.
-TRACED_ROW_TOKENS = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +43,7 @@ class Plan:
     flops_per_token: dict[str, float]  # of a forward pass, by part
     disk_bytes: int
     num_steps: int
+    batch_tokens: int
     step_seconds: float
     evaluation_seconds: float
     checkpoint_seconds: float
@@ -54,7 +54,7 @@ class Plan:
         """The same run with other numbers of steps, evaluations and checkpoints."""
         num_steps, every = training.num_steps, training.checkpoint_every_steps
         num_evaluations = -(-num_steps // training.evaluate_every_steps) if self.evaluation_seconds else 0
-        num_checkpoints = 1 + -(-num_steps // every)  # one before the first step
+        num_checkpoints = -(-num_steps // every)
         # An evaluation that is the best yet writes the weights, a part of a checkpoint.
         share = self.parameters * 4 / (self.parameters * 4 + self.bytes["optimizer"])
         seconds = self.step_seconds * num_steps + self.evaluation_seconds * num_evaluations
@@ -62,9 +62,24 @@ class Plan:
         flops = self.flops / self.num_steps * num_steps
         return replace(self, num_steps=num_steps, seconds=seconds, flops=flops)
 
+    def above(self, resident: ResidentPeak) -> Plan:
+        """The same run in this process: above what it holds now, before the network is there.
+
+        Kernels are loaded and the rehearsal is forgotten; a peak that is over already may be the highest.
+        """
+        held = resident.lap()
+        parts = self.bytes | ({"libraries": max(0, held)} if resident.is_exact else {})
+        return replace(self, bytes=parts, peak_bytes=max(sum(parts.values()), resident.most()))
+
     def to_dict(self) -> dict[str, Any]:
         """The same as JSON."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Plan | None:
+        """The plan that `to_dict` gave, whatever was added since; None where a part of it is missing."""
+        names = [f.name for f in fields(cls)]
+        return cls(**{name: values[name] for name in names}) if values.keys() >= set(names) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,76 +112,66 @@ def plan_training(
     hardware: Hardware,
     runtime: Runtime,
     objective: Objective | None = None,
+    source: Source | None = None,
     validation_tokens: int = 0,
     data_bytes: int = 0,
-    row_tokens: int | None = None,
-    earlier_peak_bytes: int = 0,
+    resident: ResidentPeak | None = None,
     folder: Path | None = None,
 ) -> Plan:
-    """Predict a training from its configuration and a short real measurement of its shape.
+    """Predict a training from its configuration and a rehearsal of it.
 
-    `data_bytes` of shards are read; `row_tokens` is the mean length of a record where that is below the
-    context; `earlier_peak_bytes` is what the process already took above its imports; `folder` is on the
-    disk of the run.
+    `source` has its records (none: rows of one length), of which `data_bytes` are mapped from the disk;
+    `resident` counts what the process holds above its imports, before its network is there; `folder` is on
+    the disk of the run.
     """
     objective = objective or OBJECTIVES.get("causal")()
-    row_tokens = min(row_tokens or training.context_tokens, training.context_tokens)
-    if config.max_positions is not None and row_tokens > config.max_positions:
-        raise ConfigError(
-            f"training.context_tokens={training.context_tokens} is more than the model's max_positions="
-            f"{config.max_positions}; lower the one or raise the other"
-        )
-    mine = -(-training.batch_tokens // runtime.world_size)
-    num_tokens = min(mine, training.micro_batch_tokens or mine)
-    cost = step_at_depth(
-        config, training, num_tokens=num_tokens, runtime=runtime, objective=objective, row_tokens=row_tokens
+    row_tokens = training.context_tokens
+    _require_positions(config, row_tokens)
+    found = rehearse(
+        config,
+        training,
+        source=source or even_source(row_tokens, config.vocab_size),
+        objective=objective,
+        runtime=runtime,
+        resident=resident,
     )
+    costs, parts = found.costs, found.parts
     counts = parameters_by_part(config)
-    parameters = sum(counts.values())
-    parts = _training_parts(
-        config, training, num_tokens=num_tokens, row_tokens=row_tokens, runtime=runtime, objective=objective
-    )
-    parts |= {"data": data_bytes} if data_bytes else {}
     saved_bytes = parts["weights"] + parts["optimizer"]
     learning = training_flops(config, num_tokens=1, row_tokens=row_tokens)
     again = training.checkpoint_activations
     computing = training_flops(config, num_tokens=1, row_tokens=row_tokens, recomputes=again)
+    drawing = costs.drawing / found.step_tokens
+    checkpoint_seconds = seconds_to_save(saved_bytes, folder)
+    parts = parts | {"libraries": LIBRARY_BYTES, "allocator": found.heap_bytes}
+    parts |= {"data": data_bytes} if data_bytes else {}
     plan = Plan(
-        parameters=parameters,
+        parameters=sum(counts.values()),
         parameters_by_part=counts,
         bytes=parts,
-        peak_bytes=max(sum(parts.values()), earlier_peak_bytes),
+        peak_bytes=sum(parts.values()),
         seconds=0.0,
         flops=computing * training.batch_tokens * training.num_steps,
         flops_per_token=forward_flops(config, row_tokens=row_tokens),
         # The checkpoints that are kept and one aside, the best weights and theirs, the bundle and its own.
         disk_bytes=(training.keep_checkpoints + 1) * saved_bytes + 4 * parts["weights"] + data_bytes,
         num_steps=training.num_steps,
-        step_seconds=cost.forward_backward * mine / num_tokens + cost.optimizer,
-        evaluation_seconds=cost.forward * validation_tokens / num_tokens / runtime.world_size,
-        checkpoint_seconds=seconds_to_save(saved_bytes, folder),
+        batch_tokens=training.batch_tokens,
+        step_seconds=costs.learning * found.step_tokens + costs.update + costs.drawing,
+        evaluation_seconds=(costs.reading + drawing) * validation_tokens / runtime.world_size,
+        checkpoint_seconds=checkpoint_seconds,
         peak_tokens_per_second=hardware.matmul_flops[runtime.precision] / learning,
         hardware=hardware.to_dict(),
     )
-    return plan.for_settings(training)
+    return (plan if resident is None else plan.above(resident)).for_settings(training)
 
 
-def _training_parts(
-    config: Config,
-    training: TrainingSettings,
-    *,
-    num_tokens: int,
-    row_tokens: int,
-    runtime: Runtime,
-    objective: Objective,
-) -> dict[str, int]:
-    """Bytes by part: the tensors', and what the libraries and the heap take beside them."""
-    if isinstance(config, RecurrentConfig):
-        row_tokens = min(row_tokens, TRACED_ROW_TOKENS)
-    batch = even_batch(num_tokens, row_tokens, vocab_size=config.vocab_size, objective=objective)
-    parts = training_bytes(config, training, batch=batch, objective=objective, runtime=runtime)
-    passing = sum(parts.values()) - parts["weights"] - parts["optimizer"]
-    return parts | {"libraries": LIBRARY_BYTES, "allocator": int(HEAP_SLACK * passing)}
+def _require_positions(config: Config, context_tokens: int) -> None:
+    if config.max_positions is not None and context_tokens > config.max_positions:
+        raise ConfigError(
+            f"training.context_tokens={context_tokens} is more than the model's max_positions="
+            f"{config.max_positions}; lower the one or raise the other"
+        )
 
 
 def plan_generation(
@@ -183,8 +188,7 @@ def plan_generation(
     cost = decode_at_depth(
         config, num_rows=num_rows, prompt_tokens=prompt_tokens, capacity=capacity, runtime=runtime
     )
-    parts = generation_bytes(config, num_rows=num_rows, prompt_tokens=prompt_tokens, capacity=capacity)
-    parts["libraries"] = LIBRARY_BYTES
+    parts = cost.bytes | {"libraries": LIBRARY_BYTES}
     return GenerationPlan(
         parameters=sum(parameters_by_part(config).values()),
         bytes=parts,

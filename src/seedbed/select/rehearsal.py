@@ -1,0 +1,319 @@
+"""A rehearsal of training: real steps of a shape on real batches, timed, with every tensor accounted for.
+
+The whole network where that is quick, else two depths of it on fewer tokens, from which the whole follows:
+every layer costs the same, and so does every token.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from statistics import fmean, median
+
+import torch
+from torch import Tensor
+
+from seedbed.base.hardware import ResidentPeak
+from seedbed.base.runtime import Runtime
+from seedbed.data.batch import Batch
+from seedbed.data.loader import Loader, MixturePart, micro_batches
+from seedbed.data.records import RecordSource, Source
+from seedbed.models.family import Config, Network
+from seedbed.models.network import build, initialize
+from seedbed.select.compute import training_flops
+from seedbed.select.ledger import StorageLedger
+from seedbed.select.measure import DEPTHS, layers_up_to, seconds_of, whole_depth
+from seedbed.training.optimizer import OPTIMIZERS, Optimizer, trainable
+from seedbed.training.resume import weights_of
+from seedbed.training.settings import TrainingSettings
+from seedbed.training.train_step import Objective, TrainStep
+
+# A step of more is not rehearsed as it is: a third to two seconds on two cores.
+MOST_FLOPS = 1.5e11
+FEWEST_TOKENS = 1024
+TIMING_SECONDS, FEWEST_ROUNDS, MOST_ROUNDS = 1.5, 2, 25
+DRAWN_STEPS = 32
+# What grows with the tokens of a batch; the rest does so with the layers alone.
+OF_TOKENS = ("activations", "logits", "temporary")
+# What glibc's heap loses between the tensors that come and go with a step, as a share of them, where it
+# cannot be measured.
+HEAP_SLACK = 0.3
+
+Parts = dict[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Costs:
+    """Seconds of learning from a token and of reading one, of an update, and of a step's tokens drawn."""
+
+    learning: float
+    reading: float
+    update: float
+    drawing: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rehearsed:
+    """What a rehearsal found: the costs, the input tokens of a step on this rank, bytes by part at the
+    highest moment of the whole step, and what the heap loses beside them."""
+
+    costs: Costs
+    step_tokens: float
+    parts: Parts
+    heap_bytes: int
+
+
+class Drawn:
+    """The first batches that the loader deals to this rank, and what it takes to deal them."""
+
+    def __init__(
+        self, source: Source, objective: Objective, training: TrainingSettings, runtime: Runtime
+    ) -> None:
+        self.source, self.objective, self.training = source, objective, training
+        loader = self._loader(training.batch_tokens)
+        seconds, self.steps = [], []
+        for _ in range(DRAWN_STEPS):
+            started = time.perf_counter()
+            self.steps.append(
+                micro_batches(
+                    loader.next_step(),
+                    micro_batch_tokens=training.micro_batch_tokens,
+                    rank=runtime.rank,
+                    world_size=runtime.world_size,
+                )
+            )
+            seconds.append(time.perf_counter() - started)
+        self.seconds = median(seconds)
+        self.step_tokens = fmean(sum(len(batch.input_ids) for batch in step) for step in self.steps)
+        self.num_micro_batches = max(map(len, self.steps))
+        self.most_tokens = max(len(batch.input_ids) for step in self.steps for batch in step)
+
+    def _loader(self, batch_tokens: int) -> Loader:
+        part = MixturePart(self.source, self.objective)
+        return Loader([part], batch_tokens=batch_tokens, seed=self.training.seed)
+
+    def batches(self, num_tokens: int) -> list[Batch]:
+        """Some batches as they are, or of `num_tokens` where that is less, the largest first."""
+        found = [batch for step in self.steps for batch in step]
+        if num_tokens < self.most_tokens:
+            loader = self._loader(num_tokens)
+            found = [micro_batches(loader.next_step())[0] for _ in range(DRAWN_STEPS)]
+        largest = max(range(len(found)), key=lambda i: len(found[i].input_ids))
+        return [found.pop(largest), *found[:MOST_ROUNDS]]
+
+
+def even_source(row_tokens: int, vocab_size: int) -> RecordSource:
+    """Rows of one length, where nothing is known of the data."""
+    ids = [position % vocab_size for position in range(row_tokens + 1)]
+    return RecordSource([ids])
+
+
+def rehearse(
+    config: Config,
+    training: TrainingSettings,
+    *,
+    source: Source,
+    objective: Objective,
+    runtime: Runtime,
+    resident: ResidentPeak | None = None,
+) -> Rehearsed:
+    """Rehearse steps of a training; nothing of them is kept.
+
+    Times are medians of calls spread over a second and a half: what else the machine does counts as it will
+    in training. With `resident` the heap's loss is measured: the peak of the rehearsal less its tensors.
+    """
+    drawn = Drawn(source, objective, training, runtime)
+    depths, num_tokens = _affordable(config, training, drawn.most_tokens)
+    if resident is not None:
+        resident.lap()
+    rehearsal = _Rehearsal(
+        replace(config, num_layers=depths[-1]), training, drawn.batches(num_tokens), runtime, objective
+    )
+    accounts = [rehearsal.account(depth, repeat=drawn.num_micro_batches > 1) for depth in depths]
+    costs = _time_depths(rehearsal, depths)
+    tokens = len(rehearsal.batches[0].input_ids)
+    tensors = max(sum(parts.values()) for parts in accounts[-1])
+    if len(depths) > 1:
+        tensors += accounts[0][0]["optimizer"]  # both depths' were there at once
+    peak = resident.peak() if resident is not None else 0
+    del rehearsal
+    gc.collect()
+    whole = [
+        _whole_parts(low, high, depths, config.num_layers, drawn.most_tokens / tokens)
+        for low, high in zip(accounts[0], accounts[-1], strict=True)
+    ]
+    parts = max(whole, key=lambda moment: sum(moment.values()))
+    heap_share = HEAP_SLACK
+    if resident is not None and resident.is_exact and runtime.device.type == "cpu":
+        loss = max(0, peak - resident.lap() - tensors)
+        heap_share = loss / max(1, max(_passing(moment) for moment in accounts[-1]))
+
+    def layers(name: str) -> float:
+        return whole_depth(getattr(costs[0], name), getattr(costs[-1], name), depths, config.num_layers)
+
+    return Rehearsed(
+        costs=Costs(
+            learning=layers("learning"),
+            reading=layers("reading"),
+            update=layers("update"),
+            drawing=drawn.seconds,
+        ),
+        step_tokens=drawn.step_tokens,
+        parts=parts,
+        heap_bytes=int(heap_share * _passing(parts)),
+    )
+
+
+def _affordable(config: Config, training: TrainingSettings, num_tokens: int) -> tuple[tuple[int, ...], int]:
+    """The depths to rehearse and the tokens of a batch."""
+
+    def flops(depth: int, tokens: int) -> float:
+        row_tokens = min(training.context_tokens, num_tokens)
+        return training_flops(replace(config, num_layers=depth), num_tokens=tokens, row_tokens=row_tokens)
+
+    if flops(config.num_layers, num_tokens) <= MOST_FLOPS:
+        return (config.num_layers,), num_tokens
+    depths = DEPTHS if config.num_layers > DEPTHS[-1] else (config.num_layers,)
+    affordable = int(MOST_FLOPS / flops(depths[-1], 1))
+    return depths, min(num_tokens, max(FEWEST_TOKENS, training.context_tokens, affordable))
+
+
+def _passing(parts: Parts) -> int:
+    """Bytes of the tensors that come and go with a step."""
+    return sum(size for part, size in parts.items() if part not in ("weights", "optimizer"))
+
+
+def _whole_parts(low: Parts, high: Parts, depths: tuple[int, ...], num_layers: int, share: float) -> Parts:
+    """The parts of all layers and tokens from those of the least and of the most layers."""
+    parts = {}
+    for part in low.keys() | high.keys():
+        size = whole_depth(low.get(part, 0), high.get(part, 0), depths, num_layers)
+        parts[part] = int(size * share) if part in OF_TOKENS else int(size)
+    return parts
+
+
+class _Rehearsal:
+    """A network with its batches and one optimizer for each depth that is tried."""
+
+    def __init__(
+        self,
+        config: Config,
+        training: TrainingSettings,
+        batches: list[Batch],
+        runtime: Runtime,
+        objective: Objective,
+    ) -> None:
+        self.training, self.runtime = training, runtime
+        self.module = build(config, runtime.device)
+        initialize(self.module, runtime.generator(0))
+        self.module.set_activation_checkpointing(training.checkpoint_activations)
+        self.batches = [batch.to(runtime.device) for batch in batches]
+        self.compute = TrainStep(self.module, objective)
+        self.optimizers: dict[int, Optimizer] = {}
+
+    def forward(self, batch: Batch) -> Tensor:
+        """The summed loss."""
+        with self.runtime.autocast():
+            loss: Tensor = self.compute(batch)[0]
+        return loss
+
+    def learn(self, batch: Batch) -> None:
+        """Forward and backward."""
+        (self.forward(batch) / batch.num_targets).backward()
+
+    @torch.no_grad()
+    def read(self, batch: Batch) -> None:
+        """Forward alone, as in an evaluation."""
+        self.compute.eval()
+        self.forward(batch).item()
+        self.compute.train()
+
+    def update(self, depth: int) -> None:
+        """The gradients' norm and the optimizer's step, too small to change anything."""
+        torch.linalg.vector_norm(torch.stack(torch._foreach_norm(self.gradients()))).item()
+        self.optimizers[depth].step(1e-6, gradient_scale=0.5)
+
+    def gradients(self) -> list[Tensor]:
+        """The gradients that there are."""
+        return [p.grad for p in trainable(self.module).values() if p.grad is not None]
+
+    def clear(self) -> None:
+        """Drop the gradients."""
+        for parameter in self.module.parameters():
+            parameter.grad = None
+
+    def account(self, depth: int, *, repeat: bool) -> list[Parts]:
+        """Bytes by part at the highest moment of learning, and at that of the update.
+
+        weights, gradients, optimizer, activations (kept for the backward pass), logits, temporary (all else).
+        `repeat` learns twice, as a step of several micro-batches does.
+        """
+        batch = self.batches[0]
+        moments: list[Parts] = []
+        with layers_up_to(self.module, depth), StorageLedger("temporary") as ledger:
+            ledger.book(weights_of(self.module).values(), "weights")
+            tensors = (batch.input_ids, batch.targets, batch.layout.positions, batch.layout.token_slots)
+            ledger.book(tensors, "temporary")
+            with ledger.booking("optimizer"):
+                self.optimizers[depth] = OPTIMIZERS.get(self.training.optimizer)(self.module, self.training)
+            with booked_logits(self.module, ledger):
+                ledger.begin_peak()
+                for _ in range(2 if repeat else 1):
+                    with ledger.booking("activations"):
+                        loss = self.forward(batch)
+                    loss.backward()
+                    del loss
+                    ledger.move(self.gradients(), "gradients")
+                moments.append(ledger.parts_at_peak())
+            ledger.begin_peak()
+            self.update(depth)
+            moments.append(ledger.parts_at_peak())
+            self.clear()
+        return moments
+
+
+@contextmanager
+def booked_logits(module: Network, ledger: StorageLedger) -> Iterator[None]:
+    """Let what the module's output makes be booked on a part of its own."""
+    output = module.output
+
+    def booked(hidden: Tensor) -> Tensor:
+        with ledger.booking("logits"):
+            return output(hidden)
+
+    object.__setattr__(module, "output", booked)
+    try:
+        yield
+    finally:
+        object.__delattr__(module, "output")
+
+
+def _time_depths(rehearsal: _Rehearsal, depths: tuple[int, ...]) -> list[Costs]:
+    """Time the network at each depth in turn, round after round, so that a busy moment falls on all.
+
+    Every round has a batch of its own, as training does: in bfloat16 kernels are made for its shape.
+    """
+    seconds: dict[int, list[tuple[float, float, float]]] = {depth: [] for depth in depths}
+    runtime = rehearsal.runtime
+    started = time.perf_counter()
+    for number, batch in enumerate(rehearsal.batches, -1):  # the first round only warms up
+        if number >= FEWEST_ROUNDS and time.perf_counter() - started > TIMING_SECONDS:
+            break
+        num_tokens = len(batch.input_ids)
+        for depth in depths:
+            with layers_up_to(rehearsal.module, depth):
+                learn = seconds_of(partial(rehearsal.learn, batch), runtime)
+                update = seconds_of(partial(rehearsal.update, depth), runtime)
+                rehearsal.clear()
+                read = seconds_of(partial(rehearsal.read, batch), runtime)
+            if number >= 0:
+                seconds[depth].append((learn / num_tokens, update, read / num_tokens))
+    costs = []
+    for depth in depths:
+        learn, update, read = (median(column) for column in zip(*seconds[depth], strict=True))
+        costs.append(Costs(learning=learn, update=update, reading=read, drawing=0.0))
+    return costs

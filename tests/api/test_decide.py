@@ -1,0 +1,58 @@
+"""What the machine decided before step 1 is read again on resume, never measured again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seedbed.api import decide
+from seedbed.api.pretrain import PretrainResult, pretrain
+from seedbed.select import rehearsal
+
+SETTINGS = {
+    "model.d_model": 16,
+    "model.num_layers": 1,
+    "tokenizer.kind": "bytes",
+    "training.batch_tokens": 64,
+    "training.context_tokens": 16,
+}
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Begin or go on with one tiny run."""
+    monkeypatch.setattr(rehearsal, "TIMING_SECONDS", 0.01)
+    corpus = tmp_path / "corpus.jsonl"
+    corpus.write_text("\n".join(json.dumps({"text": f"document {i} of a few words"}) for i in range(60)))
+
+    def begin(**wanted: Any) -> PretrainResult:
+        overrides = [f"{key}={value}" for key, value in SETTINGS.items()]
+        return pretrain(str(corpus), out=tmp_path / "run", family="gpt2", overrides=overrides, **wanted)
+
+    return begin
+
+
+def never() -> None:
+    raise AssertionError("the machine was probed again")
+
+
+def test_a_resumed_run_keeps_its_plan(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = run(budget_seconds=1.0)
+    plans: list[tuple[Any, Any]] = []
+    monkeypatch.setattr(decide, "probe", never)
+    again = run(budget_seconds=1.0, on_plan=lambda plan, settings: plans.append((plan, settings)))
+    assert again.plan == first.plan and again.measured == first.measured
+    ((plan, settings),) = plans
+    assert plan.num_steps == settings.training.num_steps == first.metrics["step"]
+    assert settings.training.precision in ("float32", "bfloat16")
+
+
+def test_a_lost_plan_is_made_again_with_what_was_decided(run: Any) -> None:
+    first = run(steps=10)
+    (first.run / "plan.json").write_text("{")
+    again = run(steps=10)
+    assert again.plan["bytes"]["weights"] == first.plan["bytes"]["weights"]
+    assert again.metrics["step"] == 10
