@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from seedbed.api import decide
+from seedbed.api.decide import most_steps
 from seedbed.api.pretrain import PretrainResult, pretrain
 from seedbed.select import rehearsal
 
@@ -56,3 +57,9 @@ def test_a_lost_plan_is_made_again_with_what_was_decided(run: Any) -> None:
     again = run(steps=10)
     assert again.plan["bytes"]["weights"] == first.plan["bytes"]["weights"]
     assert again.metrics["step"] == 10
+
+
+@pytest.mark.parametrize("seconds, steps", [(0.0, 50), (60.0, 50), (75.5, 65), (1e9, 200)])
+def test_the_most_steps_within_a_time(seconds: float, steps: int) -> None:
+    """A step costs 1 s and all of them 10 more; never fewer than the fewest, nor more than were asked."""
+    assert most_steps(lambda n: n + 10.0, seconds, at_most=200) == steps

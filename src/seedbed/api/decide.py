@@ -1,10 +1,10 @@
-"""What the machine decides before step 1: the precision, and the steps that a budget buys; written down,
-not asked again."""
+"""What the machine decides before step 1, once: the precision, and the steps that a budget buys."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from seedbed.base.runtime import Runtime
 from seedbed.data.prepare import PreparedData
 from seedbed.data.records import TokenSource
 from seedbed.models.family import Config
+from seedbed.report.units import bytes_text
 from seedbed.select.plan import Plan, plan_training
 from seedbed.training.run_folder import RunFolder
 from seedbed.training.train_step import OBJECTIVES
@@ -140,25 +141,28 @@ def _affordable(plan: Plan, settings: RunSettings, seconds: float) -> dict[str, 
         chosen = decided(settings, num_steps=num_steps, **every(num_steps))
         return plan.for_settings(chosen.training).seconds
 
-    low, high = FEWEST_STEPS, max(FEWEST_STEPS, int(seconds / plan.step_seconds))
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if cost(middle) <= seconds else (low, middle - 1)
-    return {"num_steps": low} | every(low)
+    num_steps = most_steps(cost, seconds, at_most=int(seconds / plan.step_seconds))
+    return {"num_steps": num_steps} | every(num_steps)
+
+
+def most_steps(cost: Callable[[int], float], seconds: float, *, at_most: int) -> int:
+    """The most steps whose `cost` is within `seconds`, but never fewer than FEWEST_STEPS."""
+    numbers = range(FEWEST_STEPS, max(FEWEST_STEPS, at_most) + 1)
+    return numbers[max(1, bisect_right(numbers, seconds, key=cost)) - 1]
 
 
 def _require_room(plan: Plan, folder: Path) -> None:
     available = plan.hardware["available_bytes"]
     if available and plan.peak_bytes > available:
+        needed, free = bytes_text(plan.peak_bytes), bytes_text(available)
         raise HardwareError(
-            f"the run needs about {plan.peak_bytes / 2**30:.1f} GiB of memory, and "
-            f"{available / 2**30:.1f} GiB are free; "
-            "lower training.micro_batch_tokens, or choose a smaller model"
+            f"the run needs about {needed} of memory, and {free} are free; lower "
+            "training.micro_batch_tokens, or choose a smaller model"
         )
-    free = disk_free_bytes(folder)
-    if plan.disk_bytes > free:
+    free_bytes = disk_free_bytes(folder)
+    if plan.disk_bytes > free_bytes:
+        needed, free = bytes_text(plan.disk_bytes), bytes_text(free_bytes)
         raise HardwareError(
-            f"the run writes about {plan.disk_bytes / 2**30:.2f} GiB, and {free / 2**30:.2f} GiB are "
-            f"free at {folder}; "
-            "free some space, or choose another folder"
+            f"the run writes about {needed}, and {free} are free at {folder}; free some space, or choose "
+            "another folder"
         )

@@ -1,5 +1,4 @@
-"""The whole life cycle on text that Python ships: tokenizer, plan, two networks of one size, completions,
-report."""
+"""The whole life cycle on text that Python ships: tokenizer, plans, two networks of one size, completions."""
 
 from __future__ import annotations
 
@@ -10,17 +9,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from seedbed.api.decide import plan_run
+from seedbed.api.decide import FEWEST_STEPS, most_steps, plan_run
 from seedbed.api.models import configure, load
 from seedbed.api.pretrain import pretrain, run_settings
 from seedbed.api.recipes import recipe
 from seedbed.api.run_settings import ModelSettings
 from seedbed.api.tokenizers import train_tokenizer_from
 from seedbed.base.errors import ConfigError
-from seedbed.base.files import write_file
+from seedbed.base.files import disk_errors, write_file
 from seedbed.base.hardware import ResidentPeak, probe
 from seedbed.base.runtime import Runtime
 from seedbed.base.settings import load_settings
+from seedbed.base.signals import StopSignals
 from seedbed.data.prepare import prepare
 from seedbed.models.network import family, parameter_count
 from seedbed.report.run_report import write_report
@@ -32,7 +32,8 @@ VOCAB_SIZE = 2048
 PROMPT = "Return a new"
 # Of the budget: the rest is for the plans made again, bundles and completions.
 TRAINING_SHARE = 0.85
-FEWEST_STEPS = 50
+TITLES = {"transformer": "Transformer", "lstm": "LSTM"}
+SAMPLED: dict[str, Any] = {"max_new_tokens": 40, "seed": 0}
 DECODING: tuple[dict[str, Any], ...] = (
     {"temperature": 0.0},
     {"temperature": 0.7},
@@ -54,8 +55,7 @@ def demo(
     callback: Callable[[str], Any] | None = None,
     on_plan: Callable[[str, Any, Any], None] | None = None,
 ) -> dict[str, Any]:
-    """Train a Transformer and an LSTM of the same size on the same tokens, compare them, complete prompts,
-    report.
+    """Train a Transformer and an LSTM of one size on the same tokens, compare them, complete prompts, report.
 
     `callback(name)` gives the progress of a run, `on_plan(name, plan, settings)` hears its plan. The same
     call goes on where an earlier one in the folder `out` was stopped.
@@ -64,10 +64,13 @@ def demo(
     if budget_seconds < 15:
         raise ConfigError(f"a budget of {budget_seconds:g} s is too short for two networks; give 15s or more")
     started = time.perf_counter()
+    with disk_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
     tokenizer = out / "tokenizer"
-    if not (tokenizer / "tokenizer.json").exists():
-        train_tokenizer_from(DATA, out=tokenizer, vocab_size=VOCAB_SIZE)
-    sizes = _equal_sizes(Tokenizer.load(tokenizer).vocab_size)
+    with StopSignals():
+        if not (tokenizer / "tokenizer.json").exists():
+            train_tokenizer_from(DATA, out=tokenizer, vocab_size=VOCAB_SIZE)
+        sizes = _equal_sizes(Tokenizer.load(tokenizer).vocab_size)
 
     def wanted(name: str, steps: int) -> dict[str, Any]:
         every = max(5, steps // 10)
@@ -76,7 +79,8 @@ def demo(
         overrides += ["training.precision=float32"]
         return {"recipe": "fast", "steps": steps, "tokenizer": str(tokenizer), "overrides": overrides}
 
-    steps = _steps(out, list(sizes), wanted, budget_seconds, started)
+    with StopSignals():
+        steps = _steps(out, list(sizes), wanted, budget_seconds, started)
     summary: dict[str, Any] = {"steps": steps}
     for name in sizes:
         result = pretrain(
@@ -93,8 +97,7 @@ def demo(
 
 
 def _equal_sizes(vocab_size: int) -> dict[str, dict[str, Any]]:
-    """The settings of both networks: the recipe's Transformer, and the LSTM whose parameters come nearest
-    to it."""
+    """The settings of both networks: the recipe's Transformer, and the LSTM nearest to its size."""
     base = recipe("fast")
     context = base["training"]["context_tokens"]
     model = load_settings(ModelSettings, base["model"])
@@ -132,12 +135,10 @@ def _steps(
         settings = [run_settings(DATA, **wanted(name, steps)).training for name in names]
         return sum(plan.for_settings(t).seconds for plan, t in zip(plans, settings, strict=True))
 
-    low, high = FEWEST_STEPS, max(FEWEST_STEPS, int(left / sum(plan.step_seconds for plan in plans)))
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if cost(middle) <= left else (low, middle - 1)
-    write_file(note, json.dumps({"budget_seconds": budget_seconds, "steps": low}).encode())
-    return low
+    num_steps = most_steps(cost, left, at_most=int(left / sum(plan.step_seconds for plan in plans)))
+    said = {"budget_seconds": budget_seconds, "steps": num_steps, "titles": TITLES}
+    write_file(note, json.dumps(said).encode())
+    return num_steps
 
 
 def _plan(run: Path, wanted: dict[str, Any]) -> Plan:
@@ -167,7 +168,7 @@ def _samples(out: Path, names: list[str]) -> dict[str, Any]:
     for name in names:
         model = load(out / "runs" / name)
         for decoding in DECODING:
-            answer = model.generate(PROMPT, max_new_tokens=40, seed=0, **decoding)
+            answer = model.generate(PROMPT, **SAMPLED, **decoding)
             shown = {"top_k": None, "top_p": None} | decoding
             rows.append({"run": name, **shown, "text": answer.text})
-    return {"prompt": PROMPT, "rows": rows}
+    return {"prompt": PROMPT, **SAMPLED, "rows": rows}

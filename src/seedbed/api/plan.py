@@ -20,8 +20,9 @@ from seedbed.select.plan import Plan, plan_training
 def plan(
     model: str | Path | Config | LanguageModel, *, overrides: Sequence[str] = (), device: str = "auto"
 ) -> Plan:
-    """Predict the training of a preset, a family in its default size, a bundle's architecture, a config or a
-    model: bytes, seconds and FLOPs, by part.
+    """Predict a training: bytes, seconds and FLOPs, by part.
+
+    `model` is a preset, a family (in its default size), a bundle's folder, a config or a LanguageModel.
 
     `overrides` are settings, as `training.batch_tokens=1024`.
     """

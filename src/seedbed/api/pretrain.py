@@ -41,8 +41,7 @@ from seedbed.training.train_step import OBJECTIVES
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainResult:
-    """What a run made: its folder, the model in it, what was planned and measured, its last and best
-    losses."""
+    """What a run made: its folder, the model in it, the plan, what was measured, its losses."""
 
     run: Path
     model: Path

@@ -88,8 +88,7 @@ class TokenLogprob:
 
 @dataclass(frozen=True)
 class Completion:
-    """An answer: `token_ids` are all that were drawn, one that ended it included; `text` ends before what
-    ended it.
+    """An answer: all token ids that were drawn, one that ended it included; the text before what ended it.
 
     `text` is None without a tokenizer, `logprobs` unless they were asked for. `finish_reason` is "stop" for
     an end token or a stop text, "length" at max_new_tokens or the end of the context, "cancelled" for a

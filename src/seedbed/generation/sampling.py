@@ -171,8 +171,7 @@ def _signed(word: int) -> int:
 
 
 def log_probabilities(logits: Tensor, tokens: Tensor, *, num_top: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Of logits (R, V): the log-probabilities of tokens (R,) and the largest `num_top` with their ids (R,
-    num_top).
+    """Log-probabilities under logits (R, V) of tokens (R,), and the largest with their ids (R, num_top).
 
     They are the network's own, before temperature and filters.
     """

@@ -8,8 +8,7 @@ from seedbed.text.stream import TextStream
 
 
 class TextOutput:
-    """Turns token ids into text that is final, holding back what may yet prove to be the beginning of a stop
-    text.
+    """Turns token ids into text that is final: what may be the beginning of a stop text is held back.
 
     The text is cut before the first stop text that is complete, as if characters came one by one: where they
     lie in tokens changes nothing.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
 import torch
@@ -59,6 +59,12 @@ def read_own_config(values: Mapping[str, Any], config_class: type[Config]) -> Co
     known = {f.name for f in fields(config_class)}
     given = {key: value for key, value in values.items() if key in known}
     family = str(values["model_type"]).removeprefix("seedbed_")
+    missing = [f.name for f in fields(config_class) if f.default is MISSING and f.default_factory is MISSING]
+    missing = [name for name in missing if name not in given and name != "family"]
+    if missing:
+        raise BundleError(
+            f"config.json of {values['model_type']} lacks {', '.join(missing)}; take the whole bundle again"
+        )
     try:
         if isinstance(given.get("position"), dict):
             position = dict(given["position"])

@@ -23,8 +23,9 @@ TIMED_STEPS = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Decoding:
-    """Seconds to read the prompts and to make one more token of each row; bytes by part at the highest
-    moment: weights, decode state, logits, activations."""
+    """Seconds to read the prompts and to make one more token of each row; bytes at the highest moment.
+
+    By part: weights, decode state, logits, activations."""
 
     prompt: float
     step: float

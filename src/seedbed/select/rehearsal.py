@@ -58,8 +58,9 @@ class Costs:
 
 @dataclass(frozen=True, kw_only=True)
 class Rehearsed:
-    """What a rehearsal found: the costs, the input tokens of a step on this rank, bytes by part at the
-    highest moment of the whole step, and what the heap loses beside them."""
+    """What a rehearsal found: costs, input tokens of a step on this rank, bytes at the highest moment.
+
+    `parts` are the tensors', `heap_bytes` what the heap loses beside them."""
 
     costs: Costs
     step_tokens: float

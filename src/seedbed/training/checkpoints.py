@@ -1,5 +1,4 @@
-"""Checkpoints: written aside, synced, renamed, each file's SHA-256 in a manifest; safetensors and JSON
-alone."""
+"""Checkpoints: written aside, synced, renamed, each file's SHA-256 in a manifest; no pickles."""
 
 from __future__ import annotations
 
@@ -114,8 +113,7 @@ class Checkpoints:
         return None, problems
 
     def clean(self, *, keep_best: bool) -> None:
-        """Delete what a crash left half written, and the best weights too where no checkpoint goes with
-        them."""
+        """Delete what a crash left half written, and best weights that no checkpoint goes with."""
         for path in self._paths():
             if path.name.endswith(PARTIAL) or (path.name.startswith(BEST) and not keep_best):
                 self._delete(path)

@@ -33,8 +33,7 @@ def evaluate(
     runtime: Runtime,
     stop_asked: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any] | None:
-    """One pass over the records, dealt to the ranks in turn -> loss in nats a target, num_targets,
-    bits_per_byte.
+    """One pass over the records, dealt to the ranks in turn -> loss (nats), num_targets, bits_per_byte.
 
     None where `stop_asked`, on which all ranks agree, broke it off. The module is left in evaluation mode.
     """

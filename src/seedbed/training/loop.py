@@ -186,8 +186,7 @@ class _Loop:
         self._record(line)
 
     def _totals(self, total: torch.Tensor, num_targets: int) -> tuple[float, float]:
-        """The step's loss and gradient norm over all ranks, finite or TrainingError; the one wait for the
-        device."""
+        """The loss and gradient norm over all ranks, finite or TrainingError; the one wait for the device."""
         gradients = {name: p.grad for name, p in self.parameters.items() if p.grad is not None}
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(gradients.values()))))
         asked = total.new_tensor(float(bool(self.signals.requested)))

@@ -12,8 +12,7 @@ from seedbed.base.files import disk_errors
 
 
 class MetricsFile:
-    """Appends lines to `metrics.jsonl`, each with one write, so that a kill loses none and cuts at most the
-    last."""
+    """Appends lines to `metrics.jsonl`, each with one write: a kill loses none and cuts at most the last."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -40,8 +39,7 @@ class MetricsFile:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Read the lines that count, in order: those of steps that a resumed run did again only in their last
-    version.
+    """Read the lines that count, in order: of a step that a resumed run did again the last version.
 
     A line that a crash cut is left out. `{"kind": "resume", "step": i}` says that the run went on after
     step i, so what stands above it about later steps is superseded by what follows.

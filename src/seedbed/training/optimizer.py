@@ -1,5 +1,4 @@
-"""An optimizer is a few update rules, each over its own parameters; the room `optimizers` says which over
-which."""
+"""An optimizer is a few update rules, each over its own parameters, as a file of `optimizers` says."""
 
 from __future__ import annotations
 
@@ -33,8 +32,7 @@ class Optimizer:
 
     @torch.no_grad()
     def step(self, factor: float, *, gradient_scale: float = 1.0) -> None:
-        """Update every parameter that has a gradient; the scale is how clipping reaches them without a
-        pass."""
+        """Update every parameter that has a gradient; clipping comes as the scale, without a pass."""
         for rule in self.rules.values():
             rule.step(factor, gradient_scale)
 

@@ -68,8 +68,7 @@ class RunFolder:
         return read_toml(self.settings_path) if self.can_resume and self.settings_path.exists() else None
 
     def settle(self, settings: Any) -> None:
-        """Write the settings (a dataclass) of a new run; refuse others than those of a run that can
-        resume."""
+        """Write the settings (a dataclass) of a new run; a run that can resume refuses any others."""
         saved = self.saved_settings()
         if saved is not None:
             self.refuse_difference(saved, settings)
@@ -77,8 +76,7 @@ class RunFolder:
             write_file(self.settings_path, to_toml(settings).encode())
 
     def refuse_difference(self, saved: Any, now: Any) -> None:
-        """Raise CheckpointError naming what differs between what the run began with and what is asked for
-        now."""
+        """Raise CheckpointError naming what differs between the run's settings and those asked for now."""
         different = difference(saved, now)
         if different:
             listed = "; ".join(f"{key} was {then!r}, now {ours!r}" for key, (then, ours) in different.items())

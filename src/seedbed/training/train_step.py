@@ -17,8 +17,7 @@ BUCKET_NUMBERS = 2**24  # gradients that one sum over the ranks takes: 64 MiB in
 
 
 class Objective(Protocol):
-    """What is learnt; a file of `seedbed.objectives`, whose fields are the keys of `[objective]` beside its
-    name."""
+    """What is learnt: a file of `seedbed.objectives`; its fields are the keys of `[objective]`."""
 
     name: str
 

@@ -64,8 +64,7 @@ def rules(config: ModelConfig) -> list[Rule]:
 
 @torch.no_grad()
 def initialize(module: Transformer, generator: torch.Generator) -> None:
-    """Embedding normal(0, 1); products uniform at variance 1 / d_in; the output and what ends a branch
-    zero."""
+    """Embedding normal(0, 1); products uniform at variance 1 / d_in; output and ends of branches zero."""
     module.embed.weight.normal_(generator=generator)
     for name, child in module.named_modules():
         if not isinstance(child, Projection):

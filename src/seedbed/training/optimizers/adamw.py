@@ -10,8 +10,7 @@ from seedbed.training.settings import TrainingSettings
 
 
 class AdamW:
-    """The rule over some parameters; `weight_decay` is decoupled: a step shrinks them by learning rate
-    times it.
+    """The rule over some parameters; a step shrinks them by learning rate times `weight_decay`.
 
     Calls torch's fused kernel itself: `torch.optim.AdamW` would load the compiler, a second, for the same
     numbers.
