@@ -3,8 +3,8 @@
     python -m benchmarks [--quick] [--json FILE]
 
 The bare products are the matrix products of the same step alone, on the same weights and shapes. A ratio is
-the median over rounds in which all were timed in turn. Long comparisons have their own commands:
-shakespeare.py, plan_accuracy.py, kill_resume.py.
+the median over rounds in which all were timed in turn. Long comparisons have commands of their own,
+`python -m benchmarks.shakespeare`, `.plan_accuracy` and `.kill_resume`.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks.measuring import machine, seconds_of, table
 
-from seedbed.base.threads import spin_briefly
+from seedbed.base.threads import keep_few_kernels, spin_briefly
 
 # d_model, layers, vocabulary, rounds
 SHAPES = ((128, 4, 4096, 60), (384, 6, 4096, 25), (768, 12, 50_257, 9))
@@ -57,6 +57,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=Path("build/bench.json"))
     arguments = parser.parse_args()
     spin_briefly()  # as the command line does, before torch is loaded
+    keep_few_kernels()
     from benchmarks import generation_speed, training_speed
 
     share = 3 if arguments.quick else 1

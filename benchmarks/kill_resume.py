@@ -1,6 +1,6 @@
 """Kill `seedbed pretrain` outright, at random moments and within writes of checkpoints; compare the bits.
 
-    python benchmarks/kill_resume.py --anywhere 15 --writing 5 --json kill_resume.json
+    python -m benchmarks.kill_resume --anywhere 15 --writing 5 --json kill_resume.json
 
 Each trial is a run of its own: killed once, started again with the same command, compared with a run that
 nobody touched: the last weights, the optimizer's state and the bundle bit for bit, and the steps done twice.

@@ -1,6 +1,6 @@
 """Plan and train three shapes in fresh processes; print planned beside measured memory and time.
 
-    python benchmarks/plan_accuracy.py --json plan_accuracy.json
+    python -m benchmarks.plan_accuracy --json plan_accuracy.json
 
 Nothing in the planner was fitted to these shapes. Memory is the process's resident peak above the state after
 the imports, time that of the whole loop with its evaluations and checkpoints. Products are in float32: in
@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from measuring import machine, table
+from benchmarks.measuring import machine, table
 
 COMMON = {"training.precision": "float32"}
 # The steps of a shape take 20 to 60 s on two cores with AVX-512.

@@ -1,6 +1,6 @@
 """tinyshakespeare, characters: nanoGPT's published setting and our own recipe beside a `transformers` loop.
 
-    python benchmarks/shakespeare.py ../shared/data/tinyshakespeare/input.txt --json shakespeare.json
+    python -m benchmarks.shakespeare ../shared/data/tinyshakespeare/input.txt --json shakespeare.json
 
 For each seed in turn: the plain loop, whose training seconds are the clock C; `seedbed pretrain --recipe
 classic`; `--recipe fast` with a quarter of C as its budget, and with all of it. The first 90% of the text is
