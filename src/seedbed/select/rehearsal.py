@@ -35,7 +35,7 @@ from seedbed.training.train_step import Objective, TrainStep
 # A step of more is not rehearsed as it is: a third to two seconds on two cores.
 MOST_FLOPS = 1.5e11
 FEWEST_TOKENS = 1024
-TIMING_SECONDS, FEWEST_ROUNDS, MOST_ROUNDS = 1.5, 2, 25
+TIMING_SECONDS, FEWEST_ROUNDS, MOST_ROUNDS = 1.5, 5, 25
 DRAWN_STEPS = 32
 # What grows with the tokens of a batch; the rest does so with the layers alone.
 OF_TOKENS = ("activations", "logits", "temporary")
