@@ -41,10 +41,11 @@ DECODING: tuple[dict[str, Any], ...] = (
     {"temperature": 1.0, "top_k": 20},
     {"temperature": 1.0, "top_p": 0.9},
 )
-# What a network has different from the recipe. Nothing was tuned for the LSTM yet: docs/LOG.md says so.
+# What a network has different from the recipe: each the best of nine settings on builtin:code, 400 steps
+# (docs/LOG.md, 2026-11-24).
 TUNED: dict[str, list[str]] = {
-    "transformer": [],
-    "lstm": ["training.learning_rate=0.01"],
+    "transformer": ["training.matrix_learning_rate=0.04", "training.learning_rate=0.03"],
+    "lstm": ["training.matrix_learning_rate=0.04", "training.learning_rate=0.1"],
 }
 
 
