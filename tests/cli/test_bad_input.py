@@ -7,6 +7,7 @@ import os
 import resource
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow
@@ -147,30 +148,30 @@ def test_a_run_that_another_process_trains(
     one_line(said, 1, f"in use by process {os.getpid()}", "choose another folder")
 
 
-@pytest.fixture
-def full_disk() -> Iterator[Callable[[int], None]]:
-    """Limits the size of every file, as a full disk does in the midst of a write."""
+@contextmanager
+def full_disk(file_bytes: int) -> Iterator[None]:
+    """Limit the size of every file, as a full disk does in the midst of a write; pytest's own log too."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_no_space_left_keeps_the_old_page(
-    seedbed: Callable, tiny_run: Path, full_disk: Callable[[int], None]
-) -> None:
+def test_no_space_left_keeps_the_old_page(seedbed: Callable, tiny_run: Path) -> None:
     page = (tiny_run / "report.html").read_bytes()
-    full_disk(8000)
-    said = seedbed("report", tiny_run)
+    with full_disk(8000):
+        said = seedbed("report", tiny_run)
     one_line(said, 1, "no space left to write", "report.html", "is intact", "raise the limit")
     assert (tiny_run / "report.html").read_bytes() == page
     assert not list(tiny_run.glob("*.partial"))
 
 
-def test_no_space_left_keeps_the_old_tokenizer(
-    seedbed: Callable, corpus: Path, tmp_path: Path, full_disk: Callable[[int], None]
-) -> None:
+def test_no_space_left_keeps_the_old_tokenizer(seedbed: Callable, corpus: Path, tmp_path: Path) -> None:
     command = ["tokenizer", corpus, "--out", tmp_path / "made", "--vocab-size"]
     assert seedbed(*command, 300).code == 0
-    full_disk(4000)
-    one_line(seedbed(*command, 290), 1, "no space left to write", "tokenizer.json")
+    with full_disk(4000):
+        said = seedbed(*command, 290)
+    one_line(said, 1, "no space left to write", "tokenizer.json")
     assert Tokenizer.load(tmp_path / "made").vocab_size == 300

@@ -54,9 +54,7 @@ class Projection(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (N, M) -> (N, sum of the parts)."""
-        own = (
-            self._parameters
-        )  # an attribute of a module that is none of the object's own costs a microsecond
+        own = self._parameters  # nn.Module looks for `self.weight` in vain before it looks there
         return product(x, own["weight"], own["bias"])  # type: ignore[arg-type]
 
     def reset_parameters(self) -> None:

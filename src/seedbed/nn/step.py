@@ -39,39 +39,27 @@ def layer_step(block: nn.Module, product: Callable[..., Tensor]) -> Step | None:
     if type(block) is not Block or block.residual != "pre" or block.cross is not None:
         return None
     attn, ffn = block.attn, block.ffn
-    if (
-        type(attn) is not Attention
-        or type(ffn) is not FeedForward
-        or any(map(_is_hooked, (block, attn, ffn)))
-    ):
+    if type(attn) is not Attention or type(ffn) is not FeedForward:
+        return None
+    if any(map(_is_hooked, (block, attn, ffn))):
         return None
     assert attn.qkv is not None and block.ffn_norm is not None
     leaves = (block.attn_norm, attn.qkv, attn.out, block.ffn_norm, ffn.inner, ffn.down)
     (norm, a), (qkv, b), (out, c), (ffn_norm, d), (inner, e), (down, f) = (_call(m, product) for m in leaves)
-    heads, kv_heads, d_head, width = (
-        attn.num_heads,
-        attn.num_kv_heads,
-        attn.d_head,
-        attn.num_heads * attn.d_head,
-    )
-    parts, every, scale, grouped = (
-        [heads, kv_heads, kv_heads],
-        heads + 2 * kv_heads,
-        attn.scale,
-        heads != kv_heads,
-    )
-    turned = attn.qk_norm or attn.rotary
-    project, activate, gated, attend = attn.project, ffn.activation, ffn.gated, F.scaled_dot_product_attention
+    heads, kv_heads, d_head, scale = attn.num_heads, attn.num_kv_heads, attn.d_head, attn.scale
+    parts, width, grouped = [heads, kv_heads, kv_heads], heads * d_head, heads != kv_heads
+    turned, project = attn.qk_norm or attn.rotary, attn.project
+    activate, gated, attend = ffn.activation, ffn.gated, F.scaled_dot_product_attention
 
-    def step(x: Tensor, new: Pair, every_key: Pair, angles: Angles | None) -> Tensor:
+    def step(x: Tensor, new: Pair, held: Pair, angles: Angles | None) -> Tensor:
         h = qkv(norm(x, *a), *b)
         if turned:
             q, k, v = (part.unsqueeze(2) for part in project(h, angles))
         else:
-            q, k, v = h.view(-1, every, 1, d_head).split(parts, 1)  # (B, H or K, 1, D)
+            q, k, v = h.view(-1, heads + 2 * kv_heads, 1, d_head).split(parts, 1)  # (B, H or K, 1, D)
         new[0].copy_(k)
         new[1].copy_(v)
-        y = attend(q, every_key[0], every_key[1], scale=scale, enable_gqa=grouped)
+        y = attend(q, held[0], held[1], scale=scale, enable_gqa=grouped)
         x = x + out(y.view(-1, width), *c)
         h = inner(ffn_norm(x, *d), *e)
         if gated:
