@@ -180,8 +180,13 @@ def test_what_is_missing_is_named(bundle: Path, tmp_path: Path) -> None:
         (b'{"model_type": ["gpt2"]}', "a family unknown here"),
         (b'{"model_type": "gpt2"}', "config.json lacks 'vocab_size', which the family gpt2 needs"),
         (b'{"model_type": "llama"}', "config.json lacks 'hidden_size', which the family llama needs"),
-        (b'{"model_type": "seedbed_lstm", "cell": "lstm"}', "does not fit RecurrentConfig: .*missing 3"),
-        (b'{"model_type": "seedbed_seedling", "position": {"base": 1}}', "does not fit ModelConfig"),
+        (b'{"model_type": "seedbed_lstm", "cell": "lstm"}', "lacks vocab_size, d_model, num_layers;"),
+        (b'{"model_type": "seedbed_seedling", "shape": "decoder"}', "lacks vocab_size, d_model, "),
+        (
+            b'{"model_type": "seedbed_seedling", "shape": "decoder", "vocab_size": 9, "d_model": 8, '
+            b'"num_layers": 1, "num_heads": 1, "d_ff": 8, "position": {"base": 1}}',
+            "does not fit ModelConfig",
+        ),
     ],
 )
 def test_a_config_that_is_none_is_refused(bundle: Path, content: bytes, message: str) -> None:
