@@ -10,7 +10,7 @@ from seedbed.nn.attention import View
 from seedbed.nn.block import make_norm
 from seedbed.nn.config import ModelConfig
 from seedbed.nn.layout import Layout
-from seedbed.nn.linear import Embedding, Projection, lookup_and_table, product
+from seedbed.nn.linear import Embedding, Projection, is_hooked, lookup_and_table, product
 from seedbed.nn.stack import Stack, key_padding
 from seedbed.nn.state import AttentionState, DecodeState, KeyRows
 
@@ -145,7 +145,7 @@ class Transformer(nn.Module):
     def _shares_table(self) -> bool:
         """The output's gradient may come to the embedding through the lookup."""
         embed = self.embed
-        plain = type(embed) is Embedding and not (embed._forward_hooks or embed._forward_pre_hooks)
+        plain = type(embed) is Embedding and not is_hooked(embed)
         learns = torch.is_grad_enabled() and embed.weight.requires_grad and not torch.compiler.is_compiling()
         return plain and learns and self.unembed is None
 

@@ -33,6 +33,11 @@ class Group:
         return max(self.key_lengths)
 
     @property
+    def slots(self) -> slice:
+        """The slots of its rows."""
+        return slice(self.first_slot, self.first_slot + self.num_rows)
+
+    @property
     def is_even(self) -> bool:
         """No key is padding."""
         return min(self.key_lengths) == self.num_keys

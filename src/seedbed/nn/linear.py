@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
+from torch.nn.modules import module as torch_modules
 
 # Where oneDNN's product of a few tokens beats the one that torch takes: with AVX-512, 4 to 32 tokens over
 # weights that come from memory, 1.13 to 1.68 times; with AVX2 or smaller weights it loses (2026-11-24).
@@ -80,6 +81,13 @@ def named_parts(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
         else:
             for name, parameter in child.named_parameters(recurse=False):
                 yield ".".join(filter(None, (path, name))), parameter.detach()
+
+
+def is_hooked(module: nn.Module) -> bool:
+    """Tell whether a forward hook must be called, which only the module's own call does."""
+    hooks = (module._forward_hooks, module._forward_pre_hooks)
+    everywhere = (torch_modules._global_forward_hooks, torch_modules._global_forward_pre_hooks)
+    return any(hooks) or any(everywhere)
 
 
 def lookup_and_table(weight: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:

@@ -174,8 +174,7 @@ class KeyWindow:
         """Of each layer, of each group: keys and values (B, K, S, D)."""
         parts = []
         for group in self._groups:
-            slots = slice(group.first_slot, group.first_slot + group.num_rows)
-            k, v = (x[:, slots, :, : group.num_keys].unbind(0) for x in (self._rows.k, self._rows.v))
+            k, v = (x[:, group.slots, :, : group.num_keys].unbind(0) for x in (self._rows.k, self._rows.v))
             parts.append(zip(k, v, strict=True))
         return list(zip(*parts, strict=True))
 
@@ -185,9 +184,8 @@ class KeyWindow:
         keys, values = self._rows.k, self._rows.v
         if self.is_rectangle:
             group = self._groups[0]
-            slots = slice(group.first_slot, group.first_slot + group.num_rows)
             tokens = slice(group.num_keys - group.num_queries, group.num_keys)
-            keys, values = keys[:, slots, :, tokens], values[:, slots, :, tokens]
+            keys, values = (x[:, group.slots, :, tokens] for x in (keys, values))
         return list(zip(keys.unbind(0), values.unbind(0), strict=True))
 
     def write(self, layer: int, k: Tensor, v: Tensor) -> None:

@@ -13,11 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.modules import module as torch_modules
 
 from seedbed.nn.attention import Attention
 from seedbed.nn.block import Block, FeedForward
-from seedbed.nn.linear import Projection
+from seedbed.nn.linear import Projection, is_hooked
 from seedbed.nn.positions import Angles
 from seedbed.nn.state import Pair
 
@@ -41,7 +40,7 @@ def layer_step(block: nn.Module, product: Callable[..., Tensor]) -> Step | None:
     attn, ffn = block.attn, block.ffn
     if type(attn) is not Attention or type(ffn) is not FeedForward:
         return None
-    if any(map(_is_hooked, (block, attn, ffn))):
+    if any(map(is_hooked, (block, attn, ffn))):
         return None
     assert attn.qkv is not None and block.ffn_norm is not None
     leaves = (block.attn_norm, attn.qkv, attn.out, block.ffn_norm, ffn.inner, ffn.down)
@@ -73,17 +72,10 @@ def layer_step(block: nn.Module, product: Callable[..., Tensor]) -> Step | None:
 def _call(module: nn.Module, product: Callable[..., Tensor]) -> tuple[Callable[..., Tensor], tuple[Any, ...]]:
     """What a leaf's call comes to, and its arguments after the first; with a hook it is the module itself."""
     own = module._parameters
-    if _is_hooked(module):
+    if is_hooked(module):
         return module, ()
     if type(module) is Projection:
         return product, (own["weight"], own["bias"])
     if type(module) is nn.LayerNorm:
         return torch.layer_norm, (module.normalized_shape, own["weight"], own["bias"], module.eps)
     return module, ()
-
-
-def _is_hooked(module: nn.Module) -> bool:
-    """A forward hook must be called, which only the module's own call does."""
-    hooks = (module._forward_hooks, module._forward_pre_hooks)
-    everywhere = (torch_modules._global_forward_hooks, torch_modules._global_forward_pre_hooks)
-    return any(hooks) or any(everywhere)
