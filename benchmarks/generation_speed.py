@@ -35,8 +35,8 @@ def bare_step(weights: list[Tensor], num_rows: int) -> Any:
 def measure(batch_sizes: tuple[int, ...], *, preset: str, rounds: int) -> list[dict[str, Any]]:
     """Each batch size: milliseconds of a step, its ratios to both yardsticks, whether the tokens agree.
 
-    Our steps and the bare products take turns. With `transformers` whole answers do, and a step is what each
-    token costs after the first.
+    The steps of one answer, in succession as a user has them, and as many bare products take turns. With
+    `transformers` whole answers do, and a step is what each token costs after the first.
     """
     lm = seedbed.new(preset, seed=0)
     with tempfile.TemporaryDirectory() as folder:
@@ -69,7 +69,7 @@ def measure(batch_sizes: tuple[int, ...], *, preset: str, rounds: int) -> list[d
 def _steps_beside_products(
     lm: Any, prompts: list[list[int]], bare: Any, rounds: int
 ) -> tuple[list[float], list[float]]:
-    """Seconds of our decoding steps, and of the bare products after each."""
+    """Seconds of an answer's decoding steps and of as many bare products after them, `rounds` times."""
     settings = GenerationSettings(max_new_tokens=NEW_TOKENS + 2, temperature=0.0, eos_ids=())
     steps, products = [], []
     for _ in range(rounds):
@@ -78,9 +78,8 @@ def _steps_beside_products(
             engine.submit(Request(tuple(prompt), settings))
         engine.step()  # the prompts
         engine.step()  # the first step finds the layers' calls
-        for _ in range(NEW_TOKENS):
-            steps.append(seconds_of(engine.step))
-            products.append(seconds_of(bare))
+        steps += [seconds_of(engine.step) for _ in range(NEW_TOKENS)]
+        products += [seconds_of(bare) for _ in range(NEW_TOKENS)]
     return steps, products
 
 

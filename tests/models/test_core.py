@@ -319,10 +319,10 @@ def test_beams_read_one_source(trial: Any) -> None:
         return
     with torch.no_grad():
         state = trial.start([0], 12)
-        before = state.memory.k
+        before = state.memory.kv
         trial.advance(state, [trial.rows[0]], [4])
         state.select([0, 0, 0])
-        assert state.memory.k is before and state.memory.slots == [0, 0, 0]
+        assert state.memory.kv is before and state.memory.slots == [0, 0, 0]
         rows = [trial.rows[0], torch.cat([trial.rows[0][:4], trial.rows[1][4:]]), trial.rows[0]]
         found = trial.advance(state, rows, [3, 2, 0])
         expected = trial.expected([row[:7] for row in rows[:2]], [trial.sources[0]] * 2)

@@ -130,13 +130,13 @@ def test_moving_rows_moves_no_numbers() -> None:
     """Only a copy touches memory: reordering and dropping are lists of slots."""
     state = start(3)
     write(state, [[1, 2], [3], [4, 5, 6]])
-    before = state.keys.k.clone()
-    tensor = state.keys.k
+    before = state.keys.kv.clone()
+    tensor = state.keys.kv
     state.select([2, 0])
-    assert state.keys.k is tensor and torch.equal(tensor, before)
+    assert state.keys.kv is tensor and torch.equal(tensor, before)
     assert state.keys.slots == [2, 0]
     state.select([1, 0, 1])
-    assert state.keys.k is tensor  # the copy went into the slot that had become free
+    assert state.keys.kv is tensor  # the copy went into the slot that had become free
     assert sorted(state.keys.slots) == [0, 1, 2]
 
 
@@ -154,7 +154,7 @@ def test_memory_begins_as_zeros() -> None:
     """A masked value is still multiplied by 0, and 0 x NaN is NaN."""
     state = start(2)
     state.join(start(3))
-    assert not state.keys.k.any() and not state.keys.v.any()
+    assert not state.keys.kv.any()
 
 
 def test_a_slice_writes_what_an_index_writes() -> None:
@@ -162,5 +162,5 @@ def test_a_slice_writes_what_an_index_writes() -> None:
     one, two = start(1), start(2)
     write(one, [[1, 2, 3]])
     write(two, [[1, 2, 3], [4]])
-    assert torch.equal(one.keys.k[:, 0], two.keys.k[:, 0])
+    assert torch.equal(one.keys.kv[:, 0], two.keys.kv[:, 0])
     assert Layout.of([1]).slots == (0,)

