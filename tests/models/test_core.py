@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from seedbed.models.network import build
 from seedbed.models.weights import Rule, export_weights, import_weights
-from seedbed.nn.config import EncoderConfig, ModelConfig, PositionConfig
+from seedbed.nn.config import EncoderConfig, HeadConfig, ModelConfig, PositionConfig
 from seedbed.nn.layout import Layout
 from seedbed.nn.linear import named_parts
 
@@ -135,7 +135,7 @@ def bert() -> Case:
             "residual": "post",
             "activation": "gelu",
             "embedding_norm": True,
-            "head": "mlm",
+            "head": HeadConfig(kind="mlm"),
         },
         rules={
             "embed": f"{first}.word_embeddings",

@@ -21,7 +21,7 @@ def model_card(
 ) -> str:
     """Markdown with the front matter that model hubs read."""
     training, data = settings["training"], settings["data"]
-    architecture = family(config.family).architecture
+    architecture = family(config.family).architecture(config)
     loads = f"`transformers` loads it as `{architecture}`" if architecture else "seedbed loads it"
     held_out = "not measured" if loss is None else f"{loss:.4f} nats a token"
     if bits_per_byte is not None:

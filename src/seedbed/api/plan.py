@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from seedbed.api.models import bundle_folder, configure
+from seedbed.api.models import bundle_folder, configure, require_fitting
 from seedbed.api.run_settings import RunSettings
 from seedbed.base.hardware import ResidentPeak, probe
 from seedbed.base.runtime import Runtime
@@ -42,6 +42,7 @@ def plan_with_settings(
     settings = load_settings(RunSettings, layers, overrides=list(overrides))
     training = settings.training
     config = model if not isinstance(model, str | Path) else _config(str(model), settings)
+    config = require_fitting(config, settings.objective.name)
     precision = "float32" if training.precision == "auto" else training.precision
     resident = ResidentPeak()
     with Runtime.from_environment(device, precision=precision, num_threads=training.num_threads) as runtime:

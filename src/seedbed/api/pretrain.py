@@ -14,7 +14,7 @@ import torch
 from seedbed import __version__
 from seedbed.api.card import model_card
 from seedbed.api.decide import decide, saved_plan
-from seedbed.api.models import configure
+from seedbed.api.models import configure, require_fitting
 from seedbed.api.recipes import recipe as named_recipe
 from seedbed.api.run_settings import RunSettings
 from seedbed.base.errors import ConfigError
@@ -29,6 +29,7 @@ from seedbed.data.records import TokenSource
 from seedbed.hub.bundle import TOKENIZER, open_bundle, read_config, save_bundle
 from seedbed.models.family import Config, Network
 from seedbed.models.network import build, initialize
+from seedbed.models.network import family as named_family
 from seedbed.report.run_report import write_report
 from seedbed.select.plan import Plan
 from seedbed.text.tokenizer import Tokenizer, train_tokenizer
@@ -97,7 +98,11 @@ def run_settings(
     layers: list[Mapping[str, Any] | Path] = [named_recipe(recipe)] if recipe else []
     if settings_file is not None:
         layers.append(settings_file)
-    return load_settings(RunSettings, *layers, flags, overrides=list(overrides))
+    asked = load_settings(RunSettings, *layers, flags, overrides=list(overrides))
+    require_fitting(
+        named_family(asked.model.family).sized(64, 1), asked.objective.name
+    )  # before a corpus is read
+    return asked
 
 
 def pretrain(
@@ -187,9 +192,11 @@ def _tokenizer(settings: RunSettings) -> Tokenizer:
 def _config(settings: RunSettings, tokenizer: Tokenizer) -> Config:
     """The base's config, or the one that the settings ask for."""
     if settings.model.base is not None:
-        return read_config(Path(settings.model.base))
-    context = settings.training.context_tokens
-    return configure(settings.model, vocab_size=tokenizer.vocab_size, context_tokens=context)
+        config = read_config(Path(settings.model.base))
+    else:
+        context = settings.training.context_tokens
+        config = configure(settings.model, vocab_size=tokenizer.vocab_size, context_tokens=context)
+    return require_fitting(config, settings.objective.name)
 
 
 def _module(config: Config, settings: RunSettings) -> Network:

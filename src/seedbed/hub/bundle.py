@@ -23,6 +23,7 @@ from seedbed.base.files import disk_errors, sync
 from seedbed.base.runtime import find_device
 from seedbed.models.family import Config, Family, Network
 from seedbed.models.network import FAMILIES, build, export_tensors, family, import_tensors, parameter_count
+from seedbed.nn.config import ModelConfig
 from seedbed.nn.layout import Layout
 from seedbed.text.tokenizer import Tokenizer
 
@@ -30,7 +31,6 @@ CONFIG, WEIGHTS, GENERATION, CARD = "config.json", "model.safetensors", "generat
 TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
 FILES = {CONFIG, WEIGHTS, GENERATION, CARD, TOKENIZER, TOKENIZER_CONFIG}
 PARTIAL, REPLACED = ".partial", ".replaced"
-OUTPUT = "lm_head.weight"
 DTYPES = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
@@ -181,18 +181,39 @@ def _read_json(path: Path) -> dict[str, Any]:
 class _File(Mapping[str, Tensor]):
     """The tensors of an open safetensors file, read one at a time; what holds nothing learnt is left out.
 
-    A file that was saved without the output lacks the family's prefix before each name.
+    A file that was saved without the output lacks the family's prefix before each name. A tensor that the
+    family ties to another may lie there as well as the other, or in its place.
     """
 
     def __init__(self, opened: Any, chosen: Family, config: Config) -> None:
-        ignored = [*chosen.ignored, *([OUTPUT] if config.tie_embeddings else [])]
         names = list(opened.keys())
         bare = not any(name.startswith(chosen.prefix) for name in names)
         given = {(chosen.prefix if bare else "") + name: name for name in names}
         self._opened = opened
         self._names = {
-            name: their for name, their in given.items() if not any(re.fullmatch(p, name) for p in ignored)
+            name: their
+            for name, their in given.items()
+            if not any(re.fullmatch(p, name) for p in chosen.ignored)
         }
+        self.config = chosen.fit(config, self._names.keys())
+        for name in chosen.zero:
+            if (their := self._names.pop(name, None)) is not None and opened.get_tensor(their).any():
+                raise BundleError(
+                    f"{name} is not zero, and {chosen.name} has no place for it; take another model"
+                )
+        self._twice = []
+        for copy, original in chosen.copies(self.config).items():
+            if (their := self._names.pop(copy, None)) is not None:
+                self._twice.append((their, self._names.setdefault(original, their)))
+
+    def require_equal_copies(self) -> None:
+        """Refuse tensors that are one in this config and two in the file."""
+        for copy, original in self._twice:
+            if copy != original and not torch.equal(*map(self._opened.get_tensor, (copy, original))):
+                raise BundleError(
+                    f"{copy} differs from {original}, which {CONFIG} ties it to; if it is the output, set "
+                    "tie_word_embeddings to false"
+                )
 
     def __getitem__(self, name: str) -> Tensor:
         tensor: Tensor = self._opened.get_tensor(self._names[name])
@@ -213,11 +234,11 @@ def _load(path: Path, config: Config, dtype: torch.dtype, device: torch.device) 
     try:
         with safe_open(path, framework="pt") as opened:
             theirs = _File(opened, family(config.family), config)
+            config = theirs.config
             _require_plausible(config, len(theirs), path.stat().st_size)
             module = build(config, device).to(dtype)
             import_tensors(module, theirs)
-            if config.tie_embeddings and OUTPUT in opened.keys():  # noqa: SIM118 (no mapping)
-                _require_tied(opened.get_tensor(OUTPUT), module.embed.weight)
+            theirs.require_equal_copies()
     except (SafetensorError, OSError) as error:
         raise BundleError(
             f"{path} cannot be read: {error}; it is cut or damaged: write or download it again"
@@ -225,13 +246,6 @@ def _load(path: Path, config: Config, dtype: torch.dtype, device: torch.device) 
     except BundleError as error:
         raise BundleError(f"{path}: {error}") from None
     return module
-
-
-def _require_tied(output: Tensor, embedding: Tensor) -> None:
-    if not torch.equal(output.to(embedding), embedding):
-        raise BundleError(
-            f"{OUTPUT} differs from the embedding that {CONFIG} ties it to; set tie_word_embeddings to false"
-        )
 
 
 def _require_plausible(config: Config, num_tensors: int, num_bytes: int) -> None:
@@ -263,15 +277,15 @@ def _write(
         number = re.search(r"os error (\d+)", str(error))
         raise OSError(int(number[1]) if number else 0, str(error)) from error
     values = chosen.write_config(config)
-    if chosen.architecture:
-        values["architectures"] = [chosen.architecture]
+    if (architecture := chosen.architecture(config)) is not None:
+        values["architectures"] = [architecture]
     values["dtype"] = str(next(module.parameters()).dtype).removeprefix("torch.")
     if tokenizer is not None:
         tokenizer.save(folder)
     # Written where there is none, too: other tools would put in those of the family's published models.
     ends = {f"{end}_token_id": getattr(tokenizer, f"{end}_id", None) for end in ("bos", "eos", "pad")}
     generation = {name: token for name, token in ends.items() if token is not None} | generation
-    values |= ends
+    values = ends | values
     (folder / CONFIG).write_text(json.dumps(values, indent=2) + "\n")
     (folder / GENERATION).write_text(json.dumps(generation, indent=2) + "\n")
     (folder / CARD).write_text(card or f"# A {config.family} model\n\nSaved by seedbed.\n", encoding="utf-8")
@@ -292,10 +306,12 @@ def _compare(folder: Path, module: Network) -> None:
     length = min(16, config.max_positions or 16)
     ids = torch.randint(config.vocab_size, (length,), generator=torch.Generator().manual_seed(0))
     ids, layout = ids.to(parameter.device), Layout.of([length], device=parameter.device)
+    both_stacks = isinstance(config, ModelConfig) and config.shape == "encoder-decoder"
+    source = {"source": ids, "source_layout": layout} if both_stacks else {}
     was_training = module.training
     module.eval()
     try:
-        ours, theirs = (m.output(m(ids, layout)) for m in (module, again))
+        ours, theirs = (m.output(m(ids, layout, **source)) for m in (module, again))
     finally:
         module.train(was_training)
     if not torch.allclose(ours, theirs, rtol=0, atol=0, equal_nan=True):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any
 
 import torch
@@ -12,7 +12,14 @@ from seedbed.base.errors import BundleError, ConfigError, nearest
 from seedbed.models.recurrent import RecurrentNetwork
 from seedbed.models.transformer import Transformer
 from seedbed.models.weights import Rule
-from seedbed.nn.config import ModelConfig, PositionConfig, RecurrentConfig, RotaryScaling
+from seedbed.nn.config import (
+    EncoderConfig,
+    HeadConfig,
+    ModelConfig,
+    PositionConfig,
+    RecurrentConfig,
+    RotaryScaling,
+)
 
 Config = ModelConfig | RecurrentConfig
 Network = Transformer | RecurrentNetwork
@@ -23,15 +30,20 @@ class Family:
     """A line of published models.
 
     `model_types` are those of `config.json` that it reads, the first is the one that it writes;
-    `architecture` the class that other tools load it with, None where there is none. `read_config` and
-    `write_config` translate `config.json`; `sized` makes a config in the family's own proportions from a
-    width and a depth; `ignored` are patterns of tensors in published files that hold nothing learnt;
-    `prefix` begins the names of all tensors but the output's, and lacks where a file was saved without it.
+    `architectures` the classes that other tools load it with, by the kind of its head, none where there is
+    none. `read_config` and `write_config` translate `config.json`; `sized` makes a config in the family's own
+    proportions from a width and a depth.
+
+    Of published files: `ignored` are patterns of tensors that hold nothing learnt, `zero` names of those that
+    hold zeros in every model that the core can be; `copies` names those that may lie there a second time,
+    with what each is a copy of; `prefix` begins the names of all tensors but the output's, and lacks where a
+    file was saved without it; `fit` makes a config that of a file which holds tensors of these names, where
+    `config.json` does not say.
     """
 
     name: str
     model_types: tuple[str, ...]
-    architecture: str | None
+    architectures: Mapping[str, str] = field(default_factory=dict)
     presets: Mapping[str, Config]
     read_config: Callable[[Mapping[str, Any]], Config]
     write_config: Callable[[Any], dict[str, Any]]
@@ -39,7 +51,14 @@ class Family:
     rules: Callable[[Any], Sequence[Rule]]
     initialize: Callable[[Any, torch.Generator], None]
     ignored: tuple[str, ...] = ()
+    zero: tuple[str, ...] = ()
+    copies: Callable[[Any], Mapping[str, str]] = lambda config: {}
     prefix: str = ""
+    fit: Callable[[Any, Collection[str]], Any] = lambda config, names: config
+
+    def architecture(self, config: Config) -> str | None:
+        """The class that other tools load such a network with."""
+        return self.architectures.get(config.head.kind if isinstance(config, ModelConfig) else "lm")
 
     def preset(self, size: str) -> Config:
         """The config of a published size."""
@@ -71,6 +90,9 @@ def read_own_config(values: Mapping[str, Any], config_class: type[Config]) -> Co
             if position.get("scaling"):
                 position["scaling"] = RotaryScaling(**position["scaling"])
             given["position"] = PositionConfig(**position)
+        for name, kind in (("head", HeadConfig), ("encoder", EncoderConfig)):
+            if isinstance(given.get(name), dict):
+                given[name] = kind(**given[name])
         return config_class(family=family, **given)
     except TypeError as error:
         raise BundleError(

@@ -50,9 +50,10 @@ def export_tensors(module: Network) -> dict[str, Tensor]:
 
 
 def _translation(config: Config) -> dict[str, Any]:
-    num_heads = config.num_heads if isinstance(config, ModelConfig) else 1
-    rules = family(config.family).rules(config)
-    return {"rules": rules, "num_layers": config.num_layers, "num_heads": num_heads}
+    rules, depth, num_heads = family(config.family).rules(config), config.num_layers, 1
+    if isinstance(config, ModelConfig):
+        depth, num_heads = max(depth, config.of_encoder.num_layers), config.num_heads
+    return {"rules": rules, "num_layers": depth, "num_heads": num_heads}
 
 
 def parameter_count(config: Config) -> int:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from seedbed.nn.attention import View
-from seedbed.nn.block import make_norm
+from seedbed.nn.block import ACTIVATIONS, make_norm
 from seedbed.nn.config import ModelConfig
 from seedbed.nn.layout import Layout
 from seedbed.nn.linear import Embedding, Projection, is_hooked, lookup_and_table, product
@@ -21,11 +20,11 @@ class MaskedHead(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.dense = Projection(config.d_model, {"dense": config.d_model}, bias=True)
-        self.norm = make_norm(config)
+        self.activation, self.norm = ACTIVATIONS[config.activation], make_norm(config)
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., M) -> (..., M)."""
-        return self.norm(F.gelu(self.dense(x)))  # type: ignore[no-any-return]
+        return self.norm(self.activation(self.dense(x)))  # type: ignore[no-any-return]
 
 
 class Transformer(nn.Module):
@@ -40,10 +39,14 @@ class Transformer(nn.Module):
             self.encoder = Stack(config.of_encoder, causal=False, cross=False)
         if config.shape != "encoder":
             self.decoder = Stack(config, causal=True, cross=config.shape == "encoder-decoder")
-        self.transform = MaskedHead(config) if config.head == "mlm" else None
-        self.output_bias = nn.Parameter(torch.empty(config.vocab_size)) if config.head == "mlm" else None
+        masked = config.head.kind == "mlm"
+        self.transform = MaskedHead(config) if masked else None
+        self.output_bias = nn.Parameter(torch.empty(config.vocab_size)) if masked else None
+        self.pooler = None
+        if config.head.pooler:
+            self.pooler = Projection(config.d_model, {"pooler": config.d_model}, bias=True)
         self.unembed = None  # the embedding's own module: replacing one replaces both
-        if not config.tie_embeddings:
+        if not config.tie_embeddings and config.head.kind != "none":
             self.unembed = Projection(config.d_model, {"unembed": config.vocab_size}, bias=False)
 
     def encode(self, ids: Tensor, layout: Layout, *, segments: Tensor | None = None) -> Tensor:
@@ -82,7 +85,9 @@ class Transformer(nn.Module):
         return hidden
 
     def output(self, hidden: Tensor) -> Tensor:
-        """Logits (..., V) of the hidden states (..., M) that someone reads."""
+        """Logits (..., V) of the hidden states (..., M) that someone reads; without a head these states."""
+        if self.config.head.kind == "none":
+            return hidden
         table = getattr(hidden, "shared_table", self.embed.weight)
         if self.transform is not None:
             hidden = self.transform(hidden)
@@ -94,6 +99,13 @@ class Transformer(nn.Module):
             logits = product(hidden, table, self.output_bias)
         cap = self.config.logit_cap
         return logits if cap is None else cap * torch.tanh(logits / cap)
+
+    def pool(self, hidden: Tensor, layout: Layout) -> Tensor:
+        """What BERT's pooler makes of each row's first token: hidden (N, M) -> (rows, M)."""
+        assert self.pooler is not None and all(layout.lengths)
+        ends = torch.tensor(layout.last_tokens(), device=hidden.device)
+        lengths = torch.tensor(layout.lengths, device=hidden.device)
+        return torch.tanh(self.pooler(hidden[ends - lengths + 1]))
 
     def start(
         self,

@@ -97,6 +97,21 @@ class EncoderConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HeadConfig:
+    """What follows the last layer: logits of a language model (`lm`), of a masked one (`mlm`), or nothing.
+
+    The masked one transforms the hidden states first. `pooler` is a product with tanh over each row's first
+    token (BERT, 1810.04805).
+    """
+
+    kind: Literal["lm", "mlm", "none"] = "lm"
+    pooler: bool = False
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """The architecture of a Transformer of any of the three shapes.
 
@@ -131,7 +146,7 @@ class ModelConfig:
     embedding_norm: bool = False
     output_scale: float = 1.0
     logit_cap: float | None = None
-    head: Literal["lm", "mlm"] = "lm"
+    head: HeadConfig = field(default_factory=HeadConfig)
     tie_embeddings: bool = True
     dropout: float = 0.0
 

@@ -17,6 +17,7 @@ class Causal:
     """Every token of a record but its first is a target (Radford et al. 2018, equation 1)."""
 
     name = "causal"
+    shapes = ("decoder",)  # what it can train: each token must see those before it alone
 
     def example(self, record: Record, seed: int) -> Example:
         """Inputs are all ids but the last, targets all but the first; nothing is drawn."""

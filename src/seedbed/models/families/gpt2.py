@@ -105,6 +105,11 @@ def rules(config: ModelConfig) -> list[Rule]:
     return listed if config.tie_embeddings else [*listed, Rule("unembed", "lm_head")]
 
 
+def copies(config: ModelConfig) -> dict[str, str]:
+    """The output where it is the embedding."""
+    return {"lm_head.weight": "transformer.wte.weight"} if config.tie_embeddings else {}
+
+
 def initialize(module: Transformer, generator: torch.Generator) -> None:
     """Normal(0, 0.02), the products that end a residual branch scaled by 1 / sqrt(2 num_layers)."""
     residual_std = 0.02 / math.sqrt(2 * module.config.num_layers)
@@ -114,7 +119,7 @@ def initialize(module: Transformer, generator: torch.Generator) -> None:
 FAMILY = Family(
     name="gpt2",
     model_types=("gpt2",),
-    architecture="GPT2LMHeadModel",
+    architectures={"lm": "GPT2LMHeadModel"},
     presets={
         "124m": _config(768, 12, 12),
         "355m": _config(1024, 24, 16),
@@ -127,5 +132,6 @@ FAMILY = Family(
     rules=rules,
     initialize=initialize,
     ignored=(r".*\.attn\.(masked_)?bias",),
+    copies=copies,
     prefix="transformer.",
 )

@@ -142,6 +142,11 @@ def rules(config: ModelConfig) -> list[Rule]:
     return listed if config.tie_embeddings else [*listed, Rule("unembed", "lm_head")]
 
 
+def copies(config: ModelConfig) -> dict[str, str]:
+    """The output where it is the embedding."""
+    return {"lm_head.weight": "model.embed_tokens.weight"} if config.tie_embeddings else {}
+
+
 def initialize(module: Transformer, generator: torch.Generator) -> None:
     """Normal(0, 0.02) throughout."""
     initialization.normal(module, generator, std=0.02)
@@ -152,7 +157,7 @@ _LLAMA2 = {"max_positions": 4096, "norm_eps": 1e-5}
 FAMILY = Family(
     name="llama",
     model_types=("llama",),
-    architecture="LlamaForCausalLM",
+    architectures={"lm": "LlamaForCausalLM"},
     presets={
         "7b": _config(4096, 32, 32, 11_008),
         "13b": _config(5120, 40, 40, 13_824),
@@ -177,5 +182,6 @@ FAMILY = Family(
     rules=rules,
     initialize=initialize,
     ignored=(r".*\.rotary_emb\.inv_freq",),
+    copies=copies,
     prefix="model.",
 )

@@ -47,7 +47,6 @@ def recurrent_family(cell: Literal["lstm", "gru"], presets: Mapping[str, tuple[i
     return Family(
         name=cell,
         model_types=(f"seedbed_{cell}",),
-        architecture=None,
         presets={
             size: RecurrentConfig(
                 family=cell,

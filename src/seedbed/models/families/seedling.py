@@ -78,7 +78,6 @@ def initialize(module: Transformer, generator: torch.Generator) -> None:
 FAMILY = Family(
     name="seedling",
     model_types=("seedbed_seedling",),
-    architecture=None,
     presets={"1m": sized(128, 4), "11m": sized(384, 6), "85m": sized(768, 12)},
     read_config=read_config,
     write_config=own_config,

@@ -1,0 +1,99 @@
+"""RoBERTa (Liu et al. 1907.11692): BERT's encoder with byte-level tokens, one segment, positions from 2."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from seedbed.base.errors import BundleError
+from seedbed.models.families import bert
+from seedbed.models.family import Family
+from seedbed.models.transformer import Transformer
+from seedbed.models.weights import Rule
+from seedbed.nn.config import HeadConfig, ModelConfig, PositionConfig
+
+OFFSET = 2  # positions are counted from the padding token's id on
+
+
+def _of_bert(config: ModelConfig, **fields: Any) -> ModelConfig:
+    base: dict[str, Any] = {"family": "roberta", "position": PositionConfig(offset=OFFSET)}
+    return replace(config, **base | fields)
+
+
+def _config(d_model: int, num_layers: int, **fields: Any) -> ModelConfig:
+    base: dict[str, Any] = {"vocab_size": 50_265, "segment_types": 1, "norm_eps": 1e-5}
+    return _of_bert(bert.sized(d_model, num_layers), **base | fields)
+
+
+def sized(d_model: int, num_layers: int) -> ModelConfig:
+    """RoBERTa's proportions: heads of 64, a feed-forward of 4 d_model."""
+    return _config(d_model, num_layers)
+
+
+def read_config(values: Mapping[str, Any]) -> ModelConfig:
+    """`config.json` of RoBERTa's classes -> ours; its table of positions has two rows that are never used."""
+    if values.get("hidden_act", "gelu") != "gelu" or values.get("pad_token_id", 1) != OFFSET - 1:
+        raise BundleError(
+            "config.json asks for an activation other than gelu or a padding token other than 1, which "
+            "RoBERTa does not have; it is another model's"
+        )
+    config = bert.read_config({"type_vocab_size": 1, "layer_norm_eps": 1e-5} | dict(values))
+    kind = "none" if values.get("architectures") == ["RobertaModel"] else "mlm"
+    positions = values.get("max_position_embeddings", 514) - OFFSET
+    return _of_bert(config, max_positions=positions, head=HeadConfig(kind=kind))  # type: ignore[arg-type]
+
+
+def write_config(config: ModelConfig) -> dict[str, Any]:
+    """Ours -> `config.json` of RoBERTa's classes."""
+    table = {"max_position_embeddings": config.max_positions + OFFSET, "pad_token_id": OFFSET - 1}
+    return bert.write_config(config) | {"model_type": "roberta"} | table
+
+
+def fit(config: ModelConfig, names: Collection[str]) -> ModelConfig:
+    """The head and the pooler that a file of these tensors has."""
+    kind = "mlm" if "lm_head.dense.weight" in names else "none"
+    pooler = "roberta.pooler.dense.weight" in names
+    return replace(config, head=HeadConfig(kind=kind, pooler=pooler))  # type: ignore[arg-type]
+
+
+def rules(config: ModelConfig) -> list[Rule]:
+    """Names of `RobertaForMaskedLM`."""
+    return [
+        *bert.encoder_rules("roberta"),
+        Rule("transform.dense", "lm_head.dense"),
+        Rule("transform.norm", "lm_head.layer_norm"),
+        Rule("output_bias", "lm_head.bias"),
+    ]
+
+
+def copies(config: ModelConfig) -> dict[str, str]:
+    """The output's product and bias, which lie in some files under a second name."""
+    return {
+        "lm_head.decoder.weight": "roberta.embeddings.word_embeddings.weight",
+        "lm_head.decoder.bias": "lm_head.bias",
+    }
+
+
+def initialize(module: Transformer, generator: torch.Generator) -> None:
+    """Normal(0, 0.02) throughout, as BERT."""
+    bert.initialize(module, generator)
+
+
+FAMILY = Family(
+    name="roberta",
+    model_types=("roberta",),
+    architectures={"mlm": "RobertaForMaskedLM", "none": "RobertaModel"},
+    presets={"base": _config(768, 12), "large": _config(1024, 24)},
+    read_config=read_config,
+    write_config=write_config,
+    sized=sized,
+    rules=rules,
+    initialize=initialize,
+    ignored=(r"roberta\.embeddings\.position_ids",),
+    copies=copies,
+    prefix="roberta.",
+    fit=fit,
+)

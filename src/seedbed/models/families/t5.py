@@ -1,0 +1,177 @@
+"""T5 (Raffel et al. 1910.10683) and its version 1.1, which FLAN-T5 (2210.11416) is: buckets of distances.
+
+1.1 gates its feed-forward and unties the output: published FLAN-T5 files hold an output of their own,
+although a recent `transformers` builds it tied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from seedbed.base.errors import BundleError
+from seedbed.models.family import Family
+from seedbed.models.transformer import Transformer
+from seedbed.models.weights import Rule
+from seedbed.nn.config import Activation, EncoderConfig, ModelConfig, PositionConfig
+from seedbed.nn.linear import named_parts
+
+ACTIVATIONS: dict[str, Activation] = {"relu": "relu", "gelu": "gelu_tanh", "silu": "silu"}
+FIXED: dict[str, Any] = {"norm": "rms", "norm_eps": 1e-6, "bias": False, "attention_scale": 1.0}
+
+
+def _config(d_model: int, num_layers: int, num_heads: int, d_ff: int, **fields: Any) -> ModelConfig:
+    base: dict[str, Any] = {
+        "vocab_size": 32_128,
+        "head_dim": 64,
+        "max_positions": 512,
+        "position": PositionConfig(kind="buckets"),
+        "activation": "relu",
+        "output_scale": d_model**-0.5,
+        "dropout": 0.1,
+    }
+    shape = {"d_model": d_model, "num_layers": num_layers, "num_heads": num_heads, "d_ff": d_ff}
+    return ModelConfig(family="t5", shape="encoder-decoder", **FIXED | base | shape | fields)
+
+
+def _flan(d_model: int, num_layers: int, num_heads: int, d_ff: int) -> ModelConfig:
+    gated: dict[str, Any] = {"activation": "gelu_tanh", "gated_ffn": True}
+    return _config(d_model, num_layers, num_heads, d_ff, tie_embeddings=False, output_scale=1.0, **gated)
+
+
+def sized(d_model: int, num_layers: int) -> ModelConfig:
+    """T5's proportions: heads of 64, a feed-forward of 4 d_model."""
+    return _config(d_model, num_layers, max(1, d_model // 64), 4 * d_model)
+
+
+def read_config(values: Mapping[str, Any]) -> ModelConfig:
+    """`config.json` of `T5ForConditionalGeneration` -> ours."""
+    gate, _, activation = values.get("feed_forward_proj", "relu").rpartition("-")
+    if activation not in ACTIVATIONS or gate not in ("", "gated"):
+        raise BundleError(
+            f"feed_forward_proj {values['feed_forward_proj']!r} is not T5's; allowed: relu, gated-gelu, "
+            "gated-silu"
+        )
+    d_model, num_heads, d_ff = values["d_model"], values["num_heads"], values["d_ff"]
+    tied, depth = values.get("tie_word_embeddings", True), values["num_layers"]
+    num_layers = values.get("num_decoder_layers") or depth
+    encoder = EncoderConfig(num_layers=depth, num_heads=num_heads, d_ff=d_ff)
+    return _config(
+        d_model,
+        num_layers,
+        num_heads,
+        d_ff,
+        vocab_size=values["vocab_size"],
+        head_dim=values.get("d_kv", 64),
+        max_positions=values.get("n_positions", 512),
+        position=PositionConfig(
+            kind="buckets",
+            num_buckets=values.get("relative_attention_num_buckets", 32),
+            max_distance=values.get("relative_attention_max_distance", 128),
+        ),
+        encoder=None if depth == num_layers else encoder,
+        norm_eps=values.get("layer_norm_epsilon", 1e-6),
+        activation=ACTIVATIONS[activation],
+        gated_ffn=bool(gate),
+        output_scale=d_model**-0.5 if tied else 1.0,
+        tie_embeddings=tied,
+        dropout=values.get("dropout_rate", 0.1),
+    )
+
+
+def write_config(config: ModelConfig) -> dict[str, Any]:
+    """Ours -> `config.json` of `T5ForConditionalGeneration`."""
+    theirs = {ours: name for name, ours in ACTIVATIONS.items()}
+    return {
+        "model_type": "t5",
+        "vocab_size": config.vocab_size,
+        "d_model": config.d_model,
+        "d_kv": config.d_head,
+        "d_ff": config.d_ff,
+        "num_layers": config.of_encoder.num_layers,
+        "num_decoder_layers": config.num_layers,
+        "num_heads": config.num_heads,
+        "n_positions": config.max_positions,
+        "relative_attention_num_buckets": config.position.num_buckets,
+        "relative_attention_max_distance": config.position.max_distance,
+        "layer_norm_epsilon": config.norm_eps,
+        "feed_forward_proj": ("gated-" if config.gated_ffn else "") + theirs[config.activation],
+        "tie_word_embeddings": config.tie_embeddings,
+        "dropout_rate": config.dropout,
+        "initializer_factor": 1.0,
+        "is_encoder_decoder": True,
+        "decoder_start_token_id": 0,
+    }
+
+
+def rules(config: ModelConfig) -> list[Rule]:
+    """Names of `T5ForConditionalGeneration`."""
+    names = {"gate": "wi_0", "up": "wi_1", "down": "wo"} if config.gated_ffn else {"up": "wi", "down": "wo"}
+    parts, cross = {"q": "q", "k": "k", "v": "v", "out": "o"}, "decoder.blocks.{i}"
+    listed = [Rule("embed", "shared"), Rule(f"{cross}.cross_norm", "decoder.block.{i}.layer.1.layer_norm")]
+    listed += [
+        Rule(f"{cross}.cross.{a}", f"decoder.block.{{i}}.layer.1.EncDecAttention.{b}")
+        for a, b in parts.items()
+    ]
+    for stack, last in (("encoder", 1), ("decoder", 2)):
+        ours, theirs = f"{stack}.blocks.{{i}}", f"{stack}.block.{{i}}.layer"
+        bias = f"{stack}.block.0.layer.0.SelfAttention.relative_attention_bias"
+        listed += [Rule(f"{stack}.buckets", bias), Rule(f"{stack}.final_norm", f"{stack}.final_layer_norm")]
+        listed += [Rule(f"{ours}.attn_norm", f"{theirs}.0.layer_norm")]
+        listed += [Rule(f"{ours}.attn.{a}", f"{theirs}.0.SelfAttention.{b}") for a, b in parts.items()]
+        listed += [Rule(f"{ours}.ffn_norm", f"{theirs}.{last}.layer_norm")]
+        listed += [Rule(f"{ours}.ffn.{a}", f"{theirs}.{last}.DenseReluDense.{b}") for a, b in names.items()]
+    return listed if config.tie_embeddings else [*listed, Rule("unembed", "lm_head")]
+
+
+def copies(config: ModelConfig) -> dict[str, str]:
+    """The embedding as either stack's, and as the output where it is tied."""
+    stacks = ["encoder.embed_tokens.weight", "decoder.embed_tokens.weight"]
+    tied = ["lm_head.weight"] if config.tie_embeddings else []
+    return dict.fromkeys([*stacks, *tied], "shared.weight")
+
+
+@torch.no_grad()
+def initialize(module: Transformer, generator: torch.Generator) -> None:
+    """Embedding and output normal(0, 1), products at variance 1 / d_in, queries' smaller by head_dim."""
+    config = module.config
+    for name, weight in named_parts(module):
+        std = weight.size(-1) ** -0.5
+        if name.endswith(("_norm.weight", "_norm")):
+            weight.fill_(1.0)
+            continue
+        if name in ("embed.weight", "unembed.weight"):
+            std = 1.0
+        elif name.endswith("buckets.weight"):
+            std = config.d_model**-0.5
+        elif name.endswith(".q.weight"):
+            std *= config.d_head**-0.5
+        weight.normal_(0, std, generator=generator)
+
+
+FAMILY = Family(
+    name="t5",
+    model_types=("t5",),
+    architectures={"lm": "T5ForConditionalGeneration"},
+    presets={
+        "small": _config(512, 6, 8, 2048),
+        "base": _config(768, 12, 12, 3072),
+        "large": _config(1024, 24, 16, 4096),
+        "3b": _config(1024, 24, 32, 16_384, head_dim=128),
+        "11b": _config(1024, 24, 128, 65_536, head_dim=128),
+        "flan-small": _flan(512, 8, 6, 1024),
+        "flan-base": _flan(768, 12, 12, 2048),
+        "flan-large": _flan(1024, 24, 16, 2816),
+        "flan-xl": _flan(2048, 24, 32, 5120),
+        "flan-xxl": _flan(4096, 24, 64, 10_240),
+    },
+    read_config=read_config,
+    write_config=write_config,
+    sized=sized,
+    rules=rules,
+    initialize=initialize,
+    ignored=(r"decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight",),
+    copies=copies,
+)
