@@ -51,7 +51,7 @@ def test_half_precision_in_chunks_is_the_same(monkeypatch: pytest.MonkeyPatch) -
     targets = torch.arange(50) % 31
     results = []
     for numbers in (2**24, 31 * 7):
-        monkeypatch.setattr(loss_module, "CHUNK_NUMBERS", numbers)
+        monkeypatch.setattr(loss_module, "CPU_NUMBERS", numbers)
         leaf = logits.clone().requires_grad_()
         loss = cross_entropy_sum(leaf * 1, targets)
         loss.backward()

@@ -9,8 +9,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-# Logits in half precision are worked on in float32 so many numbers at a time.
-CHUNK_NUMBERS = 2**24
+# So many logits are worked on at a time: on a CPU what its cache holds (1,024 x 50,257 in float32 take 31 ms,
+# at once 39), elsewhere what half precision may take in float32.
+CPU_NUMBERS, DEVICE_NUMBERS = 2**19, 2**24
 
 
 def cross_entropy_sum(logits: Tensor, targets: Tensor) -> Tensor:
@@ -32,24 +33,17 @@ class _CrossEntropySum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:
         """Forward."""
-        rows = max(1, CHUNK_NUMBERS // logits.shape[-1]) if logits.dtype.itemsize < 4 else len(logits)
-        total = logits.new_zeros((), dtype=torch.promote_types(logits.dtype, torch.float32))
-        target_probabilities = []
-        for chunk, target in zip(
-            logits.split(max(1, rows)), targets[:, None].split(max(1, rows)), strict=True
-        ):
-            wide = chunk.to(total.dtype)
-            target_logits = wide.gather(1, target)
-            highest = wide.amax(1, keepdim=True)
-            torch.softmax(wide, 1, out=wide)
-            # The highest probability is at least 1/V: its logarithm is exact where the target's may be -inf.
-            normalizer = highest - wide.amax(1, keepdim=True).log()
-            total += (normalizer - target_logits).sum()
-            target_probabilities.append((target_logits - normalizer).exp())
-            if wide is not chunk:
-                chunk.copy_(wide)
-        ctx.save_for_backward(logits, targets, torch.cat(target_probabilities))
-        return total
+        rows = max(1, (CPU_NUMBERS if logits.device.type == "cpu" else DEVICE_NUMBERS) // logits.shape[-1])
+        wide_type = torch.promote_types(logits.dtype, torch.float32)
+        parts = []
+        for chunk, target in zip(logits.split(rows), targets[:, None].split(rows), strict=True):
+            wide = chunk.to(wide_type)
+            torch.log_softmax(wide, 1, out=wide)
+            parts.append(wide.gather(1, target))
+            torch.exp(wide, out=chunk)
+        target_logprobs = torch.cat(parts)
+        ctx.save_for_backward(logits, targets, target_logprobs.exp())
+        return -target_logprobs.sum()
 
     @staticmethod
     @once_differentiable
