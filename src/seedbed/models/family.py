@@ -19,6 +19,20 @@ Network = Transformer | RecurrentNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
+class GgufForm:
+    """How GGUF files hold a family's weights.
+
+    `architectures` are those that are read; `names` leads from a tensor's name there, without its suffix, to
+    the published one, `{i}` being the layer; `interleaved`: the pairs that rotary positions turn lie side by
+    side in the rows of q and k.
+    """
+
+    architectures: tuple[str, ...]
+    names: Mapping[str, str]
+    interleaved: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Family:
     """A line of published models.
 
@@ -26,7 +40,8 @@ class Family:
     `architecture` the class that other tools load it with, None where there is none. `read_config` and
     `write_config` translate `config.json`; `sized` makes a config in the family's own proportions from a
     width and a depth; `ignored` are patterns of tensors in published files that hold nothing learnt;
-    `prefix` begins the names of all tensors but the output's, and lacks where a file was saved without it.
+    `prefix` begins the names of all tensors but the output's, and lacks where a file was saved without it;
+    `gguf` says how GGUF files hold it, None where they are not read.
     """
 
     name: str
@@ -40,6 +55,7 @@ class Family:
     initialize: Callable[[Any, torch.Generator], None]
     ignored: tuple[str, ...] = ()
     prefix: str = ""
+    gguf: GgufForm | None = None
 
     def preset(self, size: str) -> Config:
         """The config of a published size."""
