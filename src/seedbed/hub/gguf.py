@@ -179,7 +179,9 @@ class _Tensors(Mapping[str, Tensor]):
 
 def _published(name: str, form: GgufForm) -> str:
     """The published name of a tensor; one that the family does not know keeps its own, and is told."""
-    layer, rest = re.fullmatch(r"(?:blk\.(\d{1,6})\.)?(.*)", name, re.DOTALL).groups()  # type: ignore[union-attr]
-    part, dot, suffix = rest.rpartition(".")
-    their = form.names.get(part if layer is None else "blk.{i}." + part)
-    return name if their is None or not dot else their.replace("{i}", str(layer)) + "." + suffix
+    layer = re.match(r"blk\.(\d{1,6})\.", name)
+    pattern = name if layer is None else "blk.{i}." + name[layer.end() :]
+    part, _, suffix = pattern.rpartition(".")
+    if part not in form.names:
+        return name
+    return form.names[part].replace("{i}", layer[1] if layer else "") + "." + suffix

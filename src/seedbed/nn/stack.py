@@ -48,7 +48,8 @@ class Stack(nn.Module):
             table = sinusoidal_table(config.max_positions, config.d_model)
             self.register_buffer("sinusoids", table, persistent=False)
         elif position.kind == "rotary":
-            self.register_buffer("frequencies", rotary_frequencies(position, config.d_head), persistent=False)
+            frequencies = rotary_frequencies(position, config.d_head).to(torch.get_default_device())
+            self.register_buffer("frequencies", frequencies, persistent=False)
         elif position.kind == "alibi":
             self.register_buffer("slopes", alibi_slopes(config.num_heads), persistent=False)
         else:
