@@ -124,14 +124,14 @@ def _translate(file: GgufFile) -> dict[str, Any]:
 def _scaling(file: GgufFile, prefix: str, base: float, head_dim: int) -> dict[str, Any] | None:
     kind = file.text(prefix + "rope.scaling.type", "none")
     if kind not in ("none", ""):
-        return {"rope_type": kind, "factor": file.real(prefix + "rope.scaling.factor", 1.0)}
+        return {"rope_type": kind[:40], "factor": file.real(prefix + "rope.scaling.factor", 1.0)}
     if FACTORS not in file.tensors:
         return None
     # LLaMA 3.1 and later: the file holds the factors themselves, one a frequency. Find what made them.
     if file.tensors[FACTORS].shape != (head_dim // 2,):
         raise BundleError(f"{FACTORS} has the shape {file.tensors[FACTORS].shape}, not ({head_dim // 2},)")
     factors = file.read(FACTORS)
-    if torch.equal(factors, torch.ones_like(factors)):
+    if torch.allclose(factors, torch.ones_like(factors)):
         return None
     scaling = RotaryScaling(kind="llama3", factor=max(1.0, float(factors.max())))
     position = PositionConfig(kind="rotary", rotary_base=base, scaling=scaling)

@@ -29,7 +29,7 @@ MAGIC = b"GGUF"
 VERSIONS = (2, 3)
 # Far beyond any published file, and what a hostile one can make us walk through within a second.
 MAX_ENTRIES, MAX_TENSORS, MAX_STRINGS = 1 << 16, 1 << 13, 1 << 21
-MAX_NAME_BYTES, MAX_DIMENSIONS, MAX_ALIGNMENT = 1 << 16, 4, 1 << 20
+MAX_NAME_BYTES, MAX_DIMENSIONS, MAX_ALIGNMENT = 128, 4, 1 << 20
 # The values that are expanded at once: they stay in the processor's cache.
 CHUNK_VALUES = 1 << 17
 STRING, ARRAY = 8, 9
@@ -93,6 +93,13 @@ class _Header:
         except UnicodeDecodeError:
             raise BundleError(f"the text at byte {start} of its header is not UTF-8") from None
 
+    def name(self) -> str:
+        """The next key or tensor's name."""
+        name = self.text(MAX_NAME_BYTES)
+        if not name.isprintable():
+            raise BundleError(f"its header has the name {name[:40]!r}, which cannot be printed")
+        return name
+
     def value(self) -> Any:
         """The next value: a number, a string, an array of numbers, or where a list of strings lies."""
         kind = self.number("I")
@@ -131,7 +138,7 @@ class GgufFile:
         self.metadata: dict[str, Any] = {}
         num_tensors, num_entries = self._counts(header)
         for _ in range(num_entries):
-            key = header.text(MAX_NAME_BYTES)
+            key = header.name()
             if key in self.metadata:
                 raise BundleError(f"its header names {key!r} twice")
             self.metadata[key] = header.value()
@@ -162,7 +169,7 @@ class GgufFile:
 
     @staticmethod
     def _describe(header: _Header) -> tuple[str, tuple[int, ...], int, int]:
-        name = header.text(MAX_NAME_BYTES)
+        name = header.name()
         num_dimensions = header.number("I")
         if not 1 <= num_dimensions <= MAX_DIMENSIONS:
             raise BundleError(f"the tensor {name!r} has {num_dimensions} dimensions; allowed: 1 to 4")

@@ -41,8 +41,8 @@ def read_tokenizer(file: GgufFile) -> Tokenizer | None:
         return None
     if kind != "gpt2":
         raise BundleError(
-            f"its tokenizer is of the kind {kind!r}, unknown here; allowed: gpt2 (byte-level BPE); take the "
-            "model as a folder with a tokenizer.json"
+            f"its tokenizer is of the kind {kind[:40]!r}, unknown here; allowed: gpt2 (byte-level BPE); take "
+            "the model as a folder with a tokenizer.json"
         )
     tokens, merges = file.texts(f"{PREFIX}tokens"), _merges(file)
     types = file.integers(f"{PREFIX}token_type", [1] * len(tokens))

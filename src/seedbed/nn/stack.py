@@ -48,8 +48,7 @@ class Stack(nn.Module):
             table = sinusoidal_table(config.max_positions, config.d_model)
             self.register_buffer("sinusoids", table, persistent=False)
         elif position.kind == "rotary":
-            frequencies = rotary_frequencies(position, config.d_head).to(torch.get_default_device())
-            self.register_buffer("frequencies", frequencies, persistent=False)
+            self.register_buffer("frequencies", rotary_frequencies(position, config.d_head), persistent=False)
         elif position.kind == "alibi":
             self.register_buffer("slopes", alibi_slopes(config.num_heads), persistent=False)
         else:
