@@ -51,6 +51,8 @@ def open_gguf(
             )
         generation = generation_settings(file)
         with torch.no_grad():
+            # Without memory first: what is missing, unknown or misshapen is told before a block is read.
+            import_tensors(build(config, "meta"), _Tensors(file, form, config, without_memory=True))
             module = build(config, device).to(dtype)
             import_tensors(module, _Tensors(file, form, config))
     return module.eval(), tokenizer, generation
@@ -153,13 +155,15 @@ def _scaling(file: GgufFile, prefix: str, base: float, head_dim: int) -> dict[st
 class _Tensors(Mapping[str, Tensor]):
     """The file's tensors under the names that the family publishes, expanded one at a time."""
 
-    def __init__(self, file: GgufFile, form: GgufForm, config: Any) -> None:
-        self._file = file
+    def __init__(self, file: GgufFile, form: GgufForm, config: Any, *, without_memory: bool = False) -> None:
+        self._file, self._without_memory = file, without_memory
         self._heads = {"attn_q": config.num_heads, "attn_k": config.kv_heads} if form.interleaved else {}
         self._names = {_published(name, form): name for name in file.tensors if name != FACTORS}
 
     def __getitem__(self, name: str) -> Tensor:
         their = self._names[name]
+        if self._without_memory:
+            return torch.empty(self._file.tensors[their].shape, device="meta")
         tensor = self._file.read(their)
         num_heads = self._heads.get(their.split(".")[-2] if "." in their else "", 0)
         if num_heads and tensor.size(0) % (2 * num_heads) == 0:

@@ -148,12 +148,14 @@ class GgufFile:
             raise BundleError(f"general.alignment={alignment} cannot be; allowed: multiples of 8")
         self.data_start = -(-header.position // alignment) * alignment
         self.tensors: dict[str, StoredTensor] = {}
+        expected = 0
         for name, shape, kind, offset in described:
             if name in self.tensors:
                 raise BundleError(f"its header names the tensor {name!r} twice")
-            self.tensors[name] = self._place(name, shape, kind, offset)
-        if sum(tensor.num_bytes for tensor in self.tensors.values()) > self.size:
-            raise BundleError("its tensors overlap each other")
+            self.tensors[name] = tensor = self._place(name, shape, kind, offset)
+            if offset != expected:  # as llama.cpp demands; so none lies upon another
+                raise BundleError(f"the tensor {name!r} lies at byte {offset} of the data, not {expected}")
+            expected = -(-(offset + tensor.num_bytes) // alignment) * alignment
 
     @staticmethod
     def _counts(header: _Header) -> tuple[int, int]:

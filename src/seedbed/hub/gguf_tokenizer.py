@@ -8,7 +8,7 @@ import tokenizers
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors
 
 from seedbed.base.errors import BundleError, nearest
-from seedbed.hub.gguf_file import GgufFile
+from seedbed.hub.gguf_file import DAMAGED, GgufFile
 from seedbed.text.tokenizer import Tokenizer, library_errors
 
 PREFIX = "tokenizer.ggml."
@@ -52,8 +52,9 @@ def read_tokenizer(file: GgufFile) -> Tokenizer | None:
     if len(vocabulary) != len(tokens):
         raise BundleError(f"its tokenizer names {len(tokens) - len(vocabulary)} tokens twice")
     named = _named(file, tokens)
-    with library_errors("the tokenizer"):
-        core = _core(file.text(f"{PREFIX}pre", "default"), vocabulary, merges)
+    pre = _pre_tokenizer(file)
+    with library_errors("its tokenizer", advice=DAMAGED):
+        core = _core(pre, vocabulary, merges)
         added = [
             AddedToken(token, special=of_type == CONTROL, normalized=False)
             for token, of_type in zip(tokens, types, strict=True)
@@ -103,13 +104,18 @@ def _named(file: GgufFile, tokens: list[str]) -> dict[str, str]:
     return named
 
 
-def _core(pre: str, vocabulary: dict[str, int], merges: list[tuple[str, str]]) -> tokenizers.Tokenizer:
+def _pre_tokenizer(file: GgufFile) -> str:
+    pre = file.text(f"{PREFIX}pre", "default")
     pre = SAME.get(pre, pre)
     if pre not in PATTERNS:
         raise BundleError(
             f"its tokenizer has the pre-tokenizer {pre[:40]!r}, unknown here; "
             f"{nearest(pre[:40], PATTERNS)}; take the model as a folder with a tokenizer.json"
         )
+    return pre
+
+
+def _core(pre: str, vocabulary: dict[str, int], merges: list[tuple[str, str]]) -> tokenizers.Tokenizer:
     # LLaMA 3 looks a whole word up before it merges (`ignore_merges` of its tokenizer.json).
     core = tokenizers.Tokenizer(models.BPE(vocabulary, merges, ignore_merges=pre == "llama-bpe"))
     cuts = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in PATTERNS[pre]]
