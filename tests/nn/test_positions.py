@@ -153,3 +153,11 @@ def test_buckets_equal_the_reference(bidirectional: bool, num_buckets: int, max_
     found = distance_buckets(distance, position, bidirectional=bidirectional)
     assert torch.equal(found, expected)
     assert found.min() == 0 and found.max() == num_buckets - 1
+
+
+@pytest.mark.parametrize("head_dim", [2, 64, 2**40])
+def test_frequencies_without_memory_have_their_shape_alone(head_dim: int) -> None:
+    """A count of parameters neither reckons angles nor makes torch load its compiler."""
+    with torch.device("meta"):
+        frequencies = rotary_frequencies(PositionConfig(kind="rotary"), head_dim)
+    assert frequencies.shape == (head_dim // 2,) and frequencies.is_meta

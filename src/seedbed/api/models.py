@@ -1,4 +1,4 @@
-"""Models by name: a bundle's or run's folder, a preset, fresh weights."""
+"""Models by name: a folder, a GGUF file, an installed package, a preset, fresh weights."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from seedbed.base.errors import BundleError, ConfigError
 from seedbed.base.rooms import Room
 from seedbed.generation.language_model import LanguageModel
 from seedbed.hub.bundle import CONFIG, open_bundle
+from seedbed.hub.package import PREFIX, package_model
 from seedbed.models.family import Config
 from seedbed.models.network import FAMILIES, build, family, initialize, preset
 from seedbed.nn.config import ModelConfig
@@ -22,24 +23,42 @@ DEFAULT_WIDTH, DEFAULT_DEPTH = 256, 4
 
 
 def load(model: str | Path, *, dtype: str = "float32", device: str = "cpu") -> LanguageModel:
-    """Load a model from a bundle's folder, or the best one of a run's.
+    """Load a model: a bundle's folder, the best one of a run's, a `.gguf` file, or `package:NAME`.
 
     Errors: BundleError naming what is missing, damaged or contradictory.
     """
-    module, tokenizer, generation = open_bundle(bundle_folder(model), dtype=dtype, device=device)
+    module, tokenizer, generation = open_bundle(locate(model), dtype=dtype, device=device)
     return LanguageModel(module, tokenizer, generation=generation)
 
 
-def bundle_folder(model: str | Path) -> Path:
-    """The folder that holds `config.json`: the one named, or `model` in a run's."""
+def is_model(model: str | Path) -> bool:
+    """Tell whether a name is of a model that lies somewhere: a path that exists, or `package:NAME`."""
+    return str(model).startswith(PREFIX) or Path(model).expanduser().exists()
+
+
+def locate(model: str | Path) -> Path:
+    """Where a model lies: the folder that holds `config.json`, or a GGUF file.
+
+    It is the path named, `model` in a run's folder, the one `.gguf` file of a folder without a config, or
+    what an installed package carries.
+    """
+    if str(model).startswith(PREFIX):
+        return package_model(str(model).removeprefix(PREFIX))
     path = Path(model).expanduser()
     if not path.exists():
-        raise BundleError(f"no model lies at {model}; give a bundle's or a run's folder")
+        raise BundleError(
+            f"no model lies at {model}; give a bundle's or a run's folder, a .gguf file or package:NAME"
+        )
     inner = path / "model"
     if not (path / CONFIG).exists() and inner.is_dir():
         return inner
     if not (path / CONFIG).exists() and (path / "settings.toml").exists():
         raise BundleError(f"the run in {path} has no model yet; run its command again to finish it")
+    if path.is_dir() and not (path / CONFIG).exists():
+        files = sorted(path.glob("*.gguf"))
+        if len(files) > 1:
+            raise BundleError(f"{path} holds {len(files)} models; give the path of one: {files[0]}")
+        return files[0] if files else path
     return path
 
 

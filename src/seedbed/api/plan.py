@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from seedbed.api.models import bundle_folder, configure, require_fitting
+from seedbed.api.models import configure, is_model, locate, require_fitting
 from seedbed.api.run_settings import RunSettings
 from seedbed.base.hardware import ResidentPeak, probe
 from seedbed.base.runtime import Runtime
@@ -22,7 +22,8 @@ def plan(
 ) -> Plan:
     """Predict a training: bytes, seconds and FLOPs, by part.
 
-    `model` is a preset, a family (in its default size), a bundle's folder, a config or a LanguageModel.
+    `model` is a preset, a family (in its default size), a model as `load` takes it or as it gives it, or a
+    config.
 
     `overrides` are settings, as `training.batch_tokens=1024`.
     """
@@ -37,7 +38,7 @@ def plan_with_settings(
         model = model.config
     name = str(model) if isinstance(model, str | Path) else None
     layers = {"data": {"train": "builtin:prose"}}
-    if name is not None and ":" not in name and not Path(name).exists():
+    if name is not None and ":" not in name and not is_model(name):
         layers["model"] = {"family": name}
     settings = load_settings(RunSettings, layers, overrides=list(overrides))
     training = settings.training
@@ -52,9 +53,9 @@ def plan_with_settings(
 
 
 def _config(name: str, settings: RunSettings) -> Config:
-    """The config of a bundle's folder, a preset, or a family at the size of the settings."""
-    if Path(name).exists():
-        return read_config(bundle_folder(name))
+    """The config of a model that lies somewhere, a preset, or a family at the size of the settings."""
+    if is_model(name):
+        return read_config(locate(name))
     if ":" in name:
         return preset(name)
     vocab_size, context = settings.tokenizer.vocab_size, settings.training.context_tokens

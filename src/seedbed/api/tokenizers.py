@@ -6,8 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from seedbed.api.models import bundle_folder
+from seedbed.api.models import locate
 from seedbed.data.prepare import DataSettings, training_texts
+from seedbed.hub.bundle import TOKENIZER, read_tokenizer
 from seedbed.text.tokenizer import Tokenizer, train_tokenizer
 
 
@@ -44,5 +45,6 @@ def train_tokenizer_from(
 def inspect(model: str | Path, text: str) -> list[Piece]:
     """The tokens of a text, one after the other, by the tokenizer of a model's or a tokenizer's folder."""
     path = Path(model)
-    tokenizer = Tokenizer.load(path if (path / "tokenizer.json").exists() else bundle_folder(path))
+    own = (path / TOKENIZER).exists()
+    tokenizer = Tokenizer.load(path) if own else read_tokenizer(locate(model))
     return [Piece(i, tokenizer.token(i), tokenizer.token_bytes(i)) for i in tokenizer.encode(text)]

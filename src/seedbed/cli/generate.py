@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 
 def generate(
-    model: Annotated[str, typer.Argument(help="A bundle's or a run's folder.")],
+    model: Annotated[
+        str, typer.Argument(help="A bundle's or a run's folder, a .gguf file, or package:NAME.")
+    ],
     prompts: Annotated[
         list[str] | None, typer.Argument(metavar="PROMPT...", help="What is completed; without one, stdin.")
     ] = None,

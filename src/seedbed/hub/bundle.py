@@ -21,8 +21,9 @@ from torch import Tensor
 from seedbed.base.errors import BundleError, ConfigError, SeedbedError, nearest
 from seedbed.base.files import disk_errors, sync
 from seedbed.base.runtime import find_device
+from seedbed.hub.gguf import is_gguf, open_gguf, read_gguf_config, read_gguf_tokenizer
 from seedbed.models.family import Config, Family, Network
-from seedbed.models.network import FAMILIES, build, export_tensors, family, import_tensors, parameter_count
+from seedbed.models.network import FAMILIES, build, export_tensors, family, import_tensors, require_plausible
 from seedbed.nn.config import ModelConfig
 from seedbed.nn.layout import Layout
 from seedbed.text.tokenizer import Tokenizer
@@ -79,14 +80,17 @@ def save_bundle(
 def open_bundle(
     path: Path | str, *, dtype: str = "float32", device: str = "cpu"
 ) -> tuple[Network, Tokenizer | None, dict[str, Any]]:
-    """The network of a folder, its tokenizer if it has one, and its generation settings.
+    """The network of a folder or a GGUF file, its tokenizer if it has one, and its generation settings.
 
     Errors: BundleError naming the file that is missing, cut or contradicts another.
     """
     path = Path(path)
     if dtype not in DTYPES:
         raise ConfigError(f"dtype {dtype!r} is unknown; {nearest(dtype, DTYPES)}")
-    place, config, folder = find_device(device), read_config(path), _settled(path)
+    place = find_device(device)
+    if is_gguf(path):
+        return open_gguf(path, dtype=DTYPES[dtype], device=place)
+    config, folder = read_config(path), _settled(path)
     weights = folder / WEIGHTS
     if not weights.is_file():
         raise BundleError(f"{path} has no {WEIGHTS}; give a folder that holds {CONFIG} and {WEIGHTS}")
@@ -135,7 +139,9 @@ def _require_fitting(tokenizer: Tokenizer | None, config: Config) -> None:
 
 
 def read_config(path: Path) -> Config:
-    """The config of a bundle's folder."""
+    """The config of a bundle's folder or a GGUF file."""
+    if is_gguf(path):
+        return read_gguf_config(path)
     path = _settled(path)
     if not (path / CONFIG).is_file():
         problem = f"has no {CONFIG}" if path.is_dir() else "is no folder"
@@ -150,6 +156,14 @@ def read_config(path: Path) -> Config:
         raise BundleError(f"{path / CONFIG} does not describe a {chosen.name}: {error}") from None
     except ConfigError as error:
         raise BundleError(f"{path / CONFIG}: {error}") from None
+
+
+def read_tokenizer(path: Path) -> Tokenizer:
+    """The tokenizer of a bundle's folder or a GGUF file."""
+    tokenizer = read_gguf_tokenizer(path) if is_gguf(path) else Tokenizer.load(path)
+    if tokenizer is None:
+        raise BundleError(f"{path} holds no tokenizer; give a model or a folder that has one")
+    return tokenizer
 
 
 def _family_of(values: Mapping[str, Any], path: Path) -> Family:
@@ -235,7 +249,7 @@ def _load(path: Path, config: Config, dtype: torch.dtype, device: torch.device) 
         with safe_open(path, framework="pt") as opened:
             theirs = _File(opened, family(config.family), config)
             config = theirs.config
-            _require_plausible(config, len(theirs), path.stat().st_size)
+            require_plausible(config, len(theirs), path.stat().st_size, "bytes")
             module = build(config, device).to(dtype)
             import_tensors(module, theirs)
             theirs.require_equal_copies()
@@ -246,23 +260,6 @@ def _load(path: Path, config: Config, dtype: torch.dtype, device: torch.device) 
     except BundleError as error:
         raise BundleError(f"{path}: {error}") from None
     return module
-
-
-def _require_plausible(config: Config, num_tensors: int, num_bytes: int) -> None:
-    """Refuse a config that asks for more than the file holds before memory is asked for."""
-    if config.num_layers > num_tensors:
-        wanted, held = f"{config.num_layers} layers", f"{num_tensors} tensors"
-    else:
-        try:
-            num_parameters = parameter_count(config)
-        except RuntimeError:  # torch cannot even count the bytes
-            num_parameters = 2**63
-        wanted, held = f"{num_parameters} parameters", f"{num_bytes} bytes"
-        if num_parameters <= num_bytes:
-            return
-    raise BundleError(
-        f"the config asks for {wanted}, but the weights hold {held}; the file is cut or is of another config"
-    )
 
 
 def _write(

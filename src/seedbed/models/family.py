@@ -26,6 +26,20 @@ Network = Transformer | RecurrentNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
+class GgufForm:
+    """How GGUF files hold a family's weights.
+
+    `architectures` are those that are read; `names` leads from a tensor's name there, without its suffix, to
+    the published one, `{i}` being the layer; `interleaved`: the pairs that rotary positions turn lie side by
+    side in the rows of q and k.
+    """
+
+    architectures: tuple[str, ...]
+    names: Mapping[str, str]
+    interleaved: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Family:
     """A line of published models.
 
@@ -39,6 +53,8 @@ class Family:
     with what each is a copy of; `prefix` begins the names of all tensors but the output's, and lacks where a
     file was saved without it; `fit` makes a config that of a file which holds tensors of these names, where
     `config.json` does not say.
+
+    `gguf` says how GGUF files hold it, None where they are not read.
     """
 
     name: str
@@ -55,6 +71,7 @@ class Family:
     copies: Callable[[Any], Mapping[str, str]] = lambda config: {}
     prefix: str = ""
     fit: Callable[[Any, Collection[str]], Any] = lambda config, names: config
+    gguf: GgufForm | None = None
 
     def architecture(self, config: Config) -> str | None:
         """The class that other tools load such a network with."""

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seedbed.base.errors import ConfigError, nearest
+from seedbed.base.errors import BundleError, ConfigError, nearest
 from seedbed.base.rooms import Room
 from seedbed.models.family import Config, Family, Network
 from seedbed.models.recurrent import RecurrentNetwork
@@ -59,6 +59,26 @@ def _translation(config: Config) -> dict[str, Any]:
 def parameter_count(config: Config) -> int:
     """Parameters of the network, tied ones once, counted without memory."""
     return sum(p.numel() for p in build(config, "meta").parameters())
+
+
+def require_plausible(config: Config, num_tensors: int, num_held: int, unit: str) -> None:
+    """Refuse a config that asks for more than a file holds before memory is asked for.
+
+    `num_held` is what the weights hold, in `unit`: numbers, or bytes, of which each takes at least one.
+    """
+    if config.num_layers > num_tensors:
+        wanted, held = f"{config.num_layers} layers", f"{num_tensors} tensors"
+    else:
+        try:
+            num_parameters = parameter_count(config)
+        except RuntimeError:  # torch cannot even count the bytes
+            num_parameters = 2**63
+        wanted, held = f"{num_parameters} parameters", f"{num_held} {unit}"
+        if num_parameters <= num_held:
+            return
+    raise BundleError(
+        f"the config asks for {wanted}, but the weights hold {held}; the file is cut or is of another config"
+    )
 
 
 def preset(name: str) -> Config:

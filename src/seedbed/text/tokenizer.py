@@ -72,7 +72,9 @@ def refuse_surrogates(texts: Iterable[str]) -> None:
 
 
 @contextmanager
-def library_errors(source: Path | str) -> Iterator[None]:
+def library_errors(
+    source: Path | str, *, advice: str = "use a tokenizer.json that is whole"
+) -> Iterator[None]:
     """Turn whatever a bad tokenizer file makes the library do into a BundleError of one line."""
     try:
         yield
@@ -80,7 +82,7 @@ def library_errors(source: Path | str) -> Iterator[None]:
         raise
     except BaseException as error:  # a panic of the library is no Exception
         cause = " ".join(str(error).split())[:200]
-        raise BundleError(f"{source} cannot be used: {cause}; use a tokenizer.json that is whole") from error
+        raise BundleError(f"{source} cannot be used: {cause}; {advice}") from error
 
 
 class Tokenizer:

@@ -10,7 +10,7 @@ import torch
 
 from seedbed.base.errors import BundleError
 from seedbed.models import initialization
-from seedbed.models.family import Family
+from seedbed.models.family import Family, GgufForm
 from seedbed.models.transformer import Transformer
 from seedbed.models.weights import Rule
 from seedbed.nn.config import ModelConfig, PositionConfig, RotaryScaling
@@ -152,6 +152,17 @@ def initialize(module: Transformer, generator: torch.Generator) -> None:
     initialization.normal(module, generator, std=0.02)
 
 
+_GGUF_LAYER = {
+    "attn_norm": "input_layernorm",
+    "attn_output": "self_attn.o_proj",
+    "ffn_norm": "post_attention_layernorm",
+}
+_GGUF_LAYER |= {f"attn_{part}": f"self_attn.{part}_proj" for part in "qkv"}
+_GGUF_LAYER |= {f"ffn_{part}": f"mlp.{part}_proj" for part in ("gate", "up", "down")}
+GGUF_NAMES = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"} | {
+    f"blk.{{i}}.{theirs}": f"model.layers.{{i}}.{published}" for theirs, published in _GGUF_LAYER.items()
+}
+
 _LLAMA2 = {"max_positions": 4096, "norm_eps": 1e-5}
 
 FAMILY = Family(
@@ -184,4 +195,5 @@ FAMILY = Family(
     ignored=(r".*\.rotary_emb\.inv_freq",),
     copies=copies,
     prefix="model.",
+    gguf=GgufForm(architectures=("llama",), names=GGUF_NAMES, interleaved=True),
 )

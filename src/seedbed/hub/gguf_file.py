@@ -1,0 +1,295 @@
+"""What a GGUF file holds: its metadata and its tensors, read with every count and length bounded.
+
+The format is llama.cpp's (github.com/ggml-org/ggml, docs/gguf.md). The header is ours to read, because the
+`gguf` package's reader hangs on a hostile file of 110 bytes; its routines expand the blocks.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import FileIO
+from math import prod
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
+from gguf.quants import dequantize
+from numpy.typing import NDArray
+from torch import Tensor
+
+from seedbed.base.errors import BundleError
+
+MAGIC = b"GGUF"
+VERSIONS = (2, 3)
+# Far beyond any published file, and what a hostile one can make us walk through within a second.
+MAX_ENTRIES, MAX_TENSORS, MAX_STRINGS = 1 << 16, 1 << 13, 1 << 21
+MAX_NAME_BYTES, MAX_DIMENSIONS, MAX_ALIGNMENT = 128, 4, 1 << 20
+# The values that are expanded at once: they stay in the processor's cache.
+CHUNK_VALUES = 1 << 17
+STRING, ARRAY = 8, 9
+NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+DAMAGED = "the file is cut or damaged: download or write it again"
+
+
+class Strings(NamedTuple):
+    """A list of strings that still lies in the file, from byte `start` on."""
+
+    length: int
+    start: int
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """Where a tensor lies in the file and how: `shape` as torch counts it, outermost first."""
+
+    shape: tuple[int, ...]
+    quantization: GGMLQuantizationType
+    start: int
+    num_bytes: int
+
+    @property
+    def num_values(self) -> int:
+        """How many numbers it holds."""
+        return prod(self.shape)
+
+
+class _Header:
+    """A cursor over the mapped file that never goes beyond its end."""
+
+    def __init__(self, content: mmap.mmap) -> None:
+        self.content, self.position, self.strings_left = content, 0, MAX_STRINGS
+
+    def take(self, num_bytes: int) -> int:
+        """Go on by so many bytes and give where they begin."""
+        start = self.position
+        if num_bytes > len(self.content) - start:
+            raise BundleError(f"its header asks for {num_bytes} bytes at byte {start}, beyond the end")
+        self.position += num_bytes
+        return start
+
+    def number(self, code: str) -> Any:
+        """The next number of a `struct` code."""
+        return struct.unpack_from("<" + code, self.content, self.take(struct.calcsize("<" + code)))[0]
+
+    def count(self, what: str, most: int) -> int:
+        """The next count or length, refused beyond `most`."""
+        number = int(self.number("Q"))
+        if number > most:
+            raise BundleError(f"its header speaks of {number} {what}, allowed are {most}")
+        return number
+
+    def text(self, most: int | None = None) -> str:
+        """The next string."""
+        length = self.count("bytes of one text", len(self.content) if most is None else most)
+        start = self.take(length)
+        try:
+            return self.content[start : start + length].decode()
+        except UnicodeDecodeError:
+            raise BundleError(f"the text at byte {start} of its header is not UTF-8") from None
+
+    def name(self) -> str:
+        """The next key or tensor's name."""
+        name = self.text(MAX_NAME_BYTES)
+        if not name.isprintable():
+            raise BundleError(f"its header has the name {name[:40]!r}, which cannot be printed")
+        return name
+
+    def value(self) -> Any:
+        """The next value: a number, a string, an array of numbers, or where a list of strings lies."""
+        kind = self.number("I")
+        if kind == STRING:
+            return self.text()
+        if kind != ARRAY:
+            return self.number(self._code(kind))
+        kind = self.number("I")
+        count = self.count("elements of a list", len(self.content))
+        if kind != STRING:
+            dtype = np.dtype(self._code(kind)).newbyteorder("<")
+            start = self.take(count * dtype.itemsize)
+            return np.frombuffer(self.content[start : self.position], dtype)
+        start = self.position
+        self.strings_left -= count
+        if self.strings_left < 0:
+            raise BundleError(f"its header holds lists of more than {MAX_STRINGS} texts")
+        for _ in range(count):
+            self.take(self.number("Q"))
+        return Strings(count, start)
+
+    def _code(self, kind: int) -> str:
+        if kind not in NUMBERS:
+            raise BundleError(f"its header has a value of type {kind} at byte {self.position}, which is none")
+        return NUMBERS[kind]
+
+
+class GgufFile:
+    """An open GGUF file: `metadata` by key, `tensors` by name; `read` expands one tensor.
+
+    Errors: BundleError of one line that begins with what is wrong, without the file's name.
+    """
+
+    def __init__(self, opened: FileIO, header: _Header) -> None:
+        self._opened, self._content = opened, header.content
+        self.metadata: dict[str, Any] = {}
+        num_tensors, num_entries = self._counts(header)
+        for _ in range(num_entries):
+            key = header.name()
+            if key in self.metadata:
+                raise BundleError(f"its header names {key!r} twice")
+            self.metadata[key] = header.value()
+        described = [self._describe(header) for _ in range(num_tensors)]
+        alignment = self.integer("general.alignment", 32)
+        if not 8 <= alignment <= MAX_ALIGNMENT or alignment % 8:
+            raise BundleError(f"general.alignment={alignment} cannot be; allowed: multiples of 8")
+        self.data_start = -(-header.position // alignment) * alignment
+        self.tensors: dict[str, StoredTensor] = {}
+        expected = 0
+        for name, shape, kind, offset in described:
+            if name in self.tensors:
+                raise BundleError(f"its header names the tensor {name!r} twice")
+            self.tensors[name] = tensor = self._place(name, shape, kind, offset)
+            if offset != expected:  # as llama.cpp demands; so none lies upon another
+                raise BundleError(f"the tensor {name!r} lies at byte {offset} of the data, not {expected}")
+            expected = -(-(offset + tensor.num_bytes) // alignment) * alignment
+
+    @staticmethod
+    def _counts(header: _Header) -> tuple[int, int]:
+        start = header.take(4)
+        if header.content[start : start + 4] != MAGIC:
+            raise BundleError("it does not begin as a GGUF file does")
+        version = header.number("I")
+        if version not in VERSIONS:
+            big = int.from_bytes(version.to_bytes(4, "little"), "big") in VERSIONS
+            kind = "is written for big-endian machines" if big else f"has the version {version} of the format"
+            raise BundleError(f"it {kind}; allowed: the versions 2 and 3, little-endian")
+        return header.count("tensors", MAX_TENSORS), header.count("metadata entries", MAX_ENTRIES)
+
+    @staticmethod
+    def _describe(header: _Header) -> tuple[str, tuple[int, ...], int, int]:
+        name = header.name()
+        num_dimensions = header.number("I")
+        if not 1 <= num_dimensions <= MAX_DIMENSIONS:
+            raise BundleError(f"the tensor {name!r} has {num_dimensions} dimensions; allowed: 1 to 4")
+        shape = tuple(header.number("Q") for _ in range(num_dimensions))[::-1]
+        return name, shape, header.number("I"), header.number("Q")
+
+    def _place(self, name: str, shape: tuple[int, ...], kind: int, offset: int) -> StoredTensor:
+        quantization = _quantization(name, kind)
+        block_values, block_bytes = GGML_QUANT_SIZES[quantization]
+        if not prod(shape) or shape[-1] % block_values:
+            raise BundleError(
+                f"the tensor {name!r} of shape {shape} cannot be cut into blocks of {block_values}"
+            )
+        num_bytes, start = prod(shape) // block_values * block_bytes, self.data_start + offset
+        if start + num_bytes > self.size:
+            raise BundleError(f"the tensor {name!r} would end at byte {start + num_bytes} of {self.size}")
+        return StoredTensor(shape, quantization, start, num_bytes)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole file."""
+        return len(self._content)
+
+    def _get(self, key: str, kinds: tuple[type, ...], allowed: str, default: Any) -> Any:
+        value = self.metadata.get(key, default)
+        if value is None:
+            raise BundleError(f"its metadata lacks {key}")
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            shown = "a list" if isinstance(value, (Strings, np.ndarray)) else repr(value)[:60]
+            raise BundleError(f"its metadata has {shown} as {key}; allowed: {allowed}")
+        return value
+
+    def integer(self, key: str, default: int | None = None) -> int:
+        """A whole number of the metadata."""
+        return int(self._get(key, (int,), "a whole number", default))
+
+    def real(self, key: str, default: float | None = None) -> float:
+        """A number of the metadata."""
+        return float(self._get(key, (int, float), "a number", default))
+
+    def text(self, key: str, default: str | None = None) -> str:
+        """A string of the metadata."""
+        return str(self._get(key, (str,), "a text", default))
+
+    def flag(self, key: str, *, default: bool) -> bool:
+        """A truth value of the metadata."""
+        return bool(self._get(key, (bool,), "true or false", default))
+
+    def texts(self, key: str) -> list[str]:
+        """A list of strings of the metadata."""
+        where = self._get(key, (Strings,), "a list of texts", None)
+        header = _Header(self._content)
+        header.position = where.start
+        return [header.text() for _ in range(where.length)]
+
+    def integers(self, key: str, default: list[int]) -> list[int]:
+        """A list of whole numbers of the metadata."""
+        if key not in self.metadata:
+            return default
+        values = self._get(key, (np.ndarray,), "a list of whole numbers", None)
+        if values.dtype.kind not in "iu":
+            raise BundleError(f"its metadata has numbers with fractions as {key}; allowed: whole numbers")
+        return [int(value) for value in values]
+
+    def read(self, name: str) -> Tensor:
+        """The tensor of a name in float32, in the shape that torch gives it: (out, in) for a matrix."""
+        stored = self.tensors[name]
+        block_values, block_bytes = GGML_QUANT_SIZES[stored.quantization]
+        step = CHUNK_VALUES // block_values
+        values = torch.empty(stored.num_values, dtype=torch.float32)
+        filled = values.numpy()
+        for first in range(0, stored.num_bytes // block_bytes, step):
+            last = min(first + step, stored.num_bytes // block_bytes)
+            raw = self._bytes(stored.start + first * block_bytes, (last - first) * block_bytes)
+            with np.errstate(all="ignore"):  # a damaged scale overflows: told below
+                chunk = dequantize(raw[None], stored.quantization)[0]
+            if not np.isfinite(chunk).all():
+                raise BundleError(f"the tensor {name!r} holds numbers that are not finite")
+            filled[first * block_values : last * block_values] = chunk
+        return values.view(stored.shape)
+
+    def _bytes(self, start: int, count: int) -> NDArray[np.uint8]:
+        """Bytes that are read and not mapped: they do not stay in this process's memory."""
+        raw = np.empty(count, np.uint8)
+        self._opened.seek(start)
+        if self._opened.readinto(raw.data) != count:
+            raise BundleError(f"it ends before byte {start + count}")
+        return raw
+
+
+def _quantization(name: str, kind: int) -> GGMLQuantizationType:
+    """The kind of a tensor's blocks, if the `gguf` package can expand it."""
+    try:
+        quantization = GGMLQuantizationType(kind)
+        dequantize(np.zeros((1, GGML_QUANT_SIZES[quantization][1]), np.uint8), quantization)
+    except (ValueError, KeyError, NotImplementedError):
+        known = [q.name for q in GGMLQuantizationType if q.value == kind]
+        raise BundleError(
+            f"the tensor {name!r} has the quantization {known[0] if known else kind}, which is unknown here; "
+            "take a file in F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1 or one of Q2_K to Q6_K"
+        ) from None
+    return quantization
+
+
+@contextmanager
+def open_gguf_file(path: Path) -> Iterator[GgufFile]:
+    """Read the header of a GGUF file and keep it open.
+
+    Errors: BundleError naming the file, what is wrong in it and what to do.
+    """
+    try:
+        with FileIO(path) as opened:
+            if not path.stat().st_size:
+                raise BundleError("it is empty")
+            with mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                yield GgufFile(opened, _Header(content))
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}; see who may read it") from None
+    except BundleError as error:
+        advice = "" if ";" in str(error) else f"; {DAMAGED}"
+        raise BundleError(f"{path} cannot be used: {error}{advice}") from None

@@ -1,0 +1,128 @@
+"""The tokenizer that lies in a GGUF file's metadata: byte-level BPE, cut as the file's pre-tokenizer says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tokenizers
+from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors
+
+from seedbed.base.errors import BundleError, nearest
+from seedbed.hub.gguf_file import DAMAGED, GgufFile
+from seedbed.text.tokenizer import Tokenizer, library_errors
+
+PREFIX = "tokenizer.ggml."
+CONTROL, USER_DEFINED = 3, 4
+_WORDS = r"[^\r\n\p{L}\p{N}]?\p{L}+"
+_REST = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+_ENDINGS = r"'s|'t|'re|'ve|'m|'ll|'d"
+_GPT2 = rf"{_ENDINGS}| ?\p{{L}}+| ?\p{{N}}+| ?[^\s\p{{L}}\p{{N}}]+|\s+(?!\S)"
+# What each pre-tokenizer cuts at, one after the other (llama.cpp's src/llama-vocab.cpp): each match of a
+# pattern and each stretch between two is a piece.
+PATTERNS = {
+    "default": (r"[\p{P}\$\+<=>\^~\|]+", _GPT2, r"\p{N}+", "[0-9][0-9][0-9]"),
+    "gpt-2": (_GPT2,),
+    "smollm": (r"\p{N}", _GPT2),
+    "llama-bpe": (rf"(?i:{_ENDINGS})|{_WORDS}|\p{{N}}{{1,3}}|{_REST}",),
+    "qwen2": (rf"(?i:{_ENDINGS})|{_WORDS}|\p{{N}}|{_REST}",),
+}
+# Names that llama.cpp takes for one of these.
+SAME = {"llama3": "llama-bpe", "llama-v3": "llama-bpe", "falcon3": "llama-bpe", "deepseek-r1-qwen": "qwen2"}
+SAME |= {"starcoder": "smollm", "refact": "smollm", "command-r": "smollm", "phi-2": "gpt-2", "olmo": "gpt-2"}
+
+
+def read_tokenizer(file: GgufFile) -> Tokenizer | None:
+    """The file's tokenizer, None where it has none.
+
+    Errors: BundleError where its kind or its pre-tokenizer is unknown here, or where its lists are damaged.
+    """
+    kind = file.text(f"{PREFIX}model", "no_vocab")
+    if kind in ("none", "no_vocab"):
+        return None
+    if kind != "gpt2":
+        raise BundleError(
+            f"its tokenizer is of the kind {kind[:40]!r}, unknown here; allowed: gpt2 (byte-level BPE); take "
+            "the model as a folder with a tokenizer.json"
+        )
+    tokens, merges = file.texts(f"{PREFIX}tokens"), _merges(file)
+    types = file.integers(f"{PREFIX}token_type", [1] * len(tokens))
+    if len(types) != len(tokens):
+        raise BundleError(f"its tokenizer has {len(tokens)} tokens, but {len(types)} types of them")
+    vocabulary = {token: i for i, token in enumerate(tokens)}
+    if len(vocabulary) != len(tokens):
+        raise BundleError(f"its tokenizer names {len(tokens) - len(vocabulary)} tokens twice")
+    named = _named(file, tokens)
+    pre = _pre_tokenizer(file)
+    with library_errors("its tokenizer", advice=DAMAGED):
+        core = _core(pre, vocabulary, merges)
+        added = [
+            AddedToken(token, special=of_type == CONTROL, normalized=False)
+            for token, of_type in zip(tokens, types, strict=True)
+            if of_type in (CONTROL, USER_DEFINED)
+        ]
+        core.add_tokens(added)
+        if file.flag(f"{PREFIX}add_bos_token", default=False) and "bos_token" in named:
+            bos = named["bos_token"]
+            core.post_processor = processors.TemplateProcessing(
+                single=[bos, "$A"], pair=[bos, "$A", bos, "$B"], special_tokens=[(bos, vocabulary[bos])]
+            )
+        config: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast"}
+        config |= {"clean_up_tokenization_spaces": False} | named
+        if template := file.text("tokenizer.chat_template", ""):
+            config["chat_template"] = template
+        return Tokenizer(core, config)
+
+
+def generation_settings(file: GgufFile) -> dict[str, Any]:
+    """What ends an answer, as `generation_config.json` says it: the ends of a document, a turn, a message."""
+    keys = [f"{PREFIX}{end}_token_id" for end in ("eos", "eot", "eom")]
+    ends = list(dict.fromkeys(file.integer(key) for key in keys if key in file.metadata))
+    return {"eos_token_id": ends[0] if len(ends) == 1 else ends} if ends else {}
+
+
+def _merges(file: GgufFile) -> list[tuple[str, str]]:
+    pairs = []
+    for merge in file.texts(f"{PREFIX}merges"):
+        left, blank, right = merge.partition(" ")
+        if not (left and blank and right):
+            raise BundleError(f"its tokenizer has the merge {merge[:40]!r}, which is no pair of tokens")
+        pairs.append((left, right))
+    return pairs
+
+
+def _named(file: GgufFile, tokens: list[str]) -> dict[str, str]:
+    """The names of the tokens that begin, end, pad and stand for what is unknown."""
+    keys = {"bos_token": "bos", "eos_token": "eos", "pad_token": "padding", "unk_token": "unknown"}
+    named = {}
+    for name, key in keys.items():
+        key = f"{PREFIX}{key}_token_id"
+        if key in file.metadata:
+            token_id = file.integer(key)
+            if not 0 <= token_id < len(tokens):
+                raise BundleError(f"its metadata has {token_id} as {key}, but there are {len(tokens)} tokens")
+            named[name] = tokens[token_id]
+    return named
+
+
+def _pre_tokenizer(file: GgufFile) -> str:
+    pre = file.text(f"{PREFIX}pre", "default")
+    pre = SAME.get(pre, pre)
+    if pre not in PATTERNS:
+        raise BundleError(
+            f"its tokenizer has the pre-tokenizer {pre[:40]!r}, unknown here; "
+            f"{nearest(pre[:40], PATTERNS)}; take the model as a folder with a tokenizer.json"
+        )
+    return pre
+
+
+def _core(pre: str, vocabulary: dict[str, int], merges: list[tuple[str, str]]) -> tokenizers.Tokenizer:
+    # LLaMA 3 looks a whole word up before it merges (`ignore_merges` of its tokenizer.json).
+    core = tokenizers.Tokenizer(models.BPE(vocabulary, merges, ignore_merges=pre == "llama-bpe"))
+    cuts = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in PATTERNS[pre]]
+    core.pre_tokenizer = pre_tokenizers.Sequence(
+        [*cuts, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+    if pre == "qwen2":
+        core.normalizer = normalizers.NFC()
+    core.decoder = decoders.ByteLevel()
+    return core
