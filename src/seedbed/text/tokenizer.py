@@ -118,6 +118,12 @@ class Tokenizer:
             raise UsageError(f"the text has {len(text)} characters, allowed are {max_characters}; shorten it")
         return [i for block in self._encode(list(blocks(text))) for i in block]
 
+    def encode_document(self, text: str) -> list[int]:
+        """The ids of a text with the control tokens that the file puts around one, [CLS] and [SEP] say."""
+        refuse_surrogates([text])
+        with library_errors("the tokenizer"):
+            return list(self._core.encode(text, add_special_tokens=True).ids)
+
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of each text, as `encode` gives them, on all cores."""
         cut = [list(blocks(text)) for text in texts]

