@@ -41,7 +41,7 @@ def found(reference: Any, prompts: list[list[int]], max_new_tokens: int, **setti
     return [[answer.token_ids for answer in each] for each in answers]
 
 
-# A fifth of the grid for each network, another one for each: all of it took 106 s (2026-11-24).
+# A fifth of the grid for each network, another one for each; all of it takes minutes.
 @pytest.mark.parametrize("part", [0, 1])
 def test_searches_are_those_of_transformers(reference: Any, part: int) -> None:
     prompts = reference.prompts(*LENGTHS)
@@ -57,16 +57,31 @@ def test_searches_are_those_of_transformers(reference: Any, part: int) -> None:
         assert own == expected, (GRID[i], ends)
 
 
-@pytest.mark.parametrize("limits", [{}, {"max_rows": 4}, {"chunk_tokens": 3}, {"max_state_tokens": 90}])
-@pytest.mark.parametrize("kind", ["llama", "bloom", "bart", "lstm"])
-def test_company_changes_no_search(
-    kind: str, limits: dict[str, int], make_reference: Callable[[str], Any], module: Network
+def test_greedy_answers_are_those_of_transformers(reference: Any) -> None:
+    prompts = reference.prompts(*LENGTHS, 20)
+    for ends in ([], common_ends(reference, prompts, 2)):
+        expected = reference.expected(prompts, {"eos_token_id": ends or None}, max_new_tokens=20)
+        assert found(reference, prompts, 20, generation={"eos_token_id": ends}, temperature=0) == expected
+
+
+@pytest.mark.parametrize("num_beams", [1, 3])
+def test_a_first_token_is_forced_after_a_single_one(
+    make_reference: Callable[[str], Any], num_beams: int
 ) -> None:
-    if kind == "lstm":
-        lm, prompts = LanguageModel(module), [[5, 6, 7], [8], [9, 10], [11, 12, 13, 14]]
-    else:
-        reference = make_reference(kind)
-        lm, prompts = reference.ours(), reference.prompts(*LENGTHS)
+    reference, forced = make_reference("bloom"), {"forced_bos_token_id": 9, "forced_eos_token_id": 7}
+    for prompt in ([5], [5, 6]):
+        expected = reference.expected([prompt], forced, max_new_tokens=6, num_beams=num_beams)
+        own = found(reference, [prompt], 6, generation=forced, temperature=0, num_beams=num_beams)
+        assert own == expected and own[0][0][-1] == 7 and (own[0][0][0] == 9) == (len(prompt) == 1)
+
+
+@pytest.mark.parametrize("limits", [{}, {"max_rows": 4}, {"chunk_tokens": 3}, {"max_state_tokens": 90}])
+@pytest.mark.parametrize("kind", ["llama", "bloom", "bart", "lstm", "gru"])
+def test_company_changes_no_search(
+    kind: str, limits: dict[str, int], make_reference: Callable[[str], Any]
+) -> None:
+    reference = make_reference(kind)
+    lm, prompts = reference.ours(), reference.prompts(*LENGTHS)
     base = GenerationSettings(max_new_tokens=8, temperature=0, seed=1)
     searched = replace(base, num_beams=4, num_samples=2, eos_ids=(40, 41, 42, 43, 44, 45, 46, 47, 48, 49))
     kinds = [searched, base, replace(base, temperature=1.0, num_samples=3), replace(searched, num_beams=3)]
@@ -80,7 +95,8 @@ def test_company_changes_no_search(
             for _ in range(pause * (i % 3)):
                 engine.step()
         for _ in range(500):
-            engine.step()
+            if engine.is_busy:
+                engine.step()
         assert not engine.is_busy
         return [[answer.completion().token_ids for answer in each] for each in taken]
 

@@ -256,6 +256,8 @@ class Engine:
 
     def _admit(self) -> None:
         """Take waiting rows in, in the order they came, as far as there is room for their answers."""
+        if not self._queue:
+            return
         admitted: list[Row] = []
         load = sum(len(row.answers) if row.is_shared else 1 for row in self._rows)
         capacity, longest, budget = self._capacity, self._longest, self._chunk_tokens
