@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from seedbed.generation.request import Completion, FinishReason, Request, TokenLogprob
-from seedbed.generation.sampling import position_key, request_key
+from seedbed.generation.sampling import Forced, position_key, request_key
 from seedbed.generation.text_output import TextOutput
 from seedbed.text.stream import TextStream
 
@@ -11,8 +11,8 @@ from seedbed.text.stream import TextStream
 class Answer:
     """An answer to a request as it grows; the engine that took the request in pushes its tokens.
 
-    `sample` counts the answers to one request, `max_tokens` bounds the tokens drawn, and `stream` turns them
-    into text.
+    `sample` counts the answers to one request, `max_tokens` bounds the tokens drawn, `forced` says which must
+    come first or last, and `stream` turns them into text.
     """
 
     def __init__(
@@ -23,15 +23,17 @@ class Answer:
         sample: int,
         max_tokens: int,
         eos_ids: frozenset[int],
+        forced: Forced,
         stream: TextStream | None,
     ) -> None:
         settings = request.settings
         self.request, self.sampling, self.num_logprobs = request, settings.sampling, settings.logprobs
+        self.sample = sample
         self.token_ids: list[int] = []
         self.logprobs: list[TokenLogprob] = []
         self.finish_reason: FinishReason | None = None
-        self._key = request_key(seed, request.prompt_ids, sample)
-        self._max_tokens, self._eos_ids = max_tokens, eos_ids
+        self._key = request_key(seed, (*request.source_ids, *request.prompt_ids), sample)
+        self._max_tokens, self._eos_ids, self._forced = max_tokens, eos_ids, forced
         self._output = None if stream is None else TextOutput(stream, settings.stop)
         self._reads_each_token = bool(settings.stop)
         self._num_read = 0  # tokens that the text has taken in
@@ -45,6 +47,11 @@ class Answer:
     def draw_key(self) -> int:
         """The key of the next draw."""
         return position_key(self._key, len(self.token_ids))
+
+    @property
+    def forced_ids(self) -> tuple[int, ...]:
+        """The only tokens that may come next; none: all may."""
+        return self._forced.at(len(self.token_ids), self._max_tokens)
 
     def push(self, token_id: int, logprob: TokenLogprob | None = None) -> None:
         """Add a token that was drawn, and see whether it is the last."""

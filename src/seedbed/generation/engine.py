@@ -8,22 +8,24 @@ equally likely to within rounding are the one case in which company can show.
 
 from __future__ import annotations
 
-import math
 import secrets
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate, chain
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from seedbed.base.errors import BundleError, UsageError
+from seedbed.base.errors import UsageError
+from seedbed.generation import beam
 from seedbed.generation.answer import Answer
 from seedbed.generation.request import Request, TokenLogprob
-from seedbed.generation.sampling import Sampling, draw, log_probabilities
+from seedbed.generation.sampling import Forced, Sampling, check_finite, draw, force, log_probabilities
 from seedbed.models.family import Network
+from seedbed.nn.layout import Layout
 from seedbed.nn.state import DecodeState
 from seedbed.text.tokenizer import Tokenizer
 
@@ -45,25 +47,40 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 class Row:
     """A row of the decode state: the tokens that it has not read yet, and the answers that come of it.
 
-    A row of several answers reads what they share, the prompt but its last token; then each gets a copy.
+    A row of several answers reads what they share, the prompt but its last token; then each gets a copy. A
+    beam search has neighbouring rows from the start, of which the first alone reads the prompt.
     """
 
     pending: Sequence[int]
     answers: list[Answer]
     capacity: int  # tokens that it may come to have
+    beams: beam.Beams | None = None
 
     @property
     def is_shared(self) -> bool:
-        """Several answers come of it."""
-        return len(self.answers) > 1
+        """Several answers come of it, to be drawn apart."""
+        return len(self.answers) > 1 and self.beams is None
+
+    @property
+    def num_rows(self) -> int:
+        """Rows that a waiting one will need."""
+        return len(self.answers) if self.beams is None else self.beams.num_beams
+
+    @property
+    def source_ids(self) -> tuple[int, ...]:
+        """What the encoder reads."""
+        return self.answers[0].request.source_ids
 
 
 class Engine:
     """Answers requests with one network, many at once.
 
-    At most `max_rows` rows run together, and as few as keep rows x the longest one's tokens within
-    `max_state_tokens`; others wait in the order they came. A step reads at most `chunk_tokens` tokens of
-    prompts beside one token for each running answer. `eos_ids` end an answer whose settings name none.
+    At most `max_rows` rows run together, and as few as keep rows x the longest one's tokens (its source's
+    included) within `max_state_tokens`; others wait in the order they came. A step reads at most
+    `chunk_tokens` tokens of prompts and as many of sources (more for a single source) beside one token for
+    each running answer. `eos_ids` end an answer whose settings name none; `forced_bos_id` comes first where
+    the prompt is a single token, and one of `forced_eos_ids` is the last that max_new_tokens allows, as
+    `transformers` has them.
     """
 
     def __init__(
@@ -72,6 +89,8 @@ class Engine:
         tokenizer: Tokenizer | None = None,
         *,
         eos_ids: Sequence[int] = (),
+        forced_bos_id: int | None = None,
+        forced_eos_ids: Sequence[int] = (),
         max_rows: int = 64,
         max_state_tokens: int = 16_384,
         chunk_tokens: int = 512,
@@ -81,12 +100,14 @@ class Engine:
                 raise UsageError(f"{name}={value} is not allowed: an engine needs at least 1 to advance")
         self.module, self.tokenizer = module, tokenizer
         self._eos_ids = tuple(eos_ids)
+        self._forced_bos = () if forced_bos_id is None else (forced_bos_id,)
+        self._forced_eos = tuple(forced_eos_ids)
         self._max_rows, self._max_state_tokens, self._chunk_tokens = max_rows, max_state_tokens, chunk_tokens
         self._device = next(module.parameters()).device
         self._queue: deque[Row] = deque()
         self._rows: list[Row] = []
         self._state: DecodeState | None = None
-        self._capacity = 0
+        self._capacity = self._longest = 0  # tokens that a row may have; those and its source's
         self._drawn: Tensor | None = None  # (rows,) what the last step drew, if each row drew and all go on
 
     @property
@@ -96,7 +117,7 @@ class Engine:
 
     def submit(self, request: Request) -> list[Answer]:
         """Take a request in -> its answers, which `step` makes grow; UsageError for one that cannot be."""
-        self._check(request)
+        request.check(self.module.config, has_tokenizer=self.tokenizer is not None)
         prompt, settings = request.prompt_ids, request.settings
         max_positions = self.module.config.max_positions
         max_tokens = settings.max_new_tokens
@@ -104,6 +125,7 @@ class Engine:
             max_tokens = min(max_tokens, max(1, max_positions - len(prompt)))
         seed = secrets.randbits(63) if settings.seed is None else settings.seed
         eos_ids = frozenset(self._eos_ids if settings.eos_ids is None else settings.eos_ids)
+        forced = Forced(self._forced_bos if len(prompt) == 1 else (), self._forced_eos)
         answers = [
             Answer(
                 request,
@@ -111,13 +133,22 @@ class Engine:
                 sample=sample,
                 max_tokens=max_tokens,
                 eos_ids=eos_ids,
+                forced=forced,
                 stream=None if self.tokenizer is None else self.tokenizer.stream(),
             )
             for sample in range(settings.num_samples)
         ]
         capacity = len(prompt) + max_tokens - 1  # the last token is not read
-        if len(prompt) == 1:
-            self._queue.extend(Row(prompt, [answer], capacity) for answer in answers)
+        if settings.num_beams > 1:
+            beams = beam.Beams(
+                settings.num_beams,
+                length_penalty=settings.length_penalty,
+                early_stopping=settings.early_stopping,
+                max_tokens=max_tokens,
+                eos_ids=eos_ids,
+                forced=forced,
+            )
+            self._queue.append(Row(prompt, answers, capacity, beams))
         else:
             self._queue.append(Row(prompt if len(answers) == 1 else prompt[:-1], answers, capacity))
         return answers
@@ -145,44 +176,56 @@ class Engine:
             if not readers:
                 return []
             logits = self.module.output(hidden).float()  # (R, V)
+        if any(row.beams is not None for row in readers):
+            answers = self._search(readers, logits)
+        else:
+            answers = self._advance(readers, logits)
+        self._drop()
+        return answers
+
+    def _advance(self, readers: Sequence[Row], logits: Tensor) -> list[Answer]:
+        """Draw each reader's next token from its logits (R, V) -> the answers."""
         answers = [row.answers[0] for row in readers]
-        tokens, scores = self._draw(logits, answers)
+        scores = logits
+        if self._forced_bos or self._forced_eos:
+            scores = force(logits, [answer.forced_ids for answer in answers])
+        tokens, scores = self._draw(scores, answers)
         drawn = tokens.tolist()  # the one wait for the device
-        if not all(map(math.isfinite, scores.tolist())):
-            raise BundleError(
-                "the network's logits are not finite numbers, so no token can be drawn: its weights are "
-                "damaged or its training diverged; take an earlier checkpoint"
-            )
+        check_finite(scores.tolist())
         logprobs = self._logprobs(logits, tokens, drawn, answers)
         for row, answer, token, logprob in zip(readers, answers, drawn, logprobs, strict=True):
             row.pending = (token,)
             answer.push(token, logprob)
         self._drawn = tokens if len(readers) == len(self._rows) else None
-        self._drop()
         return answers
 
-    # ---- what a request must be
-
-    def _check(self, request: Request) -> None:
-        prompt, settings, config = request.prompt_ids, request.settings, self.module.config
-        if not prompt:
-            raise UsageError("the prompt has no token to start from; give at least one")
-        wrong = next(
-            (i for i in (*prompt, *(settings.eos_ids or ())) if not 0 <= i < config.vocab_size), None
-        )
-        if wrong is not None:
-            raise UsageError(
-                f"token id {wrong} is not in the vocabulary: ids go from 0 to {config.vocab_size - 1}"
-            )
-        if config.max_positions is not None and len(prompt) > config.max_positions:
-            raise UsageError(
-                f"the prompt has {len(prompt)} tokens, but the context holds {config.max_positions}; "
-                "shorten the prompt or take a model with a longer context"
-            )
-        if settings.stop and self.tokenizer is None:
-            raise UsageError(
-                f"stop={settings.stop!r} needs text, and this model has no tokenizer; give eos_ids"
-            )
+    def _search(self, readers: Sequence[Row], logits: Tensor) -> list[Answer]:
+        """Draw where rows draw, move beams on -> the answers that got tokens, a search's at its end."""
+        plain = [i for i, row in enumerate(readers) if row.beams is None]
+        answers = self._advance([readers[i] for i in plain], logits[plain]) if plain else []
+        members: dict[beam.Beams, list[int]] = {}
+        for i, row in enumerate(readers):
+            if row.beams is not None:
+                members.setdefault(row.beams, []).append(i)
+        searches, at = list(members), list(chain(*members.values()))
+        forced = [readers[i].beams.forced_ids for i in at]  # type: ignore[union-attr]
+        logprobs = force(logits[at].log_softmax(-1), forced).split([len(rows) for rows in members.values()])
+        first = {row.beams: r for r, row in reversed(list(enumerate(self._rows)))}
+        sources = list(range(len(self._rows)))
+        begun = [search.has_begun for search in searches]
+        for search, had_begun, running in zip(searches, begun, beam.advance(searches, logprobs), strict=True):
+            r = first[search]
+            check_finite([c.logprob for c in running] or [search.hypotheses[0].score])
+            for place, (_, parent, token) in enumerate(running):
+                self._rows[r + place].pending = (token,)
+                sources[r + place] = r + parent if had_begun else r
+            if search.is_done:
+                for answer in self._rows[r].answers:
+                    for token in search.hypotheses[answer.sample].token_ids:
+                        answer.push(token)
+                    answers.append(answer)
+        self._select(list(self._rows), sources)
+        return answers
 
     # ---- rows that come and go
 
@@ -197,7 +240,7 @@ class Engine:
             return
         rows, sources = list(self._rows), list(range(len(self._rows)))
         for row in ready:
-            room = self._room(self._capacity) - len(rows)
+            room = self._room(self._longest) - len(rows)
             if room <= 0 and len(ready) == len(self._rows):
                 room = 1  # nothing else runs that could make room
             # Copies come last, so that rows keep the order of their places in the state.
@@ -213,21 +256,47 @@ class Engine:
 
     def _admit(self) -> None:
         """Take waiting rows in, in the order they came, as far as there is room for their answers."""
+        if not self._queue:
+            return
         admitted: list[Row] = []
-        load, capacity = sum(len(row.answers) for row in self._rows), self._capacity
+        load = sum(len(row.answers) if row.is_shared else 1 for row in self._rows)
+        capacity, longest, budget = self._capacity, self._longest, self._chunk_tokens
         while self._queue:
             row = self._queue[0]
-            if load and load + len(row.answers) > self._room(max(capacity, row.capacity)):
+            num_source = len(row.source_ids)
+            longer = max(longest, row.capacity + num_source)
+            is_full = load > 0 and load + row.num_rows > self._room(longer)
+            if is_full or (admitted and num_source > budget):
                 break
             admitted.append(self._queue.popleft())
-            load, capacity = load + len(row.answers), max(capacity, row.capacity)
+            load, longest, budget = load + row.num_rows, longer, budget - num_source
+            capacity = max(capacity, row.capacity)
         if not admitted:
             return
-        self._reserve(min(load, self._room(capacity)), capacity)
+        self._longest = longest
+        self._reserve(min(load, self._room(longest)), capacity)
         assert self._state is not None
-        self._state.join(self.module.start(len(admitted), 1))
-        self._rows += admitted
+        self._state.join(self._start(admitted))
+        for row in admitted:
+            self._rows.append(row)
+            if row.beams is not None:
+                resting = range(1, row.beams.num_beams)
+                self._rows += [Row((), row.answers, row.capacity, row.beams) for _ in resting]
         self._drawn = None
+
+    def _start(self, rows: Sequence[Row]) -> DecodeState:
+        """The state of new rows, with what an encoder makes of their sources; a search's rows share it."""
+        sources: dict[str, Any] = {}
+        if rows[0].source_ids:  # a network reads one with every request or with none
+            ids = torch.tensor(list(chain(*(row.source_ids for row in rows))), device=self._device)
+            layout = Layout.of([len(row.source_ids) for row in rows], device=self._device)
+            sources = {"source": ids, "source_layout": layout}
+        with evaluating(self.module):
+            state: DecodeState = self.module.start(len(rows), 1, **sources)
+        if any(row.beams is not None for row in rows):
+            num_rows = [1 if row.beams is None else row.beams.num_beams for row in rows]
+            state.select([r for r, num in enumerate(num_rows) for _ in range(num)])
+        return state
 
     def _reserve(self, num_rows: int, capacity: int) -> None:
         """Make room for rows of `capacity` tokens: a larger state takes in what a too small one holds."""
@@ -253,7 +322,8 @@ class Engine:
         if kept:
             self._select([self._rows[r] for r in kept], kept)
         else:
-            self._rows, self._state, self._capacity, self._drawn = [], None, 0, None
+            self._rows, self._state, self._drawn = [], None, None
+            self._capacity = self._longest = 0
 
     def _select(self, rows: list[Row], sources: Sequence[int]) -> None:
         """Row i becomes `rows[i]`, with the state that row sources[i] has."""

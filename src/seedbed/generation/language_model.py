@@ -12,12 +12,14 @@ from torch import Tensor
 
 from seedbed.base.errors import UsageError
 from seedbed.generation.answer import Answer
+from seedbed.generation.beam import EarlyStopping
 from seedbed.generation.embedding import embed_rows
 from seedbed.generation.engine import Engine, evaluating
 from seedbed.generation.request import Completion, GenerationSettings, Request, Score, TokenLogprob
 from seedbed.generation.scoring import score_rows
 from seedbed.hub.bundle import save_bundle
 from seedbed.models.family import Config, Network
+from seedbed.nn.config import ModelConfig
 from seedbed.nn.layout import Layout, restore
 from seedbed.text.tokenizer import Tokenizer
 
@@ -27,10 +29,12 @@ Prompt = str | Sequence[int]
 
 
 class LanguageModel:
-    """A causal language model: give it text or token ids.
+    """A language model of any shape: give it text or token ids.
 
     `generation` is what a bundle's `generation_config.json` says: its `eos_token_id` (one or several) ends
-    answers, else the tokenizer's. Without a tokenizer token ids work, and what needs text says so.
+    answers, else the tokenizer's; an encoder-decoder reads the prompt and begins its answer after
+    `decoder_start_token_id`, else `bos_token_id`; `forced_bos_token_id` and `forced_eos_token_id` come first
+    and last. Without a tokenizer token ids work, and what needs text says so.
     """
 
     def __init__(
@@ -61,27 +65,28 @@ class LanguageModel:
     @property
     def eos_ids(self) -> tuple[int, ...]:
         """The tokens that end an answer."""
-        named = self.generation.get("eos_token_id")
-        if named is None:
-            named = None if self.tokenizer is None else self.tokenizer.eos_id
-        if named is None:
-            return ()
-        return tuple(named) if isinstance(named, (list, tuple)) else (named,)
+        own = None if self.tokenizer is None else self.tokenizer.eos_id
+        return self._named("eos_token_id", own)
 
     @torch.no_grad()
     def logits(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None, *, document_ids: Tensor | None = None
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        *,
+        document_ids: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        decoder_input_ids: Tensor | None = None,
     ) -> Tensor:
         """Logits of input_ids (batch, seq) -> (batch, seq, vocab_size), zeros at padding.
 
         attention_mask (batch, seq) is 0 at padding, on either side; document_ids (batch, seq) tell apart
         documents packed into one row: each is read as if it stood alone, its positions from 0.
+        token_type_ids (batch, seq) are the segments of an encoder that knows them, 0 where left out. An
+        encoder-decoder reads input_ids and gives the logits of decoder_input_ids (batch, seq).
         """
-        ids = torch.as_tensor(input_ids, device=self.device)
-        if ids.dim() != 2 or not ids.numel():
-            raise UsageError(
-                f"input_ids have the shape {tuple(ids.shape)}; give (batch, seq), each at least 1"
-            )
+        ids = self._table(input_ids, "input_ids")
+        given: dict[str, Any] = {}
         mask = torch.ones_like(ids, dtype=torch.bool)
         if attention_mask is not None:
             mask = self._beside(ids, attention_mask, "attention_mask").bool()
@@ -93,10 +98,34 @@ class LanguageModel:
         _, lengths = owners.unique_consecutive(dim=1, return_counts=True)
         layout = Layout.of(lengths.tolist(), device=self.device)
         self._check(ids[mask].tolist(), longest=max(layout.lengths, default=0))
+        if token_type_ids is not None:
+            given["segments"] = self._segments(self._beside(ids, token_type_ids, "token_type_ids")[mask])
+        if decoder_input_ids is not None or self.config.shape == "encoder-decoder":
+            return self._decoder_logits(ids[mask], layout, ids, decoder_input_ids)
         if not layout.lengths:
             return torch.zeros(*ids.shape, self.config.vocab_size, device=self.device)
         with evaluating(self.module):
-            return restore(self.module.output(self.module(ids[mask], layout)), mask)
+            return restore(self.module.output(self.module(ids[mask], layout, **given)), mask)
+
+    def _decoder_logits(self, source: Tensor, layout: Layout, ids: Tensor, answers: Tensor | None) -> Tensor:
+        """Logits of answers (batch, seq) over a source (N,), a row of it for each row of ids."""
+        if self.config.shape != "encoder-decoder" or answers is None:
+            raise UsageError(
+                f"decoder_input_ids belong to an encoder-decoder and it needs them; this network's shape is "
+                f"{self.config.shape!r}, and they were {'not ' if answers is None else ''}given"
+            )
+        answers = self._table(answers, "decoder_input_ids")
+        if not len(answers) == len(ids) == len(layout.lengths):
+            raise UsageError(
+                f"input_ids have {len(ids)} rows, {len(layout.lengths)} documents that are not empty, and "
+                f"decoder_input_ids {len(answers)} rows; give one document a row and as many answers"
+            )
+        self._check(answers.flatten().tolist(), longest=answers.size(1))
+        own = Layout.of([answers.size(1)] * len(answers), device=self.device)
+        with evaluating(self.module):
+            given: dict[str, Any] = {"source": source, "source_layout": layout}
+            logits: Tensor = self.module.output(self.module(answers.flatten(), own, **given))
+        return logits.view(*answers.shape, -1)
 
     def generate(
         self,
@@ -111,12 +140,16 @@ class LanguageModel:
         seed: int | None = None,
         num_samples: int = 1,
         logprobs: int = 0,
+        num_beams: int = 1,
+        length_penalty: float = 1.0,
+        early_stopping: EarlyStopping = False,
     ) -> Any:
         """Answer each prompt, text or token ids: a Completion each, or a list of `num_samples` (> 1) each.
 
-        A single prompt gives one result, not a list of one. Temperature 0 is greedy. `eos_ids` () never ends
-        before max_new_tokens. The same prompt and seed give the same answer, whatever the other prompts are;
-        the other settings are those of GenerationSettings.
+        A single prompt gives one result, not a list of one. Temperature 0 is greedy; `num_beams` > 1
+        searches, and its samples are the best answers found. `eos_ids` () never ends before max_new_tokens.
+        The same prompt and seed give the same answer, whatever the other prompts are; the other settings are
+        those of GenerationSettings.
         """
         settings = GenerationSettings(
             max_new_tokens=max_new_tokens,
@@ -128,11 +161,14 @@ class LanguageModel:
             seed=seed,
             num_samples=num_samples,
             logprobs=logprobs,
+            num_beams=num_beams,
+            length_penalty=length_penalty,
+            early_stopping=early_stopping,
         )
         single = _is_single(prompts)
         several = cast(Sequence[Prompt], [prompts] if single else prompts)
         engine = self.engine()
-        submitted = [engine.submit(Request(self._ids(prompt), settings)) for prompt in several]
+        submitted = [engine.submit(self._request(prompt, settings)) for prompt in several]
         while engine.is_busy:
             engine.step()
         completions = [[answer.completion() for answer in answers] for answers in submitted]
@@ -166,26 +202,30 @@ class LanguageModel:
             seed=seed,
         )
         engine = self.engine()
-        (answer,) = engine.submit(Request(self._ids(prompt), settings))
+        (answer,) = engine.submit(self._request(prompt, settings))
         return _pieces(engine, answer)
 
     def score(self, prompt: Prompt, completion: Prompt) -> Score:
         """How likely `completion` is after `prompt` (text or token ids each), summed and for each token.
 
-        Both are made tokens apart, as an answer's are. An empty prompt is the beginning of a document.
+        Both are made tokens apart, as an answer's are. An empty prompt is the beginning of a document; an
+        encoder-decoder reads the prompt, and scores what it would answer.
         """
         return self.score_batch([(prompt, completion)])[0]
 
     def score_batch(self, pairs: Sequence[tuple[Prompt, Prompt]]) -> list[Score]:
         """The scores of many (prompt, completion) pairs, read together."""
-        rows = []
+        rows, sources = [], []
         for prompt, completion in pairs:
             ids = self._encode(completion)
-            before = self._ids(prompt)
+            before, source = self._read(prompt)
+            if source:
+                self._check(source, longest=len(source))
+                sources.append(source)
             self._check((*before, *ids), longest=len(before) + len(ids) - 1)  # the last token is not read
             rows.append((before, ids))
         with evaluating(self.module):
-            return score_rows(self.module, rows)
+            return score_rows(self.module, rows, sources=sources)
 
     def embed(
         self, texts: Prompt | Sequence[Prompt], *, pooling: str = "mean", normalize: bool = False
@@ -213,7 +253,15 @@ class LanguageModel:
 
     def engine(self, **limits: int) -> Engine:
         """An engine over this model, for requests that come and go; `limits` are those of Engine."""
-        return Engine(self.module, self.tokenizer, eos_ids=self.eos_ids, **limits)
+        forced_bos = self._named("forced_bos_token_id")
+        return Engine(
+            self.module,
+            self.tokenizer,
+            eos_ids=self.eos_ids,
+            forced_bos_id=forced_bos[0] if forced_bos else None,
+            forced_eos_ids=self._named("forced_eos_token_id"),
+            **limits,
+        )
 
     def save(self, path: Path | str, *, card: str = "") -> None:
         """Write a bundle, a folder in Hugging Face layout."""
@@ -253,6 +301,48 @@ class LanguageModel:
                 "least one character or token"
             )
         return (starts[0],)
+
+    def _named(self, key: str, default: int | None = None) -> tuple[int, ...]:
+        """The tokens that `generation` has under a key: one, several, or none; else the default."""
+        named = self.generation.get(key)
+        named = default if named is None else named
+        if named is None:
+            return ()
+        return tuple(named) if isinstance(named, (list, tuple)) else (named,)
+
+    def _read(self, prompt: Prompt) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The tokens that an answer follows, and the source that it answers."""
+        ids = self._ids(prompt)
+        if self.config.shape != "encoder-decoder":
+            return ids, ()
+        begins = None if self.tokenizer is None else self.tokenizer.bos_id
+        starts = self._named("decoder_start_token_id") or self._named("bos_token_id", begins)
+        if not starts:
+            raise UsageError(
+                "this encoder-decoder names no token that its answers start with; put decoder_start_token_id "
+                "into its generation_config.json"
+            )
+        return starts[:1], ids
+
+    def _request(self, prompt: Prompt, settings: GenerationSettings) -> Request:
+        before, source = self._read(prompt)
+        return Request(before, settings, source)
+
+    def _segments(self, segments: Tensor) -> Tensor:
+        """Segments (N,) of an encoder, each below the number that it knows."""
+        config = self.config
+        num_types = config.segment_types if isinstance(config, ModelConfig) else 0
+        if config.shape != "encoder" or not num_types:
+            raise UsageError("token_type_ids belong to an encoder with segments, and this network has none")
+        if segments.numel() and not 0 <= int(segments.min()) <= int(segments.max()) < num_types:
+            raise UsageError(f"token_type_ids go from 0 to {num_types - 1} here; give others")
+        return segments
+
+    def _table(self, ids: Tensor, name: str) -> Tensor:
+        ids = torch.as_tensor(ids, device=self.device)
+        if ids.dim() != 2 or not ids.numel():
+            raise UsageError(f"{name} have the shape {tuple(ids.shape)}; give (batch, seq), each at least 1")
+        return ids
 
     def _check(self, ids: Sequence[int], *, longest: int) -> None:
         wrong = next((i for i in ids if not 0 <= i < self.config.vocab_size), None)

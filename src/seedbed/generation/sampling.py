@@ -12,12 +12,15 @@ Letters: R rows that draw, V vocabulary, C candidates.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from hashlib import blake2b
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from seedbed.base.errors import BundleError
 
 # top-p sorts so many candidates first, and more only where they hold too little: sorting 50,257 numbers costs
 # 3 ms, finding the 512 largest 0.25 (2 cores, 2026-11).
@@ -33,6 +36,31 @@ class Sampling(NamedTuple):
     temperature: float
     top_k: int | None
     top_p: float | None
+
+
+class Forced(NamedTuple):
+    """Tokens that must come first or last in an answer, one of several; () where any may."""
+
+    first: tuple[int, ...] = ()
+    last: tuple[int, ...] = ()
+
+    def at(self, position: int, max_tokens: int) -> tuple[int, ...]:
+        """The tokens of which the one at `position` of at most `max_tokens` must be, () for any."""
+        if self.last and position == max_tokens - 1:
+            return self.last
+        return self.first if position == 0 else ()
+
+
+def force(scores: Tensor, forced: Sequence[tuple[int, ...]]) -> Tensor:
+    """Scores (R, V) with 0 for the tokens forced[r] of row r and -inf for all others, where any are."""
+    if not any(forced):
+        return scores
+    scores = scores.clone()
+    for r, ids in enumerate(forced):
+        if ids:
+            scores[r] = -torch.inf
+            scores[r, list(ids)] = 0
+    return scores
 
 
 def draw(logits: Tensor, sampling: Sampling, *, keys: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -70,6 +98,15 @@ def _draw_from_all(scores: Tensor, keys: Sequence[int]) -> tuple[Tensor, Tensor]
     inside = scores.gather(-1, ids.clamp(max=vocab_size - 1)) + noise[:, num_groups:]
     at = inside.masked_fill_(ids >= vocab_size, -torch.inf).argmax(-1, keepdim=True)
     return ids.gather(-1, at)[:, 0], best
+
+
+def check_finite(scores: Sequence[float]) -> None:
+    """Refuse the scores of tokens that no sound network gives."""
+    if not all(map(math.isfinite, scores)):
+        raise BundleError(
+            "the network's logits are not finite numbers, so no token can be drawn: its weights are "
+            "damaged or its training diverged; take an earlier checkpoint"
+        )
 
 
 def candidates(scores: Tensor, top_k: int | None, top_p: float | None) -> tuple[Tensor, Tensor | None]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import Any
 
 import torch
 
@@ -20,12 +22,20 @@ Pair = tuple[
 
 
 @torch.inference_mode()
-def score_rows(module: Network, rows: Sequence[Pair]) -> list[Score]:
-    """The score of each row's second part after its first; rows of like length are read together."""
-    order = sorted(range(len(rows)), key=lambda r: len(rows[r][0]) + len(rows[r][1]), reverse=True)
-    scores: dict[int, Score] = {}
-    for members in _passes(order, [len(before) + len(ids) for before, ids in rows]):
-        logprobs = _logprobs(module, [rows[r] for r in members])
+def score_rows(
+    module: Network, rows: Sequence[Pair], *, sources: Sequence[Sequence[int]] = ()
+) -> list[Score]:
+    """The score of each row's second part after its first; rows of like length are read together.
+
+    An encoder-decoder takes a source for each row.
+    """
+    lengths = [len(before) + len(ids) for before, ids in rows]
+    lengths = [a + len(b) for a, b in zip(lengths, sources, strict=True)] if sources else lengths
+    scores = {r: Score(0.0, [], []) for r, (_, ids) in enumerate(rows) if not ids}
+    order = sorted(set(range(len(rows))) - set(scores), key=lengths.__getitem__, reverse=True)
+    for members in _passes(order, lengths):
+        some = [sources[r] for r in members] if sources else []
+        logprobs = _logprobs(module, [rows[r] for r in members], some)
         for r in members:
             ids = list(rows[r][1])
             own, logprobs = logprobs[: len(ids)], logprobs[len(ids) :]
@@ -45,7 +55,7 @@ def _passes(order: Sequence[int], lengths: Sequence[int]) -> Iterator[list[int]]
         yield members
 
 
-def _logprobs(module: Network, rows: Sequence[Pair]) -> list[float]:
+def _logprobs(module: Network, rows: Sequence[Pair], sources: Sequence[Sequence[int]]) -> list[float]:
     """The log-probability of each scored token, the rows' end to end."""
     device = next(module.parameters()).device
     inputs: list[int] = []
@@ -58,10 +68,12 @@ def _logprobs(module: Network, rows: Sequence[Pair]) -> list[float]:
         inputs += read
         targets += ids
         lengths.append(len(read))
-    if not targets:
-        return []
+    source: dict[str, Any] = {}
+    if sources:
+        layout = Layout.of([len(ids) for ids in sources], device=device)
+        source = {"source": torch.tensor([*chain(*sources)], device=device), "source_layout": layout}
     layout = Layout.of(lengths, device=device)
-    hidden = module(torch.tensor(inputs, device=device), layout)[torch.tensor(at, device=device)]
+    hidden = module(torch.tensor(inputs, device=device), layout, **source)[torch.tensor(at, device=device)]
     wanted = torch.tensor(targets, device=device)
     logprobs: list[float] = []
     for some, ids in zip(

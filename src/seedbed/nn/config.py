@@ -214,6 +214,11 @@ class RecurrentConfig:
             raise ConfigError(f"dropout={self.dropout} must lie in [0, 1)")
 
     @property
+    def shape(self) -> Literal["decoder"]:
+        """It continues what it has read, as a decoder does."""
+        return "decoder"
+
+    @property
     def max_positions(self) -> None:
         """A recurrent network reads texts of any length."""
         return None

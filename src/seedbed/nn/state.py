@@ -82,13 +82,18 @@ class Slots(ABC):
         """Tokens a row may have."""
 
     def select(self, rows: Sequence[int], *, share: bool = False) -> None:
-        """Row i becomes what rows[i] was; a row chosen again is copied, unless rows may share a slot."""
+        """Row i becomes what rows[i] was; a row chosen again is copied, unless rows may share a slot.
+
+        Of those that were one row, the one in its place keeps the slot: beams stay neighbours.
+        """
         chosen = [(self.slots[r], self.lengths[r]) for r in rows]
         self.slots, self.lengths = [], []
-        kept = {slot for slot, _ in chosen}
+        owners = {slot: i for i, (slot, _) in reversed(list(enumerate(chosen)))}
+        owners |= {slot: i for i, (slot, _) in enumerate(chosen) if rows[i] == i}
+        kept = set(owners)
         self.grow(len(kept) if share else len(rows), 0)
-        for slot, length in chosen:
-            if slot in self.slots and not share:
+        for i, (slot, length) in enumerate(chosen):
+            if owners[slot] != i and not share:
                 self._take(self, slot, length, kept)
             else:
                 self._place(slot, length)
@@ -238,10 +243,13 @@ class AttentionState:
     def join(self, other: DecodeState) -> None:
         """Take the other's rows in, after one's own."""
         assert isinstance(other, AttentionState)
-        self.keys.join(other.keys)
-        if self.memory is not None:
+        if self.memory is None or not self.keys.slots:
+            assert other.memory is None or not self.keys.slots
+            self.memory = other.memory
+        else:
             assert other.memory is not None
             self.memory.join(other.memory)
+        self.keys.join(other.keys)
 
     def snapshot(self) -> Snapshot:
         """Where the rows are now, to go back to."""

@@ -1,0 +1,178 @@
+"""Beam search: of all continuations of a few beams the likeliest go on; the best that ended is the answer.
+
+The semantics are those of `transformers` (`generate` with num_beams > 1 and do_sample off, 5.x): a step looks
+at the (1 + end tokens) x num_beams likeliest continuations, at least two for each beam; of these the first
+num_beams that do not end go on, and those that end are kept if they are among the num_beams likeliest.
+Letters: G searches that advance together, B beams of each that were read (one before the first token, since
+all are the prompt), K num_beams, C continuations looked at, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from seedbed.generation.sampling import Forced
+
+EarlyStopping = bool | Literal["never"]
+
+# What a beam starts with that is still the same as the first one: all continuations come from that.
+UNBORN = -1e9
+
+
+class Hypothesis(NamedTuple):
+    """An answer that ended: its tokens, and their summed log-probability / their number ** length_penalty."""
+
+    token_ids: tuple[int, ...]
+    score: float
+
+
+class Continuation(NamedTuple):
+    """One more token after a beam, and the summed log-probability of all tokens with it."""
+
+    logprob: float
+    beam: int
+    token_id: int
+
+
+def continuations(logprobs: Tensor, scores: Tensor, num_continuations: int) -> list[list[Continuation]]:
+    """The likeliest continuations of each search, best first.
+
+    logprobs (G, B, V) of the next token; scores (G, K), the summed log-probability of each beam so far.
+    """
+    total = logprobs + scores[:, :, None]  # (G, K, V)
+    vocab_size = total.size(-1)
+    values, at = total.flatten(1).topk(min(num_continuations, total[0].numel()))  # (G, C)
+    return [
+        [Continuation(value, *divmod(index, vocab_size)) for value, index in zip(*pair, strict=True)]
+        for pair in zip(values.tolist(), at.tolist(), strict=True)
+    ]
+
+
+def split(
+    found: Sequence[Continuation], num_beams: int, *, eos_ids: frozenset[int], is_last: bool
+) -> tuple[list[Continuation], list[Continuation]]:
+    """Of continuations, best first: those that go on, and those that ended and are kept."""
+    ends = [is_last or c.token_id in eos_ids for c in found]
+    running = [c for c, end in zip(found, ends, strict=True) if not end][:num_beams]
+    ended = [c for c, end in zip(found[:num_beams], ends, strict=False) if end]
+    return running, ended
+
+
+def in_place(running: Sequence[Continuation]) -> list[Continuation]:
+    """The same in another order: each beam's first continuation in its place, so that fewest rows move."""
+    placed: dict[int, Continuation] = {}
+    moved = []
+    for c in running:
+        if c.beam in placed:
+            moved.append(c)
+        else:
+            placed[c.beam] = c
+    free = [place for place in range(len(running)) if place not in placed]
+    placed |= dict(zip(free, moved, strict=True))
+    return [placed[place] for place in range(len(running))]
+
+
+def can_improve(
+    best: float,
+    worst: float,
+    *,
+    num_tokens: int,
+    max_tokens: int,
+    length_penalty: float,
+    early_stopping: EarlyStopping,
+) -> bool:
+    """Whether a beam may still beat the worst of num_beams hypotheses.
+
+    `best` is the largest summed log-probability of a beam of `num_tokens` tokens, `worst` a hypothesis'
+    score. True stops at once; False takes the beam as if it ended here; "never" asks what it could reach
+    at best, at max_tokens where a positive penalty favours long answers.
+    """
+    if early_stopping is True:
+        return False
+    length = max_tokens if early_stopping == "never" and length_penalty > 0 else num_tokens
+    return bool(best / length**length_penalty > worst)
+
+
+class Beams:
+    """The search for one answer: `num_beams` beams that are alike at first, and the hypotheses that ended."""
+
+    def __init__(
+        self,
+        num_beams: int,
+        *,
+        length_penalty: float,
+        early_stopping: EarlyStopping,
+        max_tokens: int,
+        eos_ids: frozenset[int],
+        forced: Forced,
+    ) -> None:
+        self.num_beams, self.num_continuations = num_beams, max(2, 1 + len(eos_ids)) * num_beams
+        self.scores = [0.0] + [UNBORN] * (num_beams - 1)
+        self.hypotheses: list[Hypothesis] = []  # best first, at most num_beams
+        self.is_done = False
+        self._token_ids: list[tuple[int, ...]] = [()] * num_beams
+        self._length_penalty, self._early_stopping = length_penalty, early_stopping
+        self._max_tokens, self._eos_ids, self._forced = max_tokens, eos_ids, forced
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of each beam."""
+        return len(self._token_ids[0])
+
+    @property
+    def has_begun(self) -> bool:
+        """The beams differ."""
+        return self.num_tokens > 0
+
+    @property
+    def forced_ids(self) -> tuple[int, ...]:
+        """The only tokens that may come next; none: all may."""
+        return self._forced.at(self.num_tokens, self._max_tokens)
+
+    def advance(self, found: Sequence[Continuation]) -> list[Continuation]:
+        """Take a step's continuations in, best first -> what each beam becomes, nothing once all is done."""
+        num_tokens = self.num_tokens + 1
+        is_last = num_tokens >= self._max_tokens
+        running, ended = split(found, self.num_beams, eos_ids=self._eos_ids, is_last=is_last)
+        for c in ended:
+            token_ids = (*self._token_ids[c.beam], c.token_id)
+            self.hypotheses.append(Hypothesis(token_ids, c.logprob / num_tokens**self._length_penalty))
+        self.hypotheses = sorted(self.hypotheses, key=lambda h: -h.score)[: self.num_beams]
+        self.is_done = not running or (
+            len(self.hypotheses) == self.num_beams
+            and not can_improve(
+                running[0].logprob,
+                self.hypotheses[-1].score,
+                num_tokens=num_tokens,
+                max_tokens=self._max_tokens,
+                length_penalty=self._length_penalty,
+                early_stopping=self._early_stopping,
+            )
+        )
+        if self.is_done:
+            return []
+        running = in_place(running)
+        self._token_ids = [(*self._token_ids[c.beam], c.token_id) for c in running]
+        self.scores = [c.logprob for c in running]
+        return running
+
+
+def advance(searches: Sequence[Beams], logprobs: Sequence[Tensor]) -> list[list[Continuation]]:
+    """Advance searches by the log-probabilities (B, V) of each one's beams -> what the beams become.
+
+    Searches of one size are looked at together.
+    """
+    groups: dict[tuple[int, int, int], list[int]] = {}
+    for i, (beams, rows) in enumerate(zip(searches, logprobs, strict=True)):
+        groups.setdefault((len(rows), beams.num_beams, beams.num_continuations), []).append(i)
+    running: dict[int, list[Continuation]] = {}
+    for (_, _, num_continuations), members in groups.items():
+        together = torch.stack([logprobs[i] for i in members])
+        scores = together.new_tensor([searches[i].scores for i in members])
+        for i, found in zip(members, continuations(together, scores, num_continuations), strict=True):
+            running[i] = searches[i].advance(found)
+    return [running[i] for i in range(len(searches))]
