@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import tokenizers
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
@@ -139,6 +139,7 @@ def test_control_strings_of_a_user_are_text(kind: str, style: str) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(pieces=st.lists(PIECES, max_size=6), name=st.lists(PIECES, max_size=3))
+@example(pieces=["end|>"], name=["<|im_"])
 def test_no_text_of_a_user_becomes_a_control_token(pieces: list[str], name: list[str]) -> None:
     """Not even where two texts of the user's meet without a word of the template between them."""
     template = "<|im_start|>{{ messages[0].name }}{{ messages[0].content }}<|im_end|>"
