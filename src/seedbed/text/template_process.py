@@ -13,7 +13,7 @@ import sys
 from datetime import datetime
 from typing import Any
 
-CPU_SECONDS = 0.5  # a conversation of 1,000 messages takes 0.1 s
+CPU_SECONDS = 0.5  # 10,000 messages of 600 characters take 0.02 s (2026-11-24)
 MEMORY_BYTES = 256 << 20
 FUEL = 10_000_000  # steps of the engine: 0.2 s
 MAX_CHARACTERS = 16 << 20
