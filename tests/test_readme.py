@@ -1,7 +1,9 @@
 """The README is true: its tree lies on the disk, its commands run, what it points to exists."""
 
+import io
 import re
 import shlex
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +26,7 @@ STAND_INS = {
     r"^pretrain (.*?)( --budget 60s| --steps 1000|$)": r"pretrain \1 --steps 4",
     r"--vocab-size \d+": "--vocab-size 300",
     r"^generate": "generate --max-new-tokens 4",
+    r"^chat RUN": "chat TALK --max-new-tokens 4",  # a model that has a chat template
 }
 SMALL = {
     "pretrain": "tokenizer.vocab_size=300 model.d_model=16 model.num_layers=1 training.context_tokens=16 "
@@ -106,6 +109,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "DATA.jsonl").write_text(text)
     made = ["pretrain", str(folder / "DATA.jsonl"), "--out", str(folder / "RUN"), "--steps", "4"]
     assert run(made + small("pretrain")) == 0
+    talk = shutil.copytree(folder / "RUN" / "model", folder / "TALK")
+    (talk / "chat_template.jinja").write_text("{{ messages[0].content }}")
     return folder
 
 
@@ -120,6 +125,7 @@ RUNNABLE = [command for command in COMMANDS if not any(word in command for word 
 def test_a_command_runs(number: int, command: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a small corpus for DATA, a small run for MODEL and RUN, and another folder to write to."""
     monkeypatch.chdir(place)
+    monkeypatch.setattr("sys.stdin", io.StringIO("a line\n"))
     line = arguments(command)
     for written, stands_in in STAND_INS.items():
         line = re.sub(written, stands_in.format(number=number), line)

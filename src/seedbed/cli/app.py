@@ -14,6 +14,7 @@ import typer
 from seedbed import __version__
 from seedbed.base.errors import SeedbedError
 from seedbed.base.threads import keep_few_kernels, spin_briefly
+from seedbed.cli.chat import chat
 from seedbed.cli.demo import demo
 from seedbed.cli.doctor import doctor
 from seedbed.cli.generate import generate
@@ -31,6 +32,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "tokenizer": tokenizer,
     "pretrain": pretrain,
     "generate": generate,
+    "chat": chat,
     "report": report,
 }
 

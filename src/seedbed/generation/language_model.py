@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,6 +22,7 @@ from seedbed.hub.bundle import save_bundle
 from seedbed.models.family import Config, Network
 from seedbed.nn.config import ModelConfig
 from seedbed.nn.layout import Layout, restore
+from seedbed.text.chat_template import ChatTemplate, Message
 from seedbed.text.tokenizer import Tokenizer
 
 __all__ = ["Completion", "LanguageModel", "Score", "TokenLogprob"]
@@ -174,6 +176,54 @@ class LanguageModel:
         completions = [[answer.completion() for answer in answers] for answers in submitted]
         results = completions if num_samples > 1 else [samples[0] for samples in completions]
         return results[0] if single else results
+
+    def chat(
+        self,
+        messages: Sequence[Message],
+        max_new_tokens: int = 256,
+        *,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        stop: str | Sequence[str] = (),
+        eos_ids: Sequence[int] | None = None,
+        seed: int | None = None,
+        num_samples: int = 1,
+        logprobs: int = 0,
+    ) -> Any:
+        """Answer messages through the model's own template: a Completion, or a list of `num_samples` (> 1).
+
+        Messages are those of OpenAI's API, `[{"role": "user", "content": "a question"}]`; what they say is
+        text to the model, control strings too. The settings are those of `generate`; for an answer piece by
+        piece give `chat_ids(messages)` to `stream`. Errors: UsageError for a model without a template.
+        """
+        return self.generate(
+            self.chat_ids(messages),
+            max_new_tokens,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            stop=stop,
+            eos_ids=eos_ids,
+            seed=seed,
+            num_samples=num_samples,
+            logprobs=logprobs,
+        )
+
+    def chat_ids(self, messages: Sequence[Message]) -> list[int]:
+        """The token ids of messages in the model's own template, up to where its answer begins."""
+        return self.chat_template.encode(messages)
+
+    @cached_property
+    def chat_template(self) -> ChatTemplate:
+        """The model's own template; a UsageError if it has none."""
+        template = ChatTemplate.of(self._need_tokenizer("a chat"))
+        if template is None:
+            raise UsageError(
+                "this model has no chat template, so it knows no turns; `generate` completes text, or put "
+                "the template of its training into chat_template.jinja beside tokenizer.json"
+            )
+        return template
 
     def stream(
         self,

@@ -1,6 +1,7 @@
 """A bundle: a model's folder in Hugging Face layout, written whole and loaded again before it counts.
 
-Files: `config.json`, `model.safetensors`, `tokenizer.json` (with `tokenizer_config.json`),
+Files: `config.json`, `model.safetensors`, `tokenizer.json` (with `tokenizer_config.json`, and with
+`chat_template.jinja` if the model talks),
 `generation_config.json` and the model card `README.md`.
 """
 
@@ -26,11 +27,11 @@ from seedbed.models.family import Config, Family, Network
 from seedbed.models.network import FAMILIES, build, export_tensors, family, import_tensors, require_plausible
 from seedbed.nn.config import ModelConfig
 from seedbed.nn.layout import Layout
-from seedbed.text.tokenizer import Tokenizer
+from seedbed.text.tokenizer import TEMPLATE_FILE, Tokenizer
 
 CONFIG, WEIGHTS, GENERATION, CARD = "config.json", "model.safetensors", "generation_config.json", "README.md"
 TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
-FILES = {CONFIG, WEIGHTS, GENERATION, CARD, TOKENIZER, TOKENIZER_CONFIG}
+FILES = {CONFIG, WEIGHTS, GENERATION, CARD, TOKENIZER, TOKENIZER_CONFIG, TEMPLATE_FILE}
 PARTIAL, REPLACED = ".partial", ".replaced"
 DTYPES = {
     "float32": torch.float32,

@@ -30,6 +30,8 @@ KINDS = ("bpe", "characters", "words", "bytes")
 END_OF_TEXT = "<|endoftext|>"
 # A tokenizer file that names no end-of-document token: the names that published ones give it.
 END_NAMES = (END_OF_TEXT, "</s>", "<|end_of_text|>", "<eos>")
+# Where transformers keeps a tokenizer's chat template, and those that it has beside the usual one.
+TEMPLATE_FILE, TEMPLATE_FOLDER = "chat_template.jinja", "additional_chat_templates"
 # Characters that one call of the library gets: it keeps about 100 bytes for each token until the call ends.
 BLOCK_CHARACTERS = 1 << 16
 # No piece of a byte-level tokenizer of ours crosses from a visible character to white space.
@@ -88,7 +90,8 @@ def library_errors(
 class Tokenizer:
     """An immutable tokenizer: the user's text becomes ids of ordinary tokens only, never control tokens.
 
-    `config` is what lies in tokenizer_config.json: which tokens begin, end and pad, a chat template if any.
+    `config` is what lies in tokenizer_config.json: which tokens begin, end and pad; its `chat_template`, if
+    any, is one text, or a list of `{"name": .., "template": ..}`.
     """
 
     def __init__(self, core: tokenizers.Tokenizer, config: dict[str, Any]) -> None:
@@ -111,6 +114,15 @@ class Tokenizer:
     def fingerprint(self) -> str:
         """SHA-256 of everything that decides the ids of a text."""
         return hashlib.sha256(self._core.to_str().encode()).hexdigest()
+
+    @property
+    def added_tokens(self) -> dict[int, AddedToken]:
+        """The tokens that are found before a text is cut into pieces, control tokens among them, by id."""
+        return dict(self._core.get_added_tokens_decoder())
+
+    def definition(self) -> dict[str, Any]:
+        """What tokenizer.json holds."""
+        return dict(json.loads(self._core.to_str()))
 
     def encode(self, text: str, *, max_characters: int | None = None) -> list[int]:
         """The ids of a text, no control tokens added; a UsageError beyond `max_characters` if given."""
@@ -186,13 +198,17 @@ class Tokenizer:
     def save(self, folder: Path | str) -> None:
         """Write tokenizer_config.json, then tokenizer.json, as `transformers.AutoTokenizer` loads them.
 
-        Each is whole or not there, so that a folder with tokenizer.json holds a whole tokenizer. Errors:
-        HardwareError where the folder cannot be written.
+        A chat template lies beside them in a file of its own. Each is whole or not there, so that a folder
+        with tokenizer.json holds a whole tokenizer. Errors: HardwareError where the folder cannot be written.
         """
         folder = Path(folder)
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        config = json.dumps(self.config, indent=2, ensure_ascii=False)
+        template, values = self.config.get("chat_template"), dict(self.config)
+        if isinstance(template, str):
+            write_file(folder / TEMPLATE_FILE, template.encode())
+            del values["chat_template"]
+        config = json.dumps(values, indent=2, ensure_ascii=False)
         write_file(folder / "tokenizer_config.json", f"{config}\n".encode())
         write_file(folder / "tokenizer.json", self._core.to_str(pretty=True).encode())
 
@@ -215,7 +231,26 @@ class Tokenizer:
             config = json.loads(config_file.read_text(encoding="utf-8")) if config_file.is_file() else {}
             if not isinstance(config, dict):
                 raise ValueError(f"{config_file.name} holds no object")
-            return cls(core, config)
+            return cls(core, config | _template_files(file.parent))
+
+
+def _template_files(folder: Path) -> dict[str, Any]:
+    """What the chat templates in a tokenizer's folder add to its config; they win over those in it."""
+    others = sorted((folder / TEMPLATE_FOLDER).glob("*.jinja"))
+    files = [file for file in (folder / TEMPLATE_FILE, *others) if file.is_file()]
+    named = []
+    for file in files:
+        try:
+            text = file.read_text(encoding="utf-8")
+        except OSError as error:
+            raise BundleError(f"{file} cannot be read: {error.strerror}; see who may read it") from None
+        except UnicodeDecodeError as error:
+            raise BundleError(f"{file} is not UTF-8 at offset {error.start}; save it as UTF-8") from None
+        named.append({"name": "default" if file.parent == folder else file.stem, "template": text})
+    if not named:
+        return {}
+    alone = len(named) == 1 and named[0]["name"] == "default"
+    return {"chat_template": named[0]["template"] if alone else named}
 
 
 def train_tokenizer(

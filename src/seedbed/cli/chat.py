@@ -1,0 +1,147 @@
+"""`seedbed chat`: a conversation in the terminal, or one that comes through a pipe."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from seedbed.cli.options import Device, Json
+
+if TYPE_CHECKING:
+    from seedbed.cli.chat_session import Session
+
+PROMPT = "> "
+
+
+def chat(
+    model: Annotated[str, typer.Argument(help="A bundle's or a run's folder, with a chat template.")],
+    system: Annotated[str | None, typer.Option(help="What the model is told before all turns.")] = None,
+    load: Annotated[Path | None, typer.Option(help="Go on with what /save wrote.")] = None,
+    max_new_tokens: Annotated[int, typer.Option(help="The most tokens of an answer.")] = 256,
+    temperature: Annotated[float, typer.Option(help="0 is greedy, 1 the model's own distribution.")] = 1.0,
+    top_k: Annotated[int | None, typer.Option(help="Draw among the k likeliest tokens.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Draw among the likeliest that hold this much.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The same seed gives the same answers.")] = None,
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+    device: Device = "cpu",
+    json: Json = False,
+) -> None:
+    """Talk with a model; from a pipe each line is a message."""
+    from seedbed.api.models import load as load_model
+    from seedbed.cli.chat_session import Session
+    from seedbed.cli.console import print_json
+    from seedbed.generation.request import GenerationSettings
+
+    settings = GenerationSettings(
+        max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed
+    )
+    lm = load_model(model, dtype=dtype, device=device)
+    session = Session(lm, settings)
+    session.begin(system, load)
+    if sys.stdin.isatty() and not json:
+        _in_terminal(session, model)
+        return
+    for line in _piped_lines():
+        _take_line(session, line.removesuffix("\n"), json)
+        if session.is_over:
+            break
+    if json:
+        print_json({"messages": session.talk.messages})
+
+
+def _piped_lines() -> Iterator[str]:
+    from seedbed.base.errors import UsageError
+
+    try:
+        yield from sys.stdin
+    except UnicodeDecodeError as error:
+        raise UsageError(f"the input is not UTF-8 ({error.reason}); convert it to UTF-8") from None
+
+
+def _take_line(session: Session, line: str, is_quiet: bool) -> None:
+    """One line of a pipe; an error ends the command."""
+    text = _message(session, line)
+    if text is None:
+        return
+    pieces = []
+    for piece in session.answer(text):
+        pieces.append(piece)
+        if not is_quiet:
+            print(piece, end="", flush=True)
+    if not is_quiet:
+        print(flush=True)
+    session.talk.add(text, "".join(pieces))
+
+
+def _message(session: Session, line: str) -> str | None:
+    """What a line says to the model; None if it says nothing, or was a command, which is carried out."""
+    if line.startswith("/") and not line.startswith("//"):
+        session.command(line)
+        return None
+    return line.removeprefix("/") if line.strip() else None
+
+
+def _in_terminal(session: Session, model: str) -> None:
+    """Ask and answer until the user leaves; an error is one line, and the conversation goes on."""
+    from seedbed.base.errors import SeedbedError
+    from seedbed.cli.console import say
+
+    with contextlib.suppress(ImportError):
+        import readline  # noqa: F401 (lines are edited and found again with the arrow keys)
+    context = session.lm.config.max_positions
+    size = "" if context is None else f", context of {context} tokens"
+    say(f"{model}{size}. /help lists the commands, Ctrl-D leaves.")
+    for line in _lines():
+        try:
+            text = _message(session, line)
+            if text is not None:
+                _show_answer(session, text)
+        except SeedbedError as error:
+            say(" ".join(str(error).split()))
+        if session.is_over:
+            return
+
+
+def _lines() -> Iterator[str]:
+    """The lines that a user types, until Ctrl-D or Ctrl-C."""
+    while True:
+        try:
+            line = input(PROMPT)
+        except UnicodeDecodeError:
+            continue  # keys of another encoding than the terminal's
+        except (EOFError, KeyboardInterrupt):
+            print()
+            return
+        yield line
+
+
+def _show_answer(session: Session, text: str) -> None:
+    """Stream an answer, broken between words; Ctrl-C ends it, and what came of it is kept."""
+    from seedbed.cli.console import MAX_COLUMNS, say
+    from seedbed.cli.wrapping import StreamWrap
+
+    wrap = StreamWrap(min(shutil.get_terminal_size().columns, MAX_COLUMNS))
+    pieces: list[str] = []
+    is_cut = False
+    try:
+        for piece in session.answer(text):
+            pieces.append(piece)
+            print(wrap.push(piece), end="", flush=True)
+    except KeyboardInterrupt:
+        is_cut = True
+    answer = "".join(pieces)
+    print(wrap.flush(), flush=True)
+    if not answer:
+        said = "Stopped before an answer began; the message is taken back." if is_cut else "(an empty answer)"
+        say(said)
+    elif is_cut:
+        say("(stopped; what came of the answer stays in the conversation)")
+    if answer or not is_cut:
+        session.talk.add(text, answer)
+    print()
