@@ -167,6 +167,21 @@ def test_the_default_pre_tokenizer_cuts_digits_by_three(tiny: Any, write_gguf: A
     assert [piece for piece, _ in cuts] == ["a", "Ġ", "123", "45", ",", "Ġb", "?!"]
 
 
+def test_added_tokens_are_text_or_control_as_their_types_say(tiny: Any, write_gguf: Any) -> None:
+    core = trained("gpt-2")
+    core.add_tokens(["<think>", "東 京", "<pad>"])
+    module = tiny.make_llama(core.get_vocab_size())
+    values = tiny.tokenizer_metadata(core, "gpt-2")
+    values["tokenizer.ggml.token_type"][-3:] = [4, 1, 3]
+    path, _ = write_gguf(module, values=tiny.metadata(module) | values)
+    lm = seedbed.load(path)
+    first = core.token_to_id("<think>")
+    assert lm.tokenizer.encode("<think>東 京") == [first, first + 1]
+    assert first + 2 not in lm.tokenizer.encode("<pad>")
+    assert lm.tokenizer.decode([first, first + 1, first + 2]) == "<think>東 京"
+    assert "".join(lm.stream([first, 5], 5, temperature=0)) == lm.generate([first, 5], 5, temperature=0).text
+
+
 def test_a_file_becomes_a_bundle_that_transformers_loads(tiny: Any, write_gguf: Any, tmp_path: Path) -> None:
     core = trained("llama-bpe")
     module = tiny.make_llama(core.get_vocab_size())

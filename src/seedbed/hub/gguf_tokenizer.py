@@ -9,7 +9,7 @@ from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tok
 
 from seedbed.base.errors import BundleError, nearest
 from seedbed.hub.gguf_file import DAMAGED, GgufFile
-from seedbed.text.tokenizer import Tokenizer, library_errors
+from seedbed.text.tokenizer import Tokenizer, byte_symbols, library_errors
 
 PREFIX = "tokenizer.ggml."
 CONTROL, USER_DEFINED = 3, 4
@@ -55,10 +55,12 @@ def read_tokenizer(file: GgufFile) -> Tokenizer | None:
     pre = _pre_tokenizer(file)
     with library_errors("its tokenizer", advice=DAMAGED):
         core = _core(pre, vocabulary, merges)
+        # A token that byte symbols cannot spell is one of its own text, whatever its type says.
+        symbols = frozenset(byte_symbols())
         added = [
             AddedToken(token, special=of_type == CONTROL, normalized=False)
             for token, of_type in zip(tokens, types, strict=True)
-            if of_type in (CONTROL, USER_DEFINED)
+            if of_type in (CONTROL, USER_DEFINED) or not symbols.issuperset(token)
         ]
         core.add_tokens(added)
         if file.flag(f"{PREFIX}add_bos_token", default=False) and "bos_token" in named:
