@@ -12,6 +12,7 @@ import transformers
 from tokenizers import Regex, models, pre_tokenizers, trainers
 from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+from transformers.tokenization_utils_base import generate_merges
 
 import seedbed
 from seedbed.api.tokenizers import inspect
@@ -165,6 +166,69 @@ def test_the_default_pre_tokenizer_cuts_digits_by_three(tiny: Any, write_gguf: A
     tokenizer = open_bundle(path)[1]
     cuts = tokenizer._core.pre_tokenizer.pre_tokenize_str("a 12345, b?!")
     assert [piece for piece, _ in cuts] == ["a", "Ġ", "123", "45", ",", "Ġb", "?!"]
+
+
+@pytest.mark.parametrize("prefix", [True, False])
+def test_pieces_with_scores_are_those_of_llama2(tiny: Any, write_gguf: Any, prefix: bool) -> None:
+    control = ["<unk>", "<s>", "</s>"]
+    core = tokenizers.Tokenizer(models.BPE())
+    core.normalizer = tokenizers.normalizers.Replace(" ", "\u2581")
+    trainer = trainers.BpeTrainer(
+        vocab_size=600,
+        special_tokens=[*control, *(f"<0x{byte:02X}>" for byte in range(256))],
+        show_progress=False,
+    )
+    core.train_from_iterator((line[:60] for line in Path(__file__).read_text().splitlines()), trainer)
+    vocabulary = core.get_vocab()
+    tokens = sorted(vocabulary, key=lambda token: vocabulary[token])
+    scores = [0.0] * 259 + [-float(i) for i in range(len(tokens) - 259)]
+    values = {
+        "tokenizer.ggml.model": "llama",
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.scores": scores,
+        "tokenizer.ggml.token_type": [2, 3, 3, *[6] * 256, *[1] * (len(tokens) - 259)],
+        "tokenizer.ggml.bos_token_id": 1,
+        "tokenizer.ggml.eos_token_id": 2,
+        "tokenizer.ggml.unknown_token_id": 0,
+        "tokenizer.ggml.add_space_prefix": prefix,
+    }
+    module = tiny.make_llama(len(tokens))
+    path, _ = write_gguf(module, values=tiny.metadata(module) | values)
+    tokenizer = open_bundle(path)[1]
+    merges = generate_merges(vocabulary, dict(zip(tokens, scores, strict=True)), control)
+    published = tokenizers.Tokenizer(
+        models.BPE(vocabulary, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True)
+    )
+    begin = [tokenizers.normalizers.Prepend("\u2581")] if prefix else []
+    published.normalizer = tokenizers.normalizers.Sequence(
+        [*begin, tokenizers.normalizers.Replace(" ", "\u2581")]
+    )
+    for text in (TEXT, Path(__file__).read_text(), "  two", "</s><unk>"):
+        assert tokenizer.encode(text) == published.encode(text, add_special_tokens=False).ids
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+    assert (tokenizer.bos_id, tokenizer.eos_id, tokenizer.unk_id) == (1, 2, 0)
+    for changes in (
+        {"tokenizer.ggml.scores": scores[1:]},
+        {"tokenizer.ggml.scores": [float("nan")] * len(tokens)},
+    ):
+        path, _ = write_gguf(module, values=tiny.metadata(module) | values | changes)
+        with pytest.raises(BundleError, match=r"tokens, but .* scores|numbers that are not finite as"):
+            open_bundle(path)
+
+
+def test_added_tokens_are_text_or_control_as_their_types_say(tiny: Any, write_gguf: Any) -> None:
+    core = trained("gpt-2")
+    core.add_tokens(["<think>", "東 京", "<pad>"])
+    module = tiny.make_llama(core.get_vocab_size())
+    values = tiny.tokenizer_metadata(core, "gpt-2")
+    values["tokenizer.ggml.token_type"][-3:] = [4, 1, 3]
+    path, _ = write_gguf(module, values=tiny.metadata(module) | values)
+    lm = seedbed.load(path)
+    first = core.token_to_id("<think>")
+    assert lm.tokenizer.encode("<think>東 京") == [first, first + 1]
+    assert first + 2 not in lm.tokenizer.encode("<pad>")
+    assert lm.tokenizer.decode([first, first + 1, first + 2]) == "<think>東 京"
+    assert "".join(lm.stream([first, 5], 5, temperature=0)) == lm.generate([first, 5], 5, temperature=0).text
 
 
 def test_a_file_becomes_a_bundle_that_transformers_loads(tiny: Any, write_gguf: Any, tmp_path: Path) -> None:

@@ -207,9 +207,10 @@ def test_a_file_that_may_not_be_read_or_is_a_folder_is_told(tmp_path: Path) -> N
         ({"llama.rope.scaling.type": "yarn"}, "rotary scaling 'yarn'"),
         ({"split.count": 3}, "is one of 3 parts; join them with `llama-gguf-split --merge`"),
         (
-            {"tokenizer.ggml.model": "llama"},
-            "its tokenizer is of the kind 'llama', unknown here; allowed: gpt2",
+            {"tokenizer.ggml.model": "bert"},
+            "its tokenizer is of the kind 'bert', unknown here; allowed: gpt2",
         ),
+        ({"tokenizer.ggml.model": "llama"}, "its metadata lacks tokenizer.ggml.scores"),
         ({"tokenizer.ggml.pre": "smolm"}, "pre-tokenizer 'smolm', unknown here; did you mean 'smollm'"),
         ({"tokenizer.ggml.merges": ["ab"]}, "the merge 'ab', which is no pair of tokens"),
         ({"tokenizer.ggml.merges": ["a zz"]}, "its tokenizer cannot be used: .*zz"),

@@ -236,6 +236,13 @@ class GgufFile:
             raise BundleError(f"its metadata has numbers with fractions as {key}; allowed: whole numbers")
         return [int(value) for value in values]
 
+    def reals(self, key: str) -> list[float]:
+        """A list of finite numbers of the metadata."""
+        values = self._get(key, (np.ndarray,), "a list of numbers", None)
+        if not np.isfinite(values).all():
+            raise BundleError(f"its metadata has numbers that are not finite as {key}")
+        return [float(value) for value in values]
+
     def read(self, name: str) -> Tensor:
         """The tensor of a name in float32, in the shape that torch gives it: (out, in) for a matrix."""
         stored = self.tensors[name]

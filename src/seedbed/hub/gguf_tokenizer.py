@@ -1,4 +1,7 @@
-"""The tokenizer that lies in a GGUF file's metadata: byte-level BPE, cut as the file's pre-tokenizer says."""
+"""The tokenizer that lies in a GGUF file's metadata.
+
+It is byte-level BPE, cut as the file says, or pieces with scores, as SentencePiece makes them.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,13 @@ from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tok
 
 from seedbed.base.errors import BundleError, nearest
 from seedbed.hub.gguf_file import DAMAGED, GgufFile
-from seedbed.text.tokenizer import Tokenizer, library_errors
+from seedbed.text.tokenizer import Tokenizer, byte_symbols, library_errors
 
 PREFIX = "tokenizer.ggml."
-CONTROL, USER_DEFINED = 3, 4
+BYTE_LEVEL, SCORED = "gpt2", "llama"
+UNKNOWN, CONTROL, USER_DEFINED, BYTE = 2, 3, 4, 6
+MAX_CHARACTERS = 1 << 22  # of all pieces with scores: each is cut at each place
+BLANK = "\u2581"
 _WORDS = r"[^\r\n\p{L}\p{N}]?\p{L}+"
 _REST = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 _ENDINGS = r"'s|'t|'re|'ve|'m|'ll|'d"
@@ -39,12 +45,12 @@ def read_tokenizer(file: GgufFile) -> Tokenizer | None:
     kind = file.text(f"{PREFIX}model", "no_vocab")
     if kind in ("none", "no_vocab"):
         return None
-    if kind != "gpt2":
+    if kind not in (BYTE_LEVEL, SCORED):
         raise BundleError(
-            f"its tokenizer is of the kind {kind[:40]!r}, unknown here; allowed: gpt2 (byte-level BPE); take "
-            "the model as a folder with a tokenizer.json"
+            f"its tokenizer is of the kind {kind[:40]!r}, unknown here; allowed: gpt2 (byte-level BPE), "
+            "llama (pieces with scores); take the model as a folder with a tokenizer.json"
         )
-    tokens, merges = file.texts(f"{PREFIX}tokens"), _merges(file)
+    tokens = file.texts(f"{PREFIX}tokens")
     types = file.integers(f"{PREFIX}token_type", [1] * len(tokens))
     if len(types) != len(tokens):
         raise BundleError(f"its tokenizer has {len(tokens)} tokens, but {len(types)} types of them")
@@ -52,16 +58,24 @@ def read_tokenizer(file: GgufFile) -> Tokenizer | None:
     if len(vocabulary) != len(tokens):
         raise BundleError(f"its tokenizer names {len(tokens) - len(vocabulary)} tokens twice")
     named = _named(file, tokens)
-    pre = _pre_tokenizer(file)
+    is_scored = kind == SCORED
+    merges = _scored_merges(file, vocabulary, types) if is_scored else _merges(file)
+    pre = "" if is_scored else _pre_tokenizer(file)
+    prefix = file.flag(f"{PREFIX}add_space_prefix", default=is_scored)
     with library_errors("its tokenizer", advice=DAMAGED):
-        core = _core(pre, vocabulary, merges)
+        if is_scored:
+            core = _scored_core(vocabulary, merges, unknown=named.get("unk_token"), prefix=prefix)
+        else:
+            core = _core(pre, vocabulary, merges)
+        # A token that byte symbols cannot spell is one of its own text, whatever its type says.
+        symbols = frozenset(byte_symbols())
         added = [
             AddedToken(token, special=of_type == CONTROL, normalized=False)
             for token, of_type in zip(tokens, types, strict=True)
-            if of_type in (CONTROL, USER_DEFINED)
+            if of_type in (CONTROL, USER_DEFINED) or not (is_scored or symbols.issuperset(token))
         ]
         core.add_tokens(added)
-        if file.flag(f"{PREFIX}add_bos_token", default=False) and "bos_token" in named:
+        if file.flag(f"{PREFIX}add_bos_token", default=is_scored) and "bos_token" in named:
             bos = named["bos_token"]
             core.post_processor = processors.TemplateProcessing(
                 single=[bos, "$A"], pair=[bos, "$A", bos, "$B"], special_tokens=[(bos, vocabulary[bos])]
@@ -88,6 +102,41 @@ def _merges(file: GgufFile) -> list[tuple[str, str]]:
             raise BundleError(f"its tokenizer has the merge {merge[:40]!r}, which is no pair of tokens")
         pairs.append((left, right))
     return pairs
+
+
+def _scored_merges(file: GgufFile, vocabulary: dict[str, int], types: list[int]) -> list[tuple[str, str]]:
+    """The pairs that make each piece, of the highest score first: what SentencePiece does without a list."""
+    scores = file.reals(f"{PREFIX}scores")
+    if len(scores) != len(types):
+        raise BundleError(f"its tokenizer has {len(types)} tokens, but {len(scores)} scores of them")
+    if sum(map(len, vocabulary)) > MAX_CHARACTERS or max(map(len, vocabulary), default=0) > 256:
+        raise BundleError(f"its tokenizer has a piece beyond 256 characters, or {MAX_CHARACTERS} in all")
+    pieces = {token: i for token, i in vocabulary.items() if types[i] not in (UNKNOWN, CONTROL, BYTE)}
+    scored = []
+    for piece, i in pieces.items():
+        cuts = ((piece[:k], piece[k:]) for k in range(1, len(piece)))
+        scored += [
+            (-scores[i], -len(left), left, right)
+            for left, right in cuts
+            if left in pieces and right in pieces
+        ]
+    return [(left, right) for _, _, left, right in sorted(scored, key=lambda one: one[:2])]
+
+
+def _scored_core(
+    vocabulary: dict[str, int], merges: list[tuple[str, str]], *, unknown: str | None, prefix: bool
+) -> tokenizers.Tokenizer:
+    """As the tokenizer.json of LLaMA 2 has it: a blank is a character of its own, one more begins a text."""
+    core = tokenizers.Tokenizer(
+        models.BPE(vocabulary, merges, unk_token=unknown, fuse_unk=True, byte_fallback=True)
+    )
+    begins = [normalizers.Prepend(BLANK)] if prefix else []
+    core.normalizer = normalizers.Sequence([*begins, normalizers.Replace(" ", BLANK)])
+    ends = [decoders.Strip(" ", 1, 0)] if prefix else []
+    core.decoder = decoders.Sequence(
+        [decoders.Replace(BLANK, " "), decoders.ByteFallback(), decoders.Fuse(), *ends]
+    )
+    return core
 
 
 def _named(file: GgufFile, tokens: list[str]) -> dict[str, str]:
