@@ -1,5 +1,6 @@
 """What follows the last layer: files of the base classes, which have a pooler or no head."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,9 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
+import seedbed
 from seedbed.hub.bundle import open_bundle, save_bundle
+from seedbed.models.network import family
 from seedbed.nn.layout import Layout
 
 SIZES: dict[str, Any] = {
@@ -85,3 +88,18 @@ def test_a_tied_table_may_lie_under_any_of_its_names(
     save_file({renamed.get(name, name): tensor for name, tensor in tensors.items()}, file)
     module: Any = open_bundle(tmp_path)[0]
     assert torch.equal(module.embed.weight, oracle.shared.weight), kept
+
+
+@torch.no_grad()
+def test_an_encoder_decoder_keeps_the_token_that_answers_start_with(tmp_path: Path) -> None:
+    """Of its generation_config.json, of an older file's config.json, and in what is made anew."""
+    lm = seedbed.new(replace(family("bart").sized(64, 2), vocab_size=31), seed=0)
+    lm.save(tmp_path / "bart")
+    again = seedbed.load(tmp_path / "bart")
+    assert again.generation["decoder_start_token_id"] == 2
+    (tmp_path / "bart" / "generation_config.json").unlink()
+    older = seedbed.load(tmp_path / "bart")
+    assert older.generation["decoder_start_token_id"] == 2
+    source = [5, 6, 7]
+    answers = [m.generate(source, 5, num_beams=2, eos_ids=()).token_ids for m in (again, older)]
+    assert answers[0] == answers[1] and len(answers[0]) == 5

@@ -16,7 +16,6 @@ from seedbed.hub.bundle import CONFIG, open_bundle
 from seedbed.hub.package import PREFIX, package_model
 from seedbed.models.family import Config
 from seedbed.models.network import FAMILIES, build, family, initialize, preset
-from seedbed.nn.config import ModelConfig
 from seedbed.text.tokenizer import Tokenizer
 
 DEFAULT_WIDTH, DEFAULT_DEPTH = 256, 4
@@ -77,19 +76,14 @@ def new(config: str | Config, *, tokenizer: Tokenizer | None = None, seed: int =
 
 def require_fitting(config: Config, objective: str) -> Config:
     """Refuse an objective that cannot train networks of this shape -> the config."""
-    shape = _shape(config)
     shapes = Room[Any]("seedbed.objectives", "OBJECTIVE").get(objective).shapes
-    if shape not in shapes:
-        others = [name for name in FAMILIES.names() if _shape(family(name).sized(64, 1)) in shapes]
+    if config.shape not in shapes:
+        others = [name for name in FAMILIES.names() if family(name).sized(64, 1).shape in shapes]
         raise ConfigError(
-            f"the objective {objective} trains a {' or '.join(shapes)}, but {config.family} is an {shape}; "
-            f"choose a family of {', '.join(others)}"
+            f"the objective {objective} trains a {' or '.join(shapes)}, but {config.family} is an "
+            f"{config.shape}; choose a family of {', '.join(others)}"
         )
     return config
-
-
-def _shape(config: Config) -> str:
-    return config.shape if isinstance(config, ModelConfig) else "decoder"
 
 
 def configure(settings: ModelSettings, *, vocab_size: int, context_tokens: int) -> Config:

@@ -32,6 +32,8 @@ from seedbed.text.tokenizer import TEMPLATE_FILE, Tokenizer
 CONFIG, WEIGHTS, GENERATION, CARD = "config.json", "model.safetensors", "generation_config.json", "README.md"
 TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
 FILES = {CONFIG, WEIGHTS, GENERATION, CARD, TOKENIZER, TOKENIZER_CONFIG, TEMPLATE_FILE}
+ENDS = ("bos_token_id", "eos_token_id", "pad_token_id")
+NAMED_TOKENS = (*ENDS, "decoder_start_token_id", "forced_bos_token_id", "forced_eos_token_id")
 PARTIAL, REPLACED = ".partial", ".replaced"
 DTYPES = {
     "float32": torch.float32,
@@ -102,7 +104,11 @@ def open_bundle(
     tokenizer = Tokenizer.load(folder) if (folder / TOKENIZER).is_file() else None
     _require_fitting(tokenizer, config)
     module = _load(weights, config, DTYPES[dtype], place)
-    generation = _read_json(folder / GENERATION) if (folder / GENERATION).is_file() else {}
+    if (folder / GENERATION).is_file():
+        generation = _read_json(folder / GENERATION)
+    else:  # older files say it in their config
+        values = _read_json(folder / CONFIG)
+        generation = {name: values[name] for name in NAMED_TOKENS if values.get(name) is not None}
     return module.eval(), tokenizer, generation
 
 
@@ -281,8 +287,9 @@ def _write(
     if tokenizer is not None:
         tokenizer.save(folder)
     # Written where there is none, too: other tools would put in those of the family's published models.
-    ends = {f"{end}_token_id": getattr(tokenizer, f"{end}_id", None) for end in ("bos", "eos", "pad")}
-    generation = {name: token for name, token in ends.items() if token is not None} | generation
+    ends = {end: getattr(tokenizer, end.removesuffix("_token_id") + "_id", None) for end in ENDS}
+    starts = {name: values[name] for name in NAMED_TOKENS if name not in ENDS and name in values}
+    generation = starts | {name: token for name, token in ends.items() if token is not None} | generation
     values = ends | values
     (folder / CONFIG).write_text(json.dumps(values, indent=2) + "\n")
     (folder / GENERATION).write_text(json.dumps(generation, indent=2) + "\n")

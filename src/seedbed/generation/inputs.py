@@ -1,0 +1,155 @@
+"""What a user gives a model, checked and made tokens: the door of `LanguageModel`."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seedbed.base.errors import UsageError
+from seedbed.generation.request import GenerationSettings, Request
+from seedbed.models.family import Config, Network
+from seedbed.nn.config import ModelConfig
+from seedbed.text.tokenizer import Tokenizer
+
+Prompt = str | Sequence[int]
+
+
+class Inputs:
+    """A network with its tokenizer, and how prompts become what the network reads."""
+
+    def __init__(
+        self,
+        module: Network,
+        tokenizer: Tokenizer | None = None,
+        *,
+        generation: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.module, self.tokenizer = module, tokenizer
+        self.generation = dict(generation or {})
+        if tokenizer is not None and tokenizer.vocab_size > module.config.vocab_size:
+            raise UsageError(
+                f"the tokenizer has {tokenizer.vocab_size} tokens, but the network knows "
+                f"{module.config.vocab_size}; take the tokenizer that the network was trained with"
+            )
+
+    @property
+    def config(self) -> Config:
+        """The architecture of the network."""
+        return self.module.config
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network lies."""
+        return next(self.module.parameters()).device
+
+    @property
+    def eos_ids(self) -> tuple[int, ...]:
+        """The tokens that end an answer."""
+        own = None if self.tokenizer is None else self.tokenizer.eos_id
+        return self._named("eos_token_id", own)
+
+    def _need_tokenizer(self, what: str) -> Tokenizer:
+        if self.tokenizer is None:
+            raise UsageError(
+                f"{what} needs a tokenizer, and this model has none; give token ids to `generate` instead"
+            )
+        return self.tokenizer
+
+    def _encode(self, text: Prompt) -> tuple[int, ...]:
+        if isinstance(text, str):
+            return tuple(self._need_tokenizer("a text").encode(text))
+        try:
+            return tuple(operator.index(i) for i in text)
+        except TypeError:
+            raise UsageError(
+                f"{str(text)[:60]!r} is no text and no list of token ids; give one of them"
+            ) from None
+
+    def _ids(self, prompt: Prompt) -> tuple[int, ...]:
+        """The tokens of a prompt; an empty one starts where documents start."""
+        ids = self._encode(prompt)
+        if ids:
+            return ids
+        begins = self.generation.get("bos_token_id")
+        if begins is None and self.tokenizer is not None:
+            begins = self.tokenizer.bos_id
+        starts = (*([] if begins is None else [begins]), *self.eos_ids)
+        if not starts:
+            raise UsageError(
+                "the prompt is empty, and this model names no token that begins or ends a document; give at "
+                "least one character or token"
+            )
+        return (starts[0],)
+
+    def _named(self, key: str, default: int | None = None) -> tuple[int, ...]:
+        """The tokens that `generation` has under a key: one, several, or none; else the default."""
+        named = self.generation.get(key)
+        named = default if named is None else named
+        if named is None:
+            return ()
+        return tuple(named) if isinstance(named, (list, tuple)) else (named,)
+
+    def _read(self, prompt: Prompt) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The tokens that an answer follows, and the source that it answers."""
+        ids = self._ids(prompt)
+        if self.config.shape != "encoder-decoder":
+            return ids, ()
+        begins = None if self.tokenizer is None else self.tokenizer.bos_id
+        starts = self._named("decoder_start_token_id") or self._named("bos_token_id", begins)
+        if not starts:
+            raise UsageError(
+                "this encoder-decoder names no token that its answers start with; put decoder_start_token_id "
+                "into its generation_config.json"
+            )
+        return starts[:1], ids
+
+    def _request(self, prompt: Prompt, settings: GenerationSettings) -> Request:
+        before, source = self._read(prompt)
+        return Request(before, settings, source)
+
+    def _segments(self, segments: Tensor) -> Tensor:
+        """Segments (N,) of an encoder, each below the number that it knows."""
+        config = self.config
+        num_types = config.segment_types if isinstance(config, ModelConfig) else 0
+        if config.shape != "encoder" or not num_types:
+            raise UsageError("token_type_ids belong to an encoder with segments, and this network has none")
+        if segments.numel() and not 0 <= int(segments.min()) <= int(segments.max()) < num_types:
+            raise UsageError(f"token_type_ids go from 0 to {num_types - 1} here; give others")
+        return segments
+
+    def _table(self, ids: Tensor, name: str) -> Tensor:
+        ids = torch.as_tensor(ids, device=self.device)
+        if ids.dim() != 2 or not ids.numel():
+            raise UsageError(f"{name} have the shape {tuple(ids.shape)}; give (batch, seq), each at least 1")
+        return ids
+
+    def _check(self, ids: Sequence[int], *, longest: int) -> None:
+        wrong = next((i for i in ids if not 0 <= i < self.config.vocab_size), None)
+        if wrong is not None:
+            raise UsageError(
+                f"token id {wrong} is not in the vocabulary, which ends at {self.config.vocab_size - 1}"
+            )
+        if self.config.max_positions is not None and longest > self.config.max_positions:
+            raise UsageError(
+                f"a row has {longest} tokens, but the context holds {self.config.max_positions}; cut it into "
+                "shorter ones or take a model with a longer context"
+            )
+
+    def _beside(self, ids: Tensor, values: Tensor, name: str) -> Tensor:
+        values = torch.as_tensor(values, device=self.device)
+        if values.shape != ids.shape:
+            raise UsageError(
+                f"{name} has shape {tuple(values.shape)}, input_ids {tuple(ids.shape)}; give them the same"
+            )
+        return values
+
+
+def is_single(prompts: Prompt | Sequence[Prompt]) -> bool:
+    """One prompt, not several: a text, or a list that begins with a token id."""
+    if isinstance(prompts, str):
+        return True
+    return len(prompts) > 0 and not isinstance(prompts[0], str) and hasattr(prompts[0], "__index__")
