@@ -2,11 +2,14 @@
 
 import json
 import resource
+import subprocess
+import sys
 import time
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import minijinja
 import pytest
 import tokenizers
 from hypothesis import example, given, settings
@@ -15,6 +18,7 @@ from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from seedbed.base.errors import BundleError, SeedbedError, UsageError
+from seedbed.text import template_process
 from seedbed.text.chat_template import ChatTemplate
 from seedbed.text.tokenizer import Tokenizer, train_tokenizer
 
@@ -260,9 +264,22 @@ def test_a_hostile_template_ends_in_one_line(what: str) -> None:
     print(f"{what}: {time.perf_counter() - started:.2f} s: {said}")
     assert part in said and "\n" not in said and "chat template" in said and "chat_template.jinja" in said
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 << 10  # KiB of this process
-    assert (
-        resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 2 << 20
-    )  # the largest process of all tests
+
+
+@pytest.mark.parametrize("what", ["tree", "JSON", "doubling"])
+def test_the_process_of_a_template_is_held_to_its_memory(what: str) -> None:
+    """Measured from a process that has no other child."""
+    measure = (
+        "import resource, subprocess, sys; subprocess.run(sys.argv[1:], stdin=sys.stdin, capture_output=True); "
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    )
+    library = str(Path(minijinja.__file__).parent.parent)
+    command = [sys.executable, "-I", "-S", template_process.__file__, library]
+    asked = json.dumps({"source": HOSTILE[what][0], "variables": {"messages": []}})
+    done = subprocess.run(
+        [sys.executable, "-c", measure, *command], input=asked.encode(), capture_output=True, check=True
+    )
+    assert int(done.stdout) < template_process.MEMORY_BYTES >> 10  # KiB
 
 
 def test_a_token_that_plain_text_spells_is_refused() -> None:
