@@ -270,7 +270,8 @@ def test_a_hostile_template_ends_in_one_line(what: str) -> None:
 def test_the_process_of_a_template_is_held_to_its_memory(what: str) -> None:
     """Measured from a process that has no other child."""
     measure = (
-        "import resource, subprocess, sys; subprocess.run(sys.argv[1:], stdin=sys.stdin, capture_output=True); "
+        "import resource, subprocess, sys; "
+        "subprocess.run(sys.argv[1:], stdin=sys.stdin, capture_output=True); "
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
     )
     library = str(Path(minijinja.__file__).parent.parent)
