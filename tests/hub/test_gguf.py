@@ -256,7 +256,7 @@ def test_a_file_becomes_a_bundle_that_transformers_loads(tiny: Any, write_gguf: 
 
 def test_every_quantization_that_the_package_expands_is_read_alike(tmp_path: Path) -> None:
     """Blocks of random bytes, their scales among them: we give what the package makes of the whole."""
-    random = np.random.default_rng(0)
+    random, read = np.random.default_rng(0), set()
     for kind, (block_values, block_bytes) in gguf.GGML_QUANT_SIZES.items():
         raw = random.integers(0, 64, (3, 5 * block_bytes), dtype=np.uint8)
         try:
@@ -273,3 +273,7 @@ def test_every_quantization_that_the_package_expands_is_read_alike(tmp_path: Pat
             found = file.read("w")
         assert found.shape == (3, 5 * block_values), kind
         assert np.array_equal(found.numpy(), expected), kind
+        read.add(kind.name)
+    # What an unknown quantization's message names; the package itself expands no Q8_K, Q8_1 and the like.
+    assert read >= {"F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1"}
+    assert read >= {f"Q{bits}_K" for bits in range(2, 7)}

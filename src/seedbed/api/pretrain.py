@@ -99,9 +99,8 @@ def run_settings(
     if settings_file is not None:
         layers.append(settings_file)
     asked = load_settings(RunSettings, *layers, flags, overrides=list(overrides))
-    require_fitting(
-        named_family(asked.model.family).sized(64, 1), asked.objective.name
-    )  # before a corpus is read
+    # Before a corpus is read; a base is looked at in `_config`.
+    require_fitting(named_family(asked.model.family).sized(64, 1), asked.objective.name)
     return asked
 
 
@@ -192,11 +191,9 @@ def _tokenizer(settings: RunSettings) -> Tokenizer:
 def _config(settings: RunSettings, tokenizer: Tokenizer) -> Config:
     """The base's config, or the one that the settings ask for."""
     if settings.model.base is not None:
-        config = read_config(Path(settings.model.base))
-    else:
-        context = settings.training.context_tokens
-        config = configure(settings.model, vocab_size=tokenizer.vocab_size, context_tokens=context)
-    return require_fitting(config, settings.objective.name)
+        return require_fitting(read_config(Path(settings.model.base)), settings.objective.name)
+    context = settings.training.context_tokens
+    return configure(settings.model, vocab_size=tokenizer.vocab_size, context_tokens=context)
 
 
 def _module(config: Config, settings: RunSettings) -> Network:

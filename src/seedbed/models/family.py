@@ -84,6 +84,11 @@ class Family:
         return self.presets[size]
 
 
+def tied_output(embedding: str) -> Callable[[ModelConfig], dict[str, str]]:
+    """The `copies` of a family whose output, `lm_head`, may be its embedding."""
+    return lambda config: {"lm_head.weight": embedding} if config.tie_embeddings else {}
+
+
 def own_config(config: Config) -> dict[str, Any]:
     """The `config.json` of a family without a public class: our own fields, and a `model_type` of ours."""
     values = asdict(config)

@@ -9,7 +9,7 @@ import torch
 
 from seedbed.base.errors import BundleError, ConfigError
 from seedbed.models import initialization
-from seedbed.models.family import Family
+from seedbed.models.family import Family, tied_output
 from seedbed.models.transformer import Transformer
 from seedbed.models.weights import Rule
 from seedbed.nn.config import ModelConfig, PositionConfig
@@ -83,11 +83,6 @@ def rules(config: ModelConfig) -> list[Rule]:
     return listed if config.tie_embeddings else [*listed, Rule("unembed", "lm_head")]
 
 
-def copies(config: ModelConfig) -> dict[str, str]:
-    """The output where it is the embedding."""
-    return {"lm_head.weight": "transformer.word_embeddings.weight"} if config.tie_embeddings else {}
-
-
 def initialize(module: Transformer, generator: torch.Generator) -> None:
     """Normal(0, 0.02) throughout."""
     initialization.normal(module, generator, std=0.02)
@@ -109,6 +104,6 @@ FAMILY = Family(
     sized=sized,
     rules=rules,
     initialize=initialize,
-    copies=copies,
+    copies=tied_output("transformer.word_embeddings.weight"),
     prefix="transformer.",
 )

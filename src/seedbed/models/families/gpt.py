@@ -9,7 +9,7 @@ import torch
 
 from seedbed.base.errors import BundleError, ConfigError
 from seedbed.models import initialization
-from seedbed.models.family import Family
+from seedbed.models.family import Family, tied_output
 from seedbed.models.transformer import Transformer
 from seedbed.models.weights import Rule
 from seedbed.nn.config import Activation, ModelConfig
@@ -86,11 +86,6 @@ def rules(config: ModelConfig) -> list[Rule]:
     return listed if config.tie_embeddings else [*listed, Rule("unembed", "lm_head")]
 
 
-def copies(config: ModelConfig) -> dict[str, str]:
-    """The output where it is the embedding."""
-    return {"lm_head.weight": "transformer.tokens_embed.weight"} if config.tie_embeddings else {}
-
-
 def initialize(module: Transformer, generator: torch.Generator) -> None:
     """Normal(0, 0.02) throughout."""
     initialization.normal(module, generator, std=0.02)
@@ -107,6 +102,6 @@ FAMILY = Family(
     rules=rules,
     initialize=initialize,
     ignored=(r".*\.attn\.bias", r"transformer\.position_ids"),
-    copies=copies,
+    copies=tied_output("transformer.tokens_embed.weight"),
     prefix="transformer.",
 )

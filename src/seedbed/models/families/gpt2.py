@@ -10,7 +10,7 @@ import torch
 
 from seedbed.base.errors import BundleError
 from seedbed.models import initialization
-from seedbed.models.family import Family
+from seedbed.models.family import Family, tied_output
 from seedbed.models.transformer import Transformer
 from seedbed.models.weights import Rule
 from seedbed.nn.config import Activation, ModelConfig
@@ -105,11 +105,6 @@ def rules(config: ModelConfig) -> list[Rule]:
     return listed if config.tie_embeddings else [*listed, Rule("unembed", "lm_head")]
 
 
-def copies(config: ModelConfig) -> dict[str, str]:
-    """The output where it is the embedding."""
-    return {"lm_head.weight": "transformer.wte.weight"} if config.tie_embeddings else {}
-
-
 def initialize(module: Transformer, generator: torch.Generator) -> None:
     """Normal(0, 0.02), the products that end a residual branch scaled by 1 / sqrt(2 num_layers)."""
     residual_std = 0.02 / math.sqrt(2 * module.config.num_layers)
@@ -132,6 +127,6 @@ FAMILY = Family(
     rules=rules,
     initialize=initialize,
     ignored=(r".*\.attn\.(masked_)?bias",),
-    copies=copies,
+    copies=tied_output("transformer.wte.weight"),
     prefix="transformer.",
 )

@@ -10,7 +10,7 @@ import torch
 
 from seedbed.base.errors import BundleError
 from seedbed.models import initialization
-from seedbed.models.family import Family, GgufForm
+from seedbed.models.family import Family, GgufForm, tied_output
 from seedbed.models.transformer import Transformer
 from seedbed.models.weights import Rule
 from seedbed.nn.config import ModelConfig, PositionConfig, RotaryScaling
@@ -142,11 +142,6 @@ def rules(config: ModelConfig) -> list[Rule]:
     return listed if config.tie_embeddings else [*listed, Rule("unembed", "lm_head")]
 
 
-def copies(config: ModelConfig) -> dict[str, str]:
-    """The output where it is the embedding."""
-    return {"lm_head.weight": "model.embed_tokens.weight"} if config.tie_embeddings else {}
-
-
 def initialize(module: Transformer, generator: torch.Generator) -> None:
     """Normal(0, 0.02) throughout."""
     initialization.normal(module, generator, std=0.02)
@@ -193,7 +188,7 @@ FAMILY = Family(
     rules=rules,
     initialize=initialize,
     ignored=(r".*\.rotary_emb\.inv_freq",),
-    copies=copies,
+    copies=tied_output("model.embed_tokens.weight"),
     prefix="model.",
     gguf=GgufForm(architectures=("llama",), names=GGUF_NAMES, interleaved=True),
 )

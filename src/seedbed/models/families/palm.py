@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from seedbed.base.errors import BundleError
+from seedbed.models.families import llama
 from seedbed.models.family import Family
 from seedbed.models.transformer import Transformer
 from seedbed.models.weights import Rule
@@ -103,22 +104,8 @@ def write_config(config: ModelConfig) -> dict[str, Any]:
 
 
 def rules(config: ModelConfig) -> list[Rule]:
-    """Names of `CohereForCausalLM`."""
-    ours, theirs = "decoder.blocks.{i}", "model.layers.{i}"
-    listed = [
-        Rule("embed", "model.embed_tokens"),
-        Rule("decoder.final_norm", "model.norm"),
-        Rule(f"{ours}.attn_norm", f"{theirs}.input_layernorm"),
-        Rule(f"{ours}.attn.out", f"{theirs}.self_attn.o_proj"),
-    ]
-    listed += [Rule(f"{ours}.attn.{part}", f"{theirs}.self_attn.{part}_proj") for part in "qkv"]
-    listed += [Rule(f"{ours}.ffn.{part}", f"{theirs}.mlp.{part}_proj") for part in ("gate", "up", "down")]
-    return listed if config.tie_embeddings else [*listed, Rule("unembed", "lm_head")]
-
-
-def copies(config: ModelConfig) -> dict[str, str]:
-    """The output where it is the embedding."""
-    return {"lm_head.weight": "model.embed_tokens.weight"} if config.tie_embeddings else {}
+    """Names of `CohereForCausalLM`: LLaMA's, without the second norm."""
+    return [rule for rule in llama.rules(config) if rule.ours != "decoder.blocks.{i}.ffn_norm"]
 
 
 @torch.no_grad()
@@ -148,6 +135,6 @@ FAMILY = Family(
     sized=sized,
     rules=rules,
     initialize=initialize,
-    copies=copies,
+    copies=llama.FAMILY.copies,
     prefix="model.",
 )
