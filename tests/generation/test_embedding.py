@@ -41,7 +41,7 @@ def test_rows_together_give_what_each_gives_alone(
 
 def test_what_cannot_be_embedded_is_told() -> None:
     lm = model("bert")
-    for given, words in (([[]], "nothing to embed"), ([[99]], "not in the vocabulary"), ([[1] * 600], "512")):
+    for given, words in (([[]], "a text is empty"), ([[99]], "not in the vocabulary"), ([[1] * 600], "512")):
         with pytest.raises(UsageError, match=words):
             lm.embed(given)
     with pytest.raises(UsageError, match="pooling 'max' is unknown"):

@@ -54,10 +54,27 @@ def test_the_logits_are_those_of_the_weights(
     assert (quantization == "F32") == torch.equal(logits(same), logits(module))
 
 
-def test_transformers_reads_the_same(tiny: Any, write_gguf: Any) -> None:
-    path, _ = write_gguf(
-        tiny.make_llama(40), "Q8_0", values=tiny.metadata(tiny.make_llama(40)) | {"llama.vocab_size": 40}
-    )
+@pytest.mark.parametrize("quantization", ["F32", "Q8_0"])
+@pytest.mark.parametrize(("name", "head_dim"), [("qwen2", None), ("qwen3", 32), ("gemma", 32)])
+def test_families_of_llamas_block_have_the_logits_of_their_weights(
+    tiny: Any, write_gguf: Any, name: str, head_dim: int | None, quantization: str
+) -> None:
+    module = tiny.make_model(name, 40, head_dim=head_dim)
+    path, held = write_gguf(module, quantization)
+    found = open_bundle(path)[0]
+    assert found.config.family == name and found.config.d_head == (head_dim or 16)
+    same = build(module.config).eval()
+    with torch.no_grad():
+        import_tensors(same, held)
+    assert logits(found).abs().max() > 3
+    assert (logits(found) - logits(same)).abs().max() <= 1e-4
+    assert (logits(same) - logits(module)).abs().max() < (1e-6 if quantization == "F32" else 2)
+
+
+@pytest.mark.parametrize(("name", "head_dim"), [("llama", None), ("qwen2", None), ("qwen3", 128)])
+def test_transformers_reads_the_same(tiny: Any, write_gguf: Any, name: str, head_dim: int | None) -> None:
+    module = tiny.make_model(name, 40, head_dim=head_dim)  # they take 128 for Qwen3's, whatever a file says
+    path, _ = write_gguf(module, "Q8_0", values=tiny.metadata(module) | {f"{name}.vocab_size": 40})
     config = transformers.AutoConfig.from_pretrained(path.parent, gguf_file=path.name)
     theirs = transformers.AutoModelForCausalLM.from_config(config)
     # What `from_pretrained(gguf_file=...)` does, which wants one more package.

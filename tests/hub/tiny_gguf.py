@@ -1,4 +1,4 @@
-"""GGUF files of a tiny LLaMA, written by the `gguf` package's own writer."""
+"""GGUF files of tiny models, written by the `gguf` package's own writer."""
 
 import json
 from collections.abc import Mapping
@@ -11,26 +11,33 @@ import numpy as np
 import tokenizers
 import torch
 
-from seedbed.models.families.llama import GGUF_NAMES
 from seedbed.models.network import build, export_tensors, family, initialize
 
 LAYERS, HEADS, KV_HEADS = 2, 4, 2
 
 
-def make_llama(vocab_size: int, *, tied: bool = False) -> Any:
-    """A LLaMA with weights so large that logits are of order 10."""
-    config = replace(family("llama").sized(64, LAYERS), vocab_size=vocab_size, max_positions=48, d_ff=96)
-    config = replace(config, num_heads=HEADS, num_kv_heads=KV_HEADS, tie_embeddings=tied)
-    module = build(config).eval()
-    initialize(module, torch.Generator().manual_seed(0))
+def make_model(name: str, vocab_size: int, **fields: Any) -> Any:
+    """A model with weights so large that logits are of order 10, and that every bias and norm shows."""
+    config = replace(family(name).sized(64, LAYERS), vocab_size=vocab_size, max_positions=48, d_ff=96)
+    module = build(replace(config, num_heads=HEADS, num_kv_heads=KV_HEADS, **fields)).eval()
+    generator = torch.Generator().manual_seed(0)
+    initialize(module, generator)
     with torch.no_grad():
         for parameter in module.parameters():
-            parameter.mul_(8 if parameter.ndim > 1 else 1)
+            if parameter.ndim > 1:
+                parameter.mul_(8)
+            elif name != "llama":
+                parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.3)
     return module
 
 
+def make_llama(vocab_size: int, *, tied: bool = False) -> Any:
+    """A LLaMA with weights so large that logits are of order 10."""
+    return make_model("llama", vocab_size, tie_embeddings=tied)
+
+
 def metadata(module: Any, **changes: Any) -> dict[str, Any]:
-    """What a LLaMA's file says of its config; a change to None leaves a key out."""
+    """What a file says of its config; a change to None leaves a key out."""
     values = {
         "block_count": module.config.num_layers,
         "context_length": module.config.max_positions,
@@ -41,7 +48,12 @@ def metadata(module: Any, **changes: Any) -> dict[str, Any]:
         "attention.layer_norm_rms_epsilon": module.config.norm_eps,
         "rope.freq_base": module.config.position.rotary_base,
     }
-    given = {f"llama.{key}": value for key, value in values.items()} | changes
+    if module.config.head_dim:
+        values |= {
+            "attention.key_length": module.config.d_head,
+            "attention.value_length": module.config.d_head,
+        }
+    given = {f"{module.config.family}.{key}": value for key, value in values.items()} | changes
     return {key: value for key, value in given.items() if value is not None}
 
 
@@ -86,29 +98,29 @@ def write(
     module: Any,
     quantization: str = "F32",
     *,
-    architecture: str = "llama",
+    architecture: str | None = None,
     values: Mapping[str, Any] | None = None,
     extra: Mapping[str, np.ndarray] | None = None,
 ) -> tuple[Path, dict[str, torch.Tensor]]:
     """Write a network as a GGUF file -> its path, and the weights it holds under their published names."""
     kind = gguf.GGMLQuantizationType[quantization]
-    writer = gguf.GGUFWriter(path, architecture)
+    name = module.config.family
+    writer = gguf.GGUFWriter(path, architecture or name)
     for key, value in (metadata(module) if values is None else values).items():
         _add(writer, key, value)
-    theirs = {published: their for their, published in GGUF_NAMES.items()}
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH[name.upper()], module.config.num_layers)
     held = {}
     for published, tensor in export_tensors(module).items():
-        pattern, layer = published.rpartition(".")[0], None
-        for i in range(module.config.num_layers):
-            if f"layers.{i}." in pattern:
-                pattern, layer = pattern.replace(f"layers.{i}.", "layers.{i}."), i
-        their = theirs[pattern].replace("{i}", str(layer))
+        base, _, suffix = published.rpartition(".")
+        their = names.get_name(base)
         w, of_type = tensor.detach().numpy(), kind if tensor.ndim > 1 else gguf.GGMLQuantizationType.F32
         stored = gguf.quants.quantize(w, of_type)
         held[published] = torch.from_numpy(gguf.quants.dequantize(stored, of_type).copy())
-        if their.endswith(("attn_q", "attn_k")):
+        if name == "llama" and their.endswith(("attn_q", "attn_k")):
             stored = interleave(stored, HEADS if their.endswith("q") else KV_HEADS)
-        writer.add_tensor(f"{their}.weight", stored, raw_dtype=of_type)
+        if name == "gemma" and their.endswith("_norm"):  # convert_hf_to_gguf.py, GemmaModel.modify_tensors
+            stored = stored + 1
+        writer.add_tensor(f"{their}.{suffix}", stored, raw_dtype=of_type)
     for their, array in (extra or {}).items():
         writer.add_tensor(their, array)
     writer.write_header_to_file()

@@ -109,7 +109,7 @@ def palm() -> Case:
             "residual": "parallel",
             "activation": "silu",
             "gated_ffn": True,
-            "bias": False,
+            "bias": "none",
             "output_scale": 0.5,
         },
         rules={
@@ -185,7 +185,7 @@ def t5(*, flan: bool) -> Case:
             "norm_eps": 1e-6,
             "activation": "gelu_tanh" if flan else "relu",
             "gated_ffn": flan,
-            "bias": False,
+            "bias": "none",
             "attention_scale": 1.0,
             "output_scale": 1.0 if flan else 64**-0.5,
             "tie_embeddings": not flan,

@@ -80,6 +80,22 @@ CASES = {
         encoder=EncoderConfig(num_layers=4, num_heads=2, d_ff=80),
     ),
     "transformer": tiny("transformer", num_heads=4, max_positions=60),
+    "mistral": tiny("mistral", num_heads=4, num_kv_heads=2),
+    "mistral window": tiny(
+        "mistral", num_heads=4, num_kv_heads=2, position=PositionConfig(kind="rotary", window=6)
+    ),
+    "mistral window, tied": tiny(
+        "mistral",
+        num_heads=4,
+        head_dim=24,
+        tie_embeddings=True,
+        position=PositionConfig(kind="rotary", window=1),
+    ),
+    "qwen2": tiny("qwen2", num_heads=4, num_kv_heads=2),
+    "qwen2 tied": tiny("qwen2", num_heads=4, tie_embeddings=True),
+    "qwen3": tiny("qwen3", num_heads=4, num_kv_heads=2, head_dim=24),
+    "qwen3 tied": tiny("qwen3", num_heads=4, tie_embeddings=True),
+    "gemma": tiny("gemma", num_heads=4, num_kv_heads=1, head_dim=24),
     "llama wide heads": tiny("llama", num_heads=4, head_dim=24, norm_eps=1e-3),
     "lstm": tiny("lstm"),
     "lstm tied": tiny("lstm", tie_embeddings=True),

@@ -1,17 +1,23 @@
 """What follows the last layer: files of the base classes, which have a pooler or no head."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tokenizers
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
+from tokenizers import models, pre_tokenizers, processors
 
 import seedbed
+from seedbed.api.models import require_fitting
+from seedbed.base.errors import BundleError, ConfigError, SeedbedError, UsageError
 from seedbed.hub.bundle import open_bundle, save_bundle
-from seedbed.models.network import family
+from seedbed.models.network import FAMILIES, family
+from seedbed.nn.config import HeadConfig
 from seedbed.nn.layout import Layout
 
 SIZES: dict[str, Any] = {
@@ -26,6 +32,19 @@ CLASSES = {
     "bert": (transformers.BertModel, transformers.BertConfig(**SIZES)),
     "roberta": (transformers.RobertaModel, transformers.RobertaConfig(**SIZES, layer_norm_eps=1e-5)),
 }
+
+
+@pytest.fixture
+def word_pieces() -> Any:
+    """BERT's kind of tokenizer over a few words."""
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "sat", "on", "mat", "a", "dog"]
+    core = tokenizers.Tokenizer(models.WordPiece({w: i for i, w in enumerate(words)}, unk_token="[UNK]"))
+    core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    core.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    named = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=core, mask_token="[MASK]", **named)
 
 
 @pytest.mark.parametrize("name", CLASSES)
@@ -52,6 +71,228 @@ def test_an_encoder_without_a_head_gives_states_and_pooled_ones(
     assert not any(info[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     before, after = oracle.state_dict(), again.state_dict()
     assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+def tiny(name: str, **fields: Any) -> Any:
+    return replace(family(name).sized(64, 3), vocab_size=101, num_heads=4, dropout=0.0, **fields)
+
+
+ENCODERS = ("bert", "roberta")
+DECODERS = ("gpt2", "llama", "bloom", "mistral", "qwen2", "qwen3", "gemma")
+LABELLED: dict[str, tuple[str, ...]] = {
+    "classification": (
+        "bert",
+        "roberta",
+        "gpt2",
+        "llama",
+        "bloom",
+        "mistral",
+        "qwen2",
+        "qwen3",
+        "gemma",
+        "bart",
+    ),
+    "tagging": ("bert", "roberta", "gpt2", "llama", "bloom", "mistral", "qwen2", "qwen3", "gemma"),
+}
+LABELS = ("negative", "so so", "positive")
+EACH = [(kind, name) for kind, names in LABELLED.items() for name in names]
+
+
+def labelled_oracle(kind: Any, name: str, fill_randomly: Any) -> Any:
+    """The published class with three labels and random weights."""
+    chosen = family(name)
+    values = {"pad_token_id": 1} | chosen.write_config(tiny(name))
+    values |= {"id2label": dict(enumerate(LABELS)), "label2id": {label: i for i, label in enumerate(LABELS)}}
+    theirs = transformers.AutoConfig.for_model(values.pop("model_type"), **values)
+    oracle = getattr(transformers, chosen.architectures[kind])(theirs).eval()
+    fill_randomly(oracle, std=0.2)
+    return oracle
+
+
+def test_every_class_with_labels_is_tested() -> None:
+    known = {(kind, name) for name in FAMILIES.names() for kind in family(name).architectures}
+    assert {(kind, name) for kind, name in known if kind in LABELLED} == set(EACH)
+
+
+@pytest.mark.parametrize(("kind", "name"), EACH)
+@torch.no_grad()
+def test_a_head_with_labels_equals_the_published_class(
+    kind: Any, name: str, tmp_path: Path, fill_randomly: Any
+) -> None:
+    oracle = labelled_oracle(kind, name, fill_randomly)
+    oracle.save_pretrained(tmp_path / "theirs")
+    lm = seedbed.load(tmp_path / "theirs")
+    head = lm.config.head
+    assert head.kind == kind and head.labels == LABELS
+    rows = [torch.arange(4, 13), torch.arange(20, 25)]
+    if name == "bart":  # its class reads the last end token, and so needs one
+        rows = [torch.cat([row, torch.tensor([2])]) for row in rows]
+    ids, mask = torch.ones(2, 12, dtype=torch.long), torch.zeros(2, 12)
+    for r, (row, start) in enumerate(
+        zip(rows, (0, 4), strict=True)
+    ):  # padded on the right, and on both sides
+        ids[r, start : start + len(row)], mask[r, start : start + len(row)] = row, 1
+    ours = lm.logits(ids, attention_mask=mask)
+    for r, row in enumerate(rows):
+        theirs = oracle(row[None]).logits[0]
+        mine = ours[r] if kind == "classification" else ours[r][mask[r].bool()]
+        assert mine.shape == theirs.shape and theirs.abs().max() > 0.1
+        assert (mine - theirs).abs().max() < 1e-4
+    lm.save(tmp_path / "ours")
+    again, info = type(oracle).from_pretrained(tmp_path / "ours", output_loading_info=True)
+    assert not any(info[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    assert again.config.id2label == dict(enumerate(LABELS))
+    before, after = oracle.state_dict(), again.state_dict()
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    # The class that a user gets who does not name one.
+    written = json.loads((tmp_path / "ours" / "config.json").read_text())
+    assert written["architectures"] == [type(oracle).__name__]
+
+
+@torch.no_grad()
+def test_classes_of_texts_have_the_scores_of_the_published_pipeline(
+    tmp_path: Path, fill_randomly: Any, word_pieces: Any
+) -> None:
+    oracle = labelled_oracle("classification", "bert", fill_randomly)
+    oracle.save_pretrained(tmp_path)
+    word_pieces.save_pretrained(tmp_path)
+    texts = ["the cat sat on the mat", "a dog", "the the the dog sat on a mat on a mat"]
+    pipeline: Any = transformers.pipeline(
+        "text-classification", model=oracle, tokenizer=word_pieces, top_k=None
+    )
+    lm = seedbed.load(tmp_path)
+    for found, theirs in zip(lm.classify(texts), pipeline(texts), strict=True):
+        expected = {one["label"]: one["score"] for one in theirs}
+        assert found.scores == pytest.approx(expected, abs=1e-5)
+        assert found.label == max(expected, key=lambda label: expected[label])
+    single = lm.classify(texts[1])
+    assert single.label == lm.classify(texts)[1].label
+    assert lm.classify(lm.tokenizer.encode_document(texts[1])) == single
+    # Several labels that hold each by itself: the same weights, other probabilities.
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["problem_type"] = "multi_label_classification"
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    several = seedbed.load(tmp_path).classify(texts[0]).scores
+    ids = torch.tensor([lm.tokenizer.encode_document(texts[0])])
+    expected = oracle(ids).logits[0].sigmoid().tolist()
+    assert list(several.values()) == pytest.approx(expected, abs=1e-5)
+
+
+def test_tags_of_texts_are_those_of_the_published_pipeline(
+    tmp_path: Path, fill_randomly: Any, word_pieces: Any
+) -> None:
+    oracle = labelled_oracle("tagging", "bert", fill_randomly)
+    oracle.save_pretrained(tmp_path)
+    word_pieces.save_pretrained(tmp_path)
+    text = "the cat sat on the mat"
+    pipeline: Any = transformers.pipeline(
+        "token-classification", model=oracle, tokenizer=word_pieces, ignore_labels=[]
+    )
+    lm = seedbed.load(tmp_path)
+    tags, theirs = lm.tag(text), pipeline(text)
+    assert [(t.start, t.end, t.label) for t in tags] == [(t["start"], t["end"], t["entity"]) for t in theirs]
+    assert [t.score for t in tags] == pytest.approx([float(t["score"]) for t in theirs], abs=1e-5)
+    assert [t.text for t in tags] == text.split()
+    # Token ids have no text: each stands for itself.
+    ids = lm.tokenizer.encode_document(text)
+    of_ids = lm.tag(ids)
+    assert [t.label for t in of_ids[1:-1]] == [t.label for t in tags]
+    assert [(t.start, t.end, t.text) for t in of_ids] == [(i, i + 1, None) for i in range(len(ids))]
+    batch = lm.tag([text, "a dog"])
+    assert [len(tags) for tags in batch] == [6, 2]
+    assert [t.label for t in batch[0]] == [t.label for t in tags]
+
+
+@torch.no_grad()
+def test_a_pooler_that_an_older_file_holds_beside_its_classes_stays(
+    tmp_path: Path, fill_randomly: Any
+) -> None:
+    oracle = labelled_oracle("classification", "roberta", fill_randomly)
+    oracle.save_pretrained(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    pooler = {"weight": torch.randn(64, 64), "bias": torch.randn(64)}
+    tensors |= {f"roberta.pooler.dense.{name}": tensor for name, tensor in pooler.items()}
+    save_file(tensors, tmp_path / "model.safetensors")
+    lm = seedbed.load(tmp_path)
+    ids = torch.arange(4, 13)[None]
+    assert (lm.logits(ids) - oracle(ids).logits).abs().max() < 1e-4
+    lm.save(tmp_path / "again")
+    assert set(load_file(tmp_path / "again" / "model.safetensors")) == set(tensors)
+
+
+def test_one_label_is_a_regression(tmp_path: Path) -> None:
+    head = HeadConfig(kind="classification", pooler=True, labels=("score",))
+    lm = seedbed.new(tiny("bert", head=head))
+    expected = lm.logits(torch.tensor([[5, 6, 7]]))[0, 0].item()
+    assert lm.classify([5, 6, 7]).scores == {"score": pytest.approx(expected)}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"id2label": {"0": "a", "2": "b"}}, "id2label names no labels 0, 1, 2"),
+        ({"id2label": []}, "id2label names no labels"),
+        ({"id2label": {}}, "id2label names no labels"),
+        ({"id2label": {"0": "a"}}, r"the shape \(3, 64\), but the config asks for \(1, 64\)"),
+        ({"num_labels": 10**9, "id2label": None}, "id2label names no labels"),
+    ],
+)
+def test_labels_that_do_not_fit_are_refused(
+    change: dict[str, Any], message: str, tmp_path: Path, fill_randomly: Any
+) -> None:
+    labelled_oracle("classification", "bert", fill_randomly).save_pretrained(tmp_path)
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(BundleError, match=message):
+        seedbed.load(tmp_path)
+
+
+def test_a_file_that_names_no_labels_has_numbered_ones(tmp_path: Path, fill_randomly: Any) -> None:
+    labelled_oracle("classification", "bert", fill_randomly).save_pretrained(tmp_path)
+    file = tmp_path / "config.json"
+    values = json.loads(file.read_text())
+    del values["id2label"], values["label2id"]
+    file.write_text(json.dumps(values | {"num_labels": 3}))
+    assert seedbed.load(tmp_path).config.head.labels == ("LABEL_0", "LABEL_1", "LABEL_2")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda lm: lm.generate([5, 6]), "gives labels, not text; ask `lm.classify`"),
+        (lambda lm: lm.score([5], [6]), "gives labels, not text"),
+        (lambda lm: lm.tag([5, 6]), "this network has no tags: its head is 'classification'"),
+        (lambda lm: lm.classify([]), None),
+        (lambda lm: lm.classify([[]]), "a text is empty"),
+        (lambda lm: lm.classify([[500]]), "token id 500 is not in the vocabulary"),
+        (lambda lm: lm.classify("a text"), "needs a tokenizer"),
+        (
+            lambda lm: lm.logits(torch.tensor([[5, 6]]), document_ids=torch.tensor([[0, 1]])),
+            "1 rows hold 2 documents",
+        ),
+    ],
+)
+def test_what_a_head_with_labels_cannot_do_is_told(call: Any, message: str | None) -> None:
+    lm = seedbed.new(tiny("llama", head=HeadConfig(kind="classification", labels=LABELS)))
+    if message is None:
+        assert call(lm) == []
+        return
+    with pytest.raises(UsageError, match=message):
+        call(lm)
+
+
+def test_labels_need_a_head_for_them() -> None:
+    for wrong in ({"labels": LABELS}, {"kind": "tagging"}, {"kind": "none", "labels": LABELS}):
+        with pytest.raises(ConfigError, match="labels belong to classification and tagging"):
+            HeadConfig(**wrong)  # type: ignore[arg-type]
+    with pytest.raises(SeedbedError, match="no classes: its head is 'lm'"):
+        seedbed.new(tiny("gpt2")).classify([5])
+
+
+def test_a_network_with_labels_is_not_trained_on_tokens() -> None:
+    config = tiny("llama", head=HeadConfig(kind="classification", labels=LABELS))
+    with pytest.raises(ConfigError, match="trains tokens, but this network's head gives the labels negative"):
+        require_fitting(config, "causal")
 
 
 @torch.no_grad()

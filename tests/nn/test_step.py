@@ -14,8 +14,11 @@ from seedbed.nn.linear import LARGE_NUMBERS, few_tokens_product, product, takes_
 ROTARY = PositionConfig(kind="rotary")
 SHAPES: dict[str, dict[str, Any]] = {
     "gpt2": {},
-    "llama": {"position": ROTARY, "norm": "rms", "num_kv_heads": 2, "gated_ffn": True, "bias": False},
-    "seedling": {"position": ROTARY, "norm": "layer_plain", "qk_norm": True, "attention_scale": 0.5},
+    "llama": {"position": ROTARY, "norm": "rms", "num_kv_heads": 2, "gated_ffn": True, "bias": "none"},
+    "qwen2": {"position": ROTARY, "norm": "rms", "gated_ffn": True, "bias": "qkv"},
+    "qwen3": {"position": ROTARY, "norm": "rms", "num_kv_heads": 2, "qk_norm": "rms", "bias": "none"},
+    "gemma": {"position": ROTARY, "norm": "rms_offset", "gated_ffn": True, "bias": "none"},
+    "seedling": {"position": ROTARY, "norm": "layer_plain", "qk_norm": "plain", "attention_scale": 0.5},
     "alibi": {"position": PositionConfig(kind="alibi")},
     "parallel": {"residual": "parallel"},
 }

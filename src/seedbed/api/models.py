@@ -76,6 +76,11 @@ def new(config: str | Config, *, tokenizer: Tokenizer | None = None, seed: int =
 
 def require_fitting(config: Config, objective: str) -> Config:
     """Refuse an objective that cannot train networks of this shape -> the config."""
+    if config.head.labels:
+        raise ConfigError(
+            f"the objective {objective} trains tokens, but this network's head gives the labels "
+            f"{', '.join(config.head.labels[:3])}; take the model without that head"
+        )
     shapes = Room[Any]("seedbed.objectives", "OBJECTIVE").get(objective).shapes
     if config.shape not in shapes:
         others = [name for name in FAMILIES.names() if family(name).sized(64, 1).shape in shapes]

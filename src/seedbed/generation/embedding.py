@@ -27,7 +27,7 @@ def embed_rows(module: Network, rows: Sequence[Sequence[int]], *, pooling: str =
         raise UsageError(f"pooling {pooling!r} is unknown; {nearest(pooling, get_args(Pooling))}")
     device = next(module.parameters()).device
     vectors = torch.empty(len(rows), module.config.d_model, device=device)
-    for members in _batches(rows):
+    for members in batches(rows):
         ids = torch.tensor([i for r in members for i in rows[r]], device=device)
         layout = Layout.of([len(rows[r]) for r in members], device=device)
         encoder = isinstance(module, Transformer) and module.encoder is not None
@@ -38,7 +38,7 @@ def embed_rows(module: Network, rows: Sequence[Sequence[int]], *, pooling: str =
     return vectors
 
 
-def _batches(rows: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+def batches(rows: Sequence[Sequence[int]]) -> Iterator[list[int]]:
     """Indices of rows of like length, BATCH_TOKENS tokens together, a longer row alone."""
     members: list[int] = []
     for r in sorted(range(len(rows)), key=lambda r: len(rows[r])):

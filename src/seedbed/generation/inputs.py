@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from torch import Tensor
 from seedbed.base.errors import UsageError
 from seedbed.generation.request import GenerationSettings, Request
 from seedbed.models.family import Config, Network
-from seedbed.nn.config import ModelConfig
+from seedbed.nn.config import HeadConfig, ModelConfig
 from seedbed.text.tokenizer import Tokenizer
 
 Prompt = str | Sequence[int]
@@ -85,6 +85,43 @@ class Inputs:
             )
         return (starts[0],)
 
+    def _documents(self, texts: Prompt | Sequence[Prompt]) -> list[tuple[list[int], list[tuple[int, int]]]]:
+        """Each text's tokens, those around it included, and where in the text they stand; checked."""
+        found = []
+        for text in several_of(texts):
+            if isinstance(text, str):
+                row, spans = self._need_tokenizer("a text").encode_spans(text)
+            else:
+                row, spans = list(self._encode(text)), []
+            self._check(row, longest=len(row))
+            if not row:
+                raise UsageError("a text is empty, and there is nothing to read in it; leave it out")
+            found.append((row, spans))
+        return found
+
+    def _need_labels(self, kind: str, what: str) -> HeadConfig:
+        """The network's head, refused where it is of another kind."""
+        head = self.config.head
+        if head.kind != kind:
+            raise UsageError(
+                f"this network has no {what}: its head is {head.kind!r}; load a model that was saved with a "
+                f"{kind} head"
+            )
+        return head
+
+    def _start_ids(self) -> tuple[int, ...]:
+        """The tokens, one or none, that an encoder-decoder's answers start with."""
+        if self.config.shape != "encoder-decoder":
+            return ()
+        begins = None if self.tokenizer is None else self.tokenizer.bos_id
+        starts = self._named("decoder_start_token_id") or self._named("bos_token_id", begins)
+        if not starts:
+            raise UsageError(
+                "this encoder-decoder names no token that its answers start with; put decoder_start_token_id "
+                "into its generation_config.json"
+            )
+        return starts[:1]
+
     def _named(self, key: str, default: int | None = None) -> tuple[int, ...]:
         """The tokens that `generation` has under a key: one, several, or none; else the default."""
         named = self.generation.get(key)
@@ -96,16 +133,7 @@ class Inputs:
     def _read(self, prompt: Prompt) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The tokens that an answer follows, and the source that it answers."""
         ids = self._ids(prompt)
-        if self.config.shape != "encoder-decoder":
-            return ids, ()
-        begins = None if self.tokenizer is None else self.tokenizer.bos_id
-        starts = self._named("decoder_start_token_id") or self._named("bos_token_id", begins)
-        if not starts:
-            raise UsageError(
-                "this encoder-decoder names no token that its answers start with; put decoder_start_token_id "
-                "into its generation_config.json"
-            )
-        return starts[:1], ids
+        return (self._start_ids(), ids) if self.config.shape == "encoder-decoder" else (ids, ())
 
     def _request(self, prompt: Prompt, settings: GenerationSettings) -> Request:
         before, source = self._read(prompt)
@@ -146,6 +174,11 @@ class Inputs:
                 f"{name} has shape {tuple(values.shape)}, input_ids {tuple(ids.shape)}; give them the same"
             )
         return values
+
+
+def several_of(prompts: Prompt | Sequence[Prompt]) -> Sequence[Prompt]:
+    """The prompts as a list, of one where a single one was given."""
+    return cast(Sequence[Prompt], [prompts] if is_single(prompts) else prompts)
 
 
 def is_single(prompts: Prompt | Sequence[Prompt]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,14 +15,21 @@ from seedbed.generation.answer import Answer
 from seedbed.generation.beam import EarlyStopping
 from seedbed.generation.embedding import embed_rows
 from seedbed.generation.engine import Engine, evaluating
-from seedbed.generation.inputs import Inputs, Prompt, is_single
-from seedbed.generation.request import Completion, GenerationSettings, Score, TokenLogprob
+from seedbed.generation.inputs import Inputs, Prompt, is_single, several_of
+from seedbed.generation.labelling import Classification, Tag, classified, label_rows, row_logits, tagged
+from seedbed.generation.request import (
+    Completion,
+    GenerationSettings,
+    Score,
+    TokenLogprob,
+    require_continuing,
+)
 from seedbed.generation.scoring import score_rows
 from seedbed.hub.bundle import save_bundle
 from seedbed.nn.layout import Layout, restore
 from seedbed.text.chat_template import ChatTemplate, Message
 
-__all__ = ["Completion", "LanguageModel", "Score", "TokenLogprob"]
+__all__ = ["Classification", "Completion", "LanguageModel", "Score", "Tag", "TokenLogprob"]
 
 
 class LanguageModel(Inputs):
@@ -49,7 +56,9 @@ class LanguageModel(Inputs):
         attention_mask (batch, seq) is 0 at padding, on either side; document_ids (batch, seq) tell apart
         documents packed into one row: each is read as if it stood alone, its positions from 0.
         token_type_ids (batch, seq) are the segments of an encoder that knows them, 0 where left out. An
-        encoder-decoder reads input_ids and gives the logits of decoder_input_ids (batch, seq).
+        encoder-decoder reads input_ids and gives the logits of decoder_input_ids (batch, seq). A network
+        with tags has (batch, seq, labels), one with classes (batch, labels): of a row, so it needs one
+        document a row.
         """
         ids = self._table(input_ids, "input_ids")
         given: dict[str, Any] = {}
@@ -66,12 +75,54 @@ class LanguageModel(Inputs):
         self._check(ids[mask].tolist(), longest=max(layout.lengths, default=0))
         if token_type_ids is not None:
             given["segments"] = self._segments(self._beside(ids, token_type_ids, "token_type_ids")[mask])
+        if self.config.head.kind == "classification":
+            return self._row_logits(ids[mask], layout, num_rows=len(ids), **given)
         if decoder_input_ids is not None or self.config.shape == "encoder-decoder":
             return self._decoder_logits(ids[mask], layout, ids, decoder_input_ids)
         if not layout.lengths:
-            return torch.zeros(*ids.shape, self.config.vocab_size, device=self.device)
+            width = len(self.config.head.labels) or self.config.vocab_size
+            return torch.zeros(*ids.shape, width, device=self.device)
         with evaluating(self.module):
             return restore(self.module.output(self.module(ids[mask], layout, **given)), mask)
+
+    def _row_logits(self, ids: Tensor, layout: Layout, *, num_rows: int, **given: Any) -> Tensor:
+        """Logits (rows, labels) of the classes of flat ids (N,)."""
+        if len(layout.lengths) != num_rows:
+            raise UsageError(
+                f"{num_rows} rows hold {len(layout.lengths)} documents that are not empty; this network "
+                "gives the classes of a row, so give one document in each"
+            )
+        with evaluating(self.module):
+            return row_logits(self.module, ids, layout, start_ids=self._start_ids(), **given)
+
+    def classify(self, texts: Prompt | Sequence[Prompt]) -> Any:
+        """The class of each text, or of its token ids: a Classification each, one of a single text.
+
+        Texts are read as documents, with the tokens that the tokenizer puts around them. Errors: UsageError
+        for a model without classes.
+        """
+        head = self._need_labels("classification", "classes")
+        rows = [row for row, _ in self._documents(texts)]
+        with evaluating(self.module):
+            logits = label_rows(self.module, rows, start_ids=self._start_ids())
+        results = [classified(head, of_row) for of_row in logits]
+        return results[0] if is_single(texts) else results
+
+    def tag(self, texts: Prompt | Sequence[Prompt]) -> Any:
+        """The label of each token of each text or list of ids: a list of Tags each, one of a single text.
+
+        The tokens that the tokenizer puts around a text are left out. Errors: UsageError for a model without
+        tags.
+        """
+        head = self._need_labels("tagging", "tags")
+        documents = self._documents(texts)
+        with evaluating(self.module):
+            logits = label_rows(self.module, [row for row, _ in documents])
+        results = [
+            tagged(head, of_row, row, spans, text if isinstance(text, str) else None)
+            for of_row, (row, spans), text in zip(logits, documents, several_of(texts), strict=True)
+        ]
+        return results[0] if is_single(texts) else results
 
     def _decoder_logits(self, source: Tensor, layout: Layout, ids: Tensor, answers: Tensor | None) -> Tensor:
         """Logits of answers (batch, seq) over a source (N,), a row of it for each row of ids."""
@@ -132,9 +183,8 @@ class LanguageModel(Inputs):
             early_stopping=early_stopping,
         )
         single = is_single(prompts)
-        several = cast(Sequence[Prompt], [prompts] if single else prompts)
         engine = self.engine()
-        submitted = [engine.submit(self._request(prompt, settings)) for prompt in several]
+        submitted = [engine.submit(self._request(prompt, settings)) for prompt in several_of(prompts)]
         while engine.is_busy:
             engine.step()
         completions = [[answer.completion() for answer in answers] for answers in submitted]
@@ -229,6 +279,7 @@ class LanguageModel(Inputs):
 
     def score_batch(self, pairs: Sequence[tuple[Prompt, Prompt]]) -> list[Score]:
         """The scores of many (prompt, completion) pairs, read together."""
+        require_continuing(self.config)
         rows, sources = [], []
         for prompt, completion in pairs:
             ids = self._encode(completion)
@@ -250,16 +301,7 @@ class LanguageModel(Inputs):
         `first` token's; `normalize` makes their length 1, so that products are cosines. Errors: UsageError
         for an empty text or one longer than the context.
         """
-        single = is_single(texts)
-        several = cast(Sequence[Prompt], [texts] if single else texts)
-        rows = [
-            self._need_tokenizer("a text").encode_document(t) if isinstance(t, str) else self._encode(t)
-            for t in several
-        ]
-        for row in rows:
-            self._check(row, longest=len(row))
-            if not row:
-                raise UsageError("a text is empty, and there is nothing to embed in it; leave it out")
+        single, rows = is_single(texts), [row for row, _ in self._documents(texts)]
         with evaluating(self.module):
             vectors = embed_rows(self.module, rows, pooling=pooling)
         vectors = torch.nn.functional.normalize(vectors, dim=-1) if normalize else vectors

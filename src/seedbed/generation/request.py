@@ -113,6 +113,20 @@ class GenerationSettings:
         return Sampling(self.temperature, self.top_k, self.top_p)
 
 
+def require_continuing(config: Config) -> None:
+    """Refuse with a UsageError a network that gives no token after those before it."""
+    if config.head.labels:
+        verb = "classify" if config.head.kind == "classification" else "tag"
+        raise UsageError(
+            f"this network's head gives labels, not text; ask `lm.{verb}`, or take a model without that head"
+        )
+    if config.shape == "encoder":
+        raise UsageError(
+            "an encoder-only network reads what stands before and after a token, so it cannot continue a "
+            "text; take a decoder or an encoder-decoder"
+        )
+
+
 @dataclass(frozen=True)
 class Request:
     """A prompt of at least one token, and how to answer it; the answer goes on after the prompt.
@@ -126,11 +140,7 @@ class Request:
 
     def check(self, config: Config, *, has_tokenizer: bool) -> None:
         """Refuse with a UsageError what a network of this architecture cannot answer."""
-        if config.shape == "encoder":
-            raise UsageError(
-                "an encoder-only network reads what stands before and after a token, so it cannot continue a "
-                "text; take a decoder or an encoder-decoder"
-            )
+        require_continuing(config)
         reads = {"prompt": self.prompt_ids}
         if config.shape == "encoder-decoder" or self.source_ids:
             reads["source"] = self.source_ids

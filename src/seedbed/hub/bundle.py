@@ -156,10 +156,10 @@ def read_config(path: Path) -> Config:
     values = _read_json(path / CONFIG)
     chosen = _family_of(values, path)
     try:
-        return chosen.read_config(values)
+        return chosen.with_head(chosen.read_config(values), values)
     except KeyError as error:
         raise BundleError(f"{path / CONFIG} lacks {error}, which the family {chosen.name} needs") from None
-    except (TypeError, AttributeError) as error:
+    except (TypeError, AttributeError, ValueError, ArithmeticError) as error:
         raise BundleError(f"{path / CONFIG} does not describe a {chosen.name}: {error}") from None
     except ConfigError as error:
         raise BundleError(f"{path / CONFIG}: {error}") from None
@@ -280,9 +280,7 @@ def _write(
     except SafetensorError as error:  # an OSError as text
         number = re.search(r"os error (\d+)", str(error))
         raise OSError(int(number[1]) if number else 0, str(error)) from error
-    values = chosen.write_config(config)
-    if (architecture := chosen.architecture(config)) is not None:
-        values["architectures"] = [architecture]
+    values = chosen.write_config(config) | chosen.head_values(config)
     values["dtype"] = str(next(module.parameters()).dtype).removeprefix("torch.")
     if tokenizer is not None:
         tokenizer.save(folder)

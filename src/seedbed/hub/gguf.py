@@ -158,6 +158,7 @@ class _Tensors(Mapping[str, Tensor]):
     def __init__(self, file: GgufFile, form: GgufForm, config: Any, *, without_memory: bool = False) -> None:
         self._file, self._without_memory = file, without_memory
         self._heads = {"attn_q": config.num_heads, "attn_k": config.kv_heads} if form.interleaved else {}
+        self._norms_from_one = form.norms_from_one
         self._names = {_published(name, form): name for name in file.tensors if name != FACTORS}
 
     def __getitem__(self, name: str) -> Tensor:
@@ -169,7 +170,7 @@ class _Tensors(Mapping[str, Tensor]):
         if num_heads and tensor.size(0) % (2 * num_heads) == 0:
             # Rotary pairs lie side by side in the file, half a head apart in the published weights.
             tensor = tensor.unflatten(0, (num_heads, -1, 2)).transpose(1, 2).flatten(0, 2)
-        return tensor
+        return tensor - 1 if self._norms_from_one and their.endswith("_norm.weight") else tensor
 
     def __contains__(self, name: object) -> bool:
         return name in self._names

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import Any
 
 import torch
@@ -13,14 +13,17 @@ from seedbed.models.recurrent import RecurrentNetwork
 from seedbed.models.transformer import Transformer
 from seedbed.models.weights import Rule
 from seedbed.nn.config import (
+    LABELLED,
     EncoderConfig,
     HeadConfig,
+    HeadKind,
     ModelConfig,
     PositionConfig,
     RecurrentConfig,
     RotaryScaling,
 )
 
+MAX_LABELS = 100_000
 Config = ModelConfig | RecurrentConfig
 Network = Transformer | RecurrentNetwork
 
@@ -31,12 +34,14 @@ class GgufForm:
 
     `architectures` are those that are read; `names` leads from a tensor's name there, without its suffix, to
     the published one, `{i}` being the layer; `interleaved`: the pairs that rotary positions turn lie side by
-    side in the rows of q and k.
+    side in the rows of q and k; `norms_from_one`: norms' weights lie there with the 1 that the published ones
+    leave out.
     """
 
     architectures: tuple[str, ...]
     names: Mapping[str, str]
     interleaved: bool = False
+    norms_from_one: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +50,8 @@ class Family:
 
     `model_types` are those of `config.json` that it reads, the first is the one that it writes;
     `architectures` the classes that other tools load it with, by the kind of its head, none where there is
-    none. `read_config` and `write_config` translate `config.json`; `sized` makes a config in the family's own
-    proportions from a width and a depth.
+    none; `labelled` makes the head of the kinds that have labels. `read_config` and `write_config` translate
+    `config.json`; `sized` makes a config in the family's own proportions from a width and a depth.
 
     Of published files: `ignored` are patterns of tensors that hold nothing learnt, `zero` names of those that
     hold zeros in every model that the core can be; `copies` names those that may lie there a second time,
@@ -59,7 +64,10 @@ class Family:
 
     name: str
     model_types: tuple[str, ...]
-    architectures: Mapping[str, str] = field(default_factory=dict)
+    architectures: Mapping[HeadKind, str] = field(default_factory=dict)
+    labelled: Callable[[HeadKind, tuple[str, ...]], HeadConfig] = lambda kind, labels: HeadConfig(
+        kind=kind, labels=labels
+    )
     presets: Mapping[str, Config]
     read_config: Callable[[Mapping[str, Any]], Config]
     write_config: Callable[[Any], dict[str, Any]]
@@ -75,7 +83,32 @@ class Family:
 
     def architecture(self, config: Config) -> str | None:
         """The class that other tools load such a network with."""
-        return self.architectures.get(config.head.kind if isinstance(config, ModelConfig) else "lm")
+        return self.architectures.get(config.head.kind)
+
+    def with_head(self, config: Config, values: Mapping[str, Any]) -> Config:
+        """The config with the head of the class that `config.json` names, if it is one of ours with labels.
+
+        Errors: ConfigError where its labels are damaged.
+        """
+        named = values.get("architectures") or ()
+        kinds = [kind for kind, name in self.architectures.items() if name in named and kind in LABELLED]
+        if not kinds or isinstance(config, RecurrentConfig):
+            return config
+        several = values.get("problem_type") == "multi_label_classification"
+        head = replace(self.labelled(kinds[0], read_labels(values)), several_labels=several)
+        return replace(config, head=head)
+
+    def head_values(self, config: Config) -> dict[str, Any]:
+        """What `config.json` says of the head: the class that loads it, and its labels."""
+        values: dict[str, Any] = {}
+        if (architecture := self.architecture(config)) is not None:
+            values["architectures"] = [architecture]
+        if labels := config.head.labels:
+            values["id2label"] = {str(i): label for i, label in enumerate(labels)}
+            values["label2id"] = {label: i for i, label in enumerate(labels)}
+            if config.head.several_labels:
+                values["problem_type"] = "multi_label_classification"
+        return values
 
     def preset(self, size: str) -> Config:
         """The config of a published size."""
@@ -84,14 +117,36 @@ class Family:
         return self.presets[size]
 
 
+def read_labels(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """The labels of `config.json` in the order of their logits; LABEL_0 and so on where it names none."""
+    named, count = values.get("id2label"), values.get("num_labels") or values.get("_num_labels") or 2
+    if named is None and type(count) is int and 0 < count <= MAX_LABELS:
+        return tuple(f"LABEL_{i}" for i in range(count))
+    labels = {str(i): str(name) for i, name in named.items()} if isinstance(named, dict) else {}
+    order = [str(i) for i in range(min(len(labels), MAX_LABELS))]
+    if not labels or set(labels) != set(order):
+        raise ConfigError("id2label names no labels 0, 1, 2 ...; write one name for each logit of the head")
+    return tuple(labels[i] for i in order)
+
+
 def tied_output(embedding: str) -> Callable[[ModelConfig], dict[str, str]]:
     """The `copies` of a family whose output, `lm_head`, may be its embedding."""
     return lambda config: {"lm_head.weight": embedding} if config.tie_embeddings else {}
 
 
+def decoder_head(config: ModelConfig, *, tags: str = "score") -> list[Rule]:
+    """The names that decoders' published classes give what follows the last layer."""
+    head = config.head.kind
+    if head in LABELLED:
+        return [Rule("classifier", tags if head == "tagging" else "score")]
+    return [] if config.tie_embeddings else [Rule("unembed", "lm_head")]
+
+
 def own_config(config: Config) -> dict[str, Any]:
     """The `config.json` of a family without a public class: our own fields, and a `model_type` of ours."""
     values = asdict(config)
+    if isinstance(config, ModelConfig):
+        values["head"]["labels"] = list(config.head.labels)  # as JSON has it
     return {"model_type": f"seedbed_{values.pop('family')}"} | values
 
 
@@ -114,7 +169,8 @@ def read_own_config(values: Mapping[str, Any], config_class: type[Config]) -> Co
             given["position"] = PositionConfig(**position)
         for name, kind in (("head", HeadConfig), ("encoder", EncoderConfig)):
             if isinstance(given.get(name), dict):
-                given[name] = kind(**given[name])
+                lists = {key: tuple(one) for key, one in given[name].items() if isinstance(one, list)}
+                given[name] = kind(**given[name] | lists)
         return config_class(family=family, **given)
     except TypeError as error:
         raise BundleError(

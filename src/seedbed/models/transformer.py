@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from seedbed.nn.attention import View
-from seedbed.nn.block import ACTIVATIONS, make_norm
+from seedbed.nn.block import ACTIVATIONS
 from seedbed.nn.config import ModelConfig
 from seedbed.nn.layout import Layout
 from seedbed.nn.linear import Embedding, Projection, is_hooked, lookup_and_table, product
+from seedbed.nn.norms import make_norm
 from seedbed.nn.stack import Stack, key_padding
 from seedbed.nn.state import AttentionState, DecodeState, KeyRows
 
@@ -27,6 +29,18 @@ class MaskedHead(nn.Module):
         return self.norm(self.activation(self.dense(x)))  # type: ignore[no-any-return]
 
 
+class DenseHead(nn.Module):
+    """A product with tanh before the classes (RoBERTa, BART)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.dense = Projection(config.d_model, {"dense": config.d_model}, bias=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (..., M) -> (..., M)."""
+        return torch.tanh(self.dense(x))
+
+
 class Transformer(nn.Module):
     """Encoder-only, decoder-only or encoder-decoder; hidden states first, logits where someone reads them."""
 
@@ -39,14 +53,19 @@ class Transformer(nn.Module):
             self.encoder = Stack(config.of_encoder, causal=False, cross=False)
         if config.shape != "encoder":
             self.decoder = Stack(config, causal=True, cross=config.shape == "encoder-decoder")
-        masked = config.head.kind == "mlm"
-        self.transform = MaskedHead(config) if masked else None
+        head = config.head
+        masked = head.kind == "mlm"
+        self.transform = MaskedHead(config) if masked else DenseHead(config) if head.dense else None
         self.output_bias = nn.Parameter(torch.empty(config.vocab_size)) if masked else None
-        self.pooler = None
-        if config.head.pooler:
+        self.pooler = self.classifier = None
+        if head.pooler:
             self.pooler = Projection(config.d_model, {"pooler": config.d_model}, bias=True)
+        if head.labels:
+            # A decoder's classes have no bias in any published model, its tags have.
+            bias = config.shape != "decoder" or head.kind == "tagging"
+            self.classifier = Projection(config.d_model, {"classifier": len(head.labels)}, bias=bias)
         self.unembed = None  # the embedding's own module: replacing one replaces both
-        if not config.tie_embeddings and config.head.kind != "none":
+        if not config.tie_embeddings and head.kind in ("lm", "mlm"):
             self.unembed = Projection(config.d_model, {"unembed": config.vocab_size}, bias=False)
 
     def encode(self, ids: Tensor, layout: Layout, *, segments: Tensor | None = None) -> Tensor:
@@ -85,9 +104,14 @@ class Transformer(nn.Module):
         return hidden
 
     def output(self, hidden: Tensor) -> Tensor:
-        """Logits (..., V) of the hidden states (..., M) that someone reads; without a head these states."""
+        """Logits (..., V) of the hidden states (..., M) that someone reads; without a head these states.
+
+        (..., labels) of a head with labels; which state stands for a row `classify` knows.
+        """
         if self.config.head.kind == "none":
             return hidden
+        if self.classifier is not None:
+            return self._labelled(hidden)
         table = getattr(hidden, "shared_table", self.embed.weight)
         if self.transform is not None:
             hidden = self.transform(hidden)
@@ -102,10 +126,12 @@ class Transformer(nn.Module):
 
     def pool(self, hidden: Tensor, layout: Layout) -> Tensor:
         """What BERT's pooler makes of each row's first token: hidden (N, M) -> (rows, M)."""
-        assert self.pooler is not None and all(layout.lengths)
-        ends = torch.tensor(layout.last_tokens(), device=hidden.device)
-        lengths = torch.tensor(layout.lengths, device=hidden.device)
-        return torch.tanh(self.pooler(hidden[ends - lengths + 1]))
+        assert self.pooler is not None
+        return torch.tanh(self.pooler(self._of_rows(hidden, layout)))
+
+    def classify(self, hidden: Tensor, layout: Layout) -> Tensor:
+        """Logits (rows, labels) of hidden (N, M): of an encoder's first token, a decoder's last one."""
+        return self.output(self._of_rows(hidden, layout))
 
     def start(
         self,
@@ -148,11 +174,29 @@ class Transformer(nn.Module):
             if stack is not None:
                 stack.checkpoint_activations = enabled
 
+    def _of_rows(self, hidden: Tensor, layout: Layout) -> Tensor:
+        assert all(layout.lengths)
+        places = torch.tensor(layout.last_tokens(), device=hidden.device)
+        if self.config.shape == "encoder":
+            places = places - torch.tensor(layout.lengths, device=hidden.device) + 1
+        return hidden[places]
+
+    def _labelled(self, hidden: Tensor) -> Tensor:
+        assert self.classifier is not None
+        if self.transform is not None:
+            hidden = self.transform(hidden)
+        elif self.pooler is not None and self.config.head.kind == "classification":
+            hidden = torch.tanh(self.pooler(hidden))
+        logits: Tensor = self.classifier(F.dropout(hidden, self.config.dropout, self.training))
+        return logits
+
     def _embed(self, ids: Tensor) -> Tensor:
         return self._scale(self.embed(ids))
 
     def _scale(self, x: Tensor) -> Tensor:
-        return x * self.config.embedding_scale if self.config.embedding_scale != 1 else x
+        scale = self.config.embedding_scale
+        # Rounded to the states' own type, as Gemma's is.
+        return x * torch.tensor(scale, dtype=x.dtype, device=x.device) if scale != 1 else x
 
     def _shares_table(self) -> bool:
         """The output's gradient may come to the embedding through the lookup."""

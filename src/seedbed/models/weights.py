@@ -73,7 +73,11 @@ def import_weights(
             f"{len(missing)} tensors are missing from the weights, first {missing[0]}; the file is cut or is "
             f"of another config"
         )
-    assert filled == set(ours), "the family's rules do not name every parameter"
+    if unnamed := sorted(set(ours) - filled):
+        raise BundleError(
+            f"the config asks for {unnamed[0]}, which no published file of the family has; use the config that "
+            f"was saved with these weights"
+        )
     if unknown := sorted(set(theirs) - used):
         raise BundleError(
             f"the weights hold {len(unknown)} tensors that this config has no place for, first {unknown[0]}; "

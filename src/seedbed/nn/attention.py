@@ -6,7 +6,7 @@ D head_dim, M d_model.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from seedbed.nn.config import ModelConfig
 from seedbed.nn.layout import Group, Layout, cut
 from seedbed.nn.linear import Projection
+from seedbed.nn.norms import RMSNorm
 from seedbed.nn.positions import Angles, rotate
 from seedbed.nn.state import KeyWindow
 
@@ -52,14 +53,23 @@ class Attention(nn.Module):
         self.layer, self.d_head, self.dropout = layer, config.d_head, config.dropout
         self.num_heads, self.num_kv_heads = config.num_heads, config.kv_heads
         self.scale, self.norm_eps = config.attention_scale, config.norm_eps
-        self.qk_norm, self.rotary = config.qk_norm, config.position.kind == "rotary"
-        self.normalize = F.layer_norm if config.norm.startswith("layer") else F.rms_norm
+        self.rotary = config.position.kind == "rotary"
+        self.normalize: Callable[..., Tensor] | None = None
+        self.q_norm = self.k_norm = None
+        if config.qk_norm == "plain":
+            self.normalize = F.layer_norm if config.norm.startswith("layer") else F.rms_norm
+        elif config.qk_norm == "rms" and not cross:
+            self.q_norm, self.k_norm = (
+                RMSNorm(self.d_head, eps=config.norm_eps, weight=True) for _ in range(2)
+            )
+        self.turns = self.rotary or config.qk_norm != "none"  # something lies between the product and q, k
         self.interleaved = config.position.rotary_interleaved
         q, kv = self.num_heads * self.d_head, self.num_kv_heads * self.d_head
-        self.q = Projection(config.d_model, {"q": q}, bias=config.bias) if cross else None
-        self.kv = Projection(config.d_model, {"k": kv, "v": kv}, bias=config.bias) if cross else None
-        self.qkv = None if cross else Projection(config.d_model, {"q": q, "k": kv, "v": kv}, bias=config.bias)
-        self.out = Projection(q, {"out": config.d_model}, bias=config.bias)
+        bias = config.bias != "none"
+        self.q = Projection(config.d_model, {"q": q}, bias=bias) if cross else None
+        self.kv = Projection(config.d_model, {"k": kv, "v": kv}, bias=bias) if cross else None
+        self.qkv = None if cross else Projection(config.d_model, {"q": q, "k": kv, "v": kv}, bias=bias)
+        self.out = Projection(q, {"out": config.d_model}, bias=config.bias == "all")
 
     def forward(self, x: Tensor, view: View) -> Tensor:
         """x (N, M) attends to its own rows or, in cross-attention, to the memory's -> (N, M)."""
@@ -94,12 +104,15 @@ class Attention(nn.Module):
         """Queries (N, H, D), keys and values (N, K, D), normed and turned where the config says so."""
         heads, kv_heads = self.num_heads, self.num_kv_heads
         x = qkv.view(-1, heads + 2 * kv_heads, self.d_head)  # (N, H + 2 K, D)
-        if angles is None and not self.qk_norm:
+        if angles is None and not self.turns:
             q, k, v = x.split([heads, kv_heads, kv_heads], dim=1)
             return q, k, v
         qk, v = x.split([heads + kv_heads, kv_heads], dim=1)
-        if self.qk_norm:
+        if self.normalize is not None:
             qk = self.normalize(qk, (self.d_head,), eps=self.norm_eps)
+        elif self.q_norm is not None and self.k_norm is not None:
+            q, k = qk.split([heads, kv_heads], dim=1)
+            qk = torch.cat((self.q_norm(q), self.k_norm(k)), dim=1)
         if angles is not None:
             qk = rotate(qk, angles, interleaved=self.interleaved)
         q, k = qk.split([heads, kv_heads], dim=1)

@@ -13,29 +13,7 @@ from torch.nn import functional as F
 from seedbed.nn.attention import Attention, View
 from seedbed.nn.config import ModelConfig
 from seedbed.nn.linear import Projection
-
-
-class RMSNorm(nn.Module):
-    """x / rms(x), with a weight or without (Zhang and Sennrich 1910.07467); float32 inside."""
-
-    def __init__(self, d_model: int, *, eps: float, weight: bool) -> None:
-        super().__init__()
-        self.eps = eps
-        self.weight = nn.Parameter(torch.empty(d_model)) if weight else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x (..., M) -> (..., M), in x's type."""
-        y = F.rms_norm(x.float(), x.shape[-1:], eps=self.eps).to(x.dtype)
-        return y if self.weight is None else y * self.weight
-
-
-def make_norm(config: ModelConfig) -> nn.Module:
-    """The norm over (..., d_model) that the config asks for."""
-    if config.norm in ("rms", "rms_plain"):
-        return RMSNorm(config.d_model, eps=config.norm_eps, weight=config.norm == "rms")
-    weight = config.norm != "layer_plain"
-    bias = config.norm == "layer"
-    return nn.LayerNorm(config.d_model, eps=config.norm_eps, elementwise_affine=weight, bias=bias)
+from seedbed.nn.norms import make_norm
 
 
 class _ReluSquared(torch.autograd.Function):
@@ -84,8 +62,9 @@ class FeedForward(nn.Module):
         super().__init__()
         parts = dict.fromkeys(("gate", "up") if config.gated_ffn else ("up",), config.d_ff)
         self.gated, self.activation = config.gated_ffn, ACTIVATIONS[config.activation]
-        self.inner = Projection(config.d_model, parts, bias=config.bias)
-        self.down = Projection(config.d_ff, {"down": config.d_model}, bias=config.bias)
+        bias = config.bias == "all"
+        self.inner = Projection(config.d_model, parts, bias=bias)
+        self.down = Projection(config.d_ff, {"down": config.d_model}, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """x (N, M) -> (N, M)."""

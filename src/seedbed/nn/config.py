@@ -9,9 +9,17 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from seedbed.base.errors import ConfigError, nearest
 
 Activation = Literal["relu", "relu_squared", "gelu", "gelu_tanh", "silu"]
-NormKind = Literal["layer", "layer_no_bias", "layer_plain", "rms", "rms_plain"]
+NormKind = Literal["layer", "layer_no_bias", "layer_plain", "rms", "rms_plain", "rms_offset"]
+HeadKind = Literal["lm", "mlm", "none", "classification", "tagging"]
+LABELLED: tuple[HeadKind, ...] = ("classification", "tagging")
 
-_NAMES = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a text"}
+LARGEST = 2**31  # of what is counted: torch itself ends at 2^63
+_NAMES = {
+    int: f"a whole number below {LARGEST}",
+    float: "a finite number",
+    bool: "true or false",
+    str: "a text",
+}
 
 
 def check_fields(config: Any, **least: int) -> None:
@@ -32,6 +40,10 @@ def _is_a(value: object, kind: Any) -> bool:
         return value in get_args(kind)
     if kind is float:
         return isinstance(value, (int, float)) and type(value) is not bool and abs(value) < 1e38
+    if get_origin(kind) is tuple:
+        return isinstance(value, tuple) and all(_is_a(one, get_args(kind)[0]) for one in value)
+    if kind is int:
+        return type(value) is int and abs(value) < LARGEST
     return type(value) is kind
 
 
@@ -64,7 +76,8 @@ class PositionConfig:
     """How a network knows the order of its tokens.
 
     `learned` and `sinusoidal` are added to the embeddings (`offset` rows of a learned table stay unused),
-    `rotary` turns queries and keys, `alibi` and `buckets` (T5's) bias the scores.
+    `rotary` turns queries and keys, `alibi` and `buckets` (T5's) bias the scores. With a `window` a token
+    sees so many in the past at most, itself among them (Mistral, 2310.06825).
     """
 
     kind: Literal["learned", "sinusoidal", "rotary", "alibi", "buckets"] = "learned"
@@ -74,9 +87,10 @@ class PositionConfig:
     scaling: RotaryScaling | None = None
     num_buckets: int = 32
     max_distance: int = 128
+    window: int | None = None
 
     def __post_init__(self) -> None:
-        check_fields(self, offset=0, rotary_base=1, num_buckets=4)
+        check_fields(self, offset=0, rotary_base=1, num_buckets=4, window=1)
         if self.max_distance <= self.num_buckets // 2:
             raise ConfigError(
                 f"max_distance={self.max_distance} must lie beyond the {self.num_buckets // 2} exact buckets"
@@ -101,14 +115,24 @@ class HeadConfig:
     """What follows the last layer: logits of a language model (`lm`), of a masked one (`mlm`), or nothing.
 
     The masked one transforms the hidden states first. `pooler` is a product with tanh over each row's first
-    token (BERT, 1810.04805).
+    token (BERT, 1810.04805). `classification` gives each row, `tagging` each token a logit for each of
+    `labels`; `dense` puts a product with tanh of its own before the former (RoBERTa, BART). With
+    `several_labels` each holds or not by itself.
     """
 
-    kind: Literal["lm", "mlm", "none"] = "lm"
+    kind: HeadKind = "lm"
     pooler: bool = False
+    dense: bool = False
+    labels: tuple[str, ...] = ()
+    several_labels: bool = False
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if bool(self.labels) != (self.kind in LABELLED):
+            raise ConfigError(
+                f"a head of the kind {self.kind!r} with {len(self.labels)} labels cannot be; labels belong "
+                f"to {' and '.join(LABELLED)}, and only there"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,9 +140,10 @@ class ModelConfig:
     """The architecture of a Transformer of any of the three shapes.
 
     `family` says whose `config.json` and weight names a bundle is written with. `norm` is LayerNorm
-    (`layer`), without a bias or without parameters (`layer_plain`), or RMSNorm with or without a weight.
-    `residual` is pre-norm, post-norm, or pre-norm with attention and feed-forward in parallel. `logit_cap`
-    c bounds the logits to c tanh(x / c).
+    (`layer`), without a bias or without parameters (`layer_plain`), or RMSNorm with or without a weight, or
+    with one that is counted from 1 (`rms_offset`). `residual` is pre-norm, post-norm, or pre-norm with
+    attention and feed-forward in parallel. `qk_norm` is the norm's own kind without parameters (`plain`) or
+    RMSNorm with a weight. `logit_cap` c bounds the logits to c tanh(x / c).
     """
 
     family: str
@@ -139,8 +164,8 @@ class ModelConfig:
     residual: Literal["pre", "post", "parallel"] = "pre"
     activation: Activation = "gelu_tanh"
     gated_ffn: bool = False
-    bias: bool = True
-    qk_norm: bool = False  # of each query and key, without parameters (Henry et al. 2010.04245)
+    bias: Literal["all", "qkv", "none"] = "all"  # of the products
+    qk_norm: Literal["none", "plain", "rms"] = "none"  # of each query and key (Henry et al. 2010.04245)
     attention_scale: float | None = None  # None: head_dim ** -0.5
     embedding_scale: float = 1.0
     embedding_norm: bool = False
@@ -217,6 +242,11 @@ class RecurrentConfig:
     def shape(self) -> Literal["decoder"]:
         """It continues what it has read, as a decoder does."""
         return "decoder"
+
+    @property
+    def head(self) -> HeadConfig:
+        """Logits of a language model follow the last layer."""
+        return HeadConfig()
 
     @property
     def max_positions(self) -> None:

@@ -10,10 +10,11 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from seedbed.nn.attention import Attention, View
-from seedbed.nn.block import Block, make_norm
+from seedbed.nn.block import Block
 from seedbed.nn.config import ModelConfig
 from seedbed.nn.layout import Group, Layout
 from seedbed.nn.linear import Embedding, few_tokens_product, is_plain, one_token_product, takes_few
+from seedbed.nn.norms import make_norm
 from seedbed.nn.positions import (
     alibi_slopes,
     distance_buckets,
@@ -144,15 +145,19 @@ class Stack(nn.Module):
     def _bias(self, group: Group, positions: Tensor, dtype: torch.dtype) -> Tensor | None:
         """Distance, causality and padding for a group's scores (B or 1, H or 1, T, S): bool or added."""
         t, s, kind = group.num_queries, group.num_keys, self.position_config.kind
-        relative = kind in ("alibi", "buckets")
-        if group.is_even and not relative and (t in (1, s) or not self.causal):
+        relative, window = kind in ("alibi", "buckets"), self.position_config.window
+        reaches = window is None or s <= window
+        if group.is_even and not relative and reaches and (t in (1, s) or not self.causal):
             return None  # all is seen, or the kernel's own mask is right
         # Rows of one length after pasts of one length have the same distances: one row's serve them all.
         rows = 1 if group.is_even else group.num_rows
         query = positions[group.first_token :][: t * rows].view(-1, 1, t, 1)
         distance = torch.arange(s, device=query.device) - query  # (B or 1, 1, T, S)
+        seen = distance <= 0  # keys of padding lie after the last query
+        if window is not None:
+            seen &= distance > -window
         if not relative:
-            return distance <= 0  # keys of padding lie after the last query
+            return seen
         if kind == "alibi":
             bias = self.slopes[:, None, None] * distance
         else:
@@ -160,7 +165,7 @@ class Stack(nn.Module):
             buckets = distance_buckets(distance[:, 0], self.position_config, bidirectional=not self.causal)
             bias = self.buckets(buckets).permute(0, 3, 1, 2)
         bias = bias.to(dtype)
-        return bias.masked_fill(distance > 0, -torch.inf) if self.causal else bias
+        return bias.masked_fill(~seen, -torch.inf) if self.causal else bias
 
 
 def key_padding(group: Group, device: torch.device) -> Tensor | None:

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seedbed.nn.attention import Attention
-from seedbed.nn.block import Block, FeedForward, RMSNorm
+from seedbed.nn.block import Block, FeedForward
 from seedbed.nn.linear import Projection, is_hooked, one_token_product
+from seedbed.nn.norms import RMSNorm
 from seedbed.nn.positions import Angles
 from seedbed.nn.state import Pair
 
@@ -50,7 +51,7 @@ def layer_step(block: nn.Module, product: Callable[..., Tensor]) -> Step | None:
     heads, kv_heads, d_head, scale = attn.num_heads, attn.num_kv_heads, attn.d_head, attn.scale
     parts, width, grouped = [heads, 2 * kv_heads], heads * d_head, heads != kv_heads
     shape = (width,) if product is one_token_product else (-1, width)
-    turned, project = attn.qk_norm or attn.rotary, attn.project
+    turned, project = attn.turns, attn.project
     activate, gated, attend = ffn.activation, ffn.gated, F.scaled_dot_product_attention
 
     def step(x: Tensor, new: Tensor, held: Pair, angles: Angles | None) -> Tensor:

@@ -132,9 +132,14 @@ class Tokenizer:
 
     def encode_document(self, text: str) -> list[int]:
         """The ids of a text with the control tokens that the file puts around one, [CLS] and [SEP] say."""
+        return self.encode_spans(text)[0]
+
+    def encode_spans(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """As `encode_document`, and where in the text each token stands; (0, 0) for those around it."""
         refuse_surrogates([text])
         with library_errors("the tokenizer"):
-            return list(self._core.encode(text, add_special_tokens=True).ids)
+            encoding = self._core.encode(text, add_special_tokens=True)
+        return list(encoding.ids), list(encoding.offsets)
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of each text, as `encode` gives them, on all cores."""

@@ -13,7 +13,14 @@ from seedbed.models import initialization
 from seedbed.models.family import Family
 from seedbed.models.transformer import Transformer
 from seedbed.models.weights import Rule
-from seedbed.nn.config import Activation, EncoderConfig, ModelConfig, PositionConfig
+from seedbed.nn.config import (
+    Activation,
+    EncoderConfig,
+    HeadConfig,
+    HeadKind,
+    ModelConfig,
+    PositionConfig,
+)
 
 OFFSET = 2
 ACTIVATIONS: dict[str, Activation] = {
@@ -144,7 +151,13 @@ def rules(config: ModelConfig) -> list[Rule]:
             Rule(f"{stack}.position", f"model.{stack}.embed_positions"),
             Rule(f"{stack}.embed_norm", f"model.{stack}.layernorm_embedding"),
         ]
-    return listed
+    head = {"transform.dense": "dense", "classifier": "out_proj"}
+    return listed + [Rule(ours, f"classification_head.{theirs}") for ours, theirs in head.items()]
+
+
+def labelled(kind: HeadKind, labels: tuple[str, ...]) -> HeadConfig:
+    """Classes are told from the decoder's last token through a product of their own."""
+    return HeadConfig(kind=kind, labels=labels, dense=True)
 
 
 def copies(config: ModelConfig) -> dict[str, str]:
@@ -161,7 +174,11 @@ def initialize(module: Transformer, generator: torch.Generator) -> None:
 FAMILY = Family(
     name="bart",
     model_types=("bart",),
-    architectures={"lm": "BartForConditionalGeneration"},
+    architectures={
+        "lm": "BartForConditionalGeneration",
+        "classification": "BartForSequenceClassification",
+    },
+    labelled=labelled,
     presets={"base": _config(768, 6), "large": _config(1024, 12)},
     read_config=read_config,
     write_config=write_config,

@@ -13,7 +13,7 @@ from seedbed.models import initialization
 from seedbed.models.family import Family
 from seedbed.models.transformer import Transformer
 from seedbed.models.weights import Rule
-from seedbed.nn.config import Activation, HeadConfig, ModelConfig
+from seedbed.nn.config import Activation, HeadConfig, HeadKind, ModelConfig
 
 ACTIVATIONS: dict[str, Activation] = {
     "gelu": "gelu",
@@ -96,9 +96,20 @@ def write_config(config: ModelConfig) -> dict[str, Any]:
 
 def fit(config: ModelConfig, names: Collection[str]) -> ModelConfig:
     """The head and the pooler that a file of these tensors has: published files name their class loosely."""
-    kind = "mlm" if any(name.startswith("cls.predictions.") for name in names) else "none"
-    pooler = "bert.pooler.dense.weight" in names
-    return replace(config, head=HeadConfig(kind=kind, pooler=pooler))  # type: ignore[arg-type]
+    masked = any(name.startswith("cls.predictions.") for name in names)
+    return fitted_head(config, masked=masked, pooler="bert.pooler.dense.weight" in names)
+
+
+def fitted_head(config: ModelConfig, *, masked: bool, pooler: bool) -> ModelConfig:
+    """The config with the head that its tensors show; one with labels only config.json tells."""
+    if config.head.labels:
+        return replace(config, head=replace(config.head, pooler=pooler))
+    return replace(config, head=HeadConfig(kind="mlm" if masked else "none", pooler=pooler))
+
+
+def labelled(kind: HeadKind, labels: tuple[str, ...]) -> HeadConfig:
+    """Classes are told from what the pooler makes of the first token."""
+    return HeadConfig(kind=kind, labels=labels, pooler=kind == "classification")
 
 
 def encoder_rules(theirs: str) -> list[Rule]:
@@ -127,6 +138,7 @@ def rules(config: ModelConfig) -> list[Rule]:
         Rule("transform.dense", f"{head}.transform.dense"),
         Rule("transform.norm", f"{head}.transform.LayerNorm"),
         Rule("output_bias", f"{head}.bias"),
+        Rule("classifier", "classifier"),
     ]
 
 
@@ -148,7 +160,13 @@ def initialize(module: Transformer, generator: torch.Generator) -> None:
 FAMILY = Family(
     name="bert",
     model_types=("bert",),
-    architectures={"mlm": "BertForMaskedLM", "none": "BertModel"},
+    architectures={
+        "mlm": "BertForMaskedLM",
+        "none": "BertModel",
+        "classification": "BertForSequenceClassification",
+        "tagging": "BertForTokenClassification",
+    },
+    labelled=labelled,
     presets={
         "tiny": _config(128, 2),
         "mini": _config(256, 4),

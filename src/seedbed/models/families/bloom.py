@@ -9,7 +9,7 @@ import torch
 
 from seedbed.base.errors import BundleError, ConfigError
 from seedbed.models import initialization
-from seedbed.models.family import Family, tied_output
+from seedbed.models.family import Family, decoder_head, tied_output
 from seedbed.models.transformer import Transformer
 from seedbed.models.weights import Rule
 from seedbed.nn.config import ModelConfig, PositionConfig
@@ -80,7 +80,7 @@ def rules(config: ModelConfig) -> list[Rule]:
         Rule(f"{ours}.ffn.up", f"{theirs}.mlp.dense_h_to_4h"),
         Rule(f"{ours}.ffn.down", f"{theirs}.mlp.dense_4h_to_h"),
     ]
-    return listed if config.tie_embeddings else [*listed, Rule("unembed", "lm_head")]
+    return listed + decoder_head(config, tags="classifier")
 
 
 def initialize(module: Transformer, generator: torch.Generator) -> None:
@@ -91,7 +91,11 @@ def initialize(module: Transformer, generator: torch.Generator) -> None:
 FAMILY = Family(
     name="bloom",
     model_types=("bloom",),
-    architectures={"lm": "BloomForCausalLM"},
+    architectures={
+        "lm": "BloomForCausalLM",
+        "classification": "BloomForSequenceClassification",
+        "tagging": "BloomForTokenClassification",
+    },
     presets={
         "560m": _config(1024, 24, 16),
         "1b1": _config(1536, 24, 16),

@@ -10,7 +10,7 @@ import torch
 
 from seedbed.base.errors import BundleError
 from seedbed.models import initialization
-from seedbed.models.family import Family, tied_output
+from seedbed.models.family import Family, decoder_head, tied_output
 from seedbed.models.transformer import Transformer
 from seedbed.models.weights import Rule
 from seedbed.nn.config import Activation, ModelConfig
@@ -102,7 +102,7 @@ def rules(config: ModelConfig) -> list[Rule]:
         Rule(f"{ours}.ffn.up", f"{theirs}.mlp.c_fc", "transposed"),
         Rule(f"{ours}.ffn.down", f"{theirs}.mlp.c_proj", "transposed"),
     ]
-    return listed if config.tie_embeddings else [*listed, Rule("unembed", "lm_head")]
+    return listed + decoder_head(config, tags="classifier")
 
 
 def initialize(module: Transformer, generator: torch.Generator) -> None:
@@ -114,7 +114,11 @@ def initialize(module: Transformer, generator: torch.Generator) -> None:
 FAMILY = Family(
     name="gpt2",
     model_types=("gpt2",),
-    architectures={"lm": "GPT2LMHeadModel"},
+    architectures={
+        "lm": "GPT2LMHeadModel",
+        "classification": "GPT2ForSequenceClassification",
+        "tagging": "GPT2ForTokenClassification",
+    },
     presets={
         "124m": _config(768, 12, 12),
         "355m": _config(1024, 24, 16),

@@ -8,15 +8,21 @@ from typing import Any
 
 import torch
 
-from seedbed.base.errors import BundleError
+from seedbed.base.errors import BundleError, ConfigError
 from seedbed.models import initialization
-from seedbed.models.family import Family, GgufForm, tied_output
+from seedbed.models.family import Family, GgufForm, decoder_head, tied_output
 from seedbed.models.transformer import Transformer
 from seedbed.models.weights import Rule
-from seedbed.nn.config import ModelConfig, PositionConfig, RotaryScaling
+from seedbed.nn.config import HeadKind, ModelConfig, PositionConfig, RotaryScaling
+
+IGNORED = (r".*\.rotary_emb\.inv_freq",)
+EMBEDDING = "model.embed_tokens.weight"
 
 
-def _config(d_model: int, num_layers: int, num_heads: int, d_ff: int, **fields: Any) -> ModelConfig:
+def shaped(
+    family: str, d_model: int, num_layers: int, num_heads: int, d_ff: int, **fields: Any
+) -> ModelConfig:
+    """The block, for a family that has it; the fields are those of ModelConfig."""
     base: dict[str, Any] = {
         "vocab_size": 32_000,
         "max_positions": 2048,
@@ -25,17 +31,28 @@ def _config(d_model: int, num_layers: int, num_heads: int, d_ff: int, **fields: 
         "norm_eps": 1e-6,
         "activation": "silu",
         "gated_ffn": True,
-        "bias": False,
+        "bias": "none",
         "tie_embeddings": False,
     }
     shape = {"d_model": d_model, "num_layers": num_layers, "num_heads": num_heads, "d_ff": d_ff}
-    return ModelConfig(family="llama", shape="decoder", **base | shape | fields)
+    return ModelConfig(family=family, shape="decoder", **base | shape | fields)
+
+
+def _config(d_model: int, num_layers: int, num_heads: int, d_ff: int, **fields: Any) -> ModelConfig:
+    return shaped("llama", d_model, num_layers, num_heads, d_ff, **fields)
 
 
 def _llama3(d_model: int, num_layers: int, num_heads: int, d_ff: int, **fields: Any) -> ModelConfig:
     scaling = RotaryScaling(kind="llama3", factor=fields.pop("factor"))
     position = PositionConfig(kind="rotary", rotary_base=500_000.0, scaling=scaling)
     base = {"vocab_size": 128_256, "num_kv_heads": 8, "max_positions": 131_072, "norm_eps": 1e-5}
+    return _config(d_model, num_layers, num_heads, d_ff, **base | {"position": position} | fields)
+
+
+def _smollm2(d_model: int, num_layers: int, num_heads: int, d_ff: int, **fields: Any) -> ModelConfig:
+    """Ben Allal et al. 2502.02737."""
+    position = PositionConfig(kind="rotary", rotary_base=100_000.0)
+    base = {"vocab_size": 49_152, "max_positions": 8192, "norm_eps": 1e-5, "tie_embeddings": True}
     return _config(d_model, num_layers, num_heads, d_ff, **base | {"position": position} | fields)
 
 
@@ -139,7 +156,25 @@ def rules(config: ModelConfig) -> list[Rule]:
     ]
     listed += [Rule(f"{ours}.attn.{part}", f"{theirs}.self_attn.{part}_proj") for part in "qkv"]
     listed += [Rule(f"{ours}.ffn.{part}", f"{theirs}.mlp.{part}_proj") for part in ("gate", "up", "down")]
-    return listed if config.tie_embeddings else [*listed, Rule("unembed", "lm_head")]
+    return listed + decoder_head(config)
+
+
+def architectures(name: str) -> dict[HeadKind, str]:
+    """The published classes of a family that has the block."""
+    return {
+        "lm": f"{name}ForCausalLM",
+        "classification": f"{name}ForSequenceClassification",
+        "tagging": f"{name}ForTokenClassification",
+    }
+
+
+def require_plain_heads(config: ModelConfig) -> None:
+    """Refuse heads that the family's published config has no word for."""
+    if config.d_head * config.num_heads != config.d_model:
+        raise ConfigError(
+            f"head_dim={config.d_head} times num_heads={config.num_heads} must be d_model={config.d_model} "
+            f"in the family {config.family}; leave head_dim out"
+        )
 
 
 def initialize(module: Transformer, generator: torch.Generator) -> None:
@@ -163,7 +198,7 @@ _LLAMA2 = {"max_positions": 4096, "norm_eps": 1e-5}
 FAMILY = Family(
     name="llama",
     model_types=("llama",),
-    architectures={"lm": "LlamaForCausalLM"},
+    architectures=architectures("Llama"),
     presets={
         "7b": _config(4096, 32, 32, 11_008),
         "13b": _config(5120, 40, 40, 13_824),
@@ -181,14 +216,19 @@ FAMILY = Family(
         "3.1-70b": _llama3(8192, 80, 64, 28_672, factor=8.0),
         "3.2-1b": _llama3(2048, 16, 32, 8192, factor=32.0, tie_embeddings=True),
         "3.2-3b": _llama3(3072, 28, 24, 8192, factor=32.0, tie_embeddings=True),
+        "smollm2-135m": _smollm2(576, 30, 9, 1536, num_kv_heads=3),
+        "smollm2-360m": _smollm2(960, 32, 15, 2560, num_kv_heads=5),
+        "smollm2-1.7b": _smollm2(
+            2048, 24, 32, 8192, position=PositionConfig(kind="rotary", rotary_base=130_000.0)
+        ),
     },
     read_config=read_config,
     write_config=write_config,
     sized=sized,
     rules=rules,
     initialize=initialize,
-    ignored=(r".*\.rotary_emb\.inv_freq",),
-    copies=tied_output("model.embed_tokens.weight"),
+    ignored=IGNORED,
+    copies=tied_output(EMBEDDING),
     prefix="model.",
     gguf=GgufForm(architectures=("llama",), names=GGUF_NAMES, interleaved=True),
 )

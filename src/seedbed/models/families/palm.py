@@ -32,7 +32,7 @@ def _config(d_model: int, num_layers: int, num_heads: int, **fields: Any) -> Mod
         "residual": "parallel",
         "activation": "silu",
         "gated_ffn": True,
-        "bias": False,
+        "bias": "none",
         "output_scale": d_model**-0.5,
         "d_ff": 4 * d_model,
     }

@@ -13,7 +13,7 @@ from seedbed.models.families import bert
 from seedbed.models.family import Family
 from seedbed.models.transformer import Transformer
 from seedbed.models.weights import Rule
-from seedbed.nn.config import HeadConfig, ModelConfig, PositionConfig
+from seedbed.nn.config import HeadConfig, HeadKind, ModelConfig, PositionConfig
 
 OFFSET = 2  # positions are counted from the padding token's id on
 
@@ -54,18 +54,27 @@ def write_config(config: ModelConfig) -> dict[str, Any]:
 
 def fit(config: ModelConfig, names: Collection[str]) -> ModelConfig:
     """The head and the pooler that a file of these tensors has."""
-    kind = "mlm" if "lm_head.dense.weight" in names else "none"
-    pooler = "roberta.pooler.dense.weight" in names
-    return replace(config, head=HeadConfig(kind=kind, pooler=pooler))  # type: ignore[arg-type]
+    masked, pooler = "lm_head.dense.weight" in names, "roberta.pooler.dense.weight" in names
+    return bert.fitted_head(config, masked=masked, pooler=pooler)
+
+
+def labelled(kind: HeadKind, labels: tuple[str, ...]) -> HeadConfig:
+    """Classes are told from the first token through a product of their own."""
+    return HeadConfig(kind=kind, labels=labels, dense=kind == "classification")
 
 
 def rules(config: ModelConfig) -> list[Rule]:
-    """Names of `RobertaForMaskedLM`."""
+    """Names of `RobertaForMaskedLM` and of the classes with labels."""
+    listed = bert.encoder_rules("roberta")
+    if config.head.dense:
+        listed += [Rule("transform.dense", "classifier.dense"), Rule("classifier", "classifier.out_proj")]
+        return listed
     return [
-        *bert.encoder_rules("roberta"),
+        *listed,
         Rule("transform.dense", "lm_head.dense"),
         Rule("transform.norm", "lm_head.layer_norm"),
         Rule("output_bias", "lm_head.bias"),
+        Rule("classifier", "classifier"),
     ]
 
 
@@ -85,7 +94,13 @@ def initialize(module: Transformer, generator: torch.Generator) -> None:
 FAMILY = Family(
     name="roberta",
     model_types=("roberta",),
-    architectures={"mlm": "RobertaForMaskedLM", "none": "RobertaModel"},
+    architectures={
+        "mlm": "RobertaForMaskedLM",
+        "none": "RobertaModel",
+        "classification": "RobertaForSequenceClassification",
+        "tagging": "RobertaForTokenClassification",
+    },
+    labelled=labelled,
     presets={"base": _config(768, 12), "large": _config(1024, 24)},
     read_config=read_config,
     write_config=write_config,

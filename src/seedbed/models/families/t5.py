@@ -19,7 +19,7 @@ from seedbed.nn.config import Activation, EncoderConfig, ModelConfig, PositionCo
 from seedbed.nn.linear import named_parts
 
 ACTIVATIONS: dict[str, Activation] = {"relu": "relu", "gelu": "gelu_tanh", "silu": "silu"}
-FIXED: dict[str, Any] = {"norm": "rms", "norm_eps": 1e-6, "bias": False, "attention_scale": 1.0}
+FIXED: dict[str, Any] = {"norm": "rms", "norm_eps": 1e-6, "bias": "none", "attention_scale": 1.0}
 
 
 def _config(d_model: int, num_layers: int, num_heads: int, d_ff: int, **fields: Any) -> ModelConfig:

@@ -1,0 +1,110 @@
+"""Labels of texts and of their tokens, out of a network whose head has labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from seedbed.generation.embedding import batches
+from seedbed.models.family import Network
+from seedbed.models.transformer import Transformer
+from seedbed.nn.config import HeadConfig
+from seedbed.nn.layout import Layout
+
+
+@dataclass(frozen=True)
+class Classification:
+    """What a text is: its likeliest label, and a score for each.
+
+    Scores are probabilities that sum to 1, or to each label's own where several may hold; a head of one label
+    is a regression, whose score is the number itself.
+    """
+
+    label: str
+    scores: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Tag:
+    """A token's likeliest label with its probability, and the characters start to end that it stands for.
+
+    Of token ids without a text these are the text None, and the token's own place as start and end.
+    """
+
+    text: str | None
+    label: str
+    score: float
+    start: int
+    end: int
+
+
+def classified(head: HeadConfig, logits: Tensor) -> Classification:
+    """What the logits (labels,) of a row say."""
+    scores = _probabilities(head, logits).tolist()
+    best = max(range(len(scores)), key=scores.__getitem__)
+    return Classification(head.labels[best], dict(zip(head.labels, scores, strict=True)))
+
+
+def tagged(
+    head: HeadConfig, logits: Tensor, ids: Sequence[int], spans: Sequence[tuple[int, int]], text: str | None
+) -> list[Tag]:
+    """What the logits (tokens, labels) of a row say of the tokens that stand in its text."""
+    scores, best = _probabilities(head, logits).max(-1)
+    places = spans if text is not None else [(i, i + 1) for i in range(len(ids))]
+    found = zip(places, best.tolist(), scores.tolist(), strict=True)
+    return [
+        Tag(None if text is None else text[start:end], head.labels[label], score, start, end)
+        for (start, end), label, score in found
+        if end > start
+    ]
+
+
+@torch.no_grad()
+def label_rows(
+    module: Network, rows: Sequence[Sequence[int]], *, start_ids: Sequence[int] = ()
+) -> list[Tensor]:
+    """The logits of rows of tokens: (labels,) of each for classes, (tokens, labels) of each for tags."""
+    assert isinstance(module, Transformer)
+    device = next(module.parameters()).device
+    found: dict[int, Tensor] = {}
+    for members in batches(rows):
+        ids = torch.tensor([i for r in members for i in rows[r]], device=device)
+        layout = Layout.of([len(rows[r]) for r in members], device=device)
+        if module.config.head.kind == "classification":
+            logits: Sequence[Tensor] = row_logits(module, ids, layout, start_ids=start_ids).unbind()
+        else:
+            logits = module.output(module(ids, layout)).split(layout.lengths)
+        found |= dict(zip(members, logits, strict=True))
+    return [found[r] for r in range(len(rows))]
+
+
+@torch.no_grad()
+def row_logits(
+    module: Network,
+    ids: Tensor,
+    layout: Layout,
+    *,
+    start_ids: Sequence[int] = (),
+    segments: Tensor | None = None,
+) -> Tensor:
+    """Logits (rows, labels) of the classes of flat ids (N,), none of the rows empty.
+
+    An encoder-decoder's decoder reads the row again, one place later: after `start_ids`, without the last
+    token (BART, 1910.13461, 3.2).
+    """
+    assert isinstance(module, Transformer)
+    if module.config.shape != "encoder-decoder":
+        return module.classify(module(ids, layout, segments=segments), layout)
+    starts = ids.new_tensor(start_ids)
+    shifted = torch.cat([part for row in ids.split(layout.lengths) for part in (starts, row[:-1])])
+    return module.classify(module(shifted, layout, source=ids, source_layout=layout), layout)
+
+
+def _probabilities(head: HeadConfig, logits: Tensor) -> Tensor:
+    """(..., labels) -> (..., labels)."""
+    if head.kind == "classification" and len(head.labels) == 1:
+        return logits.float()
+    return logits.float().sigmoid() if head.several_labels else logits.float().softmax(-1)

@@ -1,0 +1,67 @@
+"""Mistral (Jiang et al. 2310.06825): LLaMA's block, whose tokens look back over a window."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from seedbed.models.families import llama
+from seedbed.models.family import Family, tied_output
+from seedbed.nn.config import ModelConfig, PositionConfig
+
+
+def _config(d_model: int, num_layers: int, num_heads: int, d_ff: int, **fields: Any) -> ModelConfig:
+    base = llama.shaped("mistral", d_model, num_layers, num_heads, d_ff)
+    values: dict[str, Any] = {"num_kv_heads": 8, "max_positions": 32_768, "norm_eps": 1e-5}
+    return replace(base, **values | fields)
+
+
+def sized(d_model: int, num_layers: int) -> ModelConfig:
+    """LLaMA's proportions; no window, as its later sizes."""
+    return replace(llama.sized(d_model, num_layers), family="mistral")
+
+
+def read_config(values: Mapping[str, Any]) -> ModelConfig:
+    """`config.json` of `MistralForCausalLM` -> ours; a file that names no window has one of 4,096."""
+    config = replace(llama.read_config(values), family="mistral")
+    return replace(config, position=replace(config.position, window=values.get("sliding_window", 4096)))
+
+
+def write_config(config: ModelConfig) -> dict[str, Any]:
+    """Ours -> `config.json` of `MistralForCausalLM`."""
+    return llama.write_config(config) | {"model_type": "mistral", "sliding_window": config.position.window}
+
+
+def _position(base: float, window: int | None = None) -> PositionConfig:
+    return PositionConfig(kind="rotary", rotary_base=base, window=window)
+
+
+FAMILY = Family(
+    name="mistral",
+    model_types=("mistral",),
+    architectures=llama.architectures("Mistral"),
+    presets={
+        "7b-v0.1": _config(4096, 32, 32, 14_336, position=_position(10_000.0, window=4096)),
+        "7b-v0.2": _config(4096, 32, 32, 14_336, position=_position(1_000_000.0)),
+        "7b-v0.3": _config(4096, 32, 32, 14_336, position=_position(1_000_000.0), vocab_size=32_768),
+        "nemo-12b": _config(
+            5120,
+            40,
+            32,
+            14_336,
+            position=_position(1_000_000.0),
+            vocab_size=131_072,
+            head_dim=128,
+            max_positions=131_072,
+        ),
+    },
+    read_config=read_config,
+    write_config=write_config,
+    sized=sized,
+    rules=llama.rules,
+    initialize=llama.initialize,
+    ignored=llama.IGNORED,
+    copies=tied_output(llama.EMBEDDING),
+    prefix="model.",
+)
