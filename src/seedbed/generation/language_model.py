@@ -15,14 +15,16 @@ from seedbed.generation.answer import Answer
 from seedbed.generation.beam import EarlyStopping
 from seedbed.generation.embedding import embed_rows
 from seedbed.generation.engine import Engine, evaluating
+from seedbed.generation.filling import Candidate, Filled, fill_masks, require_masked
 from seedbed.generation.inputs import Inputs, Prompt, is_single
 from seedbed.generation.request import Completion, GenerationSettings, Score, TokenLogprob
 from seedbed.generation.scoring import score_rows
 from seedbed.hub.bundle import save_bundle
 from seedbed.nn.layout import Layout, restore
+from seedbed.text.blanks import MaskEncoder
 from seedbed.text.chat_template import ChatTemplate, Message
 
-__all__ = ["Completion", "LanguageModel", "Score", "TokenLogprob"]
+__all__ = ["Candidate", "Completion", "Filled", "LanguageModel", "Score", "TokenLogprob"]
 
 
 class LanguageModel(Inputs):
@@ -218,6 +220,36 @@ class LanguageModel(Inputs):
         engine = self.engine()
         (answer,) = engine.submit(self._request(prompt, settings))
         return _pieces(engine, answer)
+
+    def fill(self, texts: str | Sequence[str], num_candidates: int = 5) -> Any:
+        """Fill the blanks of a text, each written `___` or as the model's own mask: a Filled for each text.
+
+        A single text gives one result, not a list of one. A blank of a masked model is one token; each is
+        filled as if the others stayed blank. Probabilities are over the whole vocabulary; control tokens are
+        never candidates. Errors: UsageError for a text without a blank or longer than the context, and for a
+        model that fills none.
+        """
+        require_masked(self.config)
+        if not isinstance(num_candidates, int) or num_candidates < 1:
+            raise UsageError(
+                f"num_candidates={num_candidates!r} is not allowed: give a whole number of at least 1"
+            )
+        encoder = self._mask_encoder
+        masked = [encoder.encode(text) for text in ([texts] if isinstance(texts, str) else texts)]
+        for text in masked:
+            self._check(text.ids, longest=len(text.ids))
+        with evaluating(self.module):
+            filled = fill_masks(self.module, encoder, masked, num_candidates=num_candidates)
+        return filled[0] if isinstance(texts, str) else filled
+
+    @cached_property
+    def _mask_encoder(self) -> MaskEncoder:
+        if self.tokenizer is None:
+            raise UsageError(
+                "filling blanks needs a tokenizer, and this model has none; put the tokenizer.json of its "
+                "training beside its config.json"
+            )
+        return MaskEncoder(self.tokenizer)
 
     def score(self, prompt: Prompt, completion: Prompt) -> Score:
         """How likely `completion` is after `prompt` (text or token ids each), summed and for each token.

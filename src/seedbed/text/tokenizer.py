@@ -30,6 +30,8 @@ KINDS = ("bpe", "characters", "words", "bytes")
 END_OF_TEXT = "<|endoftext|>"
 # A tokenizer file that names no end-of-document token: the names that published ones give it.
 END_NAMES = (END_OF_TEXT, "</s>", "<|end_of_text|>", "<eos>")
+# Likewise of the mask: BERT's and RoBERTa's.
+MASK_NAMES = ("[MASK]", "<mask>")
 # Where transformers keeps a tokenizer's chat template, and those that it has beside the usual one.
 TEMPLATE_FILE, TEMPLATE_FOLDER = "chat_template.jinja", "additional_chat_templates"
 # Characters that one call of the library gets: it keeps about 100 bytes for each token until the call ends.
@@ -103,6 +105,7 @@ class Tokenizer:
         self.kind = str(config.get("seedbed_kind") or type(core.model).__name__.lower())
         self.eos_id = self._control("eos_token", END_NAMES)
         self.bos_id, self.pad_id, self.unk_id = (self._control(f"{n}_token") for n in ("bos", "pad", "unk"))
+        self.mask_id = self._control("mask_token", MASK_NAMES)
         self.special_ids = frozenset(i for i, t in core.get_added_tokens_decoder().items() if t.special)
 
     def _control(self, key: str, otherwise: Sequence[str] = ()) -> int | None:
@@ -119,6 +122,11 @@ class Tokenizer:
     def added_tokens(self) -> dict[int, AddedToken]:
         """The tokens that are found before a text is cut into pieces, control tokens among them, by id."""
         return dict(self._core.get_added_tokens_decoder())
+
+    @property
+    def vocabulary(self) -> dict[str, int]:
+        """The ids of all tokens by name, added ones too."""
+        return dict(self._core.get_vocab(with_added_tokens=True))
 
     def definition(self) -> dict[str, Any]:
         """What tokenizer.json holds."""
