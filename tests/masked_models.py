@@ -1,4 +1,4 @@
-"""Tiny masked models with trained tokenizers: BERT's pieces of words, RoBERTa's bytes."""
+"""Tiny models that know masks, with trained tokenizers: BERT's of pieces, RoBERTa's and BART's of bytes."""
 
 from dataclasses import replace
 from functools import cache
@@ -15,6 +15,7 @@ NAMES = {
     "bert": {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"},
     "roberta": {"cls": "<s>", "pad": "<pad>", "sep": "</s>", "unk": "<unk>", "mask": "<mask>"},
 }
+NAMES["bart"] = NAMES["roberta"]
 CORPUS = [
     "The cat sat on the mat, and the dogs were walking (slowly) around it.",
     "A man walks, talks and is singing; another walked and sang loudly.",
@@ -27,7 +28,7 @@ CONTEXT = 40
 def tokenizer(kind: str) -> Tokenizer:
     """What the family's published tokenizers are made of, trained on a few sentences."""
     names = NAMES[kind]
-    special = [AddedToken(t, special=True, normalized=False, lstrip=kind == "roberta" and n == "mask")
+    special = [AddedToken(t, special=True, normalized=False, lstrip=kind != "bert" and n == "mask")
                for n, t in names.items()]  # fmt: skip
     if kind == "bert":
         core = Core(models.WordPiece(unk_token="[UNK]"))

@@ -156,6 +156,16 @@ def test_a_piece_comes_as_soon_as_it_is_certain(gpt2: Network, tokenizer: Tokeni
     assert whole is not None and whole.startswith(first) and len(first) < len(whole)
 
 
+def test_a_stream_says_why_it_ended(gpt2: Network, tokenizer: Tokenizer) -> None:
+    lm = LanguageModel(gpt2, tokenizer)
+    for prompt, eos_ids in (("a", ()), ("a" * 40, ()), ("a", None)):
+        stream = lm.stream(prompt, 30, seed=2, eos_ids=eos_ids)
+        first = next(stream)
+        assert stream.completion is None
+        whole = lm.generate(prompt, 30, seed=2, eos_ids=eos_ids)
+        assert first + "".join(stream) == whole.text and stream.completion == whole
+
+
 # ---- score
 
 

@@ -70,8 +70,14 @@ class Inputs:
             ) from None
 
     def _ids(self, prompt: Prompt) -> tuple[int, ...]:
-        """The tokens of a prompt; an empty one starts where documents start."""
-        ids = self._encode(prompt)
+        """The tokens of a prompt; an empty one starts where documents start.
+
+        What an encoder reads is a whole document, in the control tokens that the tokenizer puts around one.
+        """
+        if isinstance(prompt, str) and self.config.shape == "encoder-decoder":
+            ids = tuple(self._need_tokenizer("a text").encode_document(prompt))
+        else:
+            ids = self._encode(prompt)
         if ids:
             return ids
         begins = self.generation.get("bos_token_id")

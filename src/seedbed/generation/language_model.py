@@ -24,7 +24,7 @@ from seedbed.nn.layout import Layout, restore
 from seedbed.text.blanks import MaskEncoder
 from seedbed.text.chat_template import ChatTemplate, Message
 
-__all__ = ["Candidate", "Completion", "Filled", "LanguageModel", "Score", "TokenLogprob"]
+__all__ = ["Candidate", "Completion", "Filled", "LanguageModel", "Score", "Stream", "TokenLogprob"]
 
 
 class LanguageModel(Inputs):
@@ -202,10 +202,11 @@ class LanguageModel(Inputs):
         stop: str | Sequence[str] = (),
         eos_ids: Sequence[int] | None = None,
         seed: int | None = None,
-    ) -> Iterator[str]:
+    ) -> Stream:
         """Answer one prompt piece by piece: the pieces joined are the text that `generate` gives.
 
-        A piece never splits a character and never shows a part of a stop text. Needs a tokenizer.
+        A piece never splits a character and never shows a part of a stop text. After the last one the
+        stream's `completion` says why the answer ended. Needs a tokenizer.
         """
         self._need_tokenizer("streaming text")
         settings = GenerationSettings(
@@ -219,7 +220,7 @@ class LanguageModel(Inputs):
         )
         engine = self.engine()
         (answer,) = engine.submit(self._request(prompt, settings))
-        return _pieces(engine, answer)
+        return Stream(engine, answer)
 
     def fill(self, texts: str | Sequence[str], num_candidates: int = 5) -> Any:
         """Fill the blanks of a text, each written `___` or as the model's own mask: a Filled for each text.
@@ -318,8 +319,20 @@ def _texts(stop: str | Sequence[str]) -> tuple[str, ...]:
     return (stop,) if isinstance(stop, str) else tuple(stop)
 
 
-def _pieces(engine: Engine, answer: Answer) -> Iterator[str]:
-    while engine.is_busy:
-        engine.step()
-        if piece := answer.take_text():
-            yield piece
+class Stream(Iterator[str]):
+    """The text of an answer piece by piece as it is made; `completion` is all of it, None until it ends."""
+
+    def __init__(self, engine: Engine, answer: Answer) -> None:
+        self._engine, self._answer = engine, answer
+
+    def __next__(self) -> str:
+        while self._engine.is_busy:
+            self._engine.step()
+            if piece := self._answer.take_text():
+                return piece
+        raise StopIteration
+
+    @property
+    def completion(self) -> Completion | None:
+        """The whole answer, with the reason why it ended."""
+        return self._answer.completion() if self._answer.is_finished else None
