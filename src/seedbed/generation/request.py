@@ -129,7 +129,7 @@ class Request:
         if config.shape == "encoder":
             raise UsageError(
                 "an encoder-only network reads what stands before and after a token, so it cannot continue a "
-                "text; take a decoder or an encoder-decoder"
+                "text; take a decoder or an encoder-decoder, or let it fill blanks (`fill`, --fill)"
             )
         reads = {"prompt": self.prompt_ids}
         if config.shape == "encoder-decoder" or self.source_ids:
