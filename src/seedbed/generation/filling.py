@@ -43,7 +43,7 @@ def require_masked(config: Config) -> None:
     heads = ((name, family(name).sized(64, 1)) for name in FAMILIES.names())
     can = [name for name, c in heads if isinstance(c, ModelConfig) and c.head.kind == "mlm"]
     if config.shape == "encoder":
-        problem, instead = f"this {config.family} has no masked head", "take the file that has one"
+        problem, instead = f"this {config.family} has no masked head", "the file of this model that has one"
     else:
         article = "an" if config.shape.startswith("e") else "a"
         problem = f"this {config.family} is {article} {config.shape}"
