@@ -54,6 +54,7 @@ EarlyStop = Annotated[
     Literal["true", "false", "never"],
     typer.Option(
         "--early-stopping",
+        metavar="WHEN",
         help="With beams: end once as many answers are found (true), when no beam is better as it stands "
         "(false), or when none can become better (never).",
     ),
