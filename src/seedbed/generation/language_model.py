@@ -33,7 +33,9 @@ class LanguageModel(Inputs):
     `generation` is what a bundle's `generation_config.json` says: its `eos_token_id` (one or several) ends
     answers, else the tokenizer's; an encoder-decoder reads the prompt and begins its answer after
     `decoder_start_token_id`, else `bos_token_id`; `forced_bos_token_id` and `forced_eos_token_id` come first
-    and last. Without a tokenizer token ids work, and what needs text says so.
+    and last. Beams and temperatures that it recommends are not taken: `generate`'s defaults are those of its
+    signature, and generation/recommended.py says what the file asks for. Without a tokenizer token ids work,
+    and what needs text says so.
     """
 
     @torch.no_grad()
