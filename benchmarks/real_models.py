@@ -29,6 +29,11 @@ QUESTIONS = (
     "What is 2 + 2?",
     "Write one sentence about the sea.",
     "Who wrote Hamlet?",
+    "What do bees make?",
+    "How many days does a week have?",
+    "Translate 'good morning' into French.",
+    "Write a line of Python that prints the numbers from 1 to 10.",
+    "Why is the sky blue?",
 )
 # Where `transformers`, which drops the file's pre-tokenizer, may cut otherwise: blanks before a digit.
 BLANKS_BEFORE_DIGITS = re.compile(r"\s\s\d")

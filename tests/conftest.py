@@ -1,8 +1,11 @@
 """What holds for every test: no network beyond this machine, and no look into the user's own settings."""
 
+import importlib.util
 import ipaddress
 import socket
 from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -59,3 +62,15 @@ def no_network() -> Iterator[None]:
     patch.setenv("HF_HUB_OFFLINE", "1")
     yield
     patch.undo()
+
+
+@pytest.fixture(scope="session")
+def masked() -> ModuleType:
+    """The module `masked_models.py` beside this file."""
+    spec = importlib.util.spec_from_file_location(
+        "masked_models", Path(__file__).with_name("masked_models.py")
+    )
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -30,6 +30,9 @@ TEMPLATE = "{% for m in messages %}{% if m.role == 'tool' %}{{ raise_exception('
 TEMPLATE += "{{ m.role[0] + m.content + '<|im_end|>' }}{% endfor %}a"
 
 
+CUT = "(cut at 8 tokens; /set max_new_tokens N allows more)\n"
+
+
 @pytest.fixture(scope="module")
 def talker(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """A bundle of a family, with random weights and a chat template."""
@@ -65,7 +68,7 @@ def say(seedbed: Callable, talker: Callable, monkeypatch: pytest.MonkeyPatch) ->
 def test_each_line_of_a_pipe_is_a_message(say: Callable, talker: Callable) -> None:
     said = say("hello\n\n//not a command\n", "--json", "--system", "S")
     messages = said.json["messages"]
-    assert said.err == "" and [m["role"] for m in messages] == ["system", *["user", "assistant"] * 2]
+    assert said.err == 2 * CUT and [m["role"] for m in messages] == ["system", *["user", "assistant"] * 2]
     assert [m["content"] for m in messages[1::2]] == ["hello", "/not a command"]
     lm = load(talker("gpt2"))
     for end in (2, 4):
@@ -102,6 +105,37 @@ def test_the_turns_that_no_longer_fit_are_told(say: Callable) -> None:
     said = say("one one one one\ntwo two two two\nthree three three\nfour\n")
     assert said.code == 0 and len(said.out.splitlines()) >= 4
     assert re.search(r"The oldest (turn no longer fits|\d turns no longer fit) the context of 64", said.err)
+
+
+def test_a_cut_answer_says_by_what(say: Callable, talker: Callable) -> None:
+    assert say("hello\n").err == CUT
+    full = say("/set max_new_tokens 1000\nhello\n", "--top-k", 1)
+    assert full.err.splitlines()[1:] == ["(cut: the context of 64 tokens is full; /reset makes room)"]
+    ended = say("hello\n", "--temperature", 0, "--max-new-tokens", 1)
+    assert ended.err == "(cut at 1 token; /set max_new_tokens N allows more)\n"
+    eos = load(talker("gpt2")).chat([{"role": "user", "content": "hello"}], 1, temperature=0).token_ids
+    file = talker("gpt2") / "generation_config.json"
+    before = file.read_text()
+    try:
+        file.write_text(json.dumps(json.loads(before) | {"eos_token_id": eos}))
+        assert say("hello\n", "--temperature", 0).err == ""
+    finally:
+        file.write_text(before)
+
+
+def test_a_bundles_own_settings_are_told(say: Callable, talker: Callable) -> None:
+    file = talker("gpt2") / "generation_config.json"
+    before = file.read_text()
+    own = {"do_sample": True, "temperature": 0.7, "top_p": 0.8, "num_beams": 1, "repetition_penalty": 1.05}
+    try:
+        file.write_text(json.dumps(json.loads(before) | own))
+        said = say("", "--top-p", 1, "--json")
+    finally:
+        file.write_text(before)
+    assert said.err == (
+        "This model's generation_config.json recommends --temperature 0.7 (give them to follow it) and asks "
+        "for repetition_penalty 1.05, which seedbed does not know.\n"
+    )
 
 
 @pytest.mark.parametrize(

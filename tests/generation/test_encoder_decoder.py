@@ -1,11 +1,15 @@
 """Encoder-decoders read the prompt once and answer as `transformers` does; encoders give their logits."""
 
 from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
+from seedbed.api.models import load
 from seedbed.base.errors import UsageError
 from seedbed.generation.language_model import LanguageModel
 from seedbed.generation.request import GenerationSettings, Request
@@ -115,6 +119,28 @@ def test_scores_and_logits_are_those_of_the_reference(reference: Any) -> None:
         exact = row.gather(1, torch.tensor(answer)[:, None])[:, 0].tolist()
         assert score.token_logprobs == pytest.approx(exact, abs=5e-4)
     assert nothing.logprob == 0 and lm.score(*pairs[1]).logprob == pytest.approx(scores[1].logprob, abs=1e-3)
+
+
+@pytest.mark.parametrize("num_beams", [1, 3])
+def test_a_text_is_read_as_transformers_reads_it(num_beams: int, masked: ModuleType, tmp_path: Path) -> None:
+    """With the control tokens that the tokenizer puts around a document; an empty one is these alone."""
+    masked.model("bart").save(tmp_path / "bart")
+    lm, texts = load(tmp_path / "bart"), ["The cat sat on the mat", "", "</s> dogs"]
+    model = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "bart")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "bart", split_special_tokens=True)
+    ours = lm.generate(texts, 12, temperature=0, num_beams=num_beams)
+    for text, answer in zip(texts, ours, strict=True):
+        ids = tokenizer(text, return_tensors="pt").input_ids
+        made = model.generate(ids, max_new_tokens=12, num_beams=num_beams, do_sample=False)
+        assert answer.token_ids == made[0, 1:].tolist()
+        assert lm.generate(ids[0].tolist(), 12, temperature=0, num_beams=num_beams) == answer
+    assert len({tuple(answer.token_ids) for answer in ours}) == 3
+    assert lm.score(texts[0], " dogs") == lm.score(ids_of(lm, texts[0]), " dogs")
+
+
+def ids_of(lm: LanguageModel, text: str) -> list[int]:
+    assert lm.tokenizer is not None
+    return lm.tokenizer.encode_document(text)
 
 
 def test_masked_models_give_the_logits_of_the_reference(encoder: Any) -> None:

@@ -5,8 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import tokenizers
 import torch
-from transformers import GenerationConfig, GPT2LMHeadModel
+from tokenizers import processors
+from transformers import GenerationConfig, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from seedbed.base.errors import ConfigError, SeedbedError, UsageError
 from seedbed.generation import scoring
@@ -43,6 +45,27 @@ def test_a_single_prompt_gives_one_result_and_several_a_list(lm: LanguageModel) 
     assert lm.generate(["ab", ids, tuple(ids)], 5, temperature=0) == [single] * 3
     assert lm.generate(torch.tensor(ids), 5, temperature=0) == single  # type: ignore[arg-type]
     assert lm.generate([], 5) == []
+
+
+@pytest.mark.parametrize("template", ["<s> $A", "<s> $A </s>", "$A </s>", "$A"])
+def test_a_text_begins_as_the_tokenizer_has_it(
+    module: Network, tokenizer: Tokenizer, template: str, tmp_path: Path
+) -> None:
+    """LLaMA's and Gemma's read a begin token before a text; what ends one does not stand before an answer."""
+    tokenizer.save(tmp_path)
+    core = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    marks = {"<s>": 1, "</s>": 2}  # any two tokens of a tiny network's may stand for them
+    core.post_processor = processors.TemplateProcessing(single=template, special_tokens=[*marks.items()])
+    core.save(str(tmp_path / "tokenizer.json"))
+    lm = LanguageModel(module, Tokenizer.load(tmp_path))
+    assert lm.tokenizer is not None
+    begins = [1] if template.startswith("<s>") else []
+    theirs = PreTrainedTokenizerFast(tokenizer_file=str(tmp_path / "tokenizer.json"))("ab")["input_ids"]
+    expected = theirs[:-1] if template.endswith("</s>") else theirs
+    assert [*begins, *lm.tokenizer.encode("ab")] == expected
+    assert lm.generate("ab", 6, temperature=0) == lm.generate(expected, 6, temperature=0)
+    assert "".join(lm.stream("ab", 6, seed=1)) == lm.generate(expected, 6, seed=1).text
+    assert lm.score("ab", "c") == lm.score(expected, "c")
 
 
 def test_samples_of_a_single_prompt_are_a_list_and_of_several_a_list_each(lm: LanguageModel) -> None:
@@ -154,6 +177,16 @@ def test_a_piece_comes_as_soon_as_it_is_certain(gpt2: Network, tokenizer: Tokeni
     first = next(pieces)
     whole = lm.generate("a", 30, temperature=0, eos_ids=()).text
     assert whole is not None and whole.startswith(first) and len(first) < len(whole)
+
+
+def test_a_stream_says_why_it_ended(gpt2: Network, tokenizer: Tokenizer) -> None:
+    lm = LanguageModel(gpt2, tokenizer)
+    for prompt, eos_ids in (("a", ()), ("a" * 40, ()), ("a", None)):
+        stream = lm.stream(prompt, 30, seed=2, eos_ids=eos_ids)
+        first = next(stream)
+        assert stream.completion is None
+        whole = lm.generate(prompt, 30, seed=2, eos_ids=eos_ids)
+        assert first + "".join(stream) == whole.text and stream.completion == whole
 
 
 # ---- score

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from seedbed.cli.options import Device, Json
+from seedbed.cli.options import Device, Json, given_flags
 
 if TYPE_CHECKING:
     from seedbed.cli.chat_session import Session
@@ -20,6 +20,7 @@ PROMPT = "> "
 
 
 def chat(
+    context: typer.Context,
     model: Annotated[str, typer.Argument(help="A bundle's or a run's folder, with a chat template.")],
     system: Annotated[str | None, typer.Option(help="What the model is told before all turns.")] = None,
     load: Annotated[Path | None, typer.Option(help="Go on with what /save wrote.")] = None,
@@ -34,14 +35,16 @@ def chat(
 ) -> None:
     """Talk with a model; from a pipe each line is a message."""
     from seedbed.api.models import load as load_model
-    from seedbed.cli.chat_session import Session
+    from seedbed.cli.chat_session import SETTINGS, Session
     from seedbed.cli.console import print_json
+    from seedbed.cli.notices import tell_recommended
     from seedbed.generation.request import GenerationSettings
 
     settings = GenerationSettings(
         max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed
     )
     lm = load_model(model, dtype=dtype, device=device)
+    tell_recommended(lm, {key: getattr(settings, key) for key in SETTINGS}, given_flags(context))
     session = Session(lm, settings)
     session.begin(system, load)
     if sys.stdin.isatty() and not json:
@@ -69,13 +72,14 @@ def _take_line(session: Session, line: str, is_quiet: bool) -> None:
     text = _message(session, line)
     if text is None:
         return
-    pieces = []
-    for piece in session.answer(text):
+    pieces, stream = [], session.answer(text)
+    for piece in stream:
         pieces.append(piece)
         if not is_quiet:
             print(piece, end="", flush=True)
     if not is_quiet:
         print(flush=True)
+    session.tell_cut(stream)
     session.talk.add(text, "".join(pieces))
 
 
@@ -129,8 +133,9 @@ def _show_answer(session: Session, text: str) -> None:
     wrap = StreamWrap(min(shutil.get_terminal_size().columns, MAX_COLUMNS))
     pieces: list[str] = []
     is_cut = False
+    stream = session.answer(text)
     try:
-        for piece in session.answer(text):
+        for piece in stream:
             pieces.append(piece)
             print(wrap.push(piece), end="", flush=True)
     except KeyboardInterrupt:
@@ -142,6 +147,7 @@ def _show_answer(session: Session, text: str) -> None:
         say(said)
     elif is_cut:
         say("(stopped; what came of the answer stays in the conversation)")
+    session.tell_cut(stream)
     if answer or not is_cut:
         session.talk.add(text, answer)
     print()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ from rich.text import Text
 from seedbed.base.errors import UsageError, nearest
 from seedbed.base.files import write_file
 from seedbed.cli.console import console, say
+from seedbed.cli.notices import is_context_full
 from seedbed.generation.chat import HEAD_ROLES, Conversation
-from seedbed.generation.language_model import LanguageModel
+from seedbed.generation.language_model import LanguageModel, Stream
 from seedbed.generation.request import GenerationSettings
 
 SETTINGS = ("temperature", "top_k", "top_p", "max_new_tokens", "seed")
@@ -54,8 +55,8 @@ class Session:
         Conversation(self.lm, messages).prompt(".", max_new_tokens=self.settings.max_new_tokens)
         self.talk = Conversation(self.lm, messages)
 
-    def answer(self, text: str) -> Iterator[str]:
-        """The pieces of the answer to a message; `keep` makes them part of the conversation."""
+    def answer(self, text: str) -> Stream:
+        """The pieces of the answer to a message; `talk.add` makes them part of the conversation."""
         before = self.talk.num_unseen
         ids = self.talk.prompt(text, max_new_tokens=self.settings.max_new_tokens)
         if (unseen := self.talk.num_unseen) > before:
@@ -64,6 +65,17 @@ class Session:
             say(f"The oldest {turns} the context of {context} tokens; the model answers without.")
         how: dict[str, Any] = {key: getattr(self.settings, key) for key in SETTINGS}
         return self.lm.stream(ids, how.pop("max_new_tokens"), **how)
+
+    def tell_cut(self, stream: Stream) -> None:
+        """Say that an answer was cut, and what lets the next one go on."""
+        answer, limit = stream.completion, self.settings.max_new_tokens
+        if answer is None or answer.finish_reason != "length":
+            return
+        if is_context_full(answer, limit):
+            context = self.lm.config.max_positions
+            say(f"(cut: the context of {context} tokens is full; /reset makes room)")
+        else:
+            say(f"(cut at {limit} token{'s' * (limit > 1)}; /set max_new_tokens N allows more)")
 
     def command(self, line: str) -> None:
         """Carry out a line that begins with a slash; UsageError for one that cannot be."""

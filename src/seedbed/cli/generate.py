@@ -1,19 +1,31 @@
-"""`seedbed generate`: completions."""
+"""`seedbed generate`: completions, and filled blanks."""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from seedbed.cli.options import Device, Json
+from seedbed.cli.options import (
+    Device,
+    EarlyStop,
+    Fill,
+    Json,
+    LengthPenalty,
+    NumBeams,
+    NumCandidates,
+    given_flags,
+)
 
 if TYPE_CHECKING:
-    from seedbed.generation.language_model import Completion
+    from seedbed.generation.language_model import Completion, LanguageModel
+
+EARLY_STOPPING: dict[str, bool | Literal["never"]] = {"true": True, "false": False, "never": "never"}
 
 
 def generate(
+    context: typer.Context,
     model: Annotated[
         str, typer.Argument(help="A bundle's or a run's folder, a .gguf file, or package:NAME.")
     ],
@@ -30,14 +42,29 @@ def generate(
     logprobs: Annotated[
         int, typer.Option(help="With --json: logarithms of probabilities, of the n likeliest tokens too.")
     ] = 0,
+    num_beams: NumBeams = 1,
+    length_penalty: LengthPenalty = 1.0,
+    early_stopping: EarlyStop = "false",
+    fill: Fill = False,
+    num_candidates: NumCandidates = 5,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
     device: Device = "cpu",
     json: Json = False,
 ) -> None:
-    """Complete prompts; one answer is printed as it comes."""
+    """Complete prompts, or fill their blanks; one answer is printed as it comes."""
+    from dataclasses import fields
+
     from seedbed.api.models import load
     from seedbed.base.errors import BundleError, UsageError
+    from seedbed.cli.filling import check_flags, fill_blanks
+    from seedbed.generation.request import GenerationSettings
 
+    given = given_flags(context)
+    check_flags(given, fill=fill)
+    settings = [f.name for f in fields(GenerationSettings) if f.name in context.params]
+    how = {name: context.params[name] for name in settings}
+    how |= {"stop": tuple(stop or ()), "early_stopping": EARLY_STOPPING[early_stopping]}
+    GenerationSettings(**how)  # what cannot be is refused before the model is read
     texts = prompts or [_from_stdin()]
     if logprobs and not json:
         raise UsageError("--logprobs has no effect without --json; add it")
@@ -47,28 +74,40 @@ def generate(
             f"{model} has no tokenizer.json, which a prompt in words needs; put the one of its training "
             "beside its config.json, or give token ids to seedbed.load(...).generate in Python"
         )
-    how: dict[str, Any] = {
-        "temperature": temperature,
-        "top_k": top_k,
-        "top_p": top_p,
-        "stop": stop or (),
-        "seed": seed,
-    }
-    if len(texts) == 1 and num_samples == 1 and not json:
-        pieces = lm.stream(texts[0], max_new_tokens, **how)
-        print(texts[0], end="", flush=True)
-        for piece in pieces:
+    if fill:
+        fill_blanks(lm, texts, num_candidates, json=json)
+    else:
+        _complete(lm, texts, how, given, json)
+
+
+def _complete(lm: LanguageModel, texts: list[str], how: dict[str, Any], given: set[str], json: bool) -> None:
+    """Print the answers; an encoder-decoder's stand apart from the prompt, which they do not continue."""
+    from seedbed.cli.notices import tell_full_context, tell_recommended
+
+    tell_recommended(lm, how, given)
+    continues = lm.config.shape == "decoder"
+    num_samples = how["num_samples"]
+    if len(texts) == 1 and num_samples == 1 and how["num_beams"] == 1 and not json:
+        plain = {key: how[key] for key in ("max_new_tokens", "temperature", "top_k", "top_p", "stop", "seed")}
+        stream = lm.stream(texts[0], **plain)
+        print(texts[0] if continues else "", end="", flush=True)
+        for piece in stream:
             print(piece, end="", flush=True)
         print()
+        assert stream.completion is not None
+        tell_full_context(lm, [stream.completion], how["max_new_tokens"])
         return
-    answers = lm.generate(texts, max_new_tokens, num_samples=num_samples, logprobs=logprobs, **how)
-    several = [answer if isinstance(answer, list) else [answer] for answer in answers]
+    answers = lm.generate(texts, **how)
+    several = [answer if num_samples > 1 else [answer] for answer in answers]
     rows = [(prompt, answer) for prompt, of_it in zip(texts, several, strict=True) for answer in of_it]
     if json:
         _print_json(rows)
-        return
-    for number, (prompt, answer) in enumerate(rows, 1):
-        print(f"--- {number}\n{prompt}{answer.text}")
+    else:
+        for number, (prompt, answer) in enumerate(rows, 1):
+            heading = f"--- {number}\n" if len(rows) > 1 else ""
+            before = prompt if continues else f"{prompt}\n" if len(rows) > 1 else ""
+            print(f"{heading}{before}{answer.text}")
+    tell_full_context(lm, [answer for _, answer in rows], how["max_new_tokens"])
 
 
 def _print_json(rows: list[tuple[str, Completion]]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -19,6 +19,12 @@ def parse_seconds(text: str | float) -> float:
     if not match or float(match[1]) == 0:
         raise typer.BadParameter(f"{text!r} is no duration; write 90s, 10m or 1.5h.")
     return float(match[1]) * _UNIT_SECONDS[match[2]]
+
+
+def given_flags(context: typer.Context) -> set[str]:
+    """The parameters that the user wrote, those with their default's value too."""
+    sources = ((name, context.get_parameter_source(name)) for name in context.params)
+    return {name for name, source in sources if source is not None and source.name == "COMMANDLINE"}
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines.")]
@@ -38,3 +44,20 @@ Overrides = Annotated[
 Device = Annotated[
     str, typer.Option("--device", help="cpu, cuda, cuda:N or mps; auto takes a GPU if there is one.")
 ]
+NumBeams = Annotated[
+    int, typer.Option(help="Search with so many beams instead of drawing; --num-samples prints the best.")
+]
+LengthPenalty = Annotated[
+    float, typer.Option(help="With beams: above 0 favours long answers, below 0 short ones.")
+]
+EarlyStop = Annotated[
+    Literal["true", "false", "never"],
+    typer.Option(
+        "--early-stopping",
+        metavar="WHEN",
+        help="With beams: end once as many answers are found (true), when no beam is better as it stands "
+        "(false), or when none can become better (never).",
+    ),
+]
+Fill = Annotated[bool, typer.Option("--fill", help="Fill the blanks ___ of each prompt with a masked model.")]
+NumCandidates = Annotated[int, typer.Option(help="With --fill: candidates shown for each blank.")]

@@ -70,8 +70,18 @@ class Inputs:
             ) from None
 
     def _ids(self, prompt: Prompt) -> tuple[int, ...]:
-        """The tokens of a prompt; an empty one starts where documents start."""
+        """The tokens of a prompt; an empty one starts where documents start.
+
+        What an encoder reads is a whole document, in the control tokens that the tokenizer puts around one; a
+        text that a decoder goes on with has those that stand before it.
+        """
         ids = self._encode(prompt)
+        if isinstance(prompt, str):
+            tokenizer = self._need_tokenizer("a text")
+            if self.config.shape == "encoder-decoder":
+                ids = tuple(tokenizer.encode_document(prompt))
+            else:
+                ids = (*tokenizer.begin_ids, *ids)
         if ids:
             return ids
         begins = self.generation.get("bos_token_id")

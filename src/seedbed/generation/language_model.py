@@ -15,6 +15,7 @@ from seedbed.generation.answer import Answer
 from seedbed.generation.beam import EarlyStopping
 from seedbed.generation.embedding import embed_rows
 from seedbed.generation.engine import Engine, evaluating
+from seedbed.generation.filling import Candidate, Filled, fill_masks, require_masked
 from seedbed.generation.inputs import Inputs, Prompt, is_single, several_of
 from seedbed.generation.labelling import Classification, Tag, classified, label_rows, row_logits, tagged
 from seedbed.generation.request import (
@@ -27,9 +28,20 @@ from seedbed.generation.request import (
 from seedbed.generation.scoring import score_rows
 from seedbed.hub.bundle import save_bundle
 from seedbed.nn.layout import Layout, restore
+from seedbed.text.blanks import MaskEncoder
 from seedbed.text.chat_template import ChatTemplate, Message
 
-__all__ = ["Classification", "Completion", "LanguageModel", "Score", "Tag", "TokenLogprob"]
+__all__ = [
+    "Candidate",
+    "Classification",
+    "Completion",
+    "Filled",
+    "LanguageModel",
+    "Score",
+    "Stream",
+    "Tag",
+    "TokenLogprob",
+]
 
 
 class LanguageModel(Inputs):
@@ -38,7 +50,9 @@ class LanguageModel(Inputs):
     `generation` is what a bundle's `generation_config.json` says: its `eos_token_id` (one or several) ends
     answers, else the tokenizer's; an encoder-decoder reads the prompt and begins its answer after
     `decoder_start_token_id`, else `bos_token_id`; `forced_bos_token_id` and `forced_eos_token_id` come first
-    and last. Without a tokenizer token ids work, and what needs text says so.
+    and last. Beams and temperatures that it recommends are not taken: `generate`'s defaults are those of its
+    signature, and generation/recommended.py says what the file asks for. Without a tokenizer token ids work,
+    and what needs text says so.
     """
 
     @torch.no_grad()
@@ -250,10 +264,11 @@ class LanguageModel(Inputs):
         stop: str | Sequence[str] = (),
         eos_ids: Sequence[int] | None = None,
         seed: int | None = None,
-    ) -> Iterator[str]:
+    ) -> Stream:
         """Answer one prompt piece by piece: the pieces joined are the text that `generate` gives.
 
-        A piece never splits a character and never shows a part of a stop text. Needs a tokenizer.
+        A piece never splits a character and never shows a part of a stop text. After the last one the
+        stream's `completion` says why the answer ended. Needs a tokenizer.
         """
         self._need_tokenizer("streaming text")
         settings = GenerationSettings(
@@ -267,7 +282,37 @@ class LanguageModel(Inputs):
         )
         engine = self.engine()
         (answer,) = engine.submit(self._request(prompt, settings))
-        return _pieces(engine, answer)
+        return Stream(engine, answer)
+
+    def fill(self, texts: str | Sequence[str], num_candidates: int = 5) -> Any:
+        """Fill the blanks of a text, each written `___` or as the model's own mask: a Filled for each text.
+
+        A single text gives one result, not a list of one. A blank of a masked model is one token; each is
+        filled as if the others stayed blank. Probabilities are over the whole vocabulary; control tokens are
+        never candidates. Errors: UsageError for a text without a blank or longer than the context, and for a
+        model that fills none.
+        """
+        require_masked(self.config)
+        if not isinstance(num_candidates, int) or num_candidates < 1:
+            raise UsageError(
+                f"num_candidates={num_candidates!r} is not allowed: give a whole number of at least 1"
+            )
+        encoder = self._mask_encoder
+        masked = [encoder.encode(text) for text in ([texts] if isinstance(texts, str) else texts)]
+        for text in masked:
+            self._check(text.ids, longest=len(text.ids))
+        with evaluating(self.module):
+            filled = fill_masks(self.module, encoder, masked, num_candidates=num_candidates)
+        return filled[0] if isinstance(texts, str) else filled
+
+    @cached_property
+    def _mask_encoder(self) -> MaskEncoder:
+        if self.tokenizer is None:
+            raise UsageError(
+                "filling blanks needs a tokenizer, and this model has none; put the tokenizer.json of its "
+                "training beside its config.json"
+            )
+        return MaskEncoder(self.tokenizer)
 
     def score(self, prompt: Prompt, completion: Prompt) -> Score:
         """How likely `completion` is after `prompt` (text or token ids each), summed and for each token.
@@ -328,8 +373,20 @@ def _texts(stop: str | Sequence[str]) -> tuple[str, ...]:
     return (stop,) if isinstance(stop, str) else tuple(stop)
 
 
-def _pieces(engine: Engine, answer: Answer) -> Iterator[str]:
-    while engine.is_busy:
-        engine.step()
-        if piece := answer.take_text():
-            yield piece
+class Stream(Iterator[str]):
+    """The text of an answer piece by piece as it is made; `completion` is all of it, None until it ends."""
+
+    def __init__(self, engine: Engine, answer: Answer) -> None:
+        self._engine, self._answer = engine, answer
+
+    def __next__(self) -> str:
+        while self._engine.is_busy:
+            self._engine.step()
+            if piece := self._answer.take_text():
+                return piece
+        raise StopIteration
+
+    @property
+    def completion(self) -> Completion | None:
+        """The whole answer, with the reason why it ended."""
+        return self._answer.completion() if self._answer.is_finished else None

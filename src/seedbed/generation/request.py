@@ -123,7 +123,7 @@ def require_continuing(config: Config) -> None:
     if config.shape == "encoder":
         raise UsageError(
             "an encoder-only network reads what stands before and after a token, so it cannot continue a "
-            "text; take a decoder or an encoder-decoder"
+            "text; take a decoder or an encoder-decoder, or let it fill blanks (`fill`, --fill)"
         )
 
 

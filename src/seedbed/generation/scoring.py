@@ -33,7 +33,7 @@ def score_rows(
     lengths = [a + len(b) for a, b in zip(lengths, sources, strict=True)] if sources else lengths
     scores = {r: Score(0.0, [], []) for r, (_, ids) in enumerate(rows) if not ids}
     order = sorted(set(range(len(rows))) - set(scores), key=lengths.__getitem__, reverse=True)
-    for members in _passes(order, lengths):
+    for members in passes(order, lengths):
         some = [sources[r] for r in members] if sources else []
         logprobs = _logprobs(module, [rows[r] for r in members], some)
         for r in members:
@@ -43,7 +43,7 @@ def score_rows(
     return [scores[r] for r in range(len(rows))]
 
 
-def _passes(order: Sequence[int], lengths: Sequence[int]) -> Iterator[list[int]]:
+def passes(order: Sequence[int], lengths: Sequence[int]) -> Iterator[list[int]]:
     """Cut rows into passes of at most PASS_TOKENS tokens, a longer row alone."""
     members: list[int] = []
     for r in order:

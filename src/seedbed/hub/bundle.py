@@ -34,6 +34,11 @@ TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
 FILES = {CONFIG, WEIGHTS, GENERATION, CARD, TOKENIZER, TOKENIZER_CONFIG, TEMPLATE_FILE}
 ENDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 NAMED_TOKENS = (*ENDS, "decoder_start_token_id", "forced_bos_token_id", "forced_eos_token_id")
+# What else `transformers`' generate takes from the config of a bundle that has no generation_config.json.
+RECOMMENDED = (
+    *("max_new_tokens", "max_length", "min_length", "do_sample", "temperature", "top_k", "top_p"),
+    *("num_beams", "length_penalty", "early_stopping", "no_repeat_ngram_size", "repetition_penalty"),
+)
 PARTIAL, REPLACED = ".partial", ".replaced"
 DTYPES = {
     "float32": torch.float32,
@@ -108,7 +113,8 @@ def open_bundle(
         generation = _read_json(folder / GENERATION)
     else:  # older files say it in their config
         values = _read_json(folder / CONFIG)
-        generation = {name: values[name] for name in NAMED_TOKENS if values.get(name) is not None}
+        named = (*NAMED_TOKENS, *RECOMMENDED)
+        generation = {name: values[name] for name in named if values.get(name) is not None}
     return module.eval(), tokenizer, generation
 
 

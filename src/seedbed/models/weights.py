@@ -75,8 +75,8 @@ def import_weights(
         )
     if unnamed := sorted(set(ours) - filled):
         raise BundleError(
-            f"the config asks for {unnamed[0]}, which no published file of the family has; use the config that "
-            f"was saved with these weights"
+            f"the config asks for {unnamed[0]}, which no published file of the family has; use the config "
+            f"that was saved with these weights"
         )
     if unknown := sorted(set(theirs) - used):
         raise BundleError(

@@ -15,7 +15,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, takewhile
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ KINDS = ("bpe", "characters", "words", "bytes")
 END_OF_TEXT = "<|endoftext|>"
 # A tokenizer file that names no end-of-document token: the names that published ones give it.
 END_NAMES = (END_OF_TEXT, "</s>", "<|end_of_text|>", "<eos>")
+# Likewise of the mask: BERT's and RoBERTa's.
+MASK_NAMES = ("[MASK]", "<mask>")
 # Where transformers keeps a tokenizer's chat template, and those that it has beside the usual one.
 TEMPLATE_FILE, TEMPLATE_FOLDER = "chat_template.jinja", "additional_chat_templates"
 # Characters that one call of the library gets: it keeps about 100 bytes for each token until the call ends.
@@ -103,6 +106,7 @@ class Tokenizer:
         self.kind = str(config.get("seedbed_kind") or type(core.model).__name__.lower())
         self.eos_id = self._control("eos_token", END_NAMES)
         self.bos_id, self.pad_id, self.unk_id = (self._control(f"{n}_token") for n in ("bos", "pad", "unk"))
+        self.mask_id = self._control("mask_token", MASK_NAMES)
         self.special_ids = frozenset(i for i, t in core.get_added_tokens_decoder().items() if t.special)
 
     def _control(self, key: str, otherwise: Sequence[str] = ()) -> int | None:
@@ -120,6 +124,11 @@ class Tokenizer:
         """The tokens that are found before a text is cut into pieces, control tokens among them, by id."""
         return dict(self._core.get_added_tokens_decoder())
 
+    @property
+    def vocabulary(self) -> dict[str, int]:
+        """The ids of all tokens by name, added ones too."""
+        return dict(self._core.get_vocab(with_added_tokens=True))
+
     def definition(self) -> dict[str, Any]:
         """What tokenizer.json holds."""
         return dict(json.loads(self._core.to_str()))
@@ -133,6 +142,16 @@ class Tokenizer:
     def encode_document(self, text: str) -> list[int]:
         """The ids of a text with the control tokens that the file puts around one, [CLS] and [SEP] say."""
         return self.encode_spans(text)[0]
+
+    @cached_property
+    def begin_ids(self) -> tuple[int, ...]:
+        """The control tokens that the file puts before a text: LLaMA's <s>, none of GPT-2's."""
+        ordinary = (self.decode([i]) for i in range(self.vocab_size) if i not in self.special_ids)
+        text = next((text for text in ordinary if text and self.encode(text)), "")
+        with library_errors("the tokenizer"):
+            found = self._core.encode(text, add_special_tokens=True)
+        marked = zip(found.ids, found.special_tokens_mask, strict=True)
+        return tuple(i for i, _ in takewhile(itemgetter(1), marked)) if text else ()
 
     def encode_spans(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         """As `encode_document`, and where in the text each token stands; (0, 0) for those around it."""

@@ -1,0 +1,183 @@
+"""`seedbed generate` with blanks, beams and sources, and what it says on stderr about its answers."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from seedbed.api.models import load
+
+BLANKS = "The ___ sat (___)"
+
+
+@pytest.fixture(scope="module")
+def bundle(masked: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A saved tiny model: bert, roberta, or bart."""
+    folder = tmp_path_factory.mktemp("bundles")
+
+    def saved(kind: str) -> Path:
+        if not (folder / kind).exists():
+            masked.model(kind).save(folder / kind)
+        return folder / kind
+
+    return saved
+
+
+@pytest.mark.parametrize("columns", [80, 40])
+def test_blanks_are_filled_for_people(
+    columns: int, seedbed: Callable, bundle: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    said = seedbed("generate", bundle("bert"), "--fill", BLANKS, "--num-candidates", 3)
+    assert said.code == 0 and said.err == "", said.err
+    filled = load(bundle("bert")).fill(BLANKS, 3)
+    text, empty, heading, *rows = said.out.splitlines()
+    assert text == filled.text and empty == "" and max(map(len, said.out.splitlines())) <= columns
+    assert heading.split() == ["blank", "candidate", "probability"]
+    cells = [row.split() for row in rows]
+    assert [row[0] for row in cells[::3]] == ["1", "2"] and len(cells) == 6
+    expected = [(c.text, f"{c.probability:.4f}") for blank in filled.blanks for c in blank]
+    assert [tuple(row[-2:]) for row in cells] == expected
+
+
+def test_several_texts_are_numbered_and_one_blank_needs_no_number(
+    seedbed: Callable, bundle: Callable
+) -> None:
+    said = seedbed("generate", bundle("roberta"), "--fill", "A ___", "The <mask> sat", "--num-candidates", 1)
+    first, second = load(bundle("roberta")).fill(["A ___", "The ___ sat"], 1)
+    lines = said.out.splitlines()
+    assert lines[0] == "--- 1" and lines[1] == first.text and lines[7] == second.text
+    assert lines[5:7] == ["", "--- 2"] and lines[3].split() == ["candidate", "probability"]
+
+
+def test_candidates_that_look_alike_are_told_apart(
+    seedbed: Callable, bundle: Callable, masked: ModuleType
+) -> None:
+    said = seedbed("generate", bundle("roberta"), "--fill", "A ___", "--num-candidates", 1000)
+    shown = {line.rsplit(maxsplit=1)[0].strip() for line in said.out.splitlines()[3:]}
+    bare = re.compile("Ġ?[a-z]+")
+    words = {name for name in masked.tokenizer("roberta").vocabulary if bare.fullmatch(name)}
+    alike = {name for name in words if f"Ġ{name}" in words}
+    assert alike and {f"'{name}'" for name in alike} | {f"' {name}'" for name in alike} <= shown
+    assert {name.strip("Ġ") for name in words} - alike <= shown
+
+
+def test_blanks_are_filled_for_machines(seedbed: Callable, bundle: Callable) -> None:
+    said = seedbed("generate", bundle("bert"), "--fill", BLANKS, "--num-candidates", 2, "--json")
+    (found,), expected = said.json["filled"], load(bundle("bert")).fill(BLANKS, 2)
+    assert found["prompt"] == BLANKS and found["text"] == expected.text
+    for ours, blank in zip(found["blanks"], expected.blanks, strict=True):
+        assert [c["token_ids"] for c in ours] == [c.token_ids for c in blank]
+        assert [c["text"] for c in ours] == [c.text for c in blank]
+        assert [c["probability"] for c in ours] == pytest.approx([c.probability for c in blank])
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "parts"),
+    [
+        ("bert", ["--fill", "no blank"], ["'no blank' has no blank", "write ___ or [MASK]"]),
+        ("bert", ["--fill", "___", "--top-k", 3], ["--top-k has no effect beside --fill", "leave it out"]),
+        ("bert", ["--fill", "___", "--temperature", 1.0], ["--temperature has no effect beside --fill"]),
+        ("bert", ["--fill", "___", "--num-beams", 2], ["--num-beams has no effect beside --fill"]),
+        ("bert", ["--fill", "___", "--num-candidates", 0], ["num_candidates=0", "at least 1"]),
+        ("bert", ["___"], ["encoder-only", "--fill"]),
+        ("bart", ["--fill", "___"], ["this bart is an encoder-decoder", "bert or roberta", "generate"]),
+        ("bart", ["a", "--num-candidates", 2], ["--num-candidates has no effect without --fill"]),
+        ("bart", ["a", "--num-beams", 2, "--temperature", 0.5], ["temperature=0.5", "beside num_beams=2"]),
+        ("bart", ["a", "--num-beams", 2, "--num-samples", 3], ["num_samples=3", "at most 2"]),
+        ("bart", ["a", "--num-beams", 0], ["num_beams=0", "at least 1"]),
+        ("bart", ["a", "--length-penalty", 2], ["length_penalty=2.0 has no effect with num_beams=1"]),
+        ("bart", ["a", "--early-stopping", "never"], ["early_stopping='never' has no effect"]),
+        ("bart", ["a", "--early-stopping", "maybe"], ["'maybe'", "never", "seedbed generate --help"]),
+    ],
+)  # fmt: skip
+def test_what_does_not_belong_together_is_one_line(
+    kind: str, arguments: list[object], parts: list[str], seedbed: Callable, bundle: Callable
+) -> None:
+    said = seedbed("generate", bundle(kind), *arguments)
+    assert said.code == 2 and said.out == "" and said.err.count("\n") == 1, said
+    assert not [part for part in parts if part not in said.err], said.err
+
+
+def test_a_decoder_fills_no_blanks(seedbed: Callable, tiny_run: Path) -> None:
+    said = seedbed("generate", tiny_run, "--fill", "The ___")
+    assert said.code == 2 and "this gpt2 is a decoder; take one of bert or roberta" in said.err
+
+
+def test_an_encoder_decoder_answers_a_source(seedbed: Callable, bundle: Callable) -> None:
+    """Drawn, and searched for: the answer alone; of several, each below its prompt."""
+    lm, text = load(bundle("bart")), "The cat sat"
+    drawn = seedbed("generate", bundle("bart"), text, "--seed", 3, "--max-new-tokens", 6)
+    assert drawn.out == f"{lm.generate(text, 6, seed=3).text}\n" and drawn.err == ""
+    how = ["--num-beams", 3, "--length-penalty", 0.5, "--early-stopping", "true", "--max-new-tokens", 6]
+    best = lm.generate(text, 6, num_beams=3, length_penalty=0.5, early_stopping=True, num_samples=2)
+    found = seedbed("generate", bundle("bart"), text, *how)
+    assert found.out == f"{best[0].text}\n"
+    both = seedbed("generate", bundle("bart"), text, *how, "--num-samples", 2)
+    assert both.out == "".join(f"--- {n}\n{text}\n{answer.text}\n" for n, answer in enumerate(best, 1))
+    as_json = seedbed("generate", bundle("bart"), text, *how, "--num-samples", 2, "--json").json
+    assert [row["token_ids"] for row in as_json["completions"]] == [answer.token_ids for answer in best]
+
+
+def test_a_decoder_searches_too(seedbed: Callable, tiny_run: Path) -> None:
+    said = seedbed("generate", tiny_run, "Note", "--num-beams", 3, "--max-new-tokens", 5)
+    assert said.out == f"Note{load(tiny_run).generate('Note', 5, num_beams=3).text}\n"
+
+
+OWN = {"num_beams": 4, "length_penalty": 2.0, "early_stopping": True, "max_length": 143}
+MORE = {"min_length": 56, "no_repeat_ngram_size": 3, "bad_words_ids": [[1]], "repetition_penalty": 1.0}
+KNOWN = "This model's generation_config.json recommends {} (give them to follow it)"
+UNKNOWN = (
+    "asks for no_repeat_ngram_size 3, min_length 56, bad_words_ids (1 entries), which seedbed does not know"
+)
+REST = "--length-penalty 2.0 --early-stopping true"
+FLAGS = ["--max-new-tokens", "3", "--num-beams", "4"]
+
+
+@pytest.mark.parametrize(
+    ("own", "flags", "told"),
+    [
+        ({}, [], ""),
+        (OWN, [], KNOWN.format(f"--max-new-tokens 142 --num-beams 4 {REST}")),
+        (OWN, FLAGS, KNOWN.format(REST)),
+        (OWN, [*FLAGS, "--length-penalty", "1", "--early-stopping", "false"], ""),
+        (OWN | MORE, FLAGS, KNOWN.format(REST) + f" and {UNKNOWN}"),
+        (MORE, [], f"This model's generation_config.json {UNKNOWN}"),
+        ({"num_beams": 1, "max_new_tokens": 64, "temperature": 0.5, "length_penalty": 2.0}, [], ""),
+        ({"do_sample": True, "temperature": 0.5}, [], KNOWN.format("--temperature 0.5")),
+        ({"do_sample": True, "num_beams": 2}, [], "This model's generation_config.json asks for num_beams 2, "
+         "do_sample true, which seedbed does not know"),
+        ({"num_beams": "many", "max_length": None}, [], ""),
+    ],
+)  # fmt: skip
+def test_what_a_bundle_recommends_is_told_and_not_taken(
+    own: dict[str, object], flags: list[str], told: str, seedbed: Callable, bundle: Callable
+) -> None:
+    file = bundle("bart") / "generation_config.json"
+    before = file.read_text()
+    plain = seedbed("generate", bundle("bart"), "The cat", "--seed", 1, *flags)
+    try:
+        file.write_text(json.dumps(json.loads(before) | own))
+        said = seedbed("generate", bundle("bart"), "The cat", "--seed", 1, *flags)
+    finally:
+        file.write_text(before)
+    notices = [line for line in said.err.splitlines() if "context" not in line]
+    assert said.code == 0 and notices == ([f"{told}."] if told else [])
+    assert said.out == plain.out
+
+
+def test_an_answer_that_fills_the_context_says_so(seedbed: Callable, tiny_run: Path) -> None:
+    free = ["--max-new-tokens", 50, "--seed", 1]
+    said = seedbed("generate", tiny_run, "Note", *free, "--json")
+    (answer,) = said.json["completions"]
+    assert answer["finish_reason"] == "length" and len(answer["token_ids"]) < 50
+    whole = (
+        f"The answer ended after {len(answer['token_ids'])} of 50 tokens: the context of 16 tokens is full.\n"
+    )
+    assert said.err == whole and seedbed("generate", tiny_run, "Note", *free).err == whole
+    several = seedbed("generate", tiny_run, "Note", "Note 3: the seed", *free)
+    assert several.err.startswith("2 of 2 answers ended after ") and " to " in several.err
+    assert seedbed("generate", tiny_run, "Note", "--max-new-tokens", 3).err == ""

@@ -1,0 +1,65 @@
+"""Tiny models that know masks, with trained tokenizers: BERT's of pieces, RoBERTa's and BART's of bytes."""
+
+from dataclasses import replace
+from functools import cache
+
+import torch
+from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer as Core
+
+from seedbed.generation.language_model import LanguageModel
+from seedbed.models.network import build, family
+from seedbed.text.tokenizer import Tokenizer
+
+NAMES = {
+    "bert": {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"},
+    "roberta": {"cls": "<s>", "pad": "<pad>", "sep": "</s>", "unk": "<unk>", "mask": "<mask>"},
+}
+NAMES["bart"] = NAMES["roberta"]
+CORPUS = [
+    "The cat sat on the mat, and the dogs were walking (slowly) around it.",
+    "A man walks, talks and is singing; another walked and sang loudly.",
+    "It doesn't matter: the weather in Paris was cold, colder, coldest.",
+] * 4
+CONTEXT = 40
+
+
+@cache
+def tokenizer(kind: str) -> Tokenizer:
+    """What the family's published tokenizers are made of, trained on a few sentences."""
+    names = NAMES[kind]
+    special = [AddedToken(t, special=True, normalized=False, lstrip=kind != "bert" and n == "mask")
+               for n, t in names.items()]  # fmt: skip
+    if kind == "bert":
+        core = Core(models.WordPiece(unk_token="[UNK]"))
+        core.normalizer, core.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+        trainer = trainers.WordPieceTrainer(vocab_size=120, special_tokens=special, show_progress=False)
+        core.decoder = decoders.WordPiece()
+    else:
+        core = Core(models.BPE())
+        core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        alphabet = pre_tokenizers.ByteLevel.alphabet()
+        trainer = trainers.BpeTrainer(vocab_size=400, initial_alphabet=alphabet, special_tokens=special,
+                                      show_progress=False)  # fmt: skip
+        core.decoder = decoders.ByteLevel()
+    core.train_from_iterator(CORPUS, trainer)
+    ends = [(names[n], core.token_to_id(names[n])) for n in ("sep", "cls")]
+    core.post_processor = (processors.BertProcessing if kind == "bert" else processors.RobertaProcessing)(
+        *ends
+    )
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
+    return Tokenizer(core, config | {f"{name}_token": token for name, token in names.items()})
+
+
+@cache
+def model(kind: str) -> LanguageModel:
+    """Random weights, no two probabilities alike to within rounding."""
+    own = tokenizer(kind)
+    config = replace(family(kind).sized(32, 2), vocab_size=own.vocab_size + 3, max_positions=CONTEXT)
+    module, generator = build(config), torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            parameter.normal_(std=0.2, generator=generator)
+            if "norm" in name and name.endswith("weight"):
+                parameter.add_(1)
+    return LanguageModel(module.eval(), own)
