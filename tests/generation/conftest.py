@@ -1,15 +1,13 @@
 """Tiny real networks of both kinds: attention with learned and with rotary positions, recurrence."""
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
+from tests.models.reference import all_cases, make_pair, randomize
 from transformers import AutoModelForCausalLM, GenerationConfig
 
 from seedbed.generation.language_model import LanguageModel
@@ -57,17 +55,6 @@ def tokenizer() -> Tokenizer:
 # ---- networks beside their reference in transformers
 
 
-def _sibling(name: str) -> ModuleType:
-    """A file of tests/models: its cases are ours too."""
-    path = Path(__file__).parents[1] / "models" / f"{name}.py"
-    spec = spec_from_file_location(f"beside_generation_{name}", path)
-    assert spec is not None and spec.loader is not None
-    module = module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 LAST_NORMS = (
     "transformer.ln_f",
     "decoder.final_layer_norm",
@@ -89,16 +76,15 @@ class Reference:
             LanguageModel(self.module).save(folder / kind)
             self.theirs = AutoModelForCausalLM.from_pretrained(folder / kind).eval()
         else:
-            cases, shared = _sibling("test_core"), _sibling("conftest")
 
-            def fill(module: Any, std: float) -> None:
-                shared.randomize(module, std)
+            def fill(module: Any, std: float = 0.3) -> None:
+                randomize(module, std)
                 # Saturated logits make answers that differ by a token equally likely to within rounding.
                 for name, parameter in module.named_parameters():
                     if name.startswith(LAST_NORMS):
                         parameter.data *= 0.15
 
-            self.theirs, self.module = cases.make_pair(cases.CASES[kind], fill)
+            self.theirs, self.module = make_pair(all_cases()[kind], fill)
         self.is_decoder = self.module.config.shape == "decoder"
 
     def prompts(self, *lengths: int) -> list[list[int]]:

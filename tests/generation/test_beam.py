@@ -16,7 +16,7 @@ from seedbed.generation.request import GenerationSettings, Request
 from seedbed.generation.sampling import Forced
 from seedbed.models.family import Network
 
-ALL = ("gpt2", "llama", "bloom", "t5", "flan-t5", "bart", "marian")
+ALL = ("gpt2", "llama", "bloom", "t5", "flan-t5", "bart", "transformer")
 GRID = list(product((2, 3, 4, 5), (0.6, 1.0, 2.0, -1.0, 0.0), (False, True, "never")))
 LENGTHS = (7, 1, 12, 4)
 

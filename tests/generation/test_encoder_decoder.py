@@ -19,7 +19,7 @@ from seedbed.nn.layout import Layout
 LENGTHS = (9, 2, 14, 1, 9, 6)
 
 
-@pytest.fixture(params=["t5", "flan-t5", "bart", "marian"])
+@pytest.fixture(params=["t5", "flan-t5", "bart", "transformer"])
 def reference(request: pytest.FixtureRequest, make_reference: Callable[[str], Any]) -> Any:
     return make_reference(request.param)
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 import torch
+from tests.models.reference import VOCAB_SIZE, randomize
 from torch import Tensor, nn
 
 from seedbed.nn.layout import Layout
 
-VOCAB_SIZE = 101
 # One token; two neighbours of one length; the longest neither first nor last.
 LENGTHS = (11, 11, 23, 1, 17)
 SOURCES = (9, 14, 14, 1, 6)
@@ -145,17 +145,6 @@ def close(found: Sequence[Tensor], expected: Sequence[Tensor], tolerance: float)
     size, worst = flat(expected).abs().max(), (flat(found) - flat(expected)).abs().max()
     assert 1.5 < size < 60, f"logits of order {size:.1f} make no test"
     assert worst <= tolerance, f"logits of order {size:.1f} differ by {worst:.1e}"
-
-
-@torch.no_grad()
-def randomize(module: nn.Module, std: float = 0.3) -> None:
-    """Weights large enough that every part shows in the logits."""
-    generator = torch.Generator().manual_seed(3)
-    for parameter in module.parameters():
-        if parameter.ndim > 1:
-            parameter.normal_(0, std, generator=generator)
-        else:
-            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.1)
 
 
 @pytest.fixture(scope="session")

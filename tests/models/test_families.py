@@ -3,7 +3,6 @@
 import copy
 import json
 import math
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,167 +10,28 @@ from typing import Any
 
 import pytest
 import torch
-import transformers
+from tests.models.reference import (
+    STEPS,
+    VOCAB_SIZE,
+    all_cases,
+    family_tests,
+    fill,
+    make_oracle,
+    make_pair,
+    names_of_files,
+    published,
+    run_oracle,
+    tiny,
+)
 from torch import Tensor, nn
 
 from seedbed.hub.bundle import open_bundle, save_bundle
-from seedbed.models.network import (
-    FAMILIES,
-    build,
-    export_tensors,
-    family,
-    import_tensors,
-    initialize,
-)
-from seedbed.nn.config import EncoderConfig, PositionConfig, RotaryScaling
+from seedbed.models.network import FAMILIES, build, export_tensors, family, import_tensors, initialize
 from seedbed.nn.layout import Layout, restore, strip
+from seedbed.nn.linear import named_parts
 
 TOLERANCE = 2e-4  # on logits of order 10, float32
-VOCAB_SIZE = 101
-
-
-def tiny(name: str, **changes: Any) -> Any:
-    config = replace(family(name).sized(64, 3), vocab_size=VOCAB_SIZE, dropout=0.0)
-    return replace(config, **changes)
-
-
-def rotary(kind: str, **values: float) -> PositionConfig:
-    return PositionConfig(kind="rotary", rotary_base=100.0, scaling=RotaryScaling(kind=kind, **values))
-
-
-# With a base of 100 and 16 original positions, heads of 16 have frequencies in all three parts of the curve.
-LLAMA3 = rotary("llama3", factor=8.0, original_positions=16)
-# At a distance of 32 buckets end, so that rows of 23 tokens reach those that are not exact.
-BUCKETS = PositionConfig(kind="buckets", num_buckets=16)
-FLAN: dict[str, Any] = {
-    "activation": "gelu_tanh",
-    "gated_ffn": True,
-    "tie_embeddings": False,
-    "output_scale": 1.0,
-}
-CASES = {
-    "gpt2": tiny("gpt2", num_heads=4, max_positions=60),
-    "gpt2 narrow, untied": tiny(
-        "gpt2", num_heads=2, d_ff=96, activation="relu", norm_eps=1e-3, tie_embeddings=False
-    ),
-    "llama": tiny("llama", num_heads=4),
-    "llama grouped-query, llama3": tiny("llama", num_heads=4, num_kv_heads=2, position=LLAMA3),
-    "llama multi-query, linear": tiny(
-        "llama", num_heads=4, num_kv_heads=1, position=rotary("linear", factor=4.0), tie_embeddings=True
-    ),
-    "gpt": tiny("gpt", num_heads=4, max_positions=60),
-    "bloom": tiny("bloom", num_heads=4),
-    "bloom, heads between two powers of two": tiny("bloom", d_model=96, num_heads=6, d_ff=384),
-    "palm": tiny("palm", num_heads=4, head_dim=None, output_scale=0.5),
-    "bert": tiny("bert", num_heads=4, max_positions=60),
-    "bert tanh, narrow": tiny("bert", num_heads=2, d_ff=96, activation="gelu_tanh", segment_types=3),
-    "roberta": tiny("roberta", num_heads=4, max_positions=60),
-    "t5": tiny("t5", num_heads=4, head_dim=8, position=BUCKETS),
-    "t5 uneven": tiny(
-        "t5", num_heads=4, head_dim=16, encoder=EncoderConfig(num_layers=2, num_heads=4, d_ff=256)
-    ),
-    "flan-t5": tiny("t5", num_heads=4, head_dim=8, position=BUCKETS, **FLAN),
-    "bart": tiny("bart", num_heads=4, max_positions=60),
-    "bart uneven": tiny(
-        "bart",
-        num_heads=4,
-        activation="relu",
-        embedding_scale=8.0,
-        encoder=EncoderConfig(num_layers=4, num_heads=2, d_ff=80),
-    ),
-    "transformer": tiny("transformer", num_heads=4, max_positions=60),
-    "mistral": tiny("mistral", num_heads=4, num_kv_heads=2),
-    "mistral window": tiny(
-        "mistral", num_heads=4, num_kv_heads=2, position=PositionConfig(kind="rotary", window=6)
-    ),
-    "mistral window, tied": tiny(
-        "mistral",
-        num_heads=4,
-        head_dim=24,
-        tie_embeddings=True,
-        position=PositionConfig(kind="rotary", window=1),
-    ),
-    "qwen2": tiny("qwen2", num_heads=4, num_kv_heads=2),
-    "qwen2 tied": tiny("qwen2", num_heads=4, tie_embeddings=True),
-    "qwen3": tiny("qwen3", num_heads=4, num_kv_heads=2, head_dim=24),
-    "qwen3 tied": tiny("qwen3", num_heads=4, tie_embeddings=True),
-    "gemma": tiny("gemma", num_heads=4, num_kv_heads=1, head_dim=24),
-    "llama wide heads": tiny("llama", num_heads=4, head_dim=24, norm_eps=1e-3),
-    "lstm": tiny("lstm"),
-    "lstm tied": tiny("lstm", tie_embeddings=True),
-    "gru": tiny("gru"),
-    "seedling": tiny("seedling"),
-}
-
-
-class RecurrentOracle(nn.Module):
-    """PyTorch's own network under the names that a bundle of ours has."""
-
-    def __init__(self, config: Any) -> None:
-        super().__init__()
-        network = {"lstm": nn.LSTM, "gru": nn.GRU}[config.cell]
-        self.embed = nn.Embedding(config.vocab_size, config.d_model)
-        self.rnn = network(config.d_model, config.d_model, config.num_layers, batch_first=True)
-        self.unembed = None if config.tie_embeddings else nn.Linear(config.d_model, config.vocab_size)
-
-    def forward(self, ids: Tensor) -> Tensor:
-        hidden = self.rnn(self.embed(ids))[0]
-        return hidden @ self.embed.weight.T if self.unembed is None else self.unembed(hidden)
-
-
-class SeedlingOracle(nn.Module):
-    """The fast recipe's decoder written out for one document, every product apart."""
-
-    def __init__(self, config: Any) -> None:
-        super().__init__()
-        d, self.num_heads, self.head_dim = config.d_model, config.num_heads, config.d_head
-
-        def linear(d_in: int, d_out: int) -> nn.Linear:
-            return nn.Linear(d_in, d_out, bias=False)
-
-        def block() -> nn.ModuleDict:
-            attn = nn.ModuleDict({part: linear(d, d) for part in ("q", "k", "v", "out")})
-            ffn = nn.ModuleDict({"up": linear(d, 4 * d), "down": linear(4 * d, d)})
-            return nn.ModuleDict({"attn": attn, "ffn": ffn})
-
-        self.embed, self.unembed = nn.Embedding(config.vocab_size, d), linear(d, config.vocab_size)
-        self.decoder = nn.ModuleDict({"blocks": nn.ModuleList(block() for _ in range(config.num_layers))})
-
-    @staticmethod
-    def norm(x: Tensor) -> Tensor:
-        centred = x - x.mean(-1, keepdim=True)
-        return centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt()
-
-    def split(self, x: Tensor, *, turned: bool) -> Tensor:
-        """(T, H D) -> (H, T, D); queries and keys normed, then turned as complex numbers."""
-        x = x.unflatten(-1, (self.num_heads, -1)).transpose(0, 1)
-        if not turned:
-            return x
-        half = self.head_dim // 2
-        x = torch.complex(*self.norm(x).split(half, dim=-1))
-        angle = torch.outer(torch.arange(x.size(1)), 10_000 ** (-torch.arange(half) / half))
-        x = x * torch.polar(torch.ones_like(angle), angle)
-        return torch.cat([x.real, x.imag], dim=-1)
-
-    def forward(self, ids: Tensor) -> Tensor:
-        x = self.norm(self.embed(ids[0]))
-        future = torch.ones(len(x), len(x)).triu(1).bool()
-        for block in self.decoder["blocks"]:
-            attn, ffn, h = block["attn"], block["ffn"], self.norm(x)
-            q, k, v = (self.split(attn[part](h), turned=part != "v") for part in "qkv")
-            scores = 2 * q @ k.transpose(1, 2) / math.sqrt(self.head_dim)
-            mixed = scores.masked_fill(future, -torch.inf).softmax(-1) @ v
-            x = x + attn["out"](mixed.transpose(0, 1).flatten(1))
-            x = x + ffn["down"](ffn["up"](self.norm(x)).relu().square())
-        return (15 * torch.tanh(self.unembed(self.norm(x)) / 15))[None]
-
-
-# Families without a public class bring a reference of their own.
-OWN_ORACLES: dict[str, Callable[[Any], nn.Module]] = {
-    "lstm": RecurrentOracle,
-    "gru": RecurrentOracle,
-    "seedling": SeedlingOracle,
-}
+CASES = all_cases()
 
 
 def shape_of(config: Any) -> str:
@@ -186,65 +46,42 @@ def logits_of(module: Any, ids: Tensor, layout: Layout) -> Tensor:
     return logits
 
 
-def make_oracle(config: Any) -> nn.Module:
-    """The reference implementation, its memory of another seed than ours."""
-    chosen = family(config.family)
-    if not chosen.architectures:
-        return OWN_ORACLES[config.family](config).eval()
-    values = chosen.write_config(config)
-    values = {"pad_token_id": 0} | values  # Marian's own lies beyond a small vocabulary
-    theirs = transformers.AutoConfig.for_model(values.pop("model_type"), **values)
-    return getattr(transformers, chosen.architecture(config))(theirs).eval()
-
-
-def run_oracle(oracle: nn.Module) -> Callable[[Tensor, Tensor | None], Tensor]:
-    def logits(ids: Tensor, source: Tensor | None) -> Tensor:
-        source_ids = {} if source is None else {"input_ids": source[None], "decoder_input_ids": ids[None]}
-        output = oracle(**source_ids) if source_ids else oracle(ids[None])
-        return (output if isinstance(output, Tensor) else output.logits)[0]
-
-    return logits
-
-
-def published(oracle: nn.Module, config: Any) -> dict[str, Tensor]:
-    """The oracle's tensors as a file holds them: a tied one once."""
-    chosen = family(config.family)
-    left_out = [*chosen.copies(config), *chosen.zero]
-    return {
-        name: tensor
-        for name, tensor in oracle.state_dict().items()
-        if name not in left_out and not any(re.fullmatch(pattern, name) for pattern in chosen.ignored)
-    }
-
-
-def fill(oracle: Any, config: Any, fill_randomly: Callable[..., None]) -> None:
-    """Weights large enough that every part shows, and logits of order 10."""
-    # T5's scores are not scaled: at 0.3 its own float32 is 4e-5 to 7e-4 away from its float64.
-    fill_randomly(oracle, std=0.15 if config.family == "t5" else 0.3)
-    if isinstance(oracle, transformers.T5ForConditionalGeneration) and config.tie_embeddings:
-        oracle.shared.weight.data *= 8  # a tied output is scaled down
-    if isinstance(oracle, transformers.MarianMTModel):  # its positions are parameters that never change
-        for stack in (oracle.model.encoder, oracle.model.decoder):
-            stack.embed_positions.weight.data.copy_(stack.embed_positions.create_weight())
-    if hasattr(oracle, "tie_weights"):
-        oracle.tie_weights()
-
-
 @pytest.fixture(scope="module", params=CASES)
 def pair(request: pytest.FixtureRequest, fill_randomly: Callable[..., None]) -> tuple[nn.Module, Any]:
     """A reference with random weights, and our network with the same."""
-    config = CASES[request.param]
-    oracle, module = make_oracle(config), build(config).eval()
-    fill(oracle, config, fill_randomly)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.fill_(torch.nan)
-        import_tensors(module, published(oracle, config))
-    return oracle, module
+    return make_pair(CASES[request.param], fill_randomly)
 
 
-def test_every_family_is_tested() -> None:
-    assert {config.family for config in CASES.values()} == set(FAMILIES.names())
+@pytest.mark.parametrize("name", FAMILIES.names())
+def test_every_family_has_a_test_file(name: str) -> None:
+    file = f"tests/models/families/test_{name}.py"
+    assert name in family_tests(), f"family {name} has no tests: add {file}; {STEPS}"
+    tests = family_tests()[name]
+    for needed in ("CASES", "COUNTS"):
+        assert getattr(tests, needed, None), f"{file} has no {needed}; {STEPS}"
+    assert {config.family for config in tests.CASES.values()} == {name}, f"a case of {file} is not {name}'s"
+    own = family(name).architectures or hasattr(tests, "oracle")
+    assert own, f"family {name} has no public class: {file} needs an `oracle`; {STEPS}"
+
+
+def test_every_test_file_has_a_family() -> None:
+    for name in names_of_files() - set(FAMILIES.names()):
+        file = f"tests/models/families/test_{name}.py"
+        raise AssertionError(
+            f"{file} tests no family: add src/seedbed/models/families/{name}.py, or remove it"
+        )
+
+
+def test_no_two_cases_have_one_name() -> None:
+    assert len(CASES) == sum(len(getattr(tests, "CASES", ())) for tests in family_tests().values())
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_rules_name_every_parameter(case: str) -> None:
+    name, parts = CASES[case].family, dict(named_parts(build(CASES[case], "meta")))
+    listed = [pair for rule in family(name).rules(CASES[case]) for pair in rule.pairs(9, parts, "ours")]
+    forgotten = sorted(set(parts) - {part for ours, _ in listed for part in ours})
+    assert not forgotten, f"rules() of {name} forget {', '.join(forgotten)}"
 
 
 def test_logits_equal_the_reference(pair: Any, make_trial: Any) -> None:
@@ -257,6 +94,24 @@ def test_decoding_equals_the_full_forward(pair: Any, make_trial: Any) -> None:
     oracle, module = pair
     if shape_of(module.config) != "encoder":
         make_trial(module, run_oracle(oracle)).check_decoding(TOLERANCE)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("case", [name for name, c in CASES.items() if shape_of(c) == "encoder-decoder"])
+def test_beams_read_one_source(case: str, make_trial: Any, fill_randomly: Callable[..., None]) -> None:
+    """Rows over one source share its keys: copying a row copies none of them."""
+    oracle, module = make_pair(CASES[case], fill_randomly)
+    trial = make_trial(module, run_oracle(oracle))
+    state = trial.start([0], 12)
+    before = state.memory.kv
+    trial.advance(state, [trial.rows[0]], [4])
+    state.select([0, 0, 0])
+    assert state.memory.kv is before and state.memory.slots == [0, 0, 0]
+    rows = [trial.rows[0], torch.cat([trial.rows[0][:4], trial.rows[1][4:]]), trial.rows[0]]
+    found = trial.advance(state, rows, [3, 2, 0])
+    expected = trial.expected([row[:7] for row in rows[:2]], [trial.sources[0]] * 2)
+    assert (found[0] - expected[0][4:]).abs().max() <= TOLERANCE
+    assert (found[1] - expected[1][4:6]).abs().max() <= TOLERANCE
 
 
 def test_weights_go_out_as_they_came_in(pair: Any) -> None:
@@ -356,10 +211,6 @@ def test_packed_gradients_equal_the_sum_of_the_documents(
     make_trial(module, run_oracle(module)).check_packed_gradients()
 
 
-# The papers describe their initialisation, the class that stands for them has its own.
-OWN_START = ("palm", "transformer")
-
-
 @pytest.mark.parametrize("name", FAMILIES.names())
 def test_initialisation_fills_everything_from_the_generator_alone(name: str) -> None:
     def fresh(seed: int) -> list[Tensor]:
@@ -379,7 +230,12 @@ def test_initialisation_fills_everything_from_the_generator_alone(name: str) -> 
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in FAMILIES.names() if family(name).architectures and name not in OWN_START]
+    "name",
+    [
+        name
+        for name, tests in family_tests().items()
+        if family(name).architectures and not hasattr(tests, "OWN_START")
+    ],
 )
 def test_initialisation_has_the_statistics_of_the_reference(name: str) -> None:
     config = replace(tiny(name), d_model=128, num_heads=4, d_ff=512, num_layers=5, vocab_size=501)
@@ -393,16 +249,3 @@ def test_initialisation_has_the_statistics_of_the_reference(name: str) -> None:
         else:
             error = 5 * mine.std() / math.sqrt(mine.numel())  # five standard errors
             assert abs(mine.mean()) < error and abs(mine.std() - theirs.std()) < error, name_
-
-
-def test_a_seedling_starts_as_its_recipe_says() -> None:
-    module: Any = build(tiny("seedling", num_layers=1))
-    initialize(module, torch.Generator().manual_seed(0))
-    assert abs(module.embed.weight.std() - 1) < 0.03 and abs(module.embed.weight.mean()) < 0.05
-    block = module.decoder.blocks[0]
-    for product in (block.attn.qkv, block.ffn.inner):  # uniform of variance 1 / d_model
-        assert abs(product.weight.std() - 64**-0.5) < 0.003
-        assert product.weight.abs().max() <= (3 / 64) ** 0.5
-    assert not any(
-        weight.any() for weight in (block.attn.out.weight, block.ffn.down.weight, module.unembed.weight)
-    )

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.models.test_families import make_oracle, published
+from tests.models.reference import make_oracle, published
 from torch import Tensor
 from torch.nn import functional as F
 

@@ -1,0 +1,81 @@
+"""The fast recipe, beside one written out for a single document."""
+
+import math
+from typing import Any
+
+import torch
+from tests.models.reference import tiny
+from torch import Tensor, nn
+
+from seedbed.models.network import build, initialize
+
+
+class SeedlingOracle(nn.Module):
+    """The fast recipe's decoder written out for one document, every product apart."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        d, self.num_heads, self.head_dim = config.d_model, config.num_heads, config.d_head
+
+        def linear(d_in: int, d_out: int) -> nn.Linear:
+            return nn.Linear(d_in, d_out, bias=False)
+
+        def block() -> nn.ModuleDict:
+            attn = nn.ModuleDict({part: linear(d, d) for part in ("q", "k", "v", "out")})
+            ffn = nn.ModuleDict({"up": linear(d, 4 * d), "down": linear(4 * d, d)})
+            return nn.ModuleDict({"attn": attn, "ffn": ffn})
+
+        self.embed, self.unembed = nn.Embedding(config.vocab_size, d), linear(d, config.vocab_size)
+        self.decoder = nn.ModuleDict({"blocks": nn.ModuleList(block() for _ in range(config.num_layers))})
+
+    @staticmethod
+    def norm(x: Tensor) -> Tensor:
+        centred = x - x.mean(-1, keepdim=True)
+        return centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt()
+
+    def split(self, x: Tensor, *, turned: bool) -> Tensor:
+        """(T, H D) -> (H, T, D); queries and keys normed, then turned as complex numbers."""
+        x = x.unflatten(-1, (self.num_heads, -1)).transpose(0, 1)
+        if not turned:
+            return x
+        half = self.head_dim // 2
+        x = torch.complex(*self.norm(x).split(half, dim=-1))
+        angle = torch.outer(torch.arange(x.size(1)), 10_000 ** (-torch.arange(half) / half))
+        x = x * torch.polar(torch.ones_like(angle), angle)
+        return torch.cat([x.real, x.imag], dim=-1)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        x = self.norm(self.embed(ids[0]))
+        future = torch.ones(len(x), len(x)).triu(1).bool()
+        for block in self.decoder["blocks"]:
+            attn, ffn, h = block["attn"], block["ffn"], self.norm(x)
+            q, k, v = (self.split(attn[part](h), turned=part != "v") for part in "qkv")
+            scores = 2 * q @ k.transpose(1, 2) / math.sqrt(self.head_dim)
+            mixed = scores.masked_fill(future, -torch.inf).softmax(-1) @ v
+            x = x + attn["out"](mixed.transpose(0, 1).flatten(1))
+            x = x + ffn["down"](ffn["up"](self.norm(x)).relu().square())
+        return (15 * torch.tanh(self.unembed(self.norm(x)) / 15))[None]
+
+
+oracle = SeedlingOracle
+CASES = {
+    "seedling": tiny("seedling"),
+}
+COUNTS = {
+    "1m": 1_835_008,
+    "11m": 13_762_560,
+    "85m": 91_226_112,
+}
+
+
+def test_a_seedling_starts_as_its_recipe_says() -> None:
+    module: Any = build(tiny("seedling", num_layers=1))
+    initialize(module, torch.Generator().manual_seed(0))
+    assert abs(module.embed.weight.std() - 1) < 0.03 and abs(module.embed.weight.mean()) < 0.05
+    block = module.decoder.blocks[0]
+    for product in (block.attn.qkv, block.ffn.inner):  # uniform of variance 1 / d_model
+        assert abs(product.weight.std() - 64**-0.5) < 0.003
+        assert product.weight.abs().max() <= (3 / 64) ** 0.5
+    assert not any(
+        weight.any() for weight in (block.attn.out.weight, block.ffn.down.weight, module.unembed.weight)
+    )
