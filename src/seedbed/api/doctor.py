@@ -12,7 +12,8 @@ import torch
 from seedbed import __version__
 from seedbed.base.errors import SeedbedError, UsageError
 from seedbed.base.hardware import Hardware, disk_free_bytes, probe
-from seedbed.hub.bundle import CARD, CONFIG, GENERATION, WEIGHTS, open_bundle
+from seedbed.hub.bundle import CARD, CONFIG, GENERATION, open_bundle
+from seedbed.hub.weight_files import SINGLE as WEIGHTS
 from seedbed.models.family import Config
 from seedbed.models.network import FAMILIES, family, parameter_count
 from seedbed.report.run_files import is_run, read_run
