@@ -21,12 +21,17 @@ from seedbed.text.tokenizer import Tokenizer
 DEFAULT_WIDTH, DEFAULT_DEPTH = 256, 4
 
 
-def load(model: str | Path, *, dtype: str = "float32", device: str = "cpu") -> LanguageModel:
+def load(
+    model: str | Path, *, dtype: str = "float32", device: str = "cpu", allow_pickle: bool = False
+) -> LanguageModel:
     """Load a model: a bundle's folder, the best one of a run's, a `.gguf` file, or `package:NAME`.
 
+    `allow_pickle` reads weights that are there as `pytorch_model.bin` alone, and no more than tensors.
     Errors: BundleError naming what is missing, damaged or contradictory.
     """
-    module, tokenizer, generation = open_bundle(locate(model), dtype=dtype, device=device)
+    module, tokenizer, generation = open_bundle(
+        locate(model), dtype=dtype, device=device, allow_pickle=allow_pickle
+    )
     return LanguageModel(module, tokenizer, generation=generation)
 
 

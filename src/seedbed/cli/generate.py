@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from seedbed.cli.options import Device, Json
+from seedbed.cli.options import AllowPickle, Device, Json
 
 if TYPE_CHECKING:
     from seedbed.generation.language_model import Completion
@@ -32,6 +32,7 @@ def generate(
     ] = 0,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
     device: Device = "cpu",
+    allow_pickle: AllowPickle = False,
     json: Json = False,
 ) -> None:
     """Complete prompts; one answer is printed as it comes."""
@@ -41,7 +42,7 @@ def generate(
     texts = prompts or [_from_stdin()]
     if logprobs and not json:
         raise UsageError("--logprobs has no effect without --json; add it")
-    lm = load(model, dtype=dtype, device=device)
+    lm = load(model, dtype=dtype, device=device, allow_pickle=allow_pickle)
     if lm.tokenizer is None:
         raise BundleError(
             f"{model} has no tokenizer.json, which a prompt in words needs; put the one of its training "

@@ -38,3 +38,7 @@ Overrides = Annotated[
 Device = Annotated[
     str, typer.Option("--device", help="cpu, cuda, cuda:N or mps; auto takes a GPU if there is one.")
 ]
+AllowPickle = Annotated[
+    bool,
+    typer.Option("--allow-pickle", help="Read pytorch_model.bin if there is no safetensors; tensors alone."),
+]

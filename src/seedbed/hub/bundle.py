@@ -85,10 +85,11 @@ def save_bundle(
 
 
 def open_bundle(
-    path: Path | str, *, dtype: str = "float32", device: str = "cpu"
+    path: Path | str, *, dtype: str = "float32", device: str = "cpu", allow_pickle: bool = False
 ) -> tuple[Network, Tokenizer | None, dict[str, Any]]:
     """The network of a folder or a GGUF file, its tokenizer if it has one, and its generation settings.
 
+    `allow_pickle` reads `pytorch_model.bin` where there are no safetensors, tensors alone.
     Errors: BundleError naming the file that is missing, cut or contradicts another.
     """
     path = Path(path)
@@ -98,7 +99,7 @@ def open_bundle(
     if is_gguf(path):
         return open_gguf(path, dtype=DTYPES[dtype], device=place)
     config, folder = read_config(path), _settled(path)
-    with open_weights(folder) as weights:
+    with open_weights(folder, allow_pickle=allow_pickle) as weights:
         tokenizer = Tokenizer.load(folder) if (folder / TOKENIZER).is_file() else None
         _require_fitting(tokenizer, config)
         with _named(weights.path):

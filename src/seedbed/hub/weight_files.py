@@ -6,94 +6,21 @@ there are no safetensors, `pytorch_model.bin` or its index and shards.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
 
-import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from seedbed.base.errors import BundleError
 from seedbed.hub.json_file import read_object
+from seedbed.hub.pickles import PickleFile
+from seedbed.hub.tensor_files import SafetensorsFile, WeightFile
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+PICKLE, PICKLE_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 # What is read lies in a mapping that counts as this process's memory until the file is closed.
 MAX_MAPPED_BYTES = 1 << 26
-DAMAGED = "it is cut or damaged: write or download it again"
-DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
-}
-
-
-class Held(NamedTuple):
-    """What a file says of a tensor; `dtype` is None where torch has none."""
-
-    shape: tuple[int, ...]
-    dtype: torch.dtype | None
-
-
-class WeightFile(Protocol):
-    """A file of tensors: what it holds by name, and each of them."""
-
-    @property
-    def path(self) -> Path:
-        """Where it lies."""
-
-    @property
-    def held(self) -> Mapping[str, Held]:
-        """Its tensors by name."""
-
-    def read(self, name: str) -> Tensor:
-        """The tensor of a name, still in the file where it can be."""
-
-    def close(self) -> None:
-        """Give back what was mapped; the next `read` opens the file again."""
-
-
-class SafetensorsFile:
-    """A safetensors file, its header read."""
-
-    def __init__(self, path: Path) -> None:
-        require_readable(path)
-        self.path = path
-        self._opened: Any = None
-        opened = self._open()
-        with _library_errors(path):
-            slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118 (no mapping)
-            self.held: Mapping[str, Held] = {
-                name: Held(tuple(one.get_shape()), DTYPES.get(one.get_dtype()))
-                for name, one in slices.items()
-            }
-
-    def _open(self) -> Any:
-        if self._opened is None:
-            with _library_errors(self.path):
-                self._opened = safe_open(self.path, framework="pt")
-        return self._opened
-
-    def read(self, name: str) -> Tensor:
-        """The tensor of a name, a view into the mapped file."""
-        opened = self._open()
-        with _library_errors(self.path):
-            tensor: Tensor = opened.get_tensor(name)
-        return tensor
-
-    def close(self) -> None:
-        """Give back what was mapped."""
-        self._opened = None
 
 
 class Weights:
@@ -125,22 +52,27 @@ class Weights:
             file.close()
 
 
-def find_weights(folder: Path) -> Path | None:
+def find_weights(folder: Path, *, allow_pickle: bool = False) -> Path | None:
     """The file that the weights of a folder begin with, one of weights or an index; None without any."""
-    return next((folder / name for name in (SINGLE, INDEX) if (folder / name).is_file()), None)
+    names = (SINGLE, INDEX, PICKLE, PICKLE_INDEX) if allow_pickle else (SINGLE, INDEX)
+    return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
 @contextmanager
-def open_weights(folder: Path) -> Iterator[Weights]:
+def open_weights(folder: Path, *, allow_pickle: bool = False) -> Iterator[Weights]:
     """Read what the folder's weight files say they hold, and keep them open.
 
-    Errors: BundleError naming the file that is missing, cut or damaged, or contradicts the index.
+    Errors: BundleError naming the file that is missing, cut or damaged, contradicts the index, or is a pickle
+    that nobody allowed.
     """
-    found = find_weights(folder)
+    found = find_weights(folder, allow_pickle=allow_pickle)
     if found is None:
+        if (pickle := find_weights(folder, allow_pickle=True)) is not None:
+            raise BundleError(f"{folder} {only_pickles(pickle.name)}")
         raise BundleError(f"{folder} has no {SINGLE}; give a folder that holds config.json and {SINGLE}")
-    files: Sequence[WeightFile]
-    files = _shards(found, SafetensorsFile) if found.name == INDEX else [SafetensorsFile(found)]
+    open_file: Callable[[Path], WeightFile]
+    open_file = PickleFile if found.name in (PICKLE, PICKLE_INDEX) else SafetensorsFile
+    files = [open_file(found)] if found.name in (SINGLE, PICKLE) else _shards(found, open_file)
     weights = Weights(found, files)
     try:
         yield weights
@@ -148,12 +80,12 @@ def open_weights(folder: Path) -> Iterator[Weights]:
         weights.close()
 
 
-def require_readable(path: Path) -> None:
-    """Refuse a file that may not be read; the libraries would call it one that is not there."""
-    try:
-        path.open("rb").close()
-    except OSError as error:
-        raise BundleError(f"{path} cannot be read: {error.strerror}; see who may read it") from None
+def only_pickles(name: str) -> str:
+    """What is said of weights that are there as a pickle alone."""
+    return (
+        f"has its weights as a pickle alone ({name}), a format that can carry a program; if you trust its "
+        "source, give --allow-pickle, or allow_pickle=True in Python"
+    )
 
 
 def shard_names(index: Path) -> dict[str, str]:
@@ -202,11 +134,3 @@ def _shards(index: Path, open_file: Callable[[Path], WeightFile]) -> list[Weight
             "is of another model: download both again"
         )
     return files
-
-
-@contextmanager
-def _library_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (SafetensorError, OSError) as error:
-        raise BundleError(f"{path} cannot be read: {error}; {DAMAGED}") from None
