@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from seedbed.base.errors import BundleError, ConfigError, SeedbedError, nearest
+from seedbed.base.errors import BundleError, ConfigError, SeedbedError, SeedbedWarning, nearest
 from seedbed.base.files import disk_errors, sync
 from seedbed.base.runtime import find_device
 from seedbed.hub.gguf import is_gguf, open_gguf, read_gguf_config, read_gguf_tokenizer
@@ -230,7 +231,9 @@ def _compare(folder: Path, module: Network) -> None:
     parameter = next(module.parameters())
     dtype = next(name for name, kind in DTYPES.items() if kind == parameter.dtype)
     try:
-        again, _, _ = open_bundle(folder, dtype=dtype, device=str(parameter.device))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SeedbedWarning)  # told of the original already
+            again, _, _ = open_bundle(folder, dtype=dtype, device=str(parameter.device))
     except SeedbedError as error:
         raise BundleError(f"what was written to {folder} does not load again: {error}") from error
     config = module.config

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from seedbed.base.errors import BundleError, ConfigError, nearest
+from seedbed.hub.finite import warn_unless_finite
 from seedbed.hub.gguf_file import GgufFile, open_gguf_file
 from seedbed.hub.gguf_tokenizer import generation_settings, read_tokenizer
 from seedbed.models.family import Config, Family, GgufForm, Network
@@ -55,6 +56,7 @@ def open_gguf(
             import_tensors(build(config, "meta"), _Tensors(file, form, config, without_memory=True))
             module = build(config, device).to(dtype)
             import_tensors(module, _Tensors(file, form, config))
+        warn_unless_finite(path, file.not_finite)
     return module.eval(), tokenizer, generation
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from seedbed.base.errors import BundleError
+from seedbed.hub.finite import num_not_finite, warn_unless_finite
 from seedbed.hub.weight_files import Weights
 from seedbed.models.family import Config, Family, Network
 from seedbed.models.network import build, family, import_tensors, require_plausible
@@ -19,13 +20,15 @@ class Published(Mapping[str, Tensor]):
 
     A file that was saved without the output lacks the family's prefix before each name. A tensor that the
     family ties to another may lie there as well as the other, or in its place. `config` is what the names
-    say of it beside `config.json`; `is_meta`: shapes alone, no memory.
+    say of it beside `config.json`; `is_meta`: shapes alone, no memory. `not_finite` counts the numbers
+    that are not, in each tensor that was read.
     """
 
     def __init__(self, weights: Weights, chosen: Family, config: Config) -> None:
         bare = not any(name.startswith(chosen.prefix) for name in weights.held)
         given = {(chosen.prefix if bare else "") + name: name for name in weights.held}
         self._weights, self.is_meta = weights, False
+        self.not_finite: dict[str, int] = {}
         self._names = {
             name: their
             for name, their in given.items()
@@ -63,7 +66,9 @@ class Published(Mapping[str, Tensor]):
         their = self._names[name]
         if self.is_meta:
             return torch.empty(self._weights.held[their].shape, device="meta")
-        return self._weights.read(their)
+        tensor = self._weights.read(their)
+        self.not_finite[name] = num_not_finite(tensor)
+        return tensor
 
     def __contains__(self, name: object) -> bool:
         return name in self._names
@@ -96,4 +101,5 @@ def fill_network(weights: Weights, config: Config, *, dtype: torch.dtype, device
     module = build(theirs.config, device).to(dtype)
     import_tensors(module, theirs)
     theirs.require_equal_copies()
+    warn_unless_finite(weights.path, theirs.not_finite)
     return module
