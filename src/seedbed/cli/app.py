@@ -19,6 +19,7 @@ from seedbed.base.threads import keep_few_kernels, spin_briefly
 from seedbed.cli.chat import chat
 from seedbed.cli.demo import demo
 from seedbed.cli.doctor import doctor
+from seedbed.cli.export import export
 from seedbed.cli.generate import generate
 from seedbed.cli.plan import plan
 from seedbed.cli.pretrain import pretrain
@@ -35,6 +36,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "pretrain": pretrain,
     "generate": generate,
     "chat": chat,
+    "export": export,
     "report": report,
 }
 

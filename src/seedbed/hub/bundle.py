@@ -11,8 +11,10 @@ import json
 import re
 import shutil
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from safetensors.torch import save_file
 from seedbed.base.errors import BundleError, ConfigError, SeedbedError, SeedbedWarning, nearest
 from seedbed.base.files import disk_errors, sync
 from seedbed.base.runtime import find_device
-from seedbed.hub.gguf import is_gguf, open_gguf, read_gguf_config, read_gguf_tokenizer
+from seedbed.hub.gguf import gguf_numbers, is_gguf, open_gguf, read_gguf_config, read_gguf_tokenizer
 from seedbed.hub.json_file import read_object
 from seedbed.hub.published import fill_network
 from seedbed.hub.weight_files import SINGLE as WEIGHTS
@@ -174,6 +176,19 @@ def read_config(path: Path) -> Config:
         raise BundleError(f"{path / CONFIG} does not describe a {chosen.name}: {error}") from None
     except ConfigError as error:
         raise BundleError(f"{path / CONFIG}: {error}") from None
+
+
+def stored_dtype(path: Path, *, allow_pickle: bool = False) -> str:
+    """The type of most of a model's numbers; float32 where it is none that a bundle is written in."""
+    counts: Counter[str] = Counter()
+    if is_gguf(path):
+        counts.update(gguf_numbers(path))
+    else:
+        with open_weights(_settled(path), allow_pickle=allow_pickle) as weights:
+            for held in weights.held.values():
+                counts[str(held.dtype).removeprefix("torch.")] += prod(held.shape)
+    kind = counts.most_common(1)[0][0] if counts else ""
+    return {"F16": "float16", "BF16": "bfloat16"}.get(kind, kind if kind in DTYPES else "float32")
 
 
 def read_tokenizer(path: Path) -> Tokenizer:
