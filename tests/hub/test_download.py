@@ -69,10 +69,14 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 def ask(hub: Any, tmp_path: Path) -> Any:
     """Let a process of its own load or locate models with the hub's address and an empty cache."""
 
-    def run(*asked: tuple[str, dict[str, Any]], **environment: str) -> list[Any]:
+    def run(
+        *asked: tuple[str, dict[str, Any]], largest_file_bytes: int | None = None, **environment: str
+    ) -> list[Any]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
         own = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_TELEMETRY": "1"}
         command = [sys.executable, "-c", CLIENT, json.dumps(asked)]
+        if largest_file_bytes is not None:
+            command = ["bash", "-c", f'ulimit -f {largest_file_bytes // 1024}; exec "$@"', "-", *command]
         done = subprocess.run(command, env=kept | own | environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         said = [json.loads(line) for line in done.stdout.splitlines()]
@@ -195,6 +199,9 @@ def test_a_cache_that_cannot_be_written_is_told(
     hub: Any, ask: Any, files: dict[str, bytes], tmp_path: Path
 ) -> None:
     hub.repos["org/small"] = {"main": files}
+    said = ask(("org/small", {}), largest_file_bytes=2**21)[0]
+    assert said.startswith("HardwareError: no space left to write") and str(tmp_path / "home") in said
+    assert Path(ask(("org/small", {}))[0]).is_dir()
     (tmp_path / "file").write_text("")
     said = ask(("org/small", {}), HF_HOME=str(tmp_path / "file" / "home"))[0]
     assert said.startswith("HardwareError: cannot write") and "is a file, not a folder" in said

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def generate(
     model: Annotated[
-        str, typer.Argument(help="A bundle's or a run's folder, a .gguf file, or package:NAME.")
+        str, typer.Argument(help="A bundle's or a run's folder, a .gguf file, package:NAME or org/name.")
     ],
     prompts: Annotated[
         list[str] | None, typer.Argument(metavar="PROMPT...", help="What is completed; without one, stdin.")

@@ -129,7 +129,9 @@ def _hub_errors(repo: str, revision: str | None) -> Iterator[None]:
         raise BundleError(f"{named} is no path here and no name of the hub: {error}") from None
     except HfHubHTTPError as error:
         raise BundleError(_refused(named, error)) from None
-    except (HTTPError, OfflineModeIsEnabled) as error:
+    except OfflineModeIsEnabled as error:
+        raise BundleError(_unreached(named, error)) from None
+    except HTTPError as error:
         raise BundleError(
             f"the download of {named} broke off ({type(error).__name__}); run the same command again: the "
             "files that are whole stay"
@@ -145,12 +147,12 @@ def _refused(named: str, error: HfHubHTTPError) -> str:
     return f"the hub answers {status} for {named}; try again later"
 
 
-def _unreached(named: str, error: LocalEntryNotFoundError) -> str:
+def _unreached(named: str, error: Exception) -> str:
     """What is said where the cache lacks a model, or a part of it, and the hub cannot be asked."""
     cause = error.__cause__
     if isinstance(cause, HfHubHTTPError):
         return _refused(named, cause)
-    if isinstance(cause, OfflineModeIsEnabled):
+    if isinstance(cause or error, OfflineModeIsEnabled):
         why, what = "HF_HUB_OFFLINE is set", "unset it to download it"
     else:
         why, what = "the hub cannot be reached", "connect to the network and try again"

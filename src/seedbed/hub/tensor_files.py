@@ -69,6 +69,10 @@ class SafetensorsFile:
                 name: Held(tuple(one.get_shape()), DTYPES.get(one.get_dtype()))
                 for name, one in slices.items()
             }
+        if strange := [name for name in self.held if not name.isprintable()]:
+            raise BundleError(
+                f"{path} holds the name {strange[0][:40]!r}, which cannot be printed; {DAMAGED}"
+            )
 
     def _open(self) -> Any:
         if self._opened is None:

@@ -97,6 +97,8 @@ def shard_names(index: Path) -> dict[str, str]:
     if not isinstance(places, dict) or not places:
         raise BundleError(f"{index} has no weight_map that names tensors; write or download it again")
     for name, shard in places.items():
+        if not name.isprintable():
+            raise BundleError(f"{index} names {name[:40]!r}, which cannot be printed; download it again")
         if not isinstance(shard, str) or not shard.isprintable() or shard != shard.replace("\\", "/"):
             raise BundleError(f"{index} gives {name!r} the shard {str(shard)[:60]!r}; allowed: a file's name")
         if shard in ("", ".", "..") or Path(shard).name != shard:
