@@ -113,7 +113,7 @@ def test_doctor_examines_folders(seedbed: Callable, tiny_run: Path, tmp_path: Pa
     assert run["kind"] == "run" and run["holds"]["steps"] == "20 of 20" and not run["lacks"]
     assert seedbed("doctor", tiny_run.parent, "--json").json["kind"] == "project"
     bundle = seedbed("doctor", tiny_run / "model")
-    assert bundle.code == 0 and "gpt2, 1 layers x 16" in bundle.out
+    assert bundle.code == 0 and "gpt2, decoder, 1 layers x 16" in bundle.out
     tokenizer = seedbed("doctor", tiny_run / "tokenizer", "--json").json
     assert tokenizer["kind"] == "tokenizer" and "config.json" in tokenizer["lacks"]
     nothing = seedbed("doctor", tmp_path)

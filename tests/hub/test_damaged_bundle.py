@@ -21,7 +21,7 @@ from seedbed.models.network import FAMILIES, family
 from seedbed.nn.layout import Layout
 
 LONGEST_SECONDS = 2.0
-NUMBERS: tuple[Any, ...] = (-1, 0, 1, 7, 0.5, 10**15, 2**63, float("inf"), float("nan"))
+NUMBERS: tuple[Any, ...] = (-1, 0, 1, 7, 0.5, 10**7, 10**15, 2**63, float("inf"), float("nan"))
 WRONG: tuple[Any, ...] = (*NUMBERS, None, True, "", "wrong", [], [1, "a"], {}, {"a": 1})
 
 
@@ -67,10 +67,10 @@ def _run(module: Any) -> None:
 
 
 def changed_configs(values: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Each key left out, and each with wrong values, six in turn; those of tables in it likewise."""
+    """Each key left out, and each with wrong values, eight in turn; those of tables in it likewise."""
     for at, (key, value) in enumerate(values.items()):
         yield {name: v for name, v in values.items() if name != key}
-        yield from (values | {key: WRONG[(6 * at + i) % len(WRONG)]} for i in range(6))
+        yield from (values | {key: WRONG[(8 * at + i) % len(WRONG)]} for i in range(8))
         if isinstance(value, dict):
             yield from (values | {key: inner} for inner in changed_configs(value))
 

@@ -1,4 +1,4 @@
-"""Models by name: a folder, a GGUF file, an installed package, a preset, fresh weights."""
+"""Models by name: a folder, a GGUF file, an installed package, one on the hub, a preset, fresh weights."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from seedbed.base.errors import BundleError, ConfigError
 from seedbed.base.rooms import Room
 from seedbed.generation.language_model import LanguageModel
 from seedbed.hub.bundle import CONFIG, open_bundle
+from seedbed.hub.download import download, is_hub_name
 from seedbed.hub.package import PREFIX, package_model
 from seedbed.models.family import Config
 from seedbed.models.network import FAMILIES, build, family, initialize, preset
@@ -21,32 +22,43 @@ from seedbed.text.tokenizer import Tokenizer
 DEFAULT_WIDTH, DEFAULT_DEPTH = 256, 4
 
 
-def load(model: str | Path, *, dtype: str = "float32", device: str = "cpu") -> LanguageModel:
-    """Load a model: a bundle's folder, the best one of a run's, a `.gguf` file, or `package:NAME`.
+def load(
+    model: str | Path, *, dtype: str = "float32", device: str = "cpu", allow_pickle: bool = False
+) -> LanguageModel:
+    """Load a model: a bundle's folder, a run's, a `.gguf` file, `package:NAME`, or `org/name` of the hub.
 
+    `org/name@revision` is the model at a branch, a tag or a commit; a path that exists comes first.
+    `allow_pickle` reads weights that are there as `pytorch_model.bin` alone, and no more than tensors.
     Errors: BundleError naming what is missing, damaged or contradictory.
     """
-    module, tokenizer, generation = open_bundle(locate(model), dtype=dtype, device=device)
+    module, tokenizer, generation = open_bundle(
+        locate(model, allow_pickle=allow_pickle), dtype=dtype, device=device, allow_pickle=allow_pickle
+    )
     return LanguageModel(module, tokenizer, generation=generation)
 
 
 def is_model(model: str | Path) -> bool:
-    """Tell whether a name is of a model that lies somewhere: a path that exists, or `package:NAME`."""
-    return str(model).startswith(PREFIX) or Path(model).expanduser().exists()
+    """Tell whether a name is of a model that lies somewhere: a path, `package:NAME`, a name on the hub."""
+    name = str(model)
+    return name.startswith(PREFIX) or Path(model).expanduser().exists() or is_hub_name(name)
 
 
-def locate(model: str | Path) -> Path:
+def locate(model: str | Path, *, weights: bool = True, allow_pickle: bool = False) -> Path:
     """Where a model lies: the folder that holds `config.json`, or a GGUF file.
 
-    It is the path named, `model` in a run's folder, the one `.gguf` file of a folder without a config, or
-    what an installed package carries.
+    It is the path named, `model` in a run's folder, the one `.gguf` file of a folder without a config, what
+    an installed package carries, or where the hub's model was downloaded to: without `weights` its config
+    and tokenizer alone, pickles only if they are allowed.
     """
     if str(model).startswith(PREFIX):
         return package_model(str(model).removeprefix(PREFIX))
     path = Path(model).expanduser()
+    if not path.exists() and is_hub_name(str(model)):
+        return download(str(model), weights=weights, allow_pickle=allow_pickle)
     if not path.exists():
         raise BundleError(
-            f"no model lies at {model}; give a bundle's or a run's folder, a .gguf file or package:NAME"
+            f"no model lies at {model}; give a bundle's or a run's folder, a .gguf file, package:NAME or "
+            "org/name on the hub"
         )
     inner = path / "model"
     if not (path / CONFIG).exists() and inner.is_dir():

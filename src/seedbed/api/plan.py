@@ -55,7 +55,7 @@ def plan_with_settings(
 def _config(name: str, settings: RunSettings) -> Config:
     """The config of a model that lies somewhere, a preset, or a family at the size of the settings."""
     if is_model(name):
-        return read_config(locate(name))
+        return read_config(locate(name, weights=False))
     if ":" in name:
         return preset(name)
     vocab_size, context = settings.tokenizer.vocab_size, settings.training.context_tokens

@@ -14,7 +14,7 @@ import torch
 from seedbed import __version__
 from seedbed.api.card import model_card
 from seedbed.api.decide import decide, saved_plan
-from seedbed.api.models import configure, require_fitting
+from seedbed.api.models import configure, locate, require_fitting
 from seedbed.api.recipes import recipe as named_recipe
 from seedbed.api.run_settings import RunSettings
 from seedbed.base.errors import ConfigError
@@ -26,7 +26,7 @@ from seedbed.base.signals import StopSignals
 from seedbed.data.loader import Loader, MixturePart
 from seedbed.data.prepare import PreparedData, prepare, training_texts
 from seedbed.data.records import TokenSource
-from seedbed.hub.bundle import TOKENIZER, open_bundle, read_config, save_bundle
+from seedbed.hub.bundle import open_bundle, read_config, read_tokenizer, save_bundle
 from seedbed.models.family import Config, Network
 from seedbed.models.network import build, initialize
 from seedbed.models.network import family as named_family
@@ -182,16 +182,16 @@ def _tokenizer(settings: RunSettings) -> Tokenizer:
     if wanted.path is not None:
         return Tokenizer.load(wanted.path)
     if base is not None:
-        if not (Path(base) / TOKENIZER).is_file():
-            raise ConfigError(f"the base {base} has no tokenizer; give one with --tokenizer FOLDER")
-        return Tokenizer.load(base)
+        return read_tokenizer(locate(base, weights=False))
     return train_tokenizer(training_texts(settings.data), wanted.kind, vocab_size=wanted.vocab_size)
 
 
 def _config(settings: RunSettings, tokenizer: Tokenizer) -> Config:
     """The base's config, or the one that the settings ask for."""
     if settings.model.base is not None:
-        return require_fitting(read_config(Path(settings.model.base)), settings.objective.name)
+        return require_fitting(
+            read_config(locate(settings.model.base, weights=False)), settings.objective.name
+        )
     context = settings.training.context_tokens
     return configure(settings.model, vocab_size=tokenizer.vocab_size, context_tokens=context)
 
@@ -199,7 +199,7 @@ def _config(settings: RunSettings, tokenizer: Tokenizer) -> Config:
 def _module(config: Config, settings: RunSettings) -> Network:
     """The base, or a network with weights drawn from the training's seed."""
     if settings.model.base is not None:
-        return open_bundle(settings.model.base)[0]
+        return open_bundle(locate(settings.model.base))[0]
     module = build(config)
     seed = derive_seed(settings.training.seed, "weights")
     initialize(module, torch.Generator().manual_seed(seed))

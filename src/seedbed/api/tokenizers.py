@@ -46,5 +46,5 @@ def inspect(model: str | Path, text: str) -> list[Piece]:
     """The tokens of a text, one after the other, by the tokenizer of a model's or a tokenizer's folder."""
     path = Path(model)
     own = (path / TOKENIZER).exists()
-    tokenizer = Tokenizer.load(path) if own else read_tokenizer(locate(model))
+    tokenizer = Tokenizer.load(path) if own else read_tokenizer(locate(model, weights=False))
     return [Piece(i, tokenizer.token(i), tokenizer.token_bytes(i)) for i in tokenizer.encode(text)]

@@ -6,6 +6,10 @@ import difflib
 from collections.abc import Iterable
 
 
+class SeedbedWarning(UserWarning):
+    """What a user should know of while the work goes on; the command line prints it as one line."""
+
+
 class SeedbedError(Exception):
     """The root of all errors that the command line prints as one line instead of a traceback."""
 

@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from seedbed import __version__
-from seedbed.base.errors import SeedbedError
+from seedbed.base.errors import SeedbedError, SeedbedWarning
 from seedbed.base.threads import keep_few_kernels, spin_briefly
 from seedbed.cli.chat import chat
 from seedbed.cli.demo import demo
 from seedbed.cli.doctor import doctor
+from seedbed.cli.export import export
 from seedbed.cli.generate import generate
 from seedbed.cli.plan import plan
 from seedbed.cli.pretrain import pretrain
@@ -33,6 +36,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "pretrain": pretrain,
     "generate": generate,
     "chat": chat,
+    "export": export,
     "report": report,
 }
 
@@ -104,7 +108,8 @@ def _noted_interrupts() -> list[int]:
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; what a user can cause is one line on stderr, no traceback."""
     try:
-        code = app(args=arguments, prog_name="seedbed", standalone_mode=False)
+        with _told_warnings():
+            code = app(args=arguments, prog_name="seedbed", standalone_mode=False)
         sys.stdout.flush()
         return int(code or 0)
     except SeedbedError as error:
@@ -120,6 +125,24 @@ def run(arguments: Sequence[str]) -> int:
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         return _fail(f"{place}{error.strerror or error}; see that it is there and who may use it", 1)
+
+
+@contextmanager
+def _told_warnings() -> Iterator[None]:
+    """Print our own warnings as one line on stderr, without the place in the code."""
+    show = warnings.showwarning
+
+    def tell(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
+        if issubclass(category, SeedbedWarning):
+            print(f"seedbed: warning: {' '.join(str(message).split())}", file=sys.stderr)
+        else:
+            show(message, category, *place, **more)
+
+    warnings.showwarning = tell
+    try:
+        yield
+    finally:
+        warnings.showwarning = show
 
 
 def _fail(message: str, code: int) -> int:

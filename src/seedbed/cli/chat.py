@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from seedbed.cli.options import Device, Json, given_flags
+from seedbed.cli.options import AllowPickle, Device, Json, given_flags
 
 if TYPE_CHECKING:
     from seedbed.cli.chat_session import Session
@@ -31,6 +31,7 @@ def chat(
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same answers.")] = None,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
     device: Device = "cpu",
+    allow_pickle: AllowPickle = False,
     json: Json = False,
 ) -> None:
     """Talk with a model; from a pipe each line is a message."""
@@ -43,7 +44,7 @@ def chat(
     settings = GenerationSettings(
         max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed
     )
-    lm = load_model(model, dtype=dtype, device=device)
+    lm = load_model(model, dtype=dtype, device=device, allow_pickle=allow_pickle)
     tell_recommended(lm, {key: getattr(settings, key) for key in SETTINGS}, given_flags(context))
     session = Session(lm, settings)
     session.begin(system, load)

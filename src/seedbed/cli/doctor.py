@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,12 +12,16 @@ from seedbed.cli.options import Json
 
 def doctor(
     folder: Annotated[
-        Path | None, typer.Argument(help="The folder of a model, a run, a tokenizer or a demo.")
+        str | None,
+        typer.Argument(
+            metavar="PATH", help="A model's, a run's or a tokenizer's folder, a .gguf file, package:NAME."
+        ),
     ] = None,
     json: Json = False,
 ) -> None:
     """Say what this machine has and can train, or what a folder holds and lacks."""
-    from seedbed.api.doctor import examine_folder, examine_machine
+    from seedbed.api.doctor import examine_machine
+    from seedbed.api.folders import examine_folder
     from seedbed.cli.console import print_json
 
     found = examine_machine() if folder is None else examine_folder(folder)
@@ -77,3 +80,5 @@ def _show_folder(found: Mapping[str, Any]) -> None:
         print_facts("It lacks", dict(found["lacks"]))
     if found["problems"]:
         print_facts("It is damaged", {str(number): text for number, text in enumerate(found["problems"], 1)})
+    if found["next"]:
+        print_facts("", {"next": found["next"]})

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from seedbed.cli.options import (
+    AllowPickle,
     Device,
     EarlyStop,
     Fill,
@@ -27,7 +28,7 @@ EARLY_STOPPING: dict[str, bool | Literal["never"]] = {"true": True, "false": Fal
 def generate(
     context: typer.Context,
     model: Annotated[
-        str, typer.Argument(help="A bundle's or a run's folder, a .gguf file, or package:NAME.")
+        str, typer.Argument(help="A bundle's or a run's folder, a .gguf file, package:NAME or org/name.")
     ],
     prompts: Annotated[
         list[str] | None, typer.Argument(metavar="PROMPT...", help="What is completed; without one, stdin.")
@@ -49,6 +50,7 @@ def generate(
     num_candidates: NumCandidates = 5,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
     device: Device = "cpu",
+    allow_pickle: AllowPickle = False,
     json: Json = False,
 ) -> None:
     """Complete prompts, or fill their blanks; one answer is printed as it comes."""
@@ -68,7 +70,7 @@ def generate(
     texts = prompts or [_from_stdin()]
     if logprobs and not json:
         raise UsageError("--logprobs has no effect without --json; add it")
-    lm = load(model, dtype=dtype, device=device)
+    lm = load(model, dtype=dtype, device=device, allow_pickle=allow_pickle)
     if lm.tokenizer is None:
         raise BundleError(
             f"{model} has no tokenizer.json, which a prompt in words needs; put the one of its training "

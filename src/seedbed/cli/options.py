@@ -61,3 +61,7 @@ EarlyStop = Annotated[
 ]
 Fill = Annotated[bool, typer.Option("--fill", help="Fill the blanks ___ of each prompt with a masked model.")]
 NumCandidates = Annotated[int, typer.Option(help="With --fill: candidates shown for each blank.")]
+AllowPickle = Annotated[
+    bool,
+    typer.Option("--allow-pickle", help="Read pytorch_model.bin if there is no safetensors; tensors alone."),
+]

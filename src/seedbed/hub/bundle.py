@@ -1,8 +1,8 @@
 """A bundle: a model's folder in Hugging Face layout, written whole and loaded again before it counts.
 
-Files: `config.json`, `model.safetensors`, `tokenizer.json` (with `tokenizer_config.json`, and with
-`chat_template.jinja` if the model talks),
-`generation_config.json` and the model card `README.md`.
+Files: `config.json`, `model.safetensors` (read in shards, too), `tokenizer.json` (with
+`tokenizer_config.json`, and with `chat_template.jinja` if the model talks), `generation_config.json` and the
+model card `README.md`.
 """
 
 from __future__ import annotations
@@ -10,26 +10,33 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Mapping
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
-from torch import Tensor
 
-from seedbed.base.errors import BundleError, ConfigError, SeedbedError, nearest
+from seedbed.base.errors import BundleError, ConfigError, SeedbedError, SeedbedWarning, nearest
 from seedbed.base.files import disk_errors, sync
 from seedbed.base.runtime import find_device
-from seedbed.hub.gguf import is_gguf, open_gguf, read_gguf_config, read_gguf_tokenizer
+from seedbed.hub.gguf import gguf_numbers, is_gguf, open_gguf, read_gguf_config, read_gguf_tokenizer
+from seedbed.hub.json_file import read_object
+from seedbed.hub.published import fill_network
+from seedbed.hub.weight_files import SINGLE as WEIGHTS
+from seedbed.hub.weight_files import open_weights
 from seedbed.models.family import Config, Family, Network
-from seedbed.models.network import FAMILIES, build, export_tensors, family, import_tensors, require_plausible
+from seedbed.models.network import FAMILIES, export_tensors, family
 from seedbed.nn.config import ModelConfig
 from seedbed.nn.layout import Layout
 from seedbed.text.tokenizer import TEMPLATE_FILE, Tokenizer
 
-CONFIG, WEIGHTS, GENERATION, CARD = "config.json", "model.safetensors", "generation_config.json", "README.md"
+CONFIG, GENERATION, CARD = "config.json", "generation_config.json", "README.md"
 TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
 FILES = {CONFIG, WEIGHTS, GENERATION, CARD, TOKENIZER, TOKENIZER_CONFIG, TEMPLATE_FILE}
 ENDS = ("bos_token_id", "eos_token_id", "pad_token_id")
@@ -86,10 +93,11 @@ def save_bundle(
 
 
 def open_bundle(
-    path: Path | str, *, dtype: str = "float32", device: str = "cpu"
+    path: Path | str, *, dtype: str = "float32", device: str = "cpu", allow_pickle: bool = False
 ) -> tuple[Network, Tokenizer | None, dict[str, Any]]:
     """The network of a folder or a GGUF file, its tokenizer if it has one, and its generation settings.
 
+    `allow_pickle` reads `pytorch_model.bin` where there are no safetensors, tensors alone.
     Errors: BundleError naming the file that is missing, cut or contradicts another.
     """
     path = Path(path)
@@ -99,23 +107,28 @@ def open_bundle(
     if is_gguf(path):
         return open_gguf(path, dtype=DTYPES[dtype], device=place)
     config, folder = read_config(path), _settled(path)
-    weights = folder / WEIGHTS
-    if not weights.is_file():
-        raise BundleError(f"{path} has no {WEIGHTS}; give a folder that holds {CONFIG} and {WEIGHTS}")
-    try:
-        weights.open("rb").close()  # the library calls a file that may not be read one that is not there
-    except OSError as error:
-        raise BundleError(f"{weights} cannot be read: {error.strerror}; see who may read it") from None
-    tokenizer = Tokenizer.load(folder) if (folder / TOKENIZER).is_file() else None
-    _require_fitting(tokenizer, config)
-    module = _load(weights, config, DTYPES[dtype], place)
+    with open_weights(folder, allow_pickle=allow_pickle) as weights:
+        tokenizer = Tokenizer.load(folder) if (folder / TOKENIZER).is_file() else None
+        _require_fitting(tokenizer, config)
+        with _named(weights.path):
+            module = fill_network(weights, config, dtype=DTYPES[dtype], device=place)
     if (folder / GENERATION).is_file():
-        generation = _read_json(folder / GENERATION)
+        generation = read_object(folder / GENERATION)
     else:  # older files say it in their config
-        values = _read_json(folder / CONFIG)
+        values = read_object(folder / CONFIG)
         named = (*NAMED_TOKENS, *RECOMMENDED)
         generation = {name: values[name] for name in named if values.get(name) is not None}
     return module.eval(), tokenizer, generation
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Begin what is wrong with the weights with the name of their file."""
+    try:
+        yield
+    except BundleError as error:
+        known = str(error).startswith(str(path.parent))
+        raise BundleError(str(error) if known else f"{path}: {error}") from None
 
 
 def _settled(path: Path) -> Path:
@@ -159,7 +172,7 @@ def read_config(path: Path) -> Config:
     if not (path / CONFIG).is_file():
         problem = f"has no {CONFIG}" if path.is_dir() else "is no folder"
         raise BundleError(f"{path} {problem}; give a bundle: a folder that holds {CONFIG} and {WEIGHTS}")
-    values = _read_json(path / CONFIG)
+    values = read_object(path / CONFIG)
     chosen = _family_of(values, path)
     try:
         return chosen.with_head(chosen.read_config(values), values)
@@ -169,6 +182,19 @@ def read_config(path: Path) -> Config:
         raise BundleError(f"{path / CONFIG} does not describe a {chosen.name}: {error}") from None
     except ConfigError as error:
         raise BundleError(f"{path / CONFIG}: {error}") from None
+
+
+def stored_dtype(path: Path, *, allow_pickle: bool = False) -> str:
+    """The type of most of a model's numbers; float32 where it is none that a bundle is written in."""
+    counts: Counter[str] = Counter()
+    if is_gguf(path):
+        counts.update(gguf_numbers(path))
+    else:
+        with open_weights(_settled(path), allow_pickle=allow_pickle) as weights:
+            for held in weights.held.values():
+                counts[str(held.dtype).removeprefix("torch.")] += prod(held.shape)
+    kind = counts.most_common(1)[0][0] if counts else ""
+    return {"F16": "float16", "BF16": "bfloat16"}.get(kind, kind if kind in DTYPES else "float32")
 
 
 def read_tokenizer(path: Path) -> Tokenizer:
@@ -189,90 +215,6 @@ def _family_of(values: Mapping[str, Any], path: Path) -> Family:
     raise BundleError(
         f"{path / CONFIG} has the model_type {wanted!r}, a family unknown here; {nearest(wanted, known)}"
     )
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_bytes())
-    except OSError as error:
-        raise BundleError(f"{path} cannot be read: {error.strerror}; see who may read it") from None
-    except (ValueError, RecursionError) as error:  # not JSON, or not UTF-8
-        raise BundleError(f"{path} is not JSON ({error}); write or download it again") from None
-    if not isinstance(values, dict):
-        raise BundleError(
-            f"{path} holds a {type(values).__name__}, not an object; write or download it again"
-        )
-    return values
-
-
-class _File(Mapping[str, Tensor]):
-    """The tensors of an open safetensors file, read one at a time; what holds nothing learnt is left out.
-
-    A file that was saved without the output lacks the family's prefix before each name. A tensor that the
-    family ties to another may lie there as well as the other, or in its place.
-    """
-
-    def __init__(self, opened: Any, chosen: Family, config: Config) -> None:
-        names = list(opened.keys())
-        bare = not any(name.startswith(chosen.prefix) for name in names)
-        given = {(chosen.prefix if bare else "") + name: name for name in names}
-        self._opened = opened
-        self._names = {
-            name: their
-            for name, their in given.items()
-            if not any(re.fullmatch(p, name) for p in chosen.ignored)
-        }
-        self.config = chosen.fit(config, self._names.keys())
-        for name in chosen.zero:
-            if (their := self._names.pop(name, None)) is not None and opened.get_tensor(their).any():
-                raise BundleError(
-                    f"{name} is not zero, and {chosen.name} has no place for it; take another model"
-                )
-        self._twice = []
-        for copy, original in chosen.copies(self.config).items():
-            if (their := self._names.pop(copy, None)) is not None:
-                self._twice.append((their, self._names.setdefault(original, their)))
-
-    def require_equal_copies(self) -> None:
-        """Refuse tensors that are one in this config and two in the file."""
-        for copy, original in self._twice:
-            if copy != original and not torch.equal(*map(self._opened.get_tensor, (copy, original))):
-                raise BundleError(
-                    f"{copy} differs from {original}, which {CONFIG} ties it to; if it is the output, set "
-                    "tie_word_embeddings to false"
-                )
-
-    def __getitem__(self, name: str) -> Tensor:
-        tensor: Tensor = self._opened.get_tensor(self._names[name])
-        return tensor
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._names
-
-    def __iter__(self) -> Any:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-
-@torch.no_grad()
-def _load(path: Path, config: Config, dtype: torch.dtype, device: torch.device) -> Network:
-    try:
-        with safe_open(path, framework="pt") as opened:
-            theirs = _File(opened, family(config.family), config)
-            config = theirs.config
-            require_plausible(config, len(theirs), path.stat().st_size, "bytes")
-            module = build(config, device).to(dtype)
-            import_tensors(module, theirs)
-            theirs.require_equal_copies()
-    except (SafetensorError, OSError) as error:
-        raise BundleError(
-            f"{path} cannot be read: {error}; it is cut or damaged: write or download it again"
-        ) from None
-    except BundleError as error:
-        raise BundleError(f"{path}: {error}") from None
-    return module
 
 
 def _write(
@@ -308,7 +250,9 @@ def _compare(folder: Path, module: Network) -> None:
     parameter = next(module.parameters())
     dtype = next(name for name, kind in DTYPES.items() if kind == parameter.dtype)
     try:
-        again, _, _ = open_bundle(folder, dtype=dtype, device=str(parameter.device))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SeedbedWarning)  # told of the original already
+            again, _, _ = open_bundle(folder, dtype=dtype, device=str(parameter.device))
     except SeedbedError as error:
         raise BundleError(f"what was written to {folder} does not load again: {error}") from error
     config = module.config

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from seedbed.base.errors import BundleError, ConfigError, nearest
+from seedbed.hub.finite import warn_unless_finite
 from seedbed.hub.gguf_file import GgufFile, open_gguf_file
 from seedbed.hub.gguf_tokenizer import generation_settings, read_tokenizer
 from seedbed.models.family import Config, Family, GgufForm, Network
@@ -37,31 +39,55 @@ def open_gguf(
     Errors: BundleError naming the file, what in it is unknown, damaged or contradictory, and what to do.
     """
     with open_gguf_file(path) as file:
-        chosen, form = _family_of(file)
-        config = _config(file, chosen)
-        num_layers = len(file.tensors) // sum("{i}" in name for name in form.names)
-        if config.num_layers > num_layers:
-            raise BundleError(f"its {len(file.tensors)} tensors are too few for {config.num_layers} layers")
-        num_values = sum(tensor.num_values for tensor in file.tensors.values())
-        require_plausible(config, len(file.tensors), num_values, "numbers")
-        tokenizer = read_tokenizer(file)
-        if tokenizer is not None and tokenizer.vocab_size > config.vocab_size:
-            raise BundleError(
-                f"its tokenizer has {tokenizer.vocab_size} tokens, but the weights know {config.vocab_size}"
-            )
-        generation = generation_settings(file)
+        config, tokenizer, generation = _require_whole(file)
         with torch.no_grad():
-            # Without memory first: what is missing, unknown or misshapen is told before a block is read.
-            import_tensors(build(config, "meta"), _Tensors(file, form, config, without_memory=True))
             module = build(config, device).to(dtype)
-            import_tensors(module, _Tensors(file, form, config))
+            import_tensors(module, _Tensors(file, _family_of(file)[1], config))
+        warn_unless_finite(path, file.not_finite)
     return module.eval(), tokenizer, generation
+
+
+def inspect_gguf(path: Path) -> tuple[Config, Tokenizer | None, dict[str, Any]]:
+    """What `open_gguf` gives, the config for the network: all is checked that can be without the weights."""
+    with open_gguf_file(path) as file:
+        return _require_whole(file)
+
+
+@torch.no_grad()
+def _require_whole(file: GgufFile) -> tuple[Config, Tokenizer | None, dict[str, Any]]:
+    """The config, tokenizer and generation settings of a file whose tensors are all there, in their shapes.
+
+    What is missing, unknown or misshapen is told without memory, before a block is read.
+    """
+    chosen, form = _family_of(file)
+    config = _config(file, chosen)
+    num_layers = len(file.tensors) // sum("{i}" in name for name in form.names)
+    if config.num_layers > num_layers:
+        raise BundleError(f"its {len(file.tensors)} tensors are too few for {config.num_layers} layers")
+    num_values = sum(tensor.num_values for tensor in file.tensors.values())
+    require_plausible(config, len(file.tensors), num_values, "numbers")
+    tokenizer = read_tokenizer(file)
+    if tokenizer is not None and tokenizer.vocab_size > config.vocab_size:
+        raise BundleError(
+            f"its tokenizer has {tokenizer.vocab_size} tokens, but the weights know {config.vocab_size}"
+        )
+    import_tensors(build(config, "meta"), _Tensors(file, form, config, without_memory=True))
+    return config, tokenizer, generation_settings(file)
 
 
 def read_gguf_config(path: Path) -> Config:
     """The config of a GGUF file, its tensors not read."""
     with open_gguf_file(path) as file:
         return _config(file, _family_of(file)[0])
+
+
+def gguf_numbers(path: Path) -> Counter[str]:
+    """How many numbers of a GGUF file have each quantization, `F16` or `Q4_0` for example."""
+    counts: Counter[str] = Counter()
+    with open_gguf_file(path) as file:
+        for tensor in file.tensors.values():
+            counts[tensor.quantization.name] += tensor.num_values
+    return counts
 
 
 def read_gguf_tokenizer(path: Path) -> Tokenizer | None:

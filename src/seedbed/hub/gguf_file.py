@@ -130,12 +130,15 @@ class _Header:
 class GgufFile:
     """An open GGUF file: `metadata` by key, `tensors` by name; `read` expands one tensor.
 
+    `not_finite` counts the numbers that are not, in each tensor that was read.
+
     Errors: BundleError of one line that begins with what is wrong, without the file's name.
     """
 
     def __init__(self, opened: FileIO, header: _Header) -> None:
         self._opened, self._content = opened, header.content
         self.metadata: dict[str, Any] = {}
+        self.not_finite: dict[str, int] = {}
         num_tensors, num_entries = self._counts(header)
         for _ in range(num_entries):
             key = header.name()
@@ -248,15 +251,17 @@ class GgufFile:
         stored = self.tensors[name]
         block_values, block_bytes = GGML_QUANT_SIZES[stored.quantization]
         step = CHUNK_VALUES // block_values
+        self.not_finite[name] = 0
         values = torch.empty(stored.num_values, dtype=torch.float32)
         filled = values.numpy()
         for first in range(0, stored.num_bytes // block_bytes, step):
             last = min(first + step, stored.num_bytes // block_bytes)
             raw = self._bytes(stored.start + first * block_bytes, (last - first) * block_bytes)
-            with np.errstate(all="ignore"):  # a damaged scale overflows: told below
+            with np.errstate(all="ignore"):  # a damaged scale overflows: counted below
                 chunk = dequantize(raw[None], stored.quantization)[0]
-            if not np.isfinite(chunk).all():
-                raise BundleError(f"the tensor {name!r} holds numbers that are not finite")
+            finite = np.isfinite(chunk)
+            if not finite.all():
+                self.not_finite[name] += int(np.count_nonzero(~finite))
             filled[first * block_values : last * block_values] = chunk
         return values.view(stored.shape)
 

@@ -14,9 +14,10 @@ from seedbed.models.family import Config, Family, Network
 from seedbed.models.recurrent import RecurrentNetwork
 from seedbed.models.transformer import Transformer
 from seedbed.models.weights import export_weights, import_weights
-from seedbed.nn.config import ModelConfig
+from seedbed.nn.config import ModelConfig, RecurrentConfig
 from seedbed.nn.linear import named_parts
 
+MAX_TABLES = 1 << 24  # numbers of positions' tables that a network may have beside what its file holds
 FAMILIES: Room[Family] = Room("seedbed.models.families", "FAMILY")
 
 
@@ -50,10 +51,19 @@ def export_tensors(module: Network) -> dict[str, Tensor]:
 
 
 def _translation(config: Config) -> dict[str, Any]:
-    rules, depth, num_heads = family(config.family).rules(config), config.num_layers, 1
-    if isinstance(config, ModelConfig):
-        depth, num_heads = max(depth, config.of_encoder.num_layers), config.num_heads
-    return {"rules": rules, "num_layers": depth, "num_heads": num_heads}
+    num_heads = config.num_heads if isinstance(config, ModelConfig) else 1
+    return {
+        "rules": family(config.family).rules(config),
+        "num_layers": _depth(config),
+        "num_heads": num_heads,
+    }
+
+
+def _depth(config: Config) -> int:
+    """Layers of the deeper stack."""
+    if isinstance(config, RecurrentConfig):
+        return config.num_layers
+    return max(config.num_layers, config.of_encoder.num_layers)
 
 
 def parameter_count(config: Config) -> int:
@@ -66,11 +76,13 @@ def require_plausible(config: Config, num_tensors: int, num_held: int, unit: str
 
     `num_held` is what the weights hold, in `unit`: numbers, or bytes, of which each takes at least one.
     """
-    if config.num_layers > num_tensors:
-        wanted, held = f"{config.num_layers} layers", f"{num_tensors} tensors"
+    if (depth := _depth(config)) > num_tensors:
+        wanted, held = f"{depth} layers", f"{num_tensors} tensors"
     else:
         try:
-            num_parameters = parameter_count(config)
+            module = build(config, "meta")
+            tables = sum(table.numel() for table in module.buffers())  # of positions, which no file holds
+            num_parameters = sum(p.numel() for p in module.parameters()) + max(0, tables - MAX_TABLES)
         except RuntimeError:  # torch cannot even count the bytes
             num_parameters = 2**63
         wanted, held = f"{num_parameters} parameters", f"{num_held} {unit}"

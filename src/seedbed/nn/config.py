@@ -13,9 +13,9 @@ NormKind = Literal["layer", "layer_no_bias", "layer_plain", "rms", "rms_plain", 
 HeadKind = Literal["lm", "mlm", "none", "classification", "tagging"]
 LABELLED: tuple[HeadKind, ...] = ("classification", "tagging")
 
-LARGEST = 2**31  # of what is counted: torch itself ends at 2^63
+LARGEST = 2**62  # of what is counted: torch itself ends at 2^63
 _NAMES = {
-    int: f"a whole number below {LARGEST}",
+    int: "a whole number below 2^62",
     float: "a finite number",
     bool: "true or false",
     str: "a text",

@@ -1,0 +1,46 @@
+"""A model in the format that other tools read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from seedbed import __version__
+from seedbed.api.models import load, locate
+from seedbed.base.errors import ConfigError, nearest
+from seedbed.hub.bundle import stored_dtype
+
+FORMATS = ("bundle",)
+
+
+def export(
+    model: str | Path,
+    *,
+    out: Path,
+    format: str = "bundle",
+    dtype: str | None = None,
+    device: str = "cpu",
+    allow_pickle: bool = False,
+) -> dict[str, Any]:
+    """Write any model as a bundle that `transformers` loads -> what was written, files and bytes.
+
+    Without a `dtype` the weights keep theirs; those of a quantized GGUF file become float32.
+    """
+    if format not in FORMATS:
+        raise ConfigError(f"the format {format!r} is unknown; {nearest(format, FORMATS)}")
+    path = locate(model, allow_pickle=allow_pickle)
+    chosen = dtype or stored_dtype(path, allow_pickle=allow_pickle)
+    lm = load(path, dtype=chosen, device=device, allow_pickle=allow_pickle)
+    card = f"# A {lm.config.family} model\n\nExported by seedbed {__version__} from `{model}`, in {chosen}.\n"
+    lm.save(out, card=card)
+    files = {file.name: file.stat().st_size for file in sorted(Path(out).iterdir())}
+    return {
+        "model": str(model),
+        "folder": str(out),
+        "format": format,
+        "family": lm.config.family,
+        "parameters": sum(parameter.numel() for parameter in lm.module.parameters()),
+        "dtype": chosen,
+        "bytes": sum(files.values()),
+        "files": files,
+    }

@@ -1,0 +1,156 @@
+"""What a folder or a GGUF file holds, what it lacks and what to do next, without reading any weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from seedbed.api.model_contents import (
+    FOREIGN,
+    TOKENIZERS,
+    WEIGHT_ENDS,
+    describe_bundle,
+    describe_gguf,
+    describe_tokenizer,
+)
+from seedbed.base.errors import SeedbedError, UsageError
+from seedbed.hub.bundle import CONFIG
+from seedbed.hub.gguf import is_gguf
+from seedbed.hub.json_file import read_object
+from seedbed.hub.package import PREFIX, package_model
+from seedbed.report.run_files import is_run, read_run
+from seedbed.text.tokenizer import Tokenizer
+from seedbed.training.checkpoints import Checkpoints, verify
+
+ADAPTER = "adapter_config.json"
+Found = dict[str, Any]
+
+
+def examine_folder(name: str) -> Found:
+    """A folder, a GGUF file or `package:NAME`: its kind, what it holds, what it lacks, what is damaged.
+
+    `next` says what to do with it. No weights are read, only what their files say of them.
+    """
+    path = package_model(name.removeprefix(PREFIX)) if name.startswith(PREFIX) else Path(name).expanduser()
+    if not path.exists():
+        raise UsageError(
+            f"nothing lies at {name}; give the folder of a model, a run, a tokenizer or a demo, a .gguf "
+            "file, or package:NAME"
+        )
+    if path.is_file() and not is_gguf(path):
+        raise UsageError(f"{path} is a file; give the folder that it lies in, or a .gguf file")
+    kind, examine = _kind_of(path)
+    found: Found = {"holds": {}, "lacks": {}, "problems": [], "next": None} | examine(path)
+    if found["next"] is not None and name.startswith(PREFIX):
+        found["next"] = found["next"].replace(str(path), name)
+    return {"folder": str(path), "kind": kind} | found
+
+
+def _kind_of(path: Path) -> tuple[str, Callable[[Path], Found]]:
+    if is_gguf(path):
+        return "GGUF file", describe_gguf
+    names = {file.name for file in path.iterdir()}
+    if is_run(path):
+        return "run", _run
+    if ADAPTER in names and CONFIG not in names:
+        return "adapter", _adapter
+    if CONFIG in names or any(name.endswith((*WEIGHT_ENDS, *FOREIGN)) for name in names):
+        return "bundle", describe_bundle
+    ggufs = sorted(name for name in names if name.endswith(".gguf"))
+    if len(ggufs) == 1:
+        return "folder with a GGUF file", lambda path: describe_gguf(path / ggufs[0])
+    if ggufs:
+        return "folder of GGUF files", lambda path: _several(path, ggufs)
+    if names & set(TOKENIZERS):
+        return "tokenizer", _tokenizer
+    if _runs(path):
+        return "project", _project
+    raise UsageError(
+        f"{path} holds nothing of seedbed's: no {CONFIG}, weights, .gguf file, settings.toml, tokenizer.json "
+        "or runs; make some with `seedbed demo` or `seedbed pretrain`"
+    )
+
+
+def _several(path: Path, names: list[str]) -> Found:
+    """Several GGUF files, of which a user names one."""
+    holds = {name: _one_line(path / name) for name in names}
+    return {"holds": holds, "next": f'name one: seedbed generate {path / names[0]} "..."'}
+
+
+def _one_line(path: Path) -> str:
+    """The model of one of several files, or what is wrong with it."""
+    found = describe_gguf(path)
+    return str(found["holds"]["model"] if "model" in found["holds"] else found["problems"][0])
+
+
+def _adapter(path: Path) -> Found:
+    """What a PEFT method added to a model."""
+    values = read_object(path / ADAPTER)
+    base, method = values.get("base_model_name_or_path"), str(values.get("peft_type", "unknown")).lower()
+    holds = {"method": method, "base": str(base) if base else None}
+    sizes = {key: str(values[key]) for key in ("r", "lora_alpha", "target_modules") if values.get(key)}
+    holds |= {"settings": ", ".join(f"{key} {value}" for key, value in sizes.items()) or None}
+    lacks = {CONFIG: "an adapter is no model: it needs the one that it was trained on, its base"}
+    if not any((path / name).exists() for name in ("adapter_model.safetensors", "adapter_model.bin")):
+        lacks["adapter_model.safetensors"] = "the weights of the adapter: download or train it again"
+    advice = "merge it into its base with the tool that made it, then give the folder of the whole model"
+    return {"holds": holds, "lacks": lacks, "next": advice}
+
+
+def _tokenizer(path: Path) -> Found:
+    """A tokenizer without a model."""
+    try:
+        tokenizer = Tokenizer.load(path)
+    except SeedbedError as error:
+        return {"problems": [str(error)]}
+    lacks = {CONFIG: "a model"}
+    if tokenizer.eos_id is None:
+        lacks["end token"] = "answers end at their length alone"
+    advice = f"seedbed pretrain DATA --tokenizer {path} --out RUN"
+    return {"holds": describe_tokenizer(tokenizer), "lacks": lacks, "next": advice}
+
+
+def _run(path: Path) -> Found:
+    """A run: how far it came, its checkpoints verified, its model."""
+    files, checkpoints = read_run(path), Checkpoints(path / "checkpoints")
+    checked = (verify(checkpoints.folder / f"{step:06d}") for step in checkpoints.steps())
+    problems = [problem for problem in checked if problem]
+    holds: dict[str, Any] = {"steps": f"{files.last_step:,} of {files.num_steps or 0:,}"}
+    if checkpoints.steps():
+        holds["checkpoints"] = "after step " + ", ".join(f"{step:,}" for step in checkpoints.steps())
+    score = files.score(files.unit())
+    if score is not None:
+        holds["held-out"] = f"{score.value:.3f} {files.unit()} after step {score.step:,}"
+    lacks, found, advice = {}, {}, None
+    if (path / "model").is_dir():
+        model = describe_bundle(path / "model")
+        holds |= model["holds"]
+        problems += model["problems"]
+        found, advice = (
+            {"model": model["model"]} if "model" in model else {},
+            f'seedbed generate {path} "..."',
+        )
+    else:
+        lacks["model/"] = "the run is not finished: give its `seedbed pretrain` command again"
+    if not (path / "report.html").exists():
+        lacks["report.html"] = f"seedbed report {path}"
+    return {"holds": holds, "lacks": lacks, "problems": problems, "next": advice} | found
+
+
+def _runs(path: Path) -> list[Path]:
+    inner = path / "runs" if (path / "runs").is_dir() else path
+    return [folder for folder in sorted(inner.iterdir()) if folder.is_dir() and is_run(folder)]
+
+
+def _project(path: Path) -> Found:
+    """A folder of runs, the demo's for one."""
+    each: Mapping[str, Found] = {run.name: _run(run) for run in _runs(path)}
+    return {
+        "holds": {name: f"{run['holds']['steps']} steps" for name, run in each.items()},
+        "lacks": {
+            f"{name}/{part}": what for name, run in each.items() for part, what in run["lacks"].items()
+        },
+        "problems": [f"{name}: {problem}" for name, run in each.items() for problem in run["problems"]],
+        "next": f"seedbed report {path}",
+    }

@@ -1,0 +1,228 @@
+"""A model as its files describe it: config, the headers of the weights, tokenizer, generation settings."""
+
+from __future__ import annotations
+
+from collections import Counter
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from seedbed.base.errors import SeedbedError
+from seedbed.hub.bundle import CARD, CONFIG, GENERATION, read_config
+from seedbed.hub.download import SMALL_FILES
+from seedbed.hub.gguf import gguf_numbers, inspect_gguf
+from seedbed.hub.json_file import read_object
+from seedbed.hub.published import require_fitting
+from seedbed.hub.weight_files import (
+    INDEX,
+    PICKLE,
+    PICKLE_INDEX,
+    SINGLE,
+    find_weights,
+    missing_shards,
+    open_weights,
+)
+from seedbed.models.family import Config
+from seedbed.models.network import parameter_count
+from seedbed.nn.config import ModelConfig
+from seedbed.report.units import bytes_text, count_text
+from seedbed.text.tokenizer import Tokenizer
+
+# What a tokenizer's folder holds, one of them at least: the older kinds' files, too.
+TOKENIZERS = tuple(
+    name
+    for name in SMALL_FILES
+    if name.endswith((".model", ".spm")) or name in ("tokenizer.json", "vocab.txt", "vocab.json")
+)
+WEIGHT_ENDS = (".safetensors", ".safetensors.index.json", ".bin", ".bin.index.json")
+FOREIGN = (".h5", ".msgpack", ".onnx", ".pth", ".pt", ".ckpt")
+HEADS = {"lm": "language model", "mlm": "masked language model", "none": "no output, embeddings only"}
+SAID = {
+    SINGLE: "the weights: nothing loads without them; download or train the model again",
+    CONFIG: "the shape of the network: nothing loads without it; take the one saved with the weights",
+    "tokenizer": "token ids work, text does not: put the tokenizer.json of its training here",
+    GENERATION: "answers end at the tokenizer's own end token",
+    CARD: "nothing says where the model comes from",
+}
+Found = dict[str, Any]
+
+
+def describe_bundle(path: Path) -> Found:
+    """A bundle's folder, whole or in part; of the weights the headers alone are read."""
+    names = {file.name for file in path.iterdir()}
+    found: Found = {"holds": {}, "lacks": {}, "problems": [], "next": None}
+    config = None
+    if CONFIG in names:
+        try:
+            config = read_config(path)
+        except SeedbedError as error:
+            found["problems"].append(str(error))
+    else:
+        found["lacks"][CONFIG] = SAID[CONFIG]
+    _describe_weights(path, config, names, found)
+    tokenizer = _tokenizer(path, names, config, found)
+    if GENERATION in names:
+        try:
+            found["holds"] |= _generation(read_object(path / GENERATION))
+        except SeedbedError as error:
+            found["problems"].append(str(error))
+    silent = config is not None and not _answers(config)  # no answers, no settings for them
+    for name in (CARD,) if silent else (GENERATION, CARD):
+        if name not in names:
+            found["lacks"][name] = SAID[name]
+    if "model" in found and config is not None and not found["problems"]:
+        found["next"] = _advice(path, config, tokenizer)
+    return found
+
+
+def describe_gguf(path: Path) -> Found:
+    """A GGUF file; no block of its weights is read."""
+    try:
+        config, tokenizer, generation = inspect_gguf(path)
+        numbers = gguf_numbers(path)
+    except SeedbedError as error:
+        return {"holds": {}, "lacks": {}, "problems": [str(error)], "next": None}
+    holds = _config_lines(config) | _weight_lines(config, numbers, [path])
+    lacks = {}
+    if tokenizer is None:
+        lacks["tokenizer"] = "token ids work, text does not: take a file that has one"
+    else:
+        holds |= describe_tokenizer(tokenizer, config)
+    return {
+        "holds": holds | _generation(generation),
+        "lacks": lacks,
+        "problems": [],
+        "next": _advice(path, config, tokenizer),
+        "model": _facts(config, numbers, [path]),
+    }
+
+
+def describe_tokenizer(tokenizer: Tokenizer, config: Config | None = None) -> dict[str, str]:
+    """A tokenizer's kind and size; for a model that answers, too, whether it knows the turns of a talk."""
+    said = {"tokenizer": f"{tokenizer.kind}, {tokenizer.vocab_size:,} tokens"}
+    if tokenizer.config.get("chat_template"):
+        said["chat template"] = "there"
+    elif config is not None and _answers(config):
+        said["chat template"] = "none: it completes texts and does not talk"
+    return said
+
+
+def _answers(config: Config) -> bool:
+    return not isinstance(config, ModelConfig) or config.head.kind == "lm"
+
+
+def _describe_weights(path: Path, config: Config | None, names: set[str], found: Found) -> None:
+    """Add the weights of a folder to what was found of it."""
+    weights = find_weights(path, allow_pickle=True)
+    if weights is None:
+        found["holds"] |= {} if config is None else _config_lines(config)
+        others = sorted(name for name in names if name.endswith((*WEIGHT_ENDS, *FOREIGN)))
+        if others and others[0].startswith("model-"):
+            found["lacks"][INDEX] = "the list of the shards: download it again"
+        else:
+            remark = f"; {others[0]} is of a kind that is not read" if others else ""
+            found["lacks"][SINGLE] = SAID[SINGLE] + remark
+        return
+    if config is not None:
+        found["holds"] |= _config_lines(config)
+    try:
+        lost = missing_shards(weights) if weights.name in (INDEX, PICKLE_INDEX) else []
+        found["lacks"] |= dict.fromkeys(lost, f"a shard that {weights.name} names: download it again")
+        if weights.name in (PICKLE, PICKLE_INDEX):
+            found["holds"]["weights"] = f"a pickle, {bytes_text(_size(path, '*.bin'))}, not looked into"
+            found["lacks"][SINGLE] = f"{weights.name} is read only when asked for: it can carry a program"
+            found["next"] = f"if you trust its source: seedbed export {path} --allow-pickle --out FOLDER"
+        elif not lost:
+            with open_weights(path) as opened:
+                fitted = None if config is None else require_fitting(opened, config).config
+                numbers: Counter[str] = Counter()
+                for held in opened.held.values():
+                    if held.dtype is not None and not held.dtype.is_floating_point:
+                        continue  # masks and positions, nothing learnt
+                    numbers[str(held.dtype).removeprefix("torch.")] += prod(held.shape)
+                found["holds"] |= _weight_lines(fitted, numbers, opened.files)
+                if fitted is not None:
+                    found["holds"] |= _config_lines(fitted)
+                    found["model"] = _facts(fitted, numbers, opened.files)
+    except SeedbedError as error:
+        found["problems"].append(str(error))
+
+
+def _tokenizer(path: Path, names: set[str], config: Config | None, found: Found) -> Tokenizer | None:
+    """Add the tokenizer of a folder to what was found of it."""
+    if not names & set(TOKENIZERS):
+        found["lacks"]["tokenizer.json"] = SAID["tokenizer"]
+        return None
+    try:
+        tokenizer = Tokenizer.load(path)
+    except SeedbedError as error:
+        found["problems"].append(str(error))
+        return None
+    found["holds"] |= describe_tokenizer(tokenizer, config)
+    if config is not None and tokenizer.vocab_size > config.vocab_size:
+        found["problems"].append(
+            f"the tokenizer has {tokenizer.vocab_size} tokens, but the weights know {config.vocab_size}; use "
+            "the tokenizer that the model was trained with"
+        )
+    return tokenizer
+
+
+def _config_lines(config: Config) -> dict[str, str]:
+    shape = f"{config.family}, {config.shape}, {config.num_layers} layers x {config.d_model}"
+    context = "any length" if config.max_positions is None else f"{config.max_positions:,} tokens"
+    return {
+        "model": shape,
+        "head": _head(config),
+        "vocabulary": f"{config.vocab_size:,} tokens",
+        "context": context,
+    }
+
+
+def _head(config: Config) -> str:
+    return HEADS.get(config.head.kind, config.head.kind) if isinstance(config, ModelConfig) else HEADS["lm"]
+
+
+def _weight_lines(config: Config | None, numbers: Counter[str], files: list[Path]) -> dict[str, str]:
+    count = sum(numbers.values()) if config is None else parameter_count(config)
+    size = sum(file.stat().st_size for file in files)
+    kinds = ", ".join(kind for kind, _ in numbers.most_common())
+    num_files = f"{len(files)} {'file' if len(files) == 1 else 'files'}"
+    return {
+        "parameters": f"{count:,} ({count_text(count)})" if count >= 1e6 else f"{count:,}",
+        "weights": f"{kinds}; {bytes_text(size)} in {num_files}",
+    }
+
+
+def _facts(config: Config, numbers: Counter[str], files: list[Path]) -> Found:
+    """What a machine reads of a model."""
+    return {
+        "family": config.family,
+        "shape": config.shape,
+        "num_layers": config.num_layers,
+        "d_model": config.d_model,
+        "vocab_size": config.vocab_size,
+        "max_positions": config.max_positions,
+        "parameters": parameter_count(config),
+        "dtypes": dict(numbers),
+        "bytes": sum(file.stat().st_size for file in files),
+        "files": [file.name for file in files],
+    }
+
+
+def _generation(values: dict[str, Any]) -> dict[str, str]:
+    """The settings that answers are made with."""
+    kept = {k: v for k, v in values.items() if k != "transformers_version" and not k.startswith("_")}
+    return {"generation": ", ".join(f"{key} {value}" for key, value in kept.items())} if kept else {}
+
+
+def _advice(path: Path, config: Config, tokenizer: Tokenizer | None) -> str:
+    if tokenizer is None:
+        return f'seedbed.load("{path}") in Python, with token ids'
+    if not _answers(config):
+        return f'seedbed.load("{path}").embed("a text") in Python'
+    verb = "chat" if tokenizer.config.get("chat_template") else "generate"
+    return f"seedbed {verb} {path}" + ("" if verb == "chat" else ' "..."')
+
+
+def _size(path: Path, pattern: str) -> int:
+    return sum(file.stat().st_size for file in path.glob(pattern))

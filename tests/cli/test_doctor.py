@@ -1,0 +1,174 @@
+"""`seedbed doctor PATH`: what lies there, what is missing, and what to do, without reading any weights."""
+
+import importlib.util
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+
+from seedbed.hub.weight_files import Weights
+
+TINY_GGUF = Path(__file__).parents[1] / "hub" / "tiny_gguf.py"
+
+
+@pytest.fixture
+def bundle(tiny_run: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_run / "model", tmp_path / "bundle"))
+
+
+@pytest.fixture
+def gguf(tmp_path: Path) -> Path:
+    """A folder with one GGUF file."""
+    spec = importlib.util.spec_from_file_location("tiny_gguf", TINY_GGUF)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    (tmp_path / "files").mkdir()
+    module.write(tmp_path / "files" / "a.gguf", module.make_llama(40))
+    return tmp_path / "files"
+
+
+def test_a_bundle_is_told_without_its_weights(
+    seedbed: Callable, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(Weights, "read")
+    said = seedbed("doctor", bundle, "--json")
+    assert said.code == 0, said.err
+    found = said.json
+    assert found["kind"] == "bundle" and not found["lacks"] and not found["problems"]
+    holds, model = found["holds"], found["model"]
+    assert holds["model"] == "gpt2, decoder, 1 layers x 16" and holds["head"] == "language model"
+    assert holds["context"] == "16 tokens" and holds["vocabulary"] == "300 tokens"
+    assert holds["tokenizer"] == "bpe, 300 tokens" and "none: it completes" in holds["chat template"]
+    assert "eos_token_id" in holds["generation"]
+    tensors = load_file(bundle / "model.safetensors")
+    assert model["parameters"] == sum(tensor.numel() for tensor in tensors.values())
+    assert model["dtypes"] == {"float32": model["parameters"]} and model["files"] == ["model.safetensors"]
+    assert model["bytes"] == (bundle / "model.safetensors").stat().st_size
+    assert found["next"] == f'seedbed generate {bundle} "..."'
+
+
+def test_what_a_chat_model_and_an_encoder_need(seedbed: Callable, bundle: Path, tmp_path: Path) -> None:
+    (bundle / "chat_template.jinja").write_text("{{ messages[0].content }}")
+    found = seedbed("doctor", bundle, "--json").json
+    assert found["holds"]["chat template"] == "there" and found["next"] == f"seedbed chat {bundle}"
+    config = transformers.BertConfig(
+        vocab_size=50, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
+    )
+    transformers.BertModel(config).save_pretrained(tmp_path / "bert")
+    found = seedbed("doctor", tmp_path / "bert", "--json").json
+    assert found["holds"]["head"] == "no output, embeddings only" and "chat template" not in found["holds"]
+    assert set(found["lacks"]) == {"tokenizer.json", "README.md"} and "token ids" in found["next"]
+
+
+@pytest.mark.parametrize(
+    ("kept", "lacks", "next"),
+    [
+        ({"config.json"}, {"model.safetensors", "tokenizer.json"}, None),
+        ({"model.safetensors"}, {"config.json", "tokenizer.json"}, None),
+        ({"config.json", "model.safetensors"}, {"tokenizer.json"}, "in Python, with token ids"),
+        ({"tokenizer.json", "tokenizer_config.json"}, {"config.json"}, "seedbed pretrain DATA --tokenizer"),
+    ],
+)
+def test_parts_of_a_bundle(
+    seedbed: Callable, bundle: Path, kept: set[str], lacks: set[str], next: str | None
+) -> None:
+    for file in bundle.iterdir():
+        if file.name not in kept:
+            file.unlink()
+    said = seedbed("doctor", bundle, "--json")
+    assert said.code == 0, said.err
+    assert set(said.json["lacks"]) - {"generation_config.json", "README.md"} == lacks
+    assert said.json["next"] is None if next is None else next in said.json["next"]
+    assert "It lacks" in seedbed("doctor", bundle).out
+
+
+def test_a_config_that_disagrees_with_the_weights_is_told(seedbed: Callable, bundle: Path) -> None:
+    values = json.loads((bundle / "config.json").read_text())
+    (bundle / "config.json").write_text(json.dumps(values | {"n_layer": 2}))
+    said = seedbed("doctor", bundle, "--json")
+    assert said.code == 1 and said.json["next"] is None
+    assert "12 tensors are missing from the weights, first transformer.h.1" in said.json["problems"][0]
+
+
+def test_missing_shards_are_named(seedbed: Callable, bundle: Path) -> None:
+    tensors = load_file(bundle / "model.safetensors")
+    places = {name: f"model-{n % 3}.safetensors" for n, name in enumerate(tensors)}
+    (bundle / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
+    (bundle / "model.safetensors").unlink()
+    for shard in ("model-0.safetensors", "model-1.safetensors", "model-2.safetensors"):
+        save_file({name: tensors[name] for name in tensors if places[name] == shard}, bundle / shard)
+    found = seedbed("doctor", bundle, "--json").json
+    assert not found["lacks"] and "in 3 files" in found["holds"]["weights"].replace("\u00a0", " ")
+    (bundle / "model-1.safetensors").unlink()
+    (bundle / "model-2.safetensors").unlink()
+    found = seedbed("doctor", bundle, "--json").json
+    assert list(found["lacks"]) == ["model-1.safetensors", "model-2.safetensors"] and found["next"] is None
+    (bundle / "model.safetensors.index.json").unlink()
+    assert list(seedbed("doctor", bundle, "--json").json["lacks"]) == ["model.safetensors.index.json"]
+
+
+def test_pickles_and_foreign_weights(seedbed: Callable, bundle: Path) -> None:
+    torch.save(load_file(bundle / "model.safetensors"), bundle / "pytorch_model.bin")
+    (bundle / "model.safetensors").unlink()
+    found = seedbed("doctor", bundle, "--json").json
+    assert (
+        "a pickle" in found["holds"]["weights"]
+        and "can carry a program" in found["lacks"]["model.safetensors"]
+    )
+    assert found["next"].endswith(f"seedbed export {bundle} --allow-pickle --out FOLDER")
+    (bundle / "pytorch_model.bin").rename(bundle / "tf_model.h5")
+    found = seedbed("doctor", bundle, "--json").json
+    assert found["lacks"]["model.safetensors"].endswith("tf_model.h5 is of a kind that is not read")
+
+
+def test_gguf_files(seedbed: Callable, gguf: Path) -> None:
+    for path in (gguf, gguf / "a.gguf"):
+        found = seedbed("doctor", path, "--json").json
+        assert found["holds"]["model"] == "llama, decoder, 2 layers x 64" and "GGUF" in found["kind"]
+        assert found["model"]["dtypes"].keys() == {"F32"} and "tokenizer" in found["lacks"]
+    (gguf / "b.gguf").write_bytes((gguf / "a.gguf").read_bytes()[:100])
+    found = seedbed("doctor", gguf, "--json").json
+    assert found["kind"] == "folder of GGUF files" and "name one: " in found["next"]
+    assert found["holds"]["a.gguf"].startswith("llama") and "cut or damaged" in found["holds"]["b.gguf"]
+    assert seedbed("doctor", gguf / "b.gguf").code == 1
+
+
+def test_an_adapter_says_that_it_needs_its_base(seedbed: Callable, tmp_path: Path) -> None:
+    values: dict[str, Any] = {"peft_type": "LORA", "base_model_name_or_path": "org/base", "r": 8}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(values))
+    found = seedbed("doctor", tmp_path, "--json").json
+    assert found["kind"] == "adapter"
+    assert found["holds"] == {"method": "lora", "base": "org/base", "settings": "r 8"}
+    assert "needs the one that it was trained on" in found["lacks"]["config.json"]
+    assert "adapter_model.safetensors" in found["lacks"] and "merge it into its base" in found["next"]
+    (tmp_path / "adapter_config.json").write_text("[")
+    said = seedbed("doctor", tmp_path)
+    assert said.code == 1 and "adapter_config.json is not JSON" in said.err
+
+
+def test_what_is_nothing_is_told(seedbed: Callable, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("notes")
+    for name, words in (
+        (tmp_path, "holds nothing"),
+        (tmp_path / "notes.txt", "is a file"),
+        ("no", "nothing lies"),
+    ):
+        said = seedbed("doctor", name)
+        assert said.code == 2 and words in said.err and said.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_it_fits_the_terminal(
+    seedbed: Callable, bundle: Path, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    (bundle / "README.md").unlink()
+    monkeypatch.setenv("COLUMNS", str(columns))
+    said = seedbed("doctor", bundle)
+    assert max(map(len, said.out.splitlines())) <= columns
