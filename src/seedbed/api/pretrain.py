@@ -26,7 +26,7 @@ from seedbed.base.signals import StopSignals
 from seedbed.data.loader import Loader, MixturePart
 from seedbed.data.prepare import PreparedData, prepare, training_texts
 from seedbed.data.records import TokenSource
-from seedbed.hub.bundle import TOKENIZER, open_bundle, read_config, save_bundle
+from seedbed.hub.bundle import open_bundle, read_config, save_bundle
 from seedbed.models.family import Config, Network
 from seedbed.models.network import build, initialize
 from seedbed.models.network import family as named_family
@@ -182,7 +182,7 @@ def _tokenizer(settings: RunSettings) -> Tokenizer:
     if wanted.path is not None:
         return Tokenizer.load(wanted.path)
     if base is not None:
-        if not (Path(base) / TOKENIZER).is_file():
+        if not Tokenizer.is_in(Path(base)):
             raise ConfigError(f"the base {base} has no tokenizer; give one with --tokenizer FOLDER")
         return Tokenizer.load(base)
     return train_tokenizer(training_texts(settings.data), wanted.kind, vocab_size=wanted.vocab_size)

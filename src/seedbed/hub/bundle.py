@@ -101,7 +101,7 @@ def open_bundle(
         weights.open("rb").close()  # the library calls a file that may not be read one that is not there
     except OSError as error:
         raise BundleError(f"{weights} cannot be read: {error.strerror}; see who may read it") from None
-    tokenizer = Tokenizer.load(folder) if (folder / TOKENIZER).is_file() else None
+    tokenizer = Tokenizer.load(folder) if Tokenizer.is_in(folder) else None
     _require_fitting(tokenizer, config)
     module = _load(weights, config, DTYPES[dtype], place)
     if (folder / GENERATION).is_file():

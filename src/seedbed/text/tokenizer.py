@@ -13,7 +13,6 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
@@ -24,6 +23,8 @@ from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, trai
 
 from seedbed.base.errors import BundleError, ConfigError, UsageError
 from seedbed.base.files import disk_errors, write_file
+from seedbed.text.library import library_errors, read_file, read_object
+from seedbed.text.older_files import has_older_files, read_older_files
 from seedbed.text.stream import ByteStream, TextStream, WindowStream
 
 KINDS = ("bpe", "characters", "words", "bytes")
@@ -71,20 +72,6 @@ def refuse_surrogates(texts: Iterable[str]) -> None:
                 f"the text has a lone surrogate U+{ord(text[error.start]):04X} at character {error.start}, "
                 "which UTF-8 cannot hold; remove it, or read the text with errors='replace'"
             ) from error
-
-
-@contextmanager
-def library_errors(
-    source: Path | str, *, advice: str = "use a tokenizer.json that is whole"
-) -> Iterator[None]:
-    """Turn whatever a bad tokenizer file makes the library do into a BundleError of one line."""
-    try:
-        yield
-    except (KeyboardInterrupt, SystemExit, MemoryError):
-        raise
-    except BaseException as error:  # a panic of the library is no Exception
-        cause = " ".join(str(error).split())[:200]
-        raise BundleError(f"{source} cannot be used: {cause}; {advice}") from error
 
 
 class Tokenizer:
@@ -214,24 +201,27 @@ class Tokenizer:
 
     @classmethod
     def load(cls, path: Path | str) -> Tokenizer:
-        """Read a folder with tokenizer.json, or that file; its other settings lie beside it."""
+        """Read a folder with tokenizer.json or with older files, or that file and what lies beside it."""
         path = Path(path)
         file = path / "tokenizer.json" if path.is_dir() else path
+        if not file.is_file() and has_older_files(path):
+            core, config = read_older_files(path)
+            return cls(core, config | _template_files(path))
         if not file.is_file():
             raise BundleError(
                 f"{file} does not exist; a tokenizer is a tokenizer.json or a folder that holds one"
             )
         config_file = file.parent / "tokenizer_config.json"
-        try:
-            content = file.read_bytes()
-        except OSError as error:
-            raise BundleError(f"{file} cannot be read: {error.strerror}; see who may read it") from None
+        content = read_file(file)
         with library_errors(file):
             core = tokenizers.Tokenizer.from_str(content.decode())
-            config = json.loads(config_file.read_text(encoding="utf-8")) if config_file.is_file() else {}
-            if not isinstance(config, dict):
-                raise ValueError(f"{config_file.name} holds no object")
+            config = read_object(config_file) if config_file.is_file() else {}
             return cls(core, config | _template_files(file.parent))
+
+    @staticmethod
+    def is_in(folder: Path) -> bool:
+        """Whether a folder holds the files of a tokenizer."""
+        return (folder / "tokenizer.json").is_file() or has_older_files(folder)
 
 
 def _template_files(folder: Path) -> dict[str, Any]:

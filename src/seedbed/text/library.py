@@ -1,0 +1,58 @@
+"""Tokenizer files of others: read in bounds, and what they make the `tokenizers` library do made one line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from seedbed.base.errors import BundleError
+
+MAX_BYTES = 1 << 28  # the largest tokenizer.json of 2025 has 34 MB
+
+
+@contextmanager
+def library_errors(
+    source: Path | str, *, advice: str = "use a tokenizer.json that is whole"
+) -> Iterator[None]:
+    """Turn whatever a bad tokenizer file makes the library do into a BundleError of one line."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit, MemoryError, BundleError):
+        raise
+    except BaseException as error:  # a panic of the library is no Exception
+        cause = " ".join(str(error).split())[:200]
+        raise BundleError(f"{source} cannot be used: {cause}; {advice}") from error
+
+
+def read_file(file: Path) -> bytes:
+    """All of a file; a BundleError where it may not be read or is too large for a tokenizer's."""
+    try:
+        size = file.stat().st_size
+        if size > MAX_BYTES:
+            raise BundleError(f"{file} has {size} bytes, allowed are {MAX_BYTES}; use a tokenizer's own file")
+        return file.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{file} cannot be read: {error.strerror}; see who may read it") from None
+
+
+def read_text(file: Path) -> str:
+    """All of a UTF-8 file, each end of a line a newline, as Python's own text files have it."""
+    try:
+        text = read_file(file).decode()
+    except UnicodeDecodeError as error:
+        raise BundleError(f"{file} is not UTF-8 at offset {error.start}; download it again") from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_object(file: Path) -> dict[str, Any]:
+    """The JSON object that a file holds."""
+    try:
+        values = json.loads(read_file(file))
+    except (ValueError, RecursionError) as error:  # not JSON, or not UTF-8
+        raise BundleError(f"{file} is not JSON ({error}); write or download it again") from None
+    if not isinstance(values, dict):
+        raise BundleError(f"{file} holds no object; write or download it again")
+    return values
