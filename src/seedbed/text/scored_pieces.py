@@ -75,6 +75,8 @@ def model_core(model: SentencePieceModel, pieces: Sequence[Piece]) -> tokenizers
             "its SentencePiece model is of a kind unknown here (allowed: unigram and BPE, with a mark for a "
             "blank before each word); give a tokenizer.json"
         )
+    if max(len(piece.text) for piece in pieces) > MAX_PIECE_CHARACTERS:
+        raise BundleError(f"its tokenizer has a piece beyond {MAX_PIECE_CHARACTERS} characters")
     named = [
         p
         if p.type in (NORMAL, USER_DEFINED)

@@ -23,7 +23,7 @@ from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, trai
 
 from seedbed.base.errors import BundleError, ConfigError, UsageError
 from seedbed.base.files import disk_errors, write_file
-from seedbed.text.library import library_errors, read_file, read_object
+from seedbed.text.library import library_errors, read_file, read_object, refuse_long_pieces
 from seedbed.text.older_files import has_older_files, read_older_files
 from seedbed.text.stream import ByteStream, TextStream, WindowStream
 
@@ -35,6 +35,7 @@ END_NAMES = (END_OF_TEXT, "</s>", "<|end_of_text|>", "<eos>")
 TEMPLATE_FILE, TEMPLATE_FOLDER = "chat_template.jinja", "additional_chat_templates"
 # Characters that one call of the library gets: it keeps about 100 bytes for each token until the call ends.
 BLOCK_CHARACTERS = 1 << 16
+MAX_IDS = 1 << 24
 # No piece of a byte-level tokenizer of ours crosses from a visible character to white space.
 SAFE_CUT = re.compile(r"(?<=\S)(?=\s)")
 
@@ -87,6 +88,8 @@ class Tokenizer:
         core.no_truncation()
         self._core, self.config = core, config
         self.vocab_size = 1 + max(core.get_vocab(with_added_tokens=True).values(), default=-1)
+        if self.vocab_size > MAX_IDS:  # the library counts them one by one when it writes
+            raise BundleError(f"the tokenizer has the id {self.vocab_size - 1}, allowed are {MAX_IDS} ids")
         self.kind = str(config.get("seedbed_kind") or type(core.model).__name__.lower())
         self.eos_id = self._control("eos_token", END_NAMES)
         self.bos_id, self.pad_id, self.unk_id = (self._control(f"{n}_token") for n in ("bos", "pad", "unk"))
@@ -176,7 +179,8 @@ class Tokenizer:
         byte_of = {symbol: byte for byte, symbol in enumerate(byte_symbols())}
         added = self._core.get_added_tokens_decoder()
         table = {
-            i: bytes(byte_of[symbol] for symbol in name)
+            # A token that byte symbols cannot spell is its own text, as the library decodes it.
+            i: bytes(byte_of[symbol] for symbol in name) if byte_of.keys() >= {*name} else name.encode()
             for name, i in self._core.get_vocab(with_added_tokens=False).items()
             if i not in added
         }
@@ -214,6 +218,7 @@ class Tokenizer:
         config_file = file.parent / "tokenizer_config.json"
         content = read_file(file)
         with library_errors(file):
+            refuse_long_pieces(content)
             core = tokenizers.Tokenizer.from_str(content.decode())
             config = read_object(config_file) if config_file.is_file() else {}
             return cls(core, config | _template_files(file.parent))
