@@ -3,7 +3,7 @@
 import io
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -170,3 +170,9 @@ def older(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def mixed_texts() -> list[str]:
     """A thousand lines of several scripts with all that is hard to cut."""
     return [*CORPUS, "", " ", "\u2581", *texts(1000)]
+
+
+@pytest.fixture(scope="session")
+def train_pieces() -> Callable[..., None]:
+    """`sentencepiece_model`, for a test with settings of its own."""
+    return sentencepiece_model

@@ -80,6 +80,36 @@ def test_the_tokens_are_those_of_sentencepiece(
         assert [tokenizer.decode(tokenizer.encode(text)) for text in literal] == literal
 
 
+@pytest.mark.parametrize("rules", ["identity", "nmt_nfkc"])
+@pytest.mark.parametrize("extra", [True, False])
+@pytest.mark.parametrize("dummy", [True, False])
+@pytest.mark.parametrize("model_type", ["unigram", "bpe"])
+def test_the_tokens_are_those_of_sentencepiece_for_every_setting(
+    model_type: str,
+    dummy: bool,
+    extra: bool,
+    rules: str,
+    train_pieces: Any,
+    mixed_texts: list[str],
+    tmp_path: Path,
+) -> None:
+    """Characters become others or not, blanks are put before, taken away or kept, symbols are the user's."""
+    settings = {"add_dummy_prefix": dummy, "remove_extra_whitespaces": extra, "byte_fallback": dummy == extra}
+    symbols = ["<turn>", "\u2581\u2581"] if model_type == "bpe" and not dummy else ["<turn>"]
+    train_pieces(
+        tmp_path / "tokenizer.model",
+        model_type=model_type,
+        vocab_size=420,
+        normalization_rule_name=rules,
+        user_defined_symbols=symbols,
+        **settings,
+    )
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "LlamaTokenizer"}')
+    model = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "tokenizer.model"))
+    texts = ["<turn> a", "a<turn>", " <turn>  the<turn><turn> x ", *mixed_texts[:300]]
+    assert Tokenizer.load(tmp_path).encode_batch(texts) == [model.encode(text) for text in texts]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_saved_is_the_same_tokenizer_elsewhere(
     kind: str, older: dict[str, Path], mixed_texts: list[str], tmp_path: Path

@@ -30,7 +30,7 @@ BLANK = "\u2581"
 NEVER = "\ufdd5"
 MAX_CHARACTERS = 1 << 22  # of all pieces with scores: each is cut at each place
 MAX_PIECE_CHARACTERS = 256
-MAX_CONTROLS = 4096
+MAX_CONTROLS, MAX_SYMBOLS = 4096, 1 << 14  # Gemma 3 has over 6,000 symbols
 
 
 def scored_merges(scores: Mapping[str, float]) -> list[tuple[str, str]]:
@@ -95,10 +95,12 @@ def model_core(model: SentencePieceModel, pieces: Sequence[Piece]) -> tokenizers
         core = tokenizers.Tokenizer(
             models.Unigram([(p.text, p.score) for p in named], unknown, byte_fallback=model.byte_fallback)
         )
-    own = [piece for piece in pieces if piece.type == USER_DEFINED]
-    _blanks(core, model, named, whole=not own)
-    # Without a normalizer that puts a blank before it, a symbol of the user is found after normalization.
-    core.add_tokens([AddedToken(p.text, normalized=True, special=False) for p in own])
+    own = [piece.text for piece in pieces if piece.type == USER_DEFINED]
+    if len(own) > MAX_SYMBOLS:
+        raise BundleError(f"its model has {len(own)} user-defined symbols, allowed are {MAX_SYMBOLS}")
+    _blanks(core, model, named, own)
+    # Found in the normalized text, which a first blank was put before as a whole.
+    core.add_tokens([AddedToken(text, normalized=not _is_blank(text), special=False) for text in own])
     strip = model.dummy_prefix or model.remove_extra_blanks
     never = any(piece.type == UNUSED for piece in pieces)
     core.decoder = _decoder(byte_fallback=model.byte_fallback, strip=strip, never=never)
@@ -106,34 +108,44 @@ def model_core(model: SentencePieceModel, pieces: Sequence[Piece]) -> tokenizers
 
 
 def _blanks(
-    core: tokenizers.Tokenizer, model: SentencePieceModel, pieces: Sequence[Piece], *, whole: bool
+    core: tokenizers.Tokenizer, model: SentencePieceModel, pieces: Sequence[Piece], own: Sequence[str]
 ) -> None:
-    """What becomes of characters and blanks before the pieces are looked for.
+    """What becomes of characters and blanks before the pieces, and the symbols `own`, are looked for.
 
-    `whole`: no user's symbol divides a text, so that the first blank can be put there before anything else,
-    which alone is exact for a text that begins with blanks.
+    Exact but for a text that is one of the symbols and nothing else, which gets no blank before it.
     """
     steps: list[normalizers.Normalizer] = []
     if model.charsmap:
-        steps.append(normalizers.Precompiled(model.charsmap))
+        table = normalizers.Precompiled(model.charsmap)
+        # The library looks both characters up as one, and would find the first alone.
+        two = table.normalize_str("\r") == table.normalize_str("\n")
+        steps += [*([normalizers.Replace("\r\n", "\n\n")] if two else []), table]
     if model.remove_extra_blanks:
         steps += [
             normalizers.Replace(Regex(rf"\A +|[ {BLANK}]+\z"), ""),
             normalizers.Replace(Regex(" {2,}"), " "),
         ]
-    if model.dummy_prefix and whole:
+    if model.dummy_prefix and own:
+        # The library normalizes the symbols, too: with the blank they would be found at a beginning only.
+        before = normalizers.Sequence(steps)
+        alone = "|".join(_literal(before.normalize_str(text)) for text in own)
+        steps.append(normalizers.Replace(Regex(rf"\A(?!(?:{alone})\z)(?m:(?=.))"), BLANK))
+    elif model.dummy_prefix:
         steps.append(normalizers.Prepend(BLANK))
     core.normalizer = normalizers.Sequence([*steps, normalizers.Replace(" ", BLANK)])
-    scheme = "first" if model.dummy_prefix and not whole else "never"
     texts = {piece.text for piece in pieces}
     # Words are looked up one by one where no piece goes on into the next word: the same pieces, sooner.
     split = BLANK in texts and not any(BLANK in text[1:] for text in texts if text[:1] != NEVER)
     cuts: list[pre_tokenizers.PreTokenizer] = [
-        pre_tokenizers.Metaspace(BLANK, prepend_scheme=scheme, split=split)
+        pre_tokenizers.Metaspace(BLANK, prepend_scheme="never", split=split)
     ]
     if model.kind == UNIGRAM and (pattern := _hidden(pieces)):
         cuts.append(pre_tokenizers.Split(Regex(pattern), "merged_with_previous"))
     core.pre_tokenizer = pre_tokenizers.Sequence(cuts)
+
+
+def _is_blank(text: str) -> bool:
+    return not text.strip(f" {BLANK}")
 
 
 def _hidden(pieces: Sequence[Piece]) -> str:

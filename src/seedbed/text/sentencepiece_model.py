@@ -19,7 +19,7 @@ from seedbed.text.library import read_file
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 UNIGRAM, BPE = 1, 2
-MAX_PIECES = 1 << 20
+MAX_PIECES = 1 << 19  # Gemma 3 has 262,144
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 TOO_SHORT = "it ends in the middle of a field"
 
