@@ -276,6 +276,7 @@ MODELS: dict[str, bytes] = {
     "a piece that is not UTF-8": pieces(*FEW) + field(1, field(1, b"\xff")),
     "a long piece": pieces(*FEW, ("b" * 300_000, -1.0, 1)),
     "a length beyond the end": pieces(*FEW) + b"\x0a\xff\xff\xff\xff\x0f",
+    "a piece cut short": pieces(*FEW) + field(1, field(1, b"bb"))[:-1],
     "an endless integer": pieces(*FEW) + b"\x18" + b"\xff" * 1000,
     "an old group": pieces(*FEW) + b"\x0b\x0c",
     "words as pieces": pieces(*FEW) + field(2, field(3, 3)),
@@ -300,7 +301,9 @@ def test_a_hostile_sentencepiece_model(
     shutil.copytree(folders[kind], folder)
     file = next(folder.glob("*.model"))
     file.write_bytes(MODELS[name])
-    assert str(folder) in outcome(folder)
+    later = ("words as pieces", "blanks at ends", "a long piece", "many control pieces")
+    wanted = str(folder) if name in later else f"{file} is no whole SentencePiece model"
+    assert outcome(folder).startswith(wanted)
     file.write_bytes(pieces(*FEW) + field(3, field(2, TRIE + b"\0")))
     assert kind == "xlm-roberta" or outcome(folder) == ""
 
