@@ -200,6 +200,9 @@ def test_a_kind_that_cannot_be_known_is_said(copy: Any) -> None:
         BundleError, match="the tokenizer_class 'PegasusTokenizer', of which the tokens cannot"
     ):
         Tokenizer.load(other)
+    qwen = copy("gpt2", ("tokenizer_config.json",), config={"model_type": "qwen2"})  # cut at other places
+    with pytest.raises(BundleError, match="the model_type 'qwen2', of which the tokens cannot"):
+        Tokenizer.load(qwen)
     wrong = copy("bert", tokenizer_config={"tokenizer_class": "GPT2TokenizerFast"})
     with pytest.raises(BundleError, match=r"not vocab\.json \+ merges\.txt or encoder\.json \+ vocab\.bpe"):
         Tokenizer.load(wrong)

@@ -46,6 +46,7 @@ ANY = ("PreTrainedTokenizer", "PreTrainedTokenizerFast", "TokenizersBackend", "N
 MODEL_TYPES = {"gpt2": "gpt2", "openai-gpt": "gpt", "marian": "marian", "t5": "t5", "gemma": "gemma"}
 MODEL_TYPES |= dict.fromkeys(("roberta", "bart", "longformer", "led"), "roberta")
 MODEL_TYPES |= dict.fromkeys(("bert", "distilbert", "electra", "mobilebert"), "bert")
+MODEL_TYPES |= dict.fromkeys(("gemma2", "gemma3", "gemma3_text"), "gemma")
 MODEL_TYPES |= {"llama": "llama", "mistral": "llama", "mixtral": "llama", "xlm-roberta": "xlm-roberta"}
 GPT2_END = "<|endoftext|>"
 ROBERTA = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "sep_token": "</s>"}
@@ -126,8 +127,8 @@ def _kind(folder: Path, config: Mapping[str, Any]) -> tuple[str, tuple[str, ...]
     model_type = str(_optional(folder / "config.json").get("model_type"))
     if named in CLASSES or named not in [name.removesuffix("Fast") for name in ANY]:
         kind, said = CLASSES.get(named), f"the tokenizer_class {named[:40]!r}"
-    elif model_type in MODEL_TYPES:
-        kind, said = MODEL_TYPES[model_type], f"the model_type {model_type!r}"
+    elif model_type != "None":
+        kind, said = MODEL_TYPES.get(model_type), f"the model_type {model_type[:40]!r}"
     else:
         kind, said = _guess(folder), "files that several kinds of tokenizers have"
     if kind is None:
