@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 import typer
+from tests import masked_models
 from typer.main import get_command
 
 from seedbed.cli.app import VERBS, app, run
+from seedbed.generation.language_model import LanguageModel
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -20,12 +22,13 @@ TOO_LONG = ("demo", "torchrun")
 # What stands in the README, and what is run in its place.
 STAND_INS = {
     r"builtin:prose|DATA": "DATA.jsonl",
+    r"MODEL(?= --fill)": "MASKED",
     r"MODEL": "RUN",
     r"gpt2:124m": "gpt2",  # whose step takes ten seconds to time
-    r"--out (RUN|TOKENIZER)": "--out made-{number}",
+    r"--out (RUN|TOKENIZER|BUNDLE)": "--out made-{number}",
     r"^pretrain (.*?)( --budget 60s| --steps 1000|$)": r"pretrain \1 --steps 4",
     r"--vocab-size \d+": "--vocab-size 300",
-    r"^generate": "generate --max-new-tokens 4",
+    r"^generate (?!.*--fill)": "generate --max-new-tokens 4 ",
     r"^chat RUN": "chat TALK --max-new-tokens 4",  # a model that has a chat template
 }
 SMALL = {
@@ -35,8 +38,9 @@ SMALL = {
 }
 
 
-def code_blocks() -> list[str]:
-    return re.findall(r"```\n(.*?)```", README, re.DOTALL)
+def code_blocks(language: str = "") -> list[str]:
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    return [block for its, block in blocks if its == language]
 
 
 def written_commands() -> list[str]:
@@ -82,6 +86,13 @@ def test_what_it_points_to_exists() -> None:
         assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
+def test_its_python_names_what_there_is() -> None:
+    (block,) = code_blocks("python")
+    compile(block, "README.md", "exec")
+    methods = re.findall(r"lm\.(\w+)\(", block)
+    assert len(methods) > 5 and all(callable(getattr(LanguageModel, name)) for name in methods)
+
+
 def test_every_verb_is_shown() -> None:
     assert {arguments(command).split()[0] for command in COMMANDS} == set(VERBS)
 
@@ -109,6 +120,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "DATA.jsonl").write_text(text)
     made = ["pretrain", str(folder / "DATA.jsonl"), "--out", str(folder / "RUN"), "--steps", "4"]
     assert run(made + small("pretrain")) == 0
+    masked_models.model("bert").save(folder / "MASKED")
     talk = shutil.copytree(folder / "RUN" / "model", folder / "TALK")
     (talk / "chat_template.jinja").write_text("{{ messages[0].content }}")
     return folder

@@ -15,9 +15,9 @@ from seedbed.api.model_contents import (
     describe_tokenizer,
 )
 from seedbed.base.errors import SeedbedError, UsageError
+from seedbed.base.json_file import read_object
 from seedbed.hub.bundle import CONFIG
 from seedbed.hub.gguf import is_gguf
-from seedbed.hub.json_file import read_object
 from seedbed.hub.package import PREFIX, package_model
 from seedbed.report.run_files import is_run, read_run
 from seedbed.text.tokenizer import Tokenizer

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from seedbed.base.errors import SeedbedError
+from seedbed.base.json_file import read_object
 from seedbed.hub.bundle import CARD, CONFIG, GENERATION, read_config
 from seedbed.hub.download import SMALL_FILES
 from seedbed.hub.gguf import gguf_numbers, inspect_gguf
-from seedbed.hub.json_file import read_object
 from seedbed.hub.published import require_fitting
 from seedbed.hub.weight_files import (
     INDEX,

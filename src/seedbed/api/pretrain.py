@@ -182,7 +182,10 @@ def _tokenizer(settings: RunSettings) -> Tokenizer:
     if wanted.path is not None:
         return Tokenizer.load(wanted.path)
     if base is not None:
-        return read_tokenizer(locate(base, weights=False))
+        place = locate(base, weights=False)
+        if place.is_dir() and not Tokenizer.is_in(place):
+            raise ConfigError(f"the base {base} has no tokenizer; give one with --tokenizer FOLDER")
+        return read_tokenizer(place)
     return train_tokenizer(training_texts(settings.data), wanted.kind, vocab_size=wanted.vocab_size)
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from seedbed.api.models import locate
 from seedbed.data.prepare import DataSettings, training_texts
-from seedbed.hub.bundle import TOKENIZER, read_tokenizer
+from seedbed.hub.bundle import read_tokenizer
 from seedbed.text.tokenizer import Tokenizer, train_tokenizer
 
 
@@ -45,6 +45,6 @@ def train_tokenizer_from(
 def inspect(model: str | Path, text: str) -> list[Piece]:
     """The tokens of a text, one after the other, by the tokenizer of a model's or a tokenizer's folder."""
     path = Path(model)
-    own = (path / TOKENIZER).exists()
+    own = Tokenizer.is_in(path)
     tokenizer = Tokenizer.load(path) if own else read_tokenizer(locate(model, weights=False))
     return [Piece(i, tokenizer.token(i), tokenizer.token_bytes(i)) for i in tokenizer.encode(text)]

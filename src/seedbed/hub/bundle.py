@@ -24,9 +24,9 @@ from safetensors.torch import save_file
 
 from seedbed.base.errors import BundleError, ConfigError, SeedbedError, SeedbedWarning, nearest
 from seedbed.base.files import disk_errors, sync
+from seedbed.base.json_file import read_object
 from seedbed.base.runtime import find_device
 from seedbed.hub.gguf import gguf_numbers, is_gguf, open_gguf, read_gguf_config, read_gguf_tokenizer
-from seedbed.hub.json_file import read_object
 from seedbed.hub.published import fill_network
 from seedbed.hub.weight_files import SINGLE as WEIGHTS
 from seedbed.hub.weight_files import open_weights
@@ -108,7 +108,7 @@ def open_bundle(
         return open_gguf(path, dtype=DTYPES[dtype], device=place)
     config, folder = read_config(path), _settled(path)
     with open_weights(folder, allow_pickle=allow_pickle) as weights:
-        tokenizer = Tokenizer.load(folder) if (folder / TOKENIZER).is_file() else None
+        tokenizer = Tokenizer.load(folder) if Tokenizer.is_in(folder) else None
         _require_fitting(tokenizer, config)
         with _named(weights.path):
             module = fill_network(weights, config, dtype=DTYPES[dtype], device=place)

@@ -12,13 +12,13 @@ from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tok
 
 from seedbed.base.errors import BundleError, nearest
 from seedbed.hub.gguf_file import DAMAGED, GgufFile
-from seedbed.text.tokenizer import Tokenizer, byte_symbols, library_errors
+from seedbed.text.library import library_errors
+from seedbed.text.scored_pieces import scored_core, scored_merges
+from seedbed.text.sentencepiece_model import BYTE, CONTROL, UNKNOWN, USER_DEFINED
+from seedbed.text.tokenizer import Tokenizer, byte_symbols
 
 PREFIX = "tokenizer.ggml."
 BYTE_LEVEL, SCORED = "gpt2", "llama"
-UNKNOWN, CONTROL, USER_DEFINED, BYTE = 2, 3, 4, 6
-MAX_CHARACTERS = 1 << 22  # of all pieces with scores: each is cut at each place
-BLANK = "\u2581"
 _WORDS = r"[^\r\n\p{L}\p{N}]?\p{L}+"
 _REST = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 _ENDINGS = r"'s|'t|'re|'ve|'m|'ll|'d"
@@ -64,7 +64,7 @@ def read_tokenizer(file: GgufFile) -> Tokenizer | None:
     prefix = file.flag(f"{PREFIX}add_space_prefix", default=is_scored)
     with library_errors("its tokenizer", advice=DAMAGED):
         if is_scored:
-            core = _scored_core(vocabulary, merges, unknown=named.get("unk_token"), prefix=prefix)
+            core = scored_core(vocabulary, merges, unknown=named.get("unk_token"), prefix=prefix)
         else:
             core = _core(pre, vocabulary, merges)
         # A token that byte symbols cannot spell is one of its own text, whatever its type says.
@@ -109,34 +109,12 @@ def _scored_merges(file: GgufFile, vocabulary: dict[str, int], types: list[int])
     scores = file.reals(f"{PREFIX}scores")
     if len(scores) != len(types):
         raise BundleError(f"its tokenizer has {len(types)} tokens, but {len(scores)} scores of them")
-    if sum(map(len, vocabulary)) > MAX_CHARACTERS or max(map(len, vocabulary), default=0) > 256:
-        raise BundleError(f"its tokenizer has a piece beyond 256 characters, or {MAX_CHARACTERS} in all")
-    pieces = {token: i for token, i in vocabulary.items() if types[i] not in (UNKNOWN, CONTROL, BYTE)}
-    scored = []
-    for piece, i in pieces.items():
-        cuts = ((piece[:k], piece[k:]) for k in range(1, len(piece)))
-        scored += [
-            (-scores[i], -len(left), left, right)
-            for left, right in cuts
-            if left in pieces and right in pieces
-        ]
-    return [(left, right) for _, _, left, right in sorted(scored, key=lambda one: one[:2])]
-
-
-def _scored_core(
-    vocabulary: dict[str, int], merges: list[tuple[str, str]], *, unknown: str | None, prefix: bool
-) -> tokenizers.Tokenizer:
-    """As the tokenizer.json of LLaMA 2 has it: a blank is a character of its own, one more begins a text."""
-    core = tokenizers.Tokenizer(
-        models.BPE(vocabulary, merges, unk_token=unknown, fuse_unk=True, byte_fallback=True)
-    )
-    begins = [normalizers.Prepend(BLANK)] if prefix else []
-    core.normalizer = normalizers.Sequence([*begins, normalizers.Replace(" ", BLANK)])
-    ends = [decoders.Strip(" ", 1, 0)] if prefix else []
-    core.decoder = decoders.Sequence(
-        [decoders.Replace(BLANK, " "), decoders.ByteFallback(), decoders.Fuse(), *ends]
-    )
-    return core
+    pieces = {
+        token: score
+        for (token, i), score in zip(vocabulary.items(), scores, strict=True)
+        if types[i] not in (UNKNOWN, CONTROL, BYTE)
+    }
+    return scored_merges(pieces)
 
 
 def _named(file: GgufFile, tokens: list[str]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from torch import Tensor
 
 from seedbed.base.errors import BundleError
-from seedbed.hub.json_file import read_object
+from seedbed.base.json_file import read_object
 from seedbed.hub.pickles import PickleFile
 from seedbed.hub.tensor_files import SafetensorsFile, WeightFile
 

@@ -16,7 +16,8 @@ import tokenizers
 from tokenizers import decoders
 
 from seedbed.base.errors import BundleError, UsageError
-from seedbed.text.tokenizer import Tokenizer, library_errors, refuse_surrogates
+from seedbed.text.library import library_errors
+from seedbed.text.tokenizer import Tokenizer, refuse_surrogates
 
 BLANK = "___"
 

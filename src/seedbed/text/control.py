@@ -16,7 +16,8 @@ from typing import Any
 import tokenizers
 
 from seedbed.base.errors import BundleError, UsageError
-from seedbed.text.tokenizer import Tokenizer, library_errors, refuse_surrogates
+from seedbed.text.library import library_errors
+from seedbed.text.tokenizer import Tokenizer, refuse_surrogates
 
 OPEN, CLOSE, SEAM = "\ufdd0", "\ufdd1", "\ufdd2"  # around a user's control string; where a user's text ends
 BEGIN, END = "\ufdd3", "\ufdd4"  # around the id of a control token

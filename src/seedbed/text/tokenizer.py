@@ -13,7 +13,6 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from functools import cached_property
 from itertools import accumulate, takewhile
 from operator import itemgetter
@@ -25,6 +24,9 @@ from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, trai
 
 from seedbed.base.errors import BundleError, ConfigError, UsageError
 from seedbed.base.files import disk_errors, write_file
+from seedbed.base.json_file import read_file, read_object
+from seedbed.text.library import library_errors, refuse_long_pieces
+from seedbed.text.older_files import has_older_files, read_older_files
 from seedbed.text.stream import ByteStream, TextStream, WindowStream
 
 KINDS = ("bpe", "characters", "words", "bytes")
@@ -37,6 +39,7 @@ MASK_NAMES = ("[MASK]", "<mask>")
 TEMPLATE_FILE, TEMPLATE_FOLDER = "chat_template.jinja", "additional_chat_templates"
 # Characters that one call of the library gets: it keeps about 100 bytes for each token until the call ends.
 BLOCK_CHARACTERS = 1 << 16
+MAX_IDS = 1 << 24
 # No piece of a byte-level tokenizer of ours crosses from a visible character to white space.
 SAFE_CUT = re.compile(r"(?<=\S)(?=\s)")
 
@@ -76,20 +79,6 @@ def refuse_surrogates(texts: Iterable[str]) -> None:
             ) from error
 
 
-@contextmanager
-def library_errors(
-    source: Path | str, *, advice: str = "use a tokenizer.json that is whole"
-) -> Iterator[None]:
-    """Turn whatever a bad tokenizer file makes the library do into a BundleError of one line."""
-    try:
-        yield
-    except (KeyboardInterrupt, SystemExit, MemoryError):
-        raise
-    except BaseException as error:  # a panic of the library is no Exception
-        cause = " ".join(str(error).split())[:200]
-        raise BundleError(f"{source} cannot be used: {cause}; {advice}") from error
-
-
 class Tokenizer:
     """An immutable tokenizer: the user's text becomes ids of ordinary tokens only, never control tokens.
 
@@ -103,6 +92,8 @@ class Tokenizer:
         core.no_truncation()
         self._core, self.config = core, config
         self.vocab_size = 1 + max(core.get_vocab(with_added_tokens=True).values(), default=-1)
+        if self.vocab_size > MAX_IDS:  # the library counts them one by one when it writes
+            raise BundleError(f"the tokenizer has the id {self.vocab_size - 1}, allowed are {MAX_IDS} ids")
         self.kind = str(config.get("seedbed_kind") or type(core.model).__name__.lower())
         self.eos_id = self._control("eos_token", END_NAMES)
         self.bos_id, self.pad_id, self.unk_id = (self._control(f"{n}_token") for n in ("bos", "pad", "unk"))
@@ -213,7 +204,8 @@ class Tokenizer:
         byte_of = {symbol: byte for byte, symbol in enumerate(byte_symbols())}
         added = self._core.get_added_tokens_decoder()
         table = {
-            i: bytes(byte_of[symbol] for symbol in name)
+            # A token that byte symbols cannot spell is its own text, as the library decodes it.
+            i: bytes(byte_of[symbol] for symbol in name) if byte_of.keys() >= {*name} else name.encode()
             for name, i in self._core.get_vocab(with_added_tokens=False).items()
             if i not in added
         }
@@ -238,24 +230,28 @@ class Tokenizer:
 
     @classmethod
     def load(cls, path: Path | str) -> Tokenizer:
-        """Read a folder with tokenizer.json, or that file; its other settings lie beside it."""
+        """Read a folder with tokenizer.json or with older files, or that file and what lies beside it."""
         path = Path(path)
         file = path / "tokenizer.json" if path.is_dir() else path
+        if not file.is_file() and has_older_files(path):
+            core, config = read_older_files(path)
+            return cls(core, config | _template_files(path))
         if not file.is_file():
             raise BundleError(
                 f"{file} does not exist; a tokenizer is a tokenizer.json or a folder that holds one"
             )
         config_file = file.parent / "tokenizer_config.json"
-        try:
-            content = file.read_bytes()
-        except OSError as error:
-            raise BundleError(f"{file} cannot be read: {error.strerror}; see who may read it") from None
+        content = read_file(file)
         with library_errors(file):
+            refuse_long_pieces(content)
             core = tokenizers.Tokenizer.from_str(content.decode())
-            config = json.loads(config_file.read_text(encoding="utf-8")) if config_file.is_file() else {}
-            if not isinstance(config, dict):
-                raise ValueError(f"{config_file.name} holds no object")
+            config = read_object(config_file) if config_file.is_file() else {}
             return cls(core, config | _template_files(file.parent))
+
+    @staticmethod
+    def is_in(folder: Path) -> bool:
+        """Whether a folder holds the files of a tokenizer."""
+        return (folder / "tokenizer.json").is_file() or has_older_files(folder)
 
 
 def _template_files(folder: Path) -> dict[str, Any]:

@@ -1,0 +1,169 @@
+"""The tokenizer of a folder without a tokenizer.json, from the files that came before it.
+
+Its kind is that of `tokenizer_class` in tokenizer_config.json, else of `model_type` in config.json, else what
+the files can only be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+from tokenizers import processors
+
+from seedbed.base.errors import BundleError
+from seedbed.base.json_file import read_object
+from seedbed.text.library import library_errors
+from seedbed.text.sentencepiece_files import around_pair, build, build_marian, kind_of
+from seedbed.text.sentencepiece_model import read_model
+from seedbed.text.special_tokens import KEPT, SpecialTokens, read_special_tokens
+from seedbed.text.vocabulary_files import (
+    WORD_END,
+    byte_core,
+    read_lines,
+    read_merges,
+    read_vocabulary,
+    surround,
+    word_end_core,
+    word_piece_core,
+)
+
+PAIRS = (("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe"))
+WORDS = (("vocab.txt",),)
+MODELS = tuple((f"{name}.model",) for name in ("spiece", "tokenizer", "sentencepiece.bpe", "sentencepiece"))
+MARIAN = (("source.spm", "target.spm", "vocab.json"),)
+FILES = {"gpt2": PAIRS, "roberta": PAIRS, "gpt": PAIRS, "bert": WORDS, "marian": MARIAN}
+FILES |= {"t5": MODELS, "llama": MODELS, "gemma": MODELS, "xlm-roberta": MODELS}
+# The classes of transformers, without an ending "Fast".
+CLASSES = {"GPT2Tokenizer": "gpt2", "OpenAIGPTTokenizer": "gpt", "MarianTokenizer": "marian"}
+CLASSES |= dict.fromkeys((f"{n}Tokenizer" for n in ("Roberta", "Bart", "Longformer", "LED")), "roberta")
+CLASSES |= dict.fromkeys((f"{n}Tokenizer" for n in ("Bert", "DistilBert", "Electra", "MobileBert")), "bert")
+CLASSES |= {"T5Tokenizer": "t5", "LlamaTokenizer": "llama", "GemmaTokenizer": "gemma"}
+CLASSES |= {"XLMRobertaTokenizer": "xlm-roberta"}
+# Names that say nothing: transformers writes them beside a tokenizer.json.
+ANY = ("PreTrainedTokenizer", "PreTrainedTokenizerFast", "TokenizersBackend", "None")
+MODEL_TYPES = {"gpt2": "gpt2", "openai-gpt": "gpt", "marian": "marian", "t5": "t5", "gemma": "gemma"}
+MODEL_TYPES |= dict.fromkeys(("roberta", "bart", "longformer", "led"), "roberta")
+MODEL_TYPES |= dict.fromkeys(("bert", "distilbert", "electra", "mobilebert"), "bert")
+MODEL_TYPES |= dict.fromkeys(("gemma2", "gemma3", "gemma3_text"), "gemma")
+MODEL_TYPES |= {"llama": "llama", "mistral": "llama", "mixtral": "llama", "xlm-roberta": "xlm-roberta"}
+GPT2_END = "<|endoftext|>"
+ROBERTA = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "sep_token": "</s>"}
+ROBERTA |= {"pad_token": "<pad>", "cls_token": "<s>", "mask_token": "<mask>"}
+DEFAULTS = {
+    "gpt2": dict.fromkeys(("bos_token", "eos_token", "unk_token"), GPT2_END),
+    "gpt": {"unk_token": "<unk>"},
+    "roberta": ROBERTA,
+    "bert": {f"{name}_token": f"[{name.upper()}]" for name in ("unk", "sep", "pad", "cls", "mask")},
+}
+ADVICE = "take all of the tokenizer's files from one place, or give a tokenizer.json"
+
+
+def has_older_files(folder: Path) -> bool:
+    """Whether a folder holds all files of a tokenizer that is no tokenizer.json."""
+    return any(_present(folder, sets) for sets in FILES.values())
+
+
+def read_older_files(folder: Path) -> tuple[tokenizers.Tokenizer, dict[str, Any]]:
+    """The tokenizer and its config, for a folder for which `has_older_files` holds.
+
+    Errors: BundleError where the kind cannot be known or is not read here, or where a file is damaged.
+    """
+    config = _optional(folder / "tokenizer_config.json")
+    with library_errors(folder, advice=ADVICE):
+        try:
+            core, special = _build(folder, config)
+        except BundleError as error:
+            raise BundleError(str(error) if str(folder) in str(error) else f"{folder}: {error}") from None
+    kept = {key: config[key] for key in KEPT if key in config}
+    kept |= {role: token.content for role, token in special.named.items()}
+    more = [token.content for token in special.more]
+    kept |= {"extra_special_tokens": more} if more else {}
+    return core, {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False} | kept
+
+
+def _build(folder: Path, config: dict[str, Any]) -> tuple[tokenizers.Tokenizer, SpecialTokens]:
+    kind, names = _kind(folder, config)
+    files = [folder / name for name in names]
+    if kind == "marian":
+        if (folder / "target_vocab.json").exists():
+            raise BundleError("its source and target have vocabularies of their own, which is not read here")
+        return build_marian(read_model(files[0]), read_vocabulary(files[2]), folder, config)
+    if kind in FILES and FILES[kind] is MODELS:
+        return build(kind, read_model(files[0]), folder, config)
+    vocabulary = read_lines(files[0]) if kind == "bert" else read_vocabulary(files[0])
+    special = read_special_tokens(folder, config, DEFAULTS[kind], frozenset(vocabulary))
+    if kind == "bert":
+        core = word_piece_core(vocabulary, config, special)
+    elif kind == "gpt":
+        core = word_end_core(vocabulary, read_merges(files[1]), special)
+    else:
+        core = byte_core(vocabulary, read_merges(files[1]), config)
+    special.add_to(core)
+    _surround(kind, core, special, config)
+    return core, special
+
+
+def _surround(
+    kind: str, core: tokenizers.Tokenizer, special: SpecialTokens, config: Mapping[str, Any]
+) -> None:
+    bos, eos = special.name("bos_token"), special.name("eos_token")
+    cls, sep = special.name("cls_token"), special.name("sep_token")
+    if kind == "bert":
+        surround(core, cls, sep, segments=True)
+    elif kind == "roberta" and cls and sep:
+        around_pair(core, cls, sep)
+    elif kind == "gpt2":
+        core.post_processor = processors.ByteLevel(trim_offsets=False)
+        if (config.get("add_bos_token") is True and bos) or (config.get("add_eos_token") is True and eos):
+            before = bos if config.get("add_bos_token") is True else None
+            surround(core, before, eos if config.get("add_eos_token") is True else None)
+
+
+def _kind(folder: Path, config: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+    """The kind of a folder's tokenizer, and the files that it is read from."""
+    named = str(config.get("tokenizer_class")).removesuffix("Fast")
+    model_type = str(_optional(folder / "config.json").get("model_type"))
+    if named in CLASSES or named not in [name.removesuffix("Fast") for name in ANY]:
+        kind, said = CLASSES.get(named), f"the tokenizer_class {named[:40]!r}"
+    elif model_type != "None":
+        kind, said = MODEL_TYPES.get(model_type), f"the model_type {model_type[:40]!r}"
+    else:
+        kind, said = _guess(folder), "files that several kinds of tokenizers have"
+    if kind is None:
+        raise BundleError(
+            f"it has no tokenizer.json and {said}, of which the tokens cannot be known here; name one of "
+            f"{', '.join(CLASSES)} as tokenizer_class in tokenizer_config.json, or give a tokenizer.json"
+        )
+    names = _present(folder, FILES[kind])
+    if names is None:
+        wanted = " or ".join(" + ".join(names) for names in FILES[kind])
+        raise BundleError(f"it has no tokenizer.json and {said}, but not {wanted}; {ADVICE}")
+    return kind, names
+
+
+def _guess(folder: Path) -> str | None:
+    """The kind that a folder's files can only be, None where they can be several."""
+    if _present(folder, MARIAN):
+        return "marian"
+    kinds: list[str | None] = []
+    if names := _present(folder, PAIRS):
+        vocabulary = read_vocabulary(folder / names[0])
+        is_gpt = any(text.endswith(WORD_END) for text in vocabulary)
+        is_roberta = {"<s>", "<pad>", "</s>", "<unk>"} <= vocabulary.keys()
+        kinds.append("gpt" if is_gpt else "roberta" if is_roberta else "gpt2")
+    if _present(folder, WORDS):
+        kinds.append("bert")
+    if names := _present(folder, MODELS):
+        kinds.append(kind_of(read_model(folder / names[0])))
+    return kinds[0] if len(kinds) == 1 else None
+
+
+def _present(folder: Path, sets: tuple[tuple[str, ...], ...]) -> tuple[str, ...] | None:
+    return next((names for names in sets if all((folder / name).is_file() for name in names)), None)
+
+
+def _optional(file: Path) -> dict[str, Any]:
+    return read_object(file) if file.is_file() else {}

@@ -1,0 +1,177 @@
+"""A SentencePiece model's file, read without its library: pieces with scores and how a text is normalised.
+
+The file is a protobuf (sentencepiece_model.proto); every length in it is checked before it is used.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from seedbed.base.errors import BundleError
+from seedbed.base.json_file import read_file
+
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
+UNIGRAM, BPE = 1, 2
+MAX_PIECES = 1 << 19  # Gemma 3 has 262,144
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+TOO_SHORT = "it ends in the middle of a field"
+
+
+class Piece(NamedTuple):
+    """A piece of the vocabulary; its id is its place."""
+
+    text: str
+    score: float = 0.0
+    type: int = NORMAL
+
+
+@dataclass(frozen=True)
+class SentencePieceModel:
+    """What a model's file says; the defaults are those of sentencepiece_model.proto."""
+
+    pieces: tuple[Piece, ...]
+    kind: int = UNIGRAM
+    byte_fallback: bool = False
+    suffix: bool = False  # the mark of a blank ends a word instead of beginning one
+    unk_id: int = 0
+    bos_id: int = 1
+    eos_id: int = 2
+    pad_id: int = -1
+    charsmap: bytes = b""
+    dummy_prefix: bool = True
+    remove_extra_blanks: bool = True
+    escape_blanks: bool = True
+
+
+# Which field of which message is which of ours.
+TRAINER = {3: "kind", 24: "suffix", 35: "byte_fallback"}
+TRAINER |= {40: "unk_id", 41: "bos_id", 42: "eos_id", 43: "pad_id"}
+NORMALIZER = {2: "charsmap", 3: "dummy_prefix", 4: "remove_extra_blanks", 5: "escape_blanks"}
+FLAGS = {"suffix", "byte_fallback", "dummy_prefix", "remove_extra_blanks", "escape_blanks"}
+
+
+def read_model(file: Path) -> SentencePieceModel:
+    """The model in a file; a BundleError names what is cut, damaged or beyond what a model may have."""
+    try:
+        model = _parse(read_file(file))
+    except (ValueError, struct.error) as error:
+        raise BundleError(
+            f"{file} is no whole SentencePiece model: {error}; download it again, or give a tokenizer.json"
+        ) from None
+    return model
+
+
+def _parse(content: bytes) -> SentencePieceModel:
+    pieces: list[Piece] = []
+    values: dict[str, int | bool | bytes] = {}
+    for number, value in _fields(content):
+        if number == 1 and isinstance(value, bytes):
+            pieces.append(_piece(value))
+        elif number in (2, 3) and isinstance(value, bytes):
+            values |= _settings(value, TRAINER if number == 2 else NORMALIZER)
+        if len(pieces) > MAX_PIECES:
+            raise ValueError(f"it has more than {MAX_PIECES} pieces")
+    if len({piece.text for piece in pieces}) != len(pieces):
+        raise ValueError("it has a piece twice")
+    if sum(piece.type == UNKNOWN for piece in pieces) != 1:
+        raise ValueError("it does not have one piece for what is unknown")
+    charsmap = values.get("charsmap", b"")
+    if isinstance(charsmap, bytes) and charsmap:
+        _check_charsmap(charsmap)
+    return SentencePieceModel(tuple(pieces), **values)  # type: ignore[arg-type]
+
+
+def _piece(content: bytes) -> Piece:
+    text, score, of_type = "", 0.0, NORMAL
+    for number, value in _fields(content):
+        if number == 1 and isinstance(value, bytes):
+            text = value.decode()
+        elif number == 2 and isinstance(value, float):
+            score = value
+        elif number == 3 and isinstance(value, int):
+            of_type = value
+    if not text or not math.isfinite(score) or not NORMAL <= of_type <= BYTE:
+        raise ValueError(f"it has the piece {text[:40]!r} of the type {of_type} with the score {score}")
+    return Piece(text, score, of_type)
+
+
+def _settings(content: bytes, names: dict[int, str]) -> dict[str, int | bool | bytes]:
+    found: dict[str, int | bool | bytes] = {}
+    for number, value in _fields(content):
+        name = names.get(number)
+        if name is None:
+            continue
+        if isinstance(value, bytes) != (name == "charsmap") or isinstance(value, float):
+            raise ValueError(f"its {name} has a wrong type")
+        found[name] = bool(value) if name in FLAGS else value
+    return found
+
+
+def _fields(content: bytes) -> Iterator[tuple[int, int | float | bytes]]:
+    """The fields of a protobuf message: integers signed, 4 bytes as a float, everything else as bytes."""
+    at, end = 0, len(content)
+    while at < end:
+        key, at = _varint(content, at)
+        number, wire = key >> 3, key & 7
+        if wire == VARINT:
+            value, at = _varint(content, at)
+            yield number, value - (1 << 64) if value >> 63 else value
+        elif wire == FIXED32:
+            (real,) = struct.unpack_from("<f", content, at)
+            at += 4
+            yield number, float(real)
+        elif wire in (FIXED64, BYTES):
+            size, at = (8, at) if wire == FIXED64 else _varint(content, at)
+            if size > end - at:
+                raise ValueError(TOO_SHORT)
+            yield number, content[at : at + size]
+            at += size
+        else:
+            raise ValueError(f"it has a field of the unknown wire type {wire}")
+
+
+def _varint(content: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while shift < 70:
+        if at >= len(content):
+            raise ValueError(TOO_SHORT)
+        byte = content[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value & (1 << 64) - 1, at
+        shift += 7
+    raise ValueError("it has an integer of more than ten bytes")
+
+
+def _check_charsmap(content: bytes) -> None:
+    """Refuse a map of characters that leads outside of itself, on which the library would panic.
+
+    It is a trie of 32-bit units in a double array (Darts), then the texts that characters become, each
+    ended by a zero byte.
+    """
+    (size,) = struct.unpack_from("<I", content)
+    texts = content[4 + size :]
+    if size % 1024 or not size or size > len(content) - 4 or not texts.endswith(b"\0"):
+        raise ValueError("its map of characters is cut")
+    texts.decode()
+    units = np.frombuffer(content, "<u4", size // 4, offset=4)
+    ends = units[units >> 31 == 1] & 0x7FFFFFFF  # a leaf holds where its text begins
+    starts = np.flatnonzero(np.frombuffer(b"\0" + texts[:-1], np.uint8) == 0)
+    if not np.isin(ends, starts).all():
+        raise ValueError("its map of characters leads to no text")
+    inner = np.flatnonzero(units >> 31 == 0)
+    offsets = (units[inner] >> 10) << ((units[inner] & (1 << 9)) >> 6)
+    children = inner ^ offsets
+    if (children >= len(units)).any():
+        raise ValueError("its map of characters leads outside of itself")
+    leaves = children[(units[inner] >> 8) & 1 == 1]
+    if (units[leaves] >> 31 == 0).any():
+        raise ValueError("its map of characters has an end without a text")

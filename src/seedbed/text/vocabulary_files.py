@@ -1,0 +1,136 @@
+"""Vocabularies as lists: vocab.json with merges.txt (GPT, GPT-2, RoBERTa, BART), vocab.txt (BERT)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
+
+from seedbed.base.errors import BundleError
+from seedbed.base.json_file import read_object
+from seedbed.text.library import read_text
+from seedbed.text.special_tokens import SpecialTokens
+
+WORD_END = "</w>"
+MAX_WORD_CHARACTERS = 100  # BERT's WordPiece gives up on a longer word
+
+
+def read_vocabulary(file: Path) -> dict[str, int]:
+    """Tokens with their ids from a JSON object; a BundleError for an id that is none or that occurs twice."""
+    vocabulary = read_object(file)
+    ids = list(vocabulary.values())
+    if not all(isinstance(i, int) and not isinstance(i, bool) and i >= 0 for i in ids):
+        raise BundleError(f"{file} has a token whose id is no count from 0; download it again")
+    if len(set(ids)) != len(ids):
+        raise BundleError(f"{file} gives one id to two tokens; download it again")
+    if not ids or max(ids) >= 2 * len(ids) + 1024:
+        raise BundleError(
+            f"{file} has {len(ids)} tokens with ids up to {max(ids, default=0)}; download it again"
+        )
+    return vocabulary
+
+
+def read_lines(file: Path) -> dict[str, int]:
+    """The tokens of a vocab.txt, one a line, by the number of their line from 0; of equal lines the last."""
+    lines = read_text(file).split("\n")
+    return {line: i for i, line in enumerate(lines[:-1] if not lines[-1] else lines)}
+
+
+def read_merges(file: Path) -> list[tuple[str, str]]:
+    """The pairs of a merges.txt, in order, without the line that tells its version."""
+    pairs = []
+    for number, line in enumerate(read_text(file).split("\n"), 1):
+        if not line or (number == 1 and line.startswith("#version")):
+            continue
+        left, blank, right = line.partition(" ")
+        if not (left and blank and right) or " " in right:
+            raise BundleError(f"{file} has no pair of tokens in line {number}; download it again")
+        pairs.append((left, right))
+    return pairs
+
+
+def byte_core(
+    vocabulary: dict[str, int], merges: list[tuple[str, str]], config: Mapping[str, Any]
+) -> tokenizers.Tokenizer:
+    """Byte-level BPE cut at GPT-2's words (Radford et al. 2019, section 2.2)."""
+    missing = 256 - sum(symbol in vocabulary for symbol in pre_tokenizers.ByteLevel.alphabet())
+    if missing:
+        raise BundleError(
+            f"its vocabulary lacks {missing} of the 256 bytes, which texts would lose; use a whole one"
+        )
+    core = tokenizers.Tokenizer(models.BPE(vocabulary, merges))
+    prefix = config.get("add_prefix_space") is True
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix)
+    core.decoder = decoders.ByteLevel()
+    return core
+
+
+def word_end_core(
+    vocabulary: dict[str, int], merges: list[tuple[str, str]], special: SpecialTokens
+) -> tokenizers.Tokenizer:
+    """BPE over lower-cased words with a mark at their end (Radford et al. 2018, section 4.1)."""
+    core = tokenizers.Tokenizer(
+        models.BPE(vocabulary, merges, unk_token=special.name("unk_token"), end_of_word_suffix=WORD_END)
+    )
+    core.normalizer = normalizers.BertNormalizer(lowercase=True)
+    core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    core.decoder = decoders.BPEDecoder(suffix=WORD_END)
+    return core
+
+
+def word_piece_core(
+    vocabulary: dict[str, int], config: Mapping[str, Any], special: SpecialTokens
+) -> tokenizers.Tokenizer:
+    """WordPiece over BERT's words (Devlin et al. 2019, section 3).
+
+    Without `do_lower_case`, a vocabulary without capital letters is for lower-cased texts.
+    """
+    unknown = special.name("unk_token")
+    if unknown not in vocabulary:
+        raise BundleError("its vocab.txt has no token for what is unknown, [UNK] say; download it again")
+    cased = any(re.search("[A-Z]", text) for text in vocabulary if not text.startswith("["))
+    lower, chinese = _flag(config, "do_lower_case"), _flag(config, "tokenize_chinese_chars")
+    core = tokenizers.Tokenizer(
+        models.WordPiece(vocabulary, unk_token=unknown, max_input_chars_per_word=MAX_WORD_CHARACTERS)
+    )
+    core.normalizer = normalizers.BertNormalizer(
+        handle_chinese_chars=chinese is not False,
+        strip_accents=_flag(config, "strip_accents"),
+        lowercase=not cased if lower is None else lower,
+    )
+    core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    core.decoder = decoders.WordPiece(prefix="##")
+    return core
+
+
+def _flag(config: Mapping[str, Any], key: str) -> bool | None:
+    value = config.get(key)
+    if value is None:
+        return None
+    if not isinstance(value, bool):
+        raise BundleError(f"its tokenizer_config.json has {str(value)[:40]!r} as {key}; give true or false")
+    return value
+
+
+def surround(
+    core: tokenizers.Tokenizer, before: str | None, after: str | None, *, segments: bool = False
+) -> None:
+    """Put control tokens around each text; with `segments` a second text has the type 1, and no first one."""
+    known = {text: core.token_to_id(text) for text in (before, after) if text is not None}
+    if any(i is None for i in known.values()):
+        raise BundleError(
+            "its vocabulary lacks the control token around a text; take all files from one tokenizer"
+        )
+    first = [*([before] if before else []), "$A", *([after] if after else [])]
+    again = [before] if before and not segments else []
+    second = [*again, "$B", *([after] if after else [])]
+    of_second = ":1" if segments else ":0"
+    core.post_processor = processors.TemplateProcessing(
+        single=[f"{one}:0" for one in first],
+        pair=[f"{one}:0" for one in first] + [f"{one}{of_second}" for one in second],
+        special_tokens=list(known.items()),
+    )
