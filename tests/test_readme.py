@@ -22,6 +22,7 @@ TOO_LONG = ("demo", "torchrun")
 # What stands in the README, and what is run in its place.
 STAND_INS = {
     r"builtin:prose|DATA": "DATA.jsonl",
+    r"^(generate|report) runs/prose": r"\1 RUN",  # whatever was run before it
     r"MODEL(?= --fill)": "MASKED",
     r"MODEL": "RUN",
     r"gpt2:124m": "gpt2",  # whose step takes ten seconds to time

@@ -21,7 +21,13 @@ CORPUS = [
 BERT_NAMES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 ROBERTA_NAMES = ("<s>", "<pad>", "</s>", "<unk>")
 CLASSES = {"gpt2": "GPT2", "roberta": "Roberta", "gpt": "OpenAIGPT", "bert": "Bert", "t5": "T5"}
-CLASSES |= {"llama": "Llama", "gemma": "Gemma", "xlm-roberta": "XLMRoberta", "marian": "Marian"}
+CLASSES |= {
+    "qwen2": "Qwen2",
+    "llama": "Llama",
+    "gemma": "Gemma",
+    "xlm-roberta": "XLMRoberta",
+    "marian": "Marian",
+}
 
 
 def texts(count: int) -> Iterator[str]:
@@ -134,7 +140,7 @@ GEMMA |= {"bos_piece": "<bos>", "eos_piece": "<eos>", "user_defined_symbols": ["
 
 def write_kind(kind: str, folder: Path) -> None:
     """Write the files of one kind, and the class that names it."""
-    if kind == "gpt2":
+    if kind in ("gpt2", "qwen2"):
         byte_level(folder, (), ("<|endoftext|>",))
     elif kind == "roberta":
         byte_level(folder, ROBERTA_NAMES, ("<mask>",))

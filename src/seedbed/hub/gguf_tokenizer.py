@@ -16,21 +16,19 @@ from seedbed.text.library import library_errors
 from seedbed.text.scored_pieces import scored_core, scored_merges
 from seedbed.text.sentencepiece_model import BYTE, CONTROL, UNKNOWN, USER_DEFINED
 from seedbed.text.tokenizer import Tokenizer, byte_symbols
+from seedbed.text.vocabulary_files import ENDINGS, QWEN2, REST, WORDS
 
 PREFIX = "tokenizer.ggml."
 BYTE_LEVEL, SCORED = "gpt2", "llama"
-_WORDS = r"[^\r\n\p{L}\p{N}]?\p{L}+"
-_REST = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-_ENDINGS = r"'s|'t|'re|'ve|'m|'ll|'d"
-_GPT2 = rf"{_ENDINGS}| ?\p{{L}}+| ?\p{{N}}+| ?[^\s\p{{L}}\p{{N}}]+|\s+(?!\S)"
+_GPT2 = rf"{ENDINGS}| ?\p{{L}}+| ?\p{{N}}+| ?[^\s\p{{L}}\p{{N}}]+|\s+(?!\S)"
 # What each pre-tokenizer cuts at, one after the other (llama.cpp's src/llama-vocab.cpp): each match of a
 # pattern and each stretch between two is a piece.
 PATTERNS = {
     "default": (r"[\p{P}\$\+<=>\^~\|]+", _GPT2, r"\p{N}+", "[0-9][0-9][0-9]"),
     "gpt-2": (_GPT2,),
     "smollm": (r"\p{N}", _GPT2),
-    "llama-bpe": (rf"(?i:{_ENDINGS})|{_WORDS}|\p{{N}}{{1,3}}|{_REST}",),
-    "qwen2": (rf"(?i:{_ENDINGS})|{_WORDS}|\p{{N}}|{_REST}",),
+    "llama-bpe": (rf"(?i:{ENDINGS})|{WORDS}|\p{{N}}{{1,3}}|{REST}",),
+    "qwen2": (QWEN2,),
 }
 # Names that llama.cpp takes for one of these.
 SAME = {"llama3": "llama-bpe", "llama-v3": "llama-bpe", "falcon3": "llama-bpe", "deepseek-r1-qwen": "qwen2"}

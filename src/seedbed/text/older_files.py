@@ -20,6 +20,7 @@ from seedbed.text.sentencepiece_files import around_pair, build, build_marian, k
 from seedbed.text.sentencepiece_model import read_model
 from seedbed.text.special_tokens import KEPT, SpecialTokens, read_special_tokens
 from seedbed.text.vocabulary_files import (
+    QWEN2,
     WORD_END,
     byte_core,
     read_lines,
@@ -34,10 +35,11 @@ PAIRS = (("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe"))
 WORDS = (("vocab.txt",),)
 MODELS = tuple((f"{name}.model",) for name in ("spiece", "tokenizer", "sentencepiece.bpe", "sentencepiece"))
 MARIAN = (("source.spm", "target.spm", "vocab.json"),)
-FILES = {"gpt2": PAIRS, "roberta": PAIRS, "gpt": PAIRS, "bert": WORDS, "marian": MARIAN}
+FILES = {"gpt2": PAIRS, "qwen2": PAIRS, "roberta": PAIRS, "gpt": PAIRS, "bert": WORDS, "marian": MARIAN}
 FILES |= {"t5": MODELS, "llama": MODELS, "gemma": MODELS, "xlm-roberta": MODELS}
 # The classes of transformers, without an ending "Fast".
 CLASSES = {"GPT2Tokenizer": "gpt2", "OpenAIGPTTokenizer": "gpt", "MarianTokenizer": "marian"}
+CLASSES |= {"Qwen2Tokenizer": "qwen2"}
 CLASSES |= dict.fromkeys((f"{n}Tokenizer" for n in ("Roberta", "Bart", "Longformer", "LED")), "roberta")
 CLASSES |= dict.fromkeys((f"{n}Tokenizer" for n in ("Bert", "DistilBert", "Electra", "MobileBert")), "bert")
 CLASSES |= {"T5Tokenizer": "t5", "LlamaTokenizer": "llama", "GemmaTokenizer": "gemma"}
@@ -45,6 +47,7 @@ CLASSES |= {"XLMRobertaTokenizer": "xlm-roberta"}
 # Names that say nothing: transformers writes them beside a tokenizer.json.
 ANY = ("PreTrainedTokenizer", "PreTrainedTokenizerFast", "TokenizersBackend", "None")
 MODEL_TYPES = {"gpt2": "gpt2", "openai-gpt": "gpt", "marian": "marian", "t5": "t5", "gemma": "gemma"}
+MODEL_TYPES |= {"qwen2": "qwen2", "qwen3": "qwen2"}
 MODEL_TYPES |= dict.fromkeys(("roberta", "bart", "longformer", "led"), "roberta")
 MODEL_TYPES |= dict.fromkeys(("bert", "distilbert", "electra", "mobilebert"), "bert")
 MODEL_TYPES |= dict.fromkeys(("gemma2", "gemma3", "gemma3_text"), "gemma")
@@ -54,6 +57,7 @@ ROBERTA = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "sep_t
 ROBERTA |= {"pad_token": "<pad>", "cls_token": "<s>", "mask_token": "<mask>"}
 DEFAULTS = {
     "gpt2": dict.fromkeys(("bos_token", "eos_token", "unk_token"), GPT2_END),
+    "qwen2": dict.fromkeys(("eos_token", "unk_token", "pad_token"), GPT2_END),
     "gpt": {"unk_token": "<unk>"},
     "roberta": ROBERTA,
     "bert": {f"{name}_token": f"[{name.upper()}]" for name in ("unk", "sep", "pad", "cls", "mask")},
@@ -100,7 +104,8 @@ def _build(folder: Path, config: dict[str, Any]) -> tuple[tokenizers.Tokenizer, 
     elif kind == "gpt":
         core = word_end_core(vocabulary, read_merges(files[1]), special)
     else:
-        core = byte_core(vocabulary, read_merges(files[1]), config)
+        pattern = QWEN2 if kind == "qwen2" else None
+        core = byte_core(vocabulary, read_merges(files[1]), config, pattern)
     special.add_to(core)
     _surround(kind, core, special, config)
     return core, special

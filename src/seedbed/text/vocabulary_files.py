@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import tokenizers
-from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, processors
 
 from seedbed.base.errors import BundleError
 from seedbed.base.json_file import read_object
@@ -16,6 +16,10 @@ from seedbed.text.library import read_text
 from seedbed.text.special_tokens import SpecialTokens
 
 WORD_END = "</w>"
+ENDINGS = r"'s|'t|'re|'ve|'m|'ll|'d"
+WORDS = r"[^\r\n\p{L}\p{N}]?\p{L}+"
+REST = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+QWEN2 = rf"(?i:{ENDINGS})|{WORDS}|\p{{N}}|{REST}"  # what Qwen2 and 3 cut at: each digit is a piece
 MAX_WORD_CHARACTERS = 100  # BERT's WordPiece gives up on a longer word
 
 
@@ -54,18 +58,30 @@ def read_merges(file: Path) -> list[tuple[str, str]]:
 
 
 def byte_core(
-    vocabulary: dict[str, int], merges: list[tuple[str, str]], config: Mapping[str, Any]
+    vocabulary: dict[str, int],
+    merges: list[tuple[str, str]],
+    config: Mapping[str, Any],
+    pattern: str | None = None,
 ) -> tokenizers.Tokenizer:
-    """Byte-level BPE cut at GPT-2's words (Radford et al. 2019, section 2.2)."""
+    """Byte-level BPE cut at GPT-2's words (Radford et al. 2019, section 2.2), or at a pattern's."""
     missing = 256 - sum(symbol in vocabulary for symbol in pre_tokenizers.ByteLevel.alphabet())
     if missing:
         raise BundleError(
             f"its vocabulary lacks {missing} of the 256 bytes, which texts would lose; use a whole one"
         )
     core = tokenizers.Tokenizer(models.BPE(vocabulary, merges))
+    core.decoder = decoders.ByteLevel()
+    if pattern is not None:
+        core.normalizer = normalizers.NFC()
+        core.pre_tokenizer = pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Split(Regex(pattern), "isolated"),
+                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+            ]
+        )
+        return core
     prefix = config.get("add_prefix_space") is True
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix)
-    core.decoder = decoders.ByteLevel()
     return core
 
 
