@@ -1,0 +1,106 @@
+"""Files as `transformers` and the hub have them: settings that change numbers, names of other years."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+from tests.models.reference import randomize
+
+import seedbed
+from seedbed.base.errors import BundleError
+from seedbed.hub.bundle import open_bundle, save_bundle
+from seedbed.models.network import family
+from seedbed.nn.layout import Layout
+
+T5: dict[str, Any] = {
+    "vocab_size": 99,
+    "d_model": 32,
+    "d_kv": 8,
+    "d_ff": 48,
+    "num_layers": 2,
+    "num_heads": 4,
+}
+GPT2: dict[str, Any] = {"vocab_size": 99, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}
+IDS = torch.randint(3, 90, (20,), generator=torch.Generator().manual_seed(1))
+
+
+def saved(folder: Path, model: Any) -> Path:
+    """A model of `transformers` with weights that show every part, written by it."""
+    randomize(model)
+    model.save_pretrained(folder)
+    return folder
+
+
+def change(folder: Path, **values: Any) -> None:
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
+
+
+@torch.no_grad()
+def answers(folder: Path) -> torch.Tensor:
+    """Our logits (T, V) of an encoder-decoder's folder."""
+    module: Any = open_bundle(folder)[0]
+    layout = Layout.of([len(IDS)])
+    logits: torch.Tensor = module.output(module(IDS, layout, source=IDS, source_layout=layout))
+    return logits
+
+
+@torch.no_grad()
+def of_t5(folder: Path) -> torch.Tensor:
+    """Those of `transformers`."""
+    model: Any = transformers.T5ForConditionalGeneration.from_pretrained(folder).eval()
+    logits: torch.Tensor = model(input_ids=IDS[None], decoder_input_ids=IDS[None]).logits[0]
+    return logits
+
+
+@pytest.mark.parametrize("name", ["scale_attn_weights", "scale_attn_by_inverse_layer_idx"])
+def test_gpt2_with_another_scale_of_attention_is_refused(name: str, tmp_path: Path) -> None:
+    config = transformers.GPT2Config(**GPT2, **{name: name != "scale_attn_weights"})
+    folder = saved(tmp_path / "gpt2", transformers.GPT2LMHeadModel(config))
+    with pytest.raises(BundleError, match=f"scales attention by other .* allowed: .*{name}"):
+        open_bundle(folder)
+
+
+@pytest.mark.parametrize("key", ["type", "rope_type"])
+def test_cohere_with_scaled_positions_is_refused_in_the_older_spelling_too(key: str, tmp_path: Path) -> None:
+    config = replace(family("palm").sized(64, 2), vocab_size=99)
+    seedbed.new(config).save(tmp_path)
+    change(tmp_path, rope_parameters=None, rope_theta=1e4, rope_scaling={key: "linear", "factor": 2.0})
+    with pytest.raises(BundleError, match=r"rotary scaling 'linear' .* allowed: default"):
+        open_bundle(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["relu", "gelu", "silu", "gated-relu", "gated-gelu", "gated-silu"])
+def test_t5_has_the_gelu_that_its_config_means(name: str, tmp_path: Path) -> None:
+    config = transformers.T5Config(**T5, feed_forward_proj=name)
+    folder = saved(tmp_path / "t5", transformers.T5ForConditionalGeneration(config))
+    expected = of_t5(folder)
+    assert (answers(folder) - expected).abs().max() < 2e-4
+    save_bundle(tmp_path / "ours", open_bundle(folder)[0])
+    assert (of_t5(tmp_path / "ours") - expected).abs().max() < 2e-4
+
+
+def test_t5_with_an_output_that_is_not_scaled_is_read_however_it_is_written(tmp_path: Path) -> None:
+    """FLAN-T5 as it was published, saved again by a newer tool, and fine-tuned from the start by one."""
+    config = transformers.T5Config(**T5, feed_forward_proj="gated-gelu", tie_word_embeddings=False)
+    tied = saved(tmp_path / "tied", transformers.T5ForConditionalGeneration(config))
+    assert json.loads((tied / "config.json").read_text())["tie_word_embeddings"]
+    assert "lm_head.weight" not in load_file(tied / "model.safetensors")
+    first = saved(tmp_path / "first", transformers.T5ForConditionalGeneration(config))
+    own = {"lm_head.weight": torch.randn(99, 32, generator=torch.Generator().manual_seed(2))}
+    save_file(load_file(first / "model.safetensors") | own, first / "model.safetensors", {"format": "pt"})
+    change(first, tie_word_embeddings=False)
+    again = transformers.T5ForConditionalGeneration.from_pretrained(first)
+    again.save_pretrained(tmp_path / "again")
+    assert json.loads((tmp_path / "again" / "config.json").read_text())["tie_word_embeddings"]
+    for folder in (tied, first, tmp_path / "again"):
+        expected = of_t5(folder)
+        assert expected.abs().max() > 3
+        assert (answers(folder) - expected).abs().max() < 2e-4
+        save_bundle(tmp_path / "ours", open_bundle(folder)[0])
+        assert (of_t5(tmp_path / "ours") - expected).abs().max() < 2e-4
