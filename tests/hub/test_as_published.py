@@ -26,6 +26,14 @@ T5: dict[str, Any] = {
     "num_heads": 4,
 }
 GPT2: dict[str, Any] = {"vocab_size": 99, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}
+BERT: dict[str, Any] = {
+    "vocab_size": 99,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "max_position_embeddings": 64,
+}
 IDS = torch.randint(3, 90, (20,), generator=torch.Generator().manual_seed(1))
 
 
@@ -104,3 +112,20 @@ def test_t5_with_an_output_that_is_not_scaled_is_read_however_it_is_written(tmp_
         assert (answers(folder) - expected).abs().max() < 2e-4
         save_bundle(tmp_path / "ours", open_bundle(folder)[0])
         assert (of_t5(tmp_path / "ours") - expected).abs().max() < 2e-4
+
+
+@torch.no_grad()
+def test_bert_with_norms_named_as_in_tensorflow_is_read(tmp_path: Path) -> None:
+    """As the published bert-base-uncased is."""
+    model = transformers.BertForPreTraining(transformers.BertConfig(**BERT)).eval()
+    file = saved(tmp_path / "bert", model) / "model.safetensors"
+    ends = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
+    tensors = load_file(file)
+    for name in [name for name in tensors if name.endswith(tuple(ends))]:
+        end = next(end for end in ends if name.endswith(end))
+        tensors[name.removesuffix(end) + ends[end]] = tensors.pop(name)
+    save_file(tensors, file, {"format": "pt"})
+    assert "bert.embeddings.LayerNorm.gamma" in tensors
+    module: Any = open_bundle(file.parent)[0]
+    expected = model(IDS[None]).prediction_logits[0]
+    assert (module.output(module(IDS, Layout.of([len(IDS)]))) - expected).abs().max() < 2e-4

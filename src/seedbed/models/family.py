@@ -55,7 +55,8 @@ class Family:
 
     Of published files: `ignored` are patterns of tensors that hold nothing learnt, `zero` names of those that
     hold zeros in every model that the core can be; `copies` names those that may lie there a second time,
-    with what each is a copy of; `prefix` begins the names of all tensors but the output's, and lacks where a
+    with what each is a copy of; `older` ends of names, by which older files name what ends otherwise today;
+    `prefix` begins the names of all tensors but the output's, and lacks where a
     file was saved without it; `fit` makes a config that of a file which holds tensors of these names, where
     `config.json` does not say.
 
@@ -77,6 +78,7 @@ class Family:
     ignored: tuple[str, ...] = ()
     zero: tuple[str, ...] = ()
     copies: Callable[[Any], Mapping[str, str]] = lambda config: {}
+    older: Mapping[str, str] = field(default_factory=dict)
     prefix: str = ""
     fit: Callable[[Any, Collection[str]], Any] = lambda config, names: config
     gguf: GgufForm | None = None
