@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from tests.models.reference import randomize
 
 import seedbed
+from seedbed.api.model_contents import describe_bundle
 from seedbed.base.errors import BundleError
 from seedbed.hub.bundle import open_bundle, save_bundle
 from seedbed.models.network import family
@@ -42,6 +43,14 @@ def saved(folder: Path, model: Any) -> Path:
     randomize(model)
     model.save_pretrained(folder)
     return folder
+
+
+def refused(folder: Path) -> str:
+    """The one line that says why the folder does not load."""
+    with pytest.raises(BundleError) as caught:
+        open_bundle(folder)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
 
 
 def change(folder: Path, **values: Any) -> None:
@@ -129,3 +138,53 @@ def test_bert_with_norms_named_as_in_tensorflow_is_read(tmp_path: Path) -> None:
     module: Any = open_bundle(file.parent)[0]
     expected = model(IDS[None]).prediction_logits[0]
     assert (module.output(module(IDS, Layout.of([len(IDS)]))) - expected).abs().max() < 2e-4
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "words"),
+    [
+        (
+            "BertForQuestionAnswering",
+            transformers.BertConfig(**BERT),
+            "no place for, first qa_outputs.bias; config.json names the class 'BertForQuestionAnswering', "
+            "and of bert are read BertForMaskedLM, BertForSequenceClassification, "
+            "BertForTokenClassification, BertModel; take a model of these",
+        ),
+        (
+            "T5EncoderModel",
+            transformers.T5Config(**T5),
+            "config.json names the class 'T5EncoderModel', and of t5 are read T5ForConditionalGeneration; ",
+        ),
+        (
+            "LlamaModel",
+            transformers.LlamaConfig(**BERT),
+            "first lm_head.weight; config.json names the class 'LlamaModel', and of llama are read Llama",
+        ),
+    ],
+)
+def test_a_class_that_is_not_read_is_named(name: str, config: Any, words: str, tmp_path: Path) -> None:
+    folder = saved(tmp_path / "model", getattr(transformers, name)(config))
+    for said in (refused(folder), *describe_bundle(folder)["problems"]):
+        assert words in said and said.startswith(f"{folder / 'model.safetensors'}: ")
+    change(folder, architectures=None)
+    assert "config.json names no class, and of " in refused(folder)
+
+
+def test_weights_that_are_quantized_are_told_by_their_method(tmp_path: Path) -> None:
+    """As those in 8 bits floating point are, whose scales are what is unknown first."""
+    model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**BERT))
+    file = saved(tmp_path / "model", model) / "model.safetensors"
+    tensors = load_file(file)
+    name = "model.layers.0.mlp.up_proj.weight"
+    scaled = {name: tensors[name].to(torch.float8_e4m3fn), f"{name}_scale_inv": torch.ones(1, 1)}
+    save_file(tensors | scaled, file, {"format": "pt"})
+    change(file.parent, quantization_config={"quant_method": "fp8"})
+    assert "config.json says that they are quantized by 'fp8', which is not read; take" in refused(
+        file.parent
+    )
+
+
+def test_what_config_json_does_not_explain_stays_as_it_is(tmp_path: Path) -> None:
+    folder = saved(tmp_path, transformers.BertForMaskedLM(transformers.BertConfig(**BERT)))
+    change(folder, num_hidden_layers=3)
+    assert refused(folder).endswith("; the file is cut or is of another config")

@@ -110,7 +110,7 @@ def open_bundle(
     with open_weights(folder, allow_pickle=allow_pickle) as weights:
         tokenizer = Tokenizer.load(folder) if Tokenizer.is_in(folder) else None
         _require_fitting(tokenizer, config)
-        with _named(weights.path):
+        with fitting_errors(weights.path):
             module = fill_network(weights, config, dtype=DTYPES[dtype], device=place)
     if (folder / GENERATION).is_file():
         generation = read_object(folder / GENERATION)
@@ -122,13 +122,36 @@ def open_bundle(
 
 
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Begin what is wrong with the weights with the name of their file."""
+def fitting_errors(path: Path) -> Iterator[None]:
+    """Begin what is wrong with the weights at `path` with their name, and say where `config.json` tells why.
+
+    It may name a class that is not read, or say that the weights are quantized.
+    """
     try:
         yield
     except BundleError as error:
-        known = str(error).startswith(str(path.parent))
-        raise BundleError(str(error) if known else f"{path}: {error}") from None
+        problem = str(error)
+        if not problem.startswith(str(path.parent)):
+            reason = _reason(read_object(path.with_name(CONFIG)))
+            problem = f"{path}: " + (f"{problem.partition('; ')[0]}; {reason}" if reason else problem)
+        raise BundleError(problem) from None
+
+
+def _reason(values: Mapping[str, Any]) -> str | None:
+    """Why weights cannot be read, where their own `config.json` names what is not supported."""
+    if isinstance(quantized := values.get("quantization_config"), dict):
+        method = str(quantized.get("quant_method", "an unnamed method"))[:40]
+        return (
+            f"{CONFIG} says that they are quantized by {method!r}, which is not read; take the model that "
+            "was not quantized, or a .gguf file"
+        )
+    chosen = next(f for f in map(family, FAMILIES.names()) if values.get("model_type") in f.model_types)
+    classes, read = values.get("architectures"), sorted(chosen.architectures.values())
+    named = classes if isinstance(classes, list) else []
+    if not read or any(name in read for name in named):
+        return None
+    what = f"the class {str(named[0])[:60]!r}" if named else "no class"
+    return f"{CONFIG} names {what}, and of {chosen.name} are read {', '.join(read)}; take a model of these"
 
 
 def _settled(path: Path) -> Path:
