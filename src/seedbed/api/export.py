@@ -33,7 +33,8 @@ def export(
     lm = load(path, dtype=chosen, device=device, allow_pickle=allow_pickle)
     card = f"# A {lm.config.family} model\n\nExported by seedbed {__version__} from `{model}`, in {chosen}.\n"
     lm.save(out, card=card)
-    files = {file.name: file.stat().st_size for file in sorted(Path(out).iterdir())}
+    written = sorted(file for file in Path(out).rglob("*") if file.is_file())
+    files = {str(file.relative_to(out)): file.stat().st_size for file in written}
     return {
         "model": str(model),
         "folder": str(out),

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from seedbed.base.errors import UsageError
 from seedbed.generation.request import GenerationSettings, Request
+from seedbed.hub.vectors import VectorSettings
 from seedbed.models.family import Config, Network
 from seedbed.nn.config import HeadConfig, ModelConfig
 from seedbed.text.tokenizer import Tokenizer
@@ -27,9 +28,10 @@ class Inputs:
         tokenizer: Tokenizer | None = None,
         *,
         generation: Mapping[str, Any] | None = None,
+        vectors: VectorSettings | None = None,
     ) -> None:
         self.module, self.tokenizer = module, tokenizer
-        self.generation = dict(generation or {})
+        self.generation, self.vectors = dict(generation or {}), vectors
         if tokenizer is not None and tokenizer.vocab_size > module.config.vocab_size:
             raise UsageError(
                 f"the tokenizer has {tokenizer.vocab_size} tokens, but the network knows "

@@ -28,6 +28,7 @@ from seedbed.base.json_file import read_object
 from seedbed.base.runtime import find_device
 from seedbed.hub.gguf import gguf_numbers, is_gguf, open_gguf, read_gguf_config, read_gguf_tokenizer
 from seedbed.hub.published import fill_network
+from seedbed.hub.vectors import MODULES, POOLING, VectorSettings, read_vectors, write_vectors
 from seedbed.hub.weight_files import SINGLE as WEIGHTS
 from seedbed.hub.weight_files import open_weights
 from seedbed.models.family import Config, Family, Network
@@ -38,7 +39,7 @@ from seedbed.text.tokenizer import TEMPLATE_FILE, Tokenizer
 
 CONFIG, GENERATION, CARD = "config.json", "generation_config.json", "README.md"
 TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
-FILES = {CONFIG, WEIGHTS, GENERATION, CARD, TOKENIZER, TOKENIZER_CONFIG, TEMPLATE_FILE}
+FILES = {CONFIG, WEIGHTS, GENERATION, CARD, TOKENIZER, TOKENIZER_CONFIG, TEMPLATE_FILE, MODULES, POOLING}
 ENDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 NAMED_TOKENS = (*ENDS, "decoder_start_token_id", "forced_bos_token_id", "forced_eos_token_id")
 # What else `transformers`' generate takes from the config of a bundle that has no generation_config.json.
@@ -62,6 +63,7 @@ def save_bundle(
     *,
     card: str = "",
     generation: Mapping[str, Any] | None = None,
+    vectors: VectorSettings | None = None,
 ) -> Path:
     """Write the network to the folder `path`, then load it again and compare its logits.
 
@@ -78,7 +80,7 @@ def save_bundle(
         shutil.rmtree(aside, ignore_errors=True)
         try:
             aside.mkdir(parents=True)
-            _write(aside, module, tokenizer, card, dict(generation or {}))
+            _write(aside, module, tokenizer, card, dict(generation or {}), vectors)
             _compare(aside, module)
             shutil.rmtree(replaced, ignore_errors=True)
             if path.exists():
@@ -166,6 +168,11 @@ def _put_back(path: Path) -> None:
         _settled(path).rename(path)
 
 
+def vector_settings(path: Path) -> VectorSettings | None:
+    """How a bundle's folder says that vectors of texts are made, None where it says nothing."""
+    return None if is_gguf(path) else read_vectors(_settled(path))
+
+
 def _require_replaceable(path: Path) -> None:
     """Never replace a folder of the user's that is no bundle."""
     if not path.name:
@@ -241,7 +248,12 @@ def _family_of(values: Mapping[str, Any], path: Path) -> Family:
 
 
 def _write(
-    folder: Path, module: Network, tokenizer: Tokenizer | None, card: str, generation: dict[str, Any]
+    folder: Path,
+    module: Network,
+    tokenizer: Tokenizer | None,
+    card: str,
+    generation: dict[str, Any],
+    vectors: VectorSettings | None,
 ) -> None:
     config = module.config
     chosen = family(config.family)
@@ -263,7 +275,9 @@ def _write(
     (folder / CONFIG).write_text(json.dumps(values, indent=2) + "\n")
     (folder / GENERATION).write_text(json.dumps(generation, indent=2) + "\n")
     (folder / CARD).write_text(card or f"# A {config.family} model\n\nSaved by seedbed.\n", encoding="utf-8")
-    for file in (*folder.iterdir(), folder):
+    if vectors is not None:
+        write_vectors(folder, vectors)
+    for file in (*folder.rglob("*"), folder):
         sync(file)
 
 
