@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from seedbed import __version__
+from seedbed.api.model_contents import advice
 from seedbed.api.models import load, locate
 from seedbed.base.errors import ConfigError, nearest
 from seedbed.hub.bundle import stored_dtype
@@ -22,7 +23,7 @@ def export(
     device: str = "cpu",
     allow_pickle: bool = False,
 ) -> dict[str, Any]:
-    """Write any model as a bundle that `transformers` loads -> what was written, files and bytes.
+    """Write any model as a bundle that `transformers` loads -> what was written and what it can do.
 
     Without a `dtype` the weights keep theirs; those of a quantized GGUF file become float32.
     """
@@ -44,4 +45,5 @@ def export(
         "dtype": chosen,
         "bytes": sum(files.values()),
         "files": files,
+        "next": advice(out, lm.config, lm.tokenizer),
     }

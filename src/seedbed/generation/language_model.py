@@ -245,6 +245,7 @@ class LanguageModel(Inputs):
     @cached_property
     def chat_template(self) -> ChatTemplate:
         """The model's own template; a UsageError if it has none."""
+        require_continuing(self.config)
         template = ChatTemplate.of(self._need_tokenizer("a chat"))
         if template is None:
             raise UsageError(
