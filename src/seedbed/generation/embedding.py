@@ -48,7 +48,7 @@ def embed_rows(module: Network, rows: Sequence[Sequence[int]], *, pooling: str =
     They are the encoder's where there is one. Rows of like length are read together.
     """
     if pooling not in get_args(Pooling):
-        raise UsageError(f"pooling {pooling!r} is unknown; {nearest(pooling, get_args(Pooling))}")
+        raise UsageError(f"pooling {pooling!r} is unknown; {nearest(str(pooling), get_args(Pooling))}")
     device = next(module.parameters()).device
     vectors = torch.empty(len(rows), module.config.d_model, device=device)
     for members in batches(rows):

@@ -194,7 +194,14 @@ def several_of(prompts: Prompt | Sequence[Prompt]) -> Sequence[Prompt]:
 
 
 def is_single(prompts: Prompt | Sequence[Prompt]) -> bool:
-    """One prompt, not several: a text, or a list that begins with a token id."""
+    """One prompt, not several: a text, or a list that begins with a token id.
+
+    Errors: UsageError for what is neither a text nor a list.
+    """
     if isinstance(prompts, str):
         return True
+    if isinstance(prompts, Mapping) or not (hasattr(prompts, "__len__") and hasattr(prompts, "__getitem__")):
+        raise UsageError(
+            f"{str(prompts)[:60]!r} is no text and no list; give a text, token ids or a list of them"
+        )
     return len(prompts) > 0 and not isinstance(prompts[0], str) and hasattr(prompts[0], "__index__")
