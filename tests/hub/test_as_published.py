@@ -124,6 +124,18 @@ def test_t5_with_an_output_that_is_not_scaled_is_read_however_it_is_written(tmp_
 
 
 @torch.no_grad()
+def test_a_classifier_without_a_tokenizer_keeps_its_padding(tmp_path: Path) -> None:
+    """BART's class cannot run without it, LLaMA's with one row only."""
+    sizes = {"d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "vocab_size": 99}
+    config = transformers.BartConfig(**sizes, num_labels=3, max_position_embeddings=64)
+    folder = saved(tmp_path / "theirs", transformers.BartForSequenceClassification(config))
+    seedbed.load(folder).save(tmp_path / "ours")
+    again = transformers.BartForSequenceClassification.from_pretrained(tmp_path / "ours").eval()
+    rows = torch.cat([IDS, torch.tensor([2])]).expand(2, -1)
+    assert (again(rows).logits - seedbed.load(folder).logits(rows)).abs().max() < 2e-4
+
+
+@torch.no_grad()
 def test_bert_with_norms_named_as_in_tensorflow_is_read(tmp_path: Path) -> None:
     """As the published bert-base-uncased is."""
     model = transformers.BertForPreTraining(transformers.BertConfig(**BERT)).eval()

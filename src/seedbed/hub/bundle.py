@@ -271,7 +271,8 @@ def _write(
     ends = {end: getattr(tokenizer, end.removesuffix("_token_id") + "_id", None) for end in ENDS}
     starts = {name: values[name] for name in NAMED_TOKENS if name not in ENDS and name in values}
     generation = starts | {name: token for name, token in ends.items() if token is not None} | generation
-    values = ends | values
+    named = {end: generation.get(end) for end in ENDS}  # the model's own files, else its tokenizer
+    values = named | values
     (folder / CONFIG).write_text(json.dumps(values, indent=2) + "\n")
     (folder / GENERATION).write_text(json.dumps(generation, indent=2) + "\n")
     (folder / CARD).write_text(card or f"# A {config.family} model\n\nSaved by seedbed.\n", encoding="utf-8")
