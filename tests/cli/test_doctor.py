@@ -4,6 +4,7 @@ import importlib.util
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,11 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
+import seedbed as library
 from seedbed.hub.weight_files import Weights
+from seedbed.models.network import family
+from seedbed.nn.config import LABELLED, HeadConfig
+from seedbed.text.tokenizer import Tokenizer
 
 TINY_GGUF = Path(__file__).parents[1] / "hub" / "tiny_gguf.py"
 
@@ -151,6 +156,43 @@ def test_an_adapter_says_that_it_needs_its_base(seedbed: Callable, tmp_path: Pat
     (tmp_path / "adapter_config.json").write_text("[")
     said = seedbed("doctor", tmp_path)
     assert said.code == 1 and "adapter_config.json is not JSON" in said.err
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("mlm", 'seedbed generate {} --fill "..."'),
+        ("none", 'seedbed.load("{}").embed("a text") in Python'),
+        ("classification", 'seedbed.load("{}").classify("a text") in Python'),
+        ("tagging", 'seedbed.load("{}").tag("a text") in Python'),
+    ],
+)
+def test_next_is_what_the_head_can_do(
+    kind: Any, words: str, seedbed: Callable, bundle: Path, tmp_path: Path
+) -> None:
+    labelled = family("roberta").labelled
+    head = labelled(kind, ("a", "b")) if kind in LABELLED else HeadConfig(kind=kind)
+    config = replace(family("roberta").sized(64, 1), vocab_size=300, head=head)
+    first, out = tmp_path / "first", tmp_path / "out"
+    library.new(config, tokenizer=Tokenizer.load(bundle)).save(first)
+    assert seedbed("doctor", first, "--json").json["next"] == words.format(first)
+    assert seedbed("export", first, "--out", out, "--json").json["next"] == words.format(out)
+    said = seedbed("export", first, "--out", out).out
+    assert "".join(words.format(out).split()) in "".join(said.split())  # in lines as wide as the terminal
+    assert seedbed("chat", first).code == 2 and "chat template" not in seedbed("chat", first).err
+
+
+def test_what_is_not_supported_is_not_called_damaged(
+    seedbed: Callable, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    values = json.loads((bundle / "config.json").read_text()) | {"scale_attn_by_inverse_layer_idx": True}
+    (bundle / "config.json").write_text(json.dumps(values))
+    said = seedbed("doctor", bundle)
+    assert said.code == 1 and "It does not load" in said.out and "damaged" not in said.out
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "adapter_config.json").write_text("{}")
+    assert ": an adapter" in seedbed("doctor", tmp_path / "adapter").out
 
 
 def test_what_is_nothing_is_told(seedbed: Callable, tmp_path: Path) -> None:

@@ -48,5 +48,11 @@ def test_what_cannot_be_embedded_is_told() -> None:
         lm.embed(ROWS, pooling="max")
     with pytest.raises(UsageError, match="needs a tokenizer"):
         lm.embed("a text")
+    for odd in (3, None, {"a": 1}, iter(["a"])):
+        for call in (lm.embed, lm.classify, lm.tag, model("gpt2").generate):
+            with pytest.raises(UsageError, match=r"is no text and no list; give a text|this network has no"):
+                call(odd)
+    with pytest.raises(UsageError, match="pooling 3 is unknown"):
+        lm.embed(ROWS, pooling=3)
     assert lm.embed([]).shape == (0, 64)
     assert torch.allclose(lm.embed(ROWS, normalize=True).norm(dim=-1), torch.ones(4))

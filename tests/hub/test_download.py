@@ -119,6 +119,16 @@ def test_the_small_files_come_without_the_weights(hub: Any, ask: Any, files: dic
     assert "org/small is no path here and is not whole in the cache" in offline
 
 
+def test_a_sentence_encoder_comes_with_how_its_vectors_are_made(
+    hub: Any, ask: Any, files: dict[str, bytes]
+) -> None:
+    said = {"modules.json": b"[]", "1_Pooling/config.json": b"{}"}
+    hub.repos["org/sentences"] = {"main": files | said | {"2_Dense/model.safetensors": b"x"}}
+    folder = Path(ask(("org/sentences", {}))[0])
+    assert all((folder / name).read_bytes() == content for name, content in said.items())
+    assert not (folder / "2_Dense").exists()
+
+
 def test_a_download_that_broke_off_goes_on(hub: Any, ask: Any, files: dict[str, bytes]) -> None:
     """huggingface_hub writes 10 MiB at once; what came of the last part is asked for again."""
     weights = bytes(range(256)) * 2**17

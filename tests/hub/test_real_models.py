@@ -62,8 +62,10 @@ def test_sentence_vectors_equal_a_plain_forward_and_transformers(encoder: Any) -
     tensors = load_file(folder / "model.safetensors")
     oracle = transformers.AutoModel.from_pretrained(folder).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    found = encoder.embed(SENTENCES)
+    found = encoder.embed(SENTENCES, normalize=False)
     assert found.shape == (4, 384)
+    unit = torch.nn.functional.normalize(found, dim=-1)
+    assert torch.allclose(encoder.embed(SENTENCES), unit, atol=1e-6)  # as its modules.json says
     for sentence, vector in zip(SENTENCES[:3], found, strict=False):
         ids = torch.tensor(tokenizer(sentence)["input_ids"])
         assert encoder.tokenizer.encode_document(sentence) == ids.tolist()

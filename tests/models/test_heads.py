@@ -210,6 +210,8 @@ def test_one_label_is_a_regression(tmp_path: Path) -> None:
     [
         ({"id2label": {"0": "a", "2": "b"}}, "id2label names no labels 0, 1, 2"),
         ({"id2label": []}, "id2label names no labels"),
+        ({"id2label": {"0": "a", "1": "b", "2": "a"}}, "id2label names 'a' 2 times; give each logit"),
+        ({"problem_type": "regression"}, "'regression' with 3 labels is not supported"),
         ({"id2label": {}}, "id2label names no labels"),
         ({"id2label": {"0": "a"}}, r"the shape \(3, 64\), but the config asks for \(1, 64\)"),
         ({"num_labels": 10**9, "id2label": None}, "id2label names no labels"),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from seedbed import __version__
+from seedbed.api.model_contents import advice
 from seedbed.api.models import load, locate
 from seedbed.base.errors import ConfigError, nearest
 from seedbed.hub.bundle import stored_dtype
@@ -22,7 +23,7 @@ def export(
     device: str = "cpu",
     allow_pickle: bool = False,
 ) -> dict[str, Any]:
-    """Write any model as a bundle that `transformers` loads -> what was written, files and bytes.
+    """Write any model as a bundle that `transformers` loads -> what was written and what it can do.
 
     Without a `dtype` the weights keep theirs; those of a quantized GGUF file become float32.
     """
@@ -33,7 +34,8 @@ def export(
     lm = load(path, dtype=chosen, device=device, allow_pickle=allow_pickle)
     card = f"# A {lm.config.family} model\n\nExported by seedbed {__version__} from `{model}`, in {chosen}.\n"
     lm.save(out, card=card)
-    files = {file.name: file.stat().st_size for file in sorted(Path(out).iterdir())}
+    written = sorted(file for file in Path(out).rglob("*") if file.is_file())
+    files = {str(file.relative_to(out)): file.stat().st_size for file in written}
     return {
         "model": str(model),
         "folder": str(out),
@@ -43,4 +45,5 @@ def export(
         "dtype": chosen,
         "bytes": sum(files.values()),
         "files": files,
+        "next": advice(out, lm.config, lm.tokenizer),
     }

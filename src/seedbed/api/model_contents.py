@@ -9,7 +9,7 @@ from typing import Any
 
 from seedbed.base.errors import SeedbedError
 from seedbed.base.json_file import read_object
-from seedbed.hub.bundle import CARD, CONFIG, GENERATION, read_config
+from seedbed.hub.bundle import CARD, CONFIG, GENERATION, fitting_errors, read_config
 from seedbed.hub.download import SMALL_FILES
 from seedbed.hub.gguf import gguf_numbers, inspect_gguf
 from seedbed.hub.published import require_fitting
@@ -71,7 +71,7 @@ def describe_bundle(path: Path) -> Found:
         if name not in names:
             found["lacks"][name] = SAID[name]
     if "model" in found and config is not None and not found["problems"]:
-        found["next"] = _advice(path, config, tokenizer)
+        found["next"] = advice(path, config, tokenizer)
     return found
 
 
@@ -92,7 +92,7 @@ def describe_gguf(path: Path) -> Found:
         "holds": holds | _generation(generation),
         "lacks": lacks,
         "problems": [],
-        "next": _advice(path, config, tokenizer),
+        "next": advice(path, config, tokenizer),
         "model": _facts(config, numbers, [path]),
     }
 
@@ -134,7 +134,8 @@ def _describe_weights(path: Path, config: Config | None, names: set[str], found:
             found["next"] = f"if you trust its source: seedbed export {path} --allow-pickle --out FOLDER"
         elif not lost:
             with open_weights(path) as opened:
-                fitted = None if config is None else require_fitting(opened, config).config
+                with fitting_errors(opened.path):
+                    fitted = None if config is None else require_fitting(opened, config).config
                 numbers: Counter[str] = Counter()
                 for held in opened.held.values():
                     if held.dtype is not None and not held.dtype.is_floating_point:
@@ -215,11 +216,15 @@ def _generation(values: dict[str, Any]) -> dict[str, str]:
     return {"generation": ", ".join(f"{key} {value}" for key, value in kept.items())} if kept else {}
 
 
-def _advice(path: Path, config: Config, tokenizer: Tokenizer | None) -> str:
+def advice(path: Path | str, config: Config, tokenizer: Tokenizer | None) -> str:
+    """What a model can do next, by its head and its tokenizer."""
     if tokenizer is None:
         return f'seedbed.load("{path}") in Python, with token ids'
+    if config.head.kind == "mlm":
+        return f'seedbed generate {path} --fill "..."'
     if not _answers(config):
-        return f'seedbed.load("{path}").embed("a text") in Python'
+        does = {"classification": "classify", "tagging": "tag"}.get(config.head.kind, "embed")
+        return f'seedbed.load("{path}").{does}("a text") in Python'
     verb = "chat" if tokenizer.config.get("chat_template") else "generate"
     return f"seedbed {verb} {path}" + ("" if verb == "chat" else ' "..."')
 

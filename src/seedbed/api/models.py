@@ -12,7 +12,7 @@ from seedbed.api.run_settings import ModelSettings, sized_fields
 from seedbed.base.errors import BundleError, ConfigError
 from seedbed.base.rooms import Room
 from seedbed.generation.language_model import LanguageModel
-from seedbed.hub.bundle import CONFIG, open_bundle
+from seedbed.hub.bundle import CONFIG, open_bundle, vector_settings
 from seedbed.hub.download import download, is_hub_name
 from seedbed.hub.package import PREFIX, package_model
 from seedbed.models.family import Config
@@ -31,10 +31,9 @@ def load(
     `allow_pickle` reads weights that are there as `pytorch_model.bin` alone, and no more than tensors.
     Errors: BundleError naming what is missing, damaged or contradictory.
     """
-    module, tokenizer, generation = open_bundle(
-        locate(model, allow_pickle=allow_pickle), dtype=dtype, device=device, allow_pickle=allow_pickle
-    )
-    return LanguageModel(module, tokenizer, generation=generation)
+    path = locate(model, allow_pickle=allow_pickle)
+    module, tokenizer, generation = open_bundle(path, dtype=dtype, device=device, allow_pickle=allow_pickle)
+    return LanguageModel(module, tokenizer, generation=generation, vectors=vector_settings(path))
 
 
 def is_model(model: str | Path) -> bool:

@@ -21,7 +21,10 @@ PROMPT = "> "
 
 def chat(
     context: typer.Context,
-    model: Annotated[str, typer.Argument(help="A bundle's or a run's folder, with a chat template.")],
+    model: Annotated[
+        str,
+        typer.Argument(help="A folder, a .gguf file, package:NAME or org/name that has a chat template."),
+    ],
     system: Annotated[str | None, typer.Option(help="What the model is told before all turns.")] = None,
     load: Annotated[Path | None, typer.Option(help="Go on with what /save wrote.")] = None,
     max_new_tokens: Annotated[int, typer.Option(help="The most tokens of an answer.")] = 256,

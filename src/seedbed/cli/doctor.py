@@ -75,10 +75,13 @@ def _show_machine(found: Mapping[str, Any]) -> None:
 def _show_folder(found: Mapping[str, Any]) -> None:
     from seedbed.cli.console import print_facts
 
-    print_facts(f"{found['folder']}: a {found['kind']}", dict(found["holds"]))
+    article = "an" if found["kind"][0] in "aeiou" else "a"
+    print_facts(f"{found['folder']}: {article} {found['kind']}", dict(found["holds"]))
     if found["lacks"]:
         print_facts("It lacks", dict(found["lacks"]))
-    if found["problems"]:
-        print_facts("It is damaged", {str(number): text for number, text in enumerate(found["problems"], 1)})
+    if found["problems"]:  # damage, or what is not supported
+        print_facts(
+            "It does not load", {str(number): text for number, text in enumerate(found["problems"], 1)}
+        )
     if found["next"]:
         print_facts("", {"next": found["next"]})

@@ -39,6 +39,6 @@ def export(
             "model": f"{made['family']}, {count_text(made['parameters'])} parameters in {made['dtype']}",
             "files": ", ".join(made["files"]),
             "size": bytes_text(made["bytes"]),
-            "next": f'seedbed generate {made["folder"]} "..."',
+            "next": made["next"],
         },
     )

@@ -10,7 +10,9 @@ from seedbed.cli.options import Device, Json, Overrides
 
 
 def plan(
-    model: Annotated[str, typer.Argument(help="A preset such as gpt2:124m, a family, or a bundle's folder.")],
+    model: Annotated[
+        str, typer.Argument(help="A preset such as gpt2:124m, a family, or a model as export takes it.")
+    ],
     overrides: Overrides = None,
     device: Device = "auto",
     json: Json = False,

@@ -2,19 +2,43 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from seedbed.base.errors import UsageError, nearest
+from seedbed.base.errors import SeedbedWarning, UsageError, nearest
+from seedbed.hub.vectors import VectorSettings
 from seedbed.models.family import Network
 from seedbed.models.transformer import Transformer
 from seedbed.nn.layout import Layout
 
 Pooling = Literal["mean", "first"]
 BATCH_TOKENS = 4096
+
+
+def chosen_vectors(
+    said: VectorSettings | None, pooling: str | None, normalize: bool | None
+) -> tuple[str, bool]:
+    """The pooling, and whether to normalize: as asked for, else as the model's folder says, else the mean."""
+    said = said or VectorSettings()
+    if pooling is None and said.problem is not None:
+        raise UsageError(
+            f"{said.problem}, which is not known here; give pooling='mean' or 'first' for vectors of another "
+            "kind, which the model was not trained for"
+        )
+    return said.pooling if pooling is None else pooling, said.normalize if normalize is None else normalize
+
+
+def kept_vectors(said: VectorSettings | None) -> VectorSettings | None:
+    """What a bundle keeps of what the model's folder says; it tells of what it cannot."""
+    if said is None or said.problem is None:
+        return said
+    message = f"{said.problem}, which the bundle does not keep; take it from the model's own folder"
+    warnings.warn(message, SeedbedWarning, stacklevel=3)
+    return None
 
 
 @torch.no_grad()
@@ -24,7 +48,7 @@ def embed_rows(module: Network, rows: Sequence[Sequence[int]], *, pooling: str =
     They are the encoder's where there is one. Rows of like length are read together.
     """
     if pooling not in get_args(Pooling):
-        raise UsageError(f"pooling {pooling!r} is unknown; {nearest(pooling, get_args(Pooling))}")
+        raise UsageError(f"pooling {pooling!r} is unknown; {nearest(str(pooling), get_args(Pooling))}")
     device = next(module.parameters()).device
     vectors = torch.empty(len(rows), module.config.d_model, device=device)
     for members in batches(rows):

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from seedbed.base.errors import UsageError
 from seedbed.generation.request import GenerationSettings, Request
+from seedbed.hub.vectors import VectorSettings
 from seedbed.models.family import Config, Network
 from seedbed.nn.config import HeadConfig, ModelConfig
 from seedbed.text.tokenizer import Tokenizer
@@ -27,9 +28,10 @@ class Inputs:
         tokenizer: Tokenizer | None = None,
         *,
         generation: Mapping[str, Any] | None = None,
+        vectors: VectorSettings | None = None,
     ) -> None:
         self.module, self.tokenizer = module, tokenizer
-        self.generation = dict(generation or {})
+        self.generation, self.vectors = dict(generation or {}), vectors
         if tokenizer is not None and tokenizer.vocab_size > module.config.vocab_size:
             raise UsageError(
                 f"the tokenizer has {tokenizer.vocab_size} tokens, but the network knows "
@@ -192,7 +194,14 @@ def several_of(prompts: Prompt | Sequence[Prompt]) -> Sequence[Prompt]:
 
 
 def is_single(prompts: Prompt | Sequence[Prompt]) -> bool:
-    """One prompt, not several: a text, or a list that begins with a token id."""
+    """One prompt, not several: a text, or a list that begins with a token id.
+
+    Errors: UsageError for what is neither a text nor a list.
+    """
     if isinstance(prompts, str):
         return True
+    if isinstance(prompts, Mapping) or not (hasattr(prompts, "__len__") and hasattr(prompts, "__getitem__")):
+        raise UsageError(
+            f"{str(prompts)[:60]!r} is no text and no list; give a text, token ids or a list of them"
+        )
     return len(prompts) > 0 and not isinstance(prompts[0], str) and hasattr(prompts[0], "__index__")

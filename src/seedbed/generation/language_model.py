@@ -13,7 +13,7 @@ from torch import Tensor
 from seedbed.base.errors import UsageError
 from seedbed.generation.answer import Answer
 from seedbed.generation.beam import EarlyStopping
-from seedbed.generation.embedding import embed_rows
+from seedbed.generation.embedding import chosen_vectors, embed_rows, kept_vectors
 from seedbed.generation.engine import Engine, evaluating
 from seedbed.generation.filling import Candidate, Filled, fill_masks, require_masked
 from seedbed.generation.inputs import Inputs, Prompt, is_single, several_of
@@ -245,6 +245,7 @@ class LanguageModel(Inputs):
     @cached_property
     def chat_template(self) -> ChatTemplate:
         """The model's own template; a UsageError if it has none."""
+        require_continuing(self.config)
         template = ChatTemplate.of(self._need_tokenizer("a chat"))
         if template is None:
             raise UsageError(
@@ -338,14 +339,16 @@ class LanguageModel(Inputs):
             return score_rows(self.module, rows, sources=sources)
 
     def embed(
-        self, texts: Prompt | Sequence[Prompt], *, pooling: str = "mean", normalize: bool = False
+        self, texts: Prompt | Sequence[Prompt], *, pooling: str | None = None, normalize: bool | None = None
     ) -> Tensor:
         """Vectors of texts (or token ids): (batch, d_model) in float32, (d_model,) of a single one.
 
         `pooling` is the mean over a text's tokens, those that the tokenizer puts around it included, or the
-        `first` token's; `normalize` makes their length 1, so that products are cosines. Errors: UsageError
-        for an empty text or one longer than the context.
+        `first` token's; `normalize` makes their length 1, so that products are cosines. Left out, they are
+        what the folder of a sentence-transformers model says, else the mean as it is. Errors: UsageError for
+        an empty text or one longer than the context, or where the folder asks for what is not known here.
         """
+        pooling, normalize = chosen_vectors(self.vectors, pooling, normalize)
         single, rows = is_single(texts), [row for row, _ in self._documents(texts)]
         with evaluating(self.module):
             vectors = embed_rows(self.module, rows, pooling=pooling)
@@ -366,7 +369,10 @@ class LanguageModel(Inputs):
 
     def save(self, path: Path | str, *, card: str = "") -> None:
         """Write a bundle, a folder in Hugging Face layout."""
-        save_bundle(Path(path), self.module, self.tokenizer, card=card, generation=self.generation)
+        vectors = kept_vectors(self.vectors)
+        save_bundle(
+            Path(path), self.module, self.tokenizer, card=card, generation=self.generation, vectors=vectors
+        )
 
 
 def _texts(stop: str | Sequence[str]) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ from seedbed.base.json_file import read_object
 from seedbed.base.runtime import find_device
 from seedbed.hub.gguf import gguf_numbers, is_gguf, open_gguf, read_gguf_config, read_gguf_tokenizer
 from seedbed.hub.published import fill_network
+from seedbed.hub.vectors import MODULES, POOLING, VectorSettings, read_vectors, write_vectors
 from seedbed.hub.weight_files import SINGLE as WEIGHTS
 from seedbed.hub.weight_files import open_weights
 from seedbed.models.family import Config, Family, Network
@@ -38,7 +39,7 @@ from seedbed.text.tokenizer import TEMPLATE_FILE, Tokenizer
 
 CONFIG, GENERATION, CARD = "config.json", "generation_config.json", "README.md"
 TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
-FILES = {CONFIG, WEIGHTS, GENERATION, CARD, TOKENIZER, TOKENIZER_CONFIG, TEMPLATE_FILE}
+FILES = {CONFIG, WEIGHTS, GENERATION, CARD, TOKENIZER, TOKENIZER_CONFIG, TEMPLATE_FILE, MODULES, POOLING}
 ENDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 NAMED_TOKENS = (*ENDS, "decoder_start_token_id", "forced_bos_token_id", "forced_eos_token_id")
 # What else `transformers`' generate takes from the config of a bundle that has no generation_config.json.
@@ -62,6 +63,7 @@ def save_bundle(
     *,
     card: str = "",
     generation: Mapping[str, Any] | None = None,
+    vectors: VectorSettings | None = None,
 ) -> Path:
     """Write the network to the folder `path`, then load it again and compare its logits.
 
@@ -78,7 +80,7 @@ def save_bundle(
         shutil.rmtree(aside, ignore_errors=True)
         try:
             aside.mkdir(parents=True)
-            _write(aside, module, tokenizer, card, dict(generation or {}))
+            _write(aside, module, tokenizer, card, dict(generation or {}), vectors)
             _compare(aside, module)
             shutil.rmtree(replaced, ignore_errors=True)
             if path.exists():
@@ -110,7 +112,7 @@ def open_bundle(
     with open_weights(folder, allow_pickle=allow_pickle) as weights:
         tokenizer = Tokenizer.load(folder) if Tokenizer.is_in(folder) else None
         _require_fitting(tokenizer, config)
-        with _named(weights.path):
+        with fitting_errors(weights.path):
             module = fill_network(weights, config, dtype=DTYPES[dtype], device=place)
     if (folder / GENERATION).is_file():
         generation = read_object(folder / GENERATION)
@@ -122,13 +124,36 @@ def open_bundle(
 
 
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Begin what is wrong with the weights with the name of their file."""
+def fitting_errors(path: Path) -> Iterator[None]:
+    """Begin what is wrong with the weights at `path` with their name, and say where `config.json` tells why.
+
+    It may name a class that is not read, or say that the weights are quantized.
+    """
     try:
         yield
     except BundleError as error:
-        known = str(error).startswith(str(path.parent))
-        raise BundleError(str(error) if known else f"{path}: {error}") from None
+        problem = str(error)
+        if not problem.startswith(str(path.parent)):
+            reason = _reason(read_object(path.with_name(CONFIG)))
+            problem = f"{path}: " + (f"{problem.partition('; ')[0]}; {reason}" if reason else problem)
+        raise BundleError(problem) from None
+
+
+def _reason(values: Mapping[str, Any]) -> str | None:
+    """Why weights cannot be read, where their own `config.json` names what is not supported."""
+    if isinstance(quantized := values.get("quantization_config"), dict):
+        method = str(quantized.get("quant_method", "an unnamed method"))[:40]
+        return (
+            f"{CONFIG} says that they are quantized by {method!r}, which is not read; take the model that "
+            "was not quantized, or a .gguf file"
+        )
+    chosen = next(f for f in map(family, FAMILIES.names()) if values.get("model_type") in f.model_types)
+    classes, read = values.get("architectures"), sorted(chosen.architectures.values())
+    named = classes if isinstance(classes, list) else []
+    if not read or any(name in read for name in named):
+        return None
+    what = f"the class {str(named[0])[:60]!r}" if named else "no class"
+    return f"{CONFIG} names {what}, and of {chosen.name} are read {', '.join(read)}; take a model of these"
 
 
 def _settled(path: Path) -> Path:
@@ -141,6 +166,11 @@ def _put_back(path: Path) -> None:
     """Give an earlier bundle its place again where no later one took it."""
     if not path.exists() and _settled(path) != path:
         _settled(path).rename(path)
+
+
+def vector_settings(path: Path) -> VectorSettings | None:
+    """How a bundle's folder says that vectors of texts are made, None where it says nothing."""
+    return None if is_gguf(path) else read_vectors(_settled(path))
 
 
 def _require_replaceable(path: Path) -> None:
@@ -218,7 +248,12 @@ def _family_of(values: Mapping[str, Any], path: Path) -> Family:
 
 
 def _write(
-    folder: Path, module: Network, tokenizer: Tokenizer | None, card: str, generation: dict[str, Any]
+    folder: Path,
+    module: Network,
+    tokenizer: Tokenizer | None,
+    card: str,
+    generation: dict[str, Any],
+    vectors: VectorSettings | None,
 ) -> None:
     config = module.config
     chosen = family(config.family)
@@ -236,11 +271,14 @@ def _write(
     ends = {end: getattr(tokenizer, end.removesuffix("_token_id") + "_id", None) for end in ENDS}
     starts = {name: values[name] for name in NAMED_TOKENS if name not in ENDS and name in values}
     generation = starts | {name: token for name, token in ends.items() if token is not None} | generation
-    values = ends | values
+    named = {end: generation.get(end) for end in ENDS}  # the model's own files, else its tokenizer
+    values = named | values
     (folder / CONFIG).write_text(json.dumps(values, indent=2) + "\n")
     (folder / GENERATION).write_text(json.dumps(generation, indent=2) + "\n")
     (folder / CARD).write_text(card or f"# A {config.family} model\n\nSaved by seedbed.\n", encoding="utf-8")
-    for file in (*folder.iterdir(), folder):
+    if vectors is not None:
+        write_vectors(folder, vectors)
+    for file in (*folder.rglob("*"), folder):
         sync(file)
 
 

@@ -28,6 +28,7 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError 
 
 from seedbed.base.errors import BundleError
 from seedbed.base.files import disk_error
+from seedbed.hub.vectors import FILES as VECTOR_FILES
 from seedbed.hub.weight_files import INDEX, PICKLE, PICKLE_INDEX, SINGLE, only_pickles, shard_names
 
 CONFIG = "config.json"
@@ -48,6 +49,7 @@ SMALL_FILES = (
     "source.spm",
     "target.spm",
     "chat_template.jinja",
+    *VECTOR_FILES,
 )
 NAME = re.compile(r"(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@(?P<revision>[^@\s]+))?", re.ASCII)
 AUTHORIZED = (401, 403)

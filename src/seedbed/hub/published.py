@@ -26,7 +26,8 @@ class Published(Mapping[str, Tensor]):
 
     def __init__(self, weights: Weights, chosen: Family, config: Config) -> None:
         bare = not any(name.startswith(chosen.prefix) for name in weights.held)
-        given = {(chosen.prefix if bare else "") + name: name for name in weights.held}
+        prefix = chosen.prefix if bare else ""
+        given = {prefix + _today(name, chosen.older): name for name in weights.held}
         self._weights, self.is_meta = weights, False
         self.not_finite: dict[str, int] = {}
         self._names = {
@@ -78,6 +79,11 @@ class Published(Mapping[str, Tensor]):
 
     def __len__(self) -> int:
         return len(self._names)
+
+
+def _today(name: str, older: Mapping[str, str]) -> str:
+    """A tensor's name as today's files have it."""
+    return next((name.removesuffix(end) + new for end, new in older.items() if name.endswith(end)), name)
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import Any
@@ -55,7 +56,8 @@ class Family:
 
     Of published files: `ignored` are patterns of tensors that hold nothing learnt, `zero` names of those that
     hold zeros in every model that the core can be; `copies` names those that may lie there a second time,
-    with what each is a copy of; `prefix` begins the names of all tensors but the output's, and lacks where a
+    with what each is a copy of; `older` ends of names, by which older files name what ends otherwise today;
+    `prefix` begins the names of all tensors but the output's, and lacks where a
     file was saved without it; `fit` makes a config that of a file which holds tensors of these names, where
     `config.json` does not say.
 
@@ -77,6 +79,7 @@ class Family:
     ignored: tuple[str, ...] = ()
     zero: tuple[str, ...] = ()
     copies: Callable[[Any], Mapping[str, str]] = lambda config: {}
+    older: Mapping[str, str] = field(default_factory=dict)
     prefix: str = ""
     fit: Callable[[Any, Collection[str]], Any] = lambda config, names: config
     gguf: GgufForm | None = None
@@ -94,8 +97,14 @@ class Family:
         kinds = [kind for kind, name in self.architectures.items() if name in named and kind in LABELLED]
         if not kinds or isinstance(config, RecurrentConfig):
             return config
-        several = values.get("problem_type") == "multi_label_classification"
-        head = replace(self.labelled(kinds[0], read_labels(values)), several_labels=several)
+        problem, labels = values.get("problem_type"), read_labels(values)
+        if problem == "regression" and len(labels) > 1:
+            raise ConfigError(
+                f"problem_type 'regression' with {len(labels)} labels is not supported, their logits are no "
+                "classes; allowed: regression with one label, or another problem_type"
+            )
+        several = problem == "multi_label_classification"
+        head = replace(self.labelled(kinds[0], labels), several_labels=several)
         return replace(config, head=head)
 
     def head_values(self, config: Config) -> dict[str, Any]:
@@ -126,6 +135,11 @@ def read_labels(values: Mapping[str, Any]) -> tuple[str, ...]:
     order = [str(i) for i in range(min(len(labels), MAX_LABELS))]
     if not labels or set(labels) != set(order):
         raise ConfigError("id2label names no labels 0, 1, 2 ...; write one name for each logit of the head")
+    commonest, times = Counter(labels.values()).most_common(1)[0]
+    if times > 1:
+        raise ConfigError(
+            f"id2label names {commonest[:40]!r} {times} times; give each logit of the head its own name"
+        )
     return tuple(labels[i] for i in order)
 
 

@@ -21,6 +21,8 @@ ACTIVATIONS: dict[str, Activation] = {
     "relu": "relu",
     "silu": "silu",
 }
+# The published bert-base-uncased and its kin name the parts of a norm as TensorFlow does.
+OLDER_NORMS = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
 
 
 def _config(d_model: int, num_layers: int, **fields: Any) -> ModelConfig:
@@ -181,6 +183,7 @@ FAMILY = Family(
     initialize=initialize,
     ignored=(r"bert\.embeddings\.position_ids", r"cls\.seq_relationship\..*"),
     copies=copies,
+    older=OLDER_NORMS,
     prefix="bert.",
     fit=fit,
 )

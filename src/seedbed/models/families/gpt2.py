@@ -49,6 +49,11 @@ def read_config(values: Mapping[str, Any]) -> ModelConfig:
         raise BundleError(
             f"activation_function {activation!r} is not GPT-2's; allowed: {', '.join(ACTIVATIONS)}"
         )
+    if not values.get("scale_attn_weights", True) or values.get("scale_attn_by_inverse_layer_idx"):
+        raise BundleError(
+            "config.json scales attention by other than 1 / sqrt(head_dim), which OpenAI's GPT-2 does not; "
+            "allowed: scale_attn_weights true, scale_attn_by_inverse_layer_idx false"
+        )
     dropouts = {values.get(name, 0.1) for name in ("resid_pdrop", "embd_pdrop", "attn_pdrop")}
     return ModelConfig(
         family="gpt2",

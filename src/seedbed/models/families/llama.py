@@ -63,10 +63,11 @@ def sized(d_model: int, num_layers: int) -> ModelConfig:
 
 def read_config(values: Mapping[str, Any]) -> ModelConfig:
     """`config.json` of `LlamaForCausalLM` -> ours."""
-    if values.get("hidden_act", "silu") != "silu" or values.get("attention_bias") or values.get("mlp_bias"):
+    plain = {"hidden_act": "silu", "attention_bias": False, "mlp_bias": False}
+    if asked := [f"{key} {values[key]!r}" for key in plain if (values.get(key) or plain[key]) != plain[key]]:
         raise BundleError(
-            "config.json asks for biases or an activation other than silu, which LLaMA does not have; "
-            "this model belongs to another family"
+            f"config.json asks for {', '.join(asked)}, which this block does not have here; allowed: "
+            "hidden_act silu, attention_bias and mlp_bias false"
         )
     rope = values.get("rope_parameters") or {}
     scaling = values.get("rope_scaling") or (rope if rope.get("rope_type", "default") != "default" else None)

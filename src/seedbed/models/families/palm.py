@@ -58,10 +58,11 @@ def read_config(values: Mapping[str, Any]) -> ModelConfig:
             "block does not have; it is another model's"
         )
     rope = values.get("rope_parameters") or {}
-    if rope.get("rope_type", "default") != "default":
-        raise BundleError(
-            f"rotary scaling {rope['rope_type']!r} of config.json is not supported for PaLM's block"
-        )
+    for scaling in (rope, values.get("rope_scaling") or {}):
+        if (kind := scaling.get("rope_type", scaling.get("type", "default"))) != "default":
+            raise BundleError(
+                f"rotary scaling {kind!r} of config.json is not supported for PaLM's block; allowed: default"
+            )
     base = rope.get("rope_theta", values.get("rope_theta", 10_000.0))
     return _config(
         values["hidden_size"],

@@ -6,19 +6,28 @@ although a recent `transformers` builds it tied.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 
-from seedbed.base.errors import BundleError
+from seedbed.base.errors import BundleError, ConfigError, nearest
 from seedbed.models.family import Family
 from seedbed.models.transformer import Transformer
 from seedbed.models.weights import Rule
 from seedbed.nn.config import Activation, EncoderConfig, ModelConfig, PositionConfig
 from seedbed.nn.linear import named_parts
 
-ACTIVATIONS: dict[str, Activation] = {"relu": "relu", "gelu": "gelu_tanh", "silu": "silu"}
+# "gated-gelu" is the approximation by tanh, "gelu" alone is not.
+ACTIVATIONS: dict[str, Activation] = {
+    "relu": "relu",
+    "gelu": "gelu",
+    "silu": "silu",
+    "gated-relu": "relu",
+    "gated-gelu": "gelu_tanh",
+    "gated-silu": "silu",
+}
 FIXED: dict[str, Any] = {"norm": "rms", "norm_eps": 1e-6, "bias": "none", "attention_scale": 1.0}
 
 
@@ -48,12 +57,9 @@ def sized(d_model: int, num_layers: int) -> ModelConfig:
 
 def read_config(values: Mapping[str, Any]) -> ModelConfig:
     """`config.json` of `T5ForConditionalGeneration` -> ours."""
-    gate, _, activation = values.get("feed_forward_proj", "relu").rpartition("-")
-    if activation not in ACTIVATIONS or gate not in ("", "gated"):
-        raise BundleError(
-            f"feed_forward_proj {values['feed_forward_proj']!r} is not T5's; allowed: relu, gated-gelu, "
-            "gated-silu"
-        )
+    activation = values.get("feed_forward_proj", "relu")
+    if activation not in ACTIVATIONS:
+        raise BundleError(f"feed_forward_proj {activation!r} is not T5's; allowed: {', '.join(ACTIVATIONS)}")
     d_model, num_heads, d_ff = values["d_model"], values["num_heads"], values["d_ff"]
     tied, depth = values.get("tie_word_embeddings", True), values["num_layers"]
     num_layers = values.get("num_decoder_layers") or depth
@@ -74,16 +80,25 @@ def read_config(values: Mapping[str, Any]) -> ModelConfig:
         encoder=None if depth == num_layers else encoder,
         norm_eps=values.get("layer_norm_epsilon", 1e-6),
         activation=ACTIVATIONS[activation],
-        gated_ffn=bool(gate),
-        output_scale=d_model**-0.5 if tied else 1.0,
+        gated_ffn=activation.startswith("gated-"),
+        output_scale=d_model**-0.5 if values.get("scale_decoder_outputs", tied) else 1.0,
         tie_embeddings=tied,
         dropout=values.get("dropout_rate", 0.1),
     )
 
 
 def write_config(config: ModelConfig) -> dict[str, Any]:
-    """Ours -> `config.json` of `T5ForConditionalGeneration`."""
-    theirs = {ours: name for name, ours in ACTIVATIONS.items()}
+    """Ours -> `config.json` of `T5ForConditionalGeneration`.
+
+    Errors: ConfigError for a feed-forward that it has no word for.
+    """
+    gated = config.gated_ffn
+    theirs = {ours: name for name, ours in ACTIVATIONS.items() if name.startswith("gated-") == gated}
+    if config.activation not in theirs:
+        raise ConfigError(
+            f"T5 has no {'gated' if gated else 'plain'} feed-forward with activation={config.activation!r}; "
+            f"{nearest(config.activation, theirs)}"
+        )
     return {
         "model_type": "t5",
         "vocab_size": config.vocab_size,
@@ -97,8 +112,9 @@ def write_config(config: ModelConfig) -> dict[str, Any]:
         "relative_attention_num_buckets": config.position.num_buckets,
         "relative_attention_max_distance": config.position.max_distance,
         "layer_norm_epsilon": config.norm_eps,
-        "feed_forward_proj": ("gated-" if config.gated_ffn else "") + theirs[config.activation],
+        "feed_forward_proj": theirs[config.activation],
         "tie_word_embeddings": config.tie_embeddings,
+        "scale_decoder_outputs": config.output_scale != 1,  # newer tools' own word for it
         "dropout_rate": config.dropout,
         "initializer_factor": 1.0,
         "is_encoder_decoder": True,
@@ -131,6 +147,12 @@ def copies(config: ModelConfig) -> dict[str, str]:
     stacks = ["encoder.embed_tokens.weight", "decoder.embed_tokens.weight"]
     tied = ["lm_head.weight"] if config.tie_embeddings else []
     return dict.fromkeys([*stacks, *tied], "shared.weight")
+
+
+def fit(config: ModelConfig, names: Collection[str]) -> ModelConfig:
+    """The output that a file of these tensors has: newer tools call one of its own tied, but not scaled."""
+    own = config.output_scale == 1 and {"shared.weight", "lm_head.weight"} <= set(names)
+    return replace(config, tie_embeddings=False) if own else config
 
 
 @torch.no_grad()
@@ -174,4 +196,5 @@ FAMILY = Family(
     initialize=initialize,
     ignored=(r"decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight",),
     copies=copies,
+    fit=fit,
 )

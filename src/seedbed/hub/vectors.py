@@ -1,0 +1,91 @@
+"""How a folder of sentence-transformers makes the vector of a text: `modules.json` and `1_Pooling`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from seedbed.base.errors import BundleError
+from seedbed.base.json_file import read_file, read_object
+
+MODULES, POOLING, CONFIG = "modules.json", "1_Pooling", "config.json"
+FILES = (MODULES, f"{POOLING}/{CONFIG}")
+MODES: dict[str, Literal["mean", "first"]] = {
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_cls_token": "first",
+    "mean": "mean",
+    "cls": "first",
+}
+
+
+@dataclass(frozen=True)
+class VectorSettings:
+    """The mean of a text's hidden states or the first of them, and whether its length is made 1.
+
+    `problem` is what the folder asks for beyond that, None where there is nothing.
+    """
+
+    pooling: Literal["mean", "first"] = "mean"
+    normalize: bool = False
+    problem: str | None = None
+
+
+def read_vectors(folder: Path) -> VectorSettings | None:
+    """What the folder says of vectors, None where it says nothing.
+
+    Errors: BundleError where one of its files is damaged.
+    """
+    if not (folder / MODULES).is_file() and not (folder / POOLING / CONFIG).is_file():
+        return None
+    kinds = _modules(folder / MODULES) if (folder / MODULES).is_file() else ["Transformer", "Pooling"]
+    if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
+        named = ", ".join(kind if kind.isprintable() else repr(kind) for kind in kinds)[:80] or "nothing"
+        return VectorSettings(problem=f"{MODULES} makes vectors by {named}")
+    values = read_object(folder / POOLING / CONFIG) if (folder / POOLING / CONFIG).is_file() else {}
+    modes = _modes(values)
+    if len(modes) != 1 or modes[0] not in MODES:
+        named = ", ".join(map(repr, modes))[:80] or "no pooling"
+        return VectorSettings(problem=f"{POOLING}/{CONFIG} asks for {named}")
+    return VectorSettings(MODES[modes[0]], kinds[-1] == "Normalize")
+
+
+def write_vectors(folder: Path, vectors: VectorSettings) -> None:
+    """Write the two files, for sentence-transformers as for us."""
+    assert vectors.problem is None
+    modules = [("", "Transformer"), (POOLING, "Pooling")]
+    modules += [("2_Normalize", "Normalize")] if vectors.normalize else []
+    listed = [
+        {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for i, (path, kind) in enumerate(modules)
+    ]
+    modes = {key: mode == vectors.pooling for key, mode in MODES.items() if key.startswith("pooling_")}
+    values = json.loads((folder / CONFIG).read_text())
+    width = next(values[name] for name in ("hidden_size", "d_model", "n_embd") if name in values)
+    (folder / MODULES).write_text(json.dumps(listed, indent=2) + "\n")
+    (folder / POOLING).mkdir()
+    (folder / POOLING / CONFIG).write_text(json.dumps({"word_embedding_dimension": width} | modes) + "\n")
+
+
+def _modules(file: Path) -> list[str]:
+    """The kinds of the modules in order; one that lies where none is looked for counts as unknown."""
+    try:
+        modules = json.loads(read_file(file))
+        places = {"Transformer": "", "Pooling": POOLING}
+        return [
+            kind if places.get(kind, module["path"]) == module["path"] else f"{kind} of {module['path']}"
+            for module in modules
+            for kind in [str(module["type"]).rpartition(".")[2]]
+        ]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise BundleError(f"{file} is no list of modules ({error!r}); write or download it again") from None
+
+
+def _modes(values: Mapping[str, Any]) -> list[str]:
+    """The ways of pooling that are switched on; the mean where none is named, as sentence-transformers."""
+    if isinstance(mode := values.get("pooling_mode"), str):
+        return [mode]
+    named = {key: on for key, on in values.items() if key.startswith("pooling_mode_")}
+    return [key for key, on in named.items() if on] if named else ["pooling_mode_mean_tokens"]

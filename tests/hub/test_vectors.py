@@ -1,0 +1,108 @@
+"""A sentence-transformers folder: vectors are made as it says, and a saved bundle says it again."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.models.reference import tiny
+
+import seedbed
+from seedbed.base.errors import BundleError, SeedbedWarning, UsageError
+
+ROWS = [[5, 6, 7], [9, 4]]
+FLAGS = ("cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens", "lasttoken")
+
+
+def flags(*on: str) -> dict[str, Any]:
+    """`1_Pooling/config.json` as most published folders have it."""
+    return {"word_embedding_dimension": 64} | {f"pooling_mode_{flag}": flag in on for flag in FLAGS}
+
+
+def sentence_folder(folder: Path, pooling: Any, *more: str) -> Path:
+    """A bundle with the files of sentence-transformers, `more` being its modules after the pooling."""
+    seedbed.new(tiny("bert")).save(folder)
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
+    kinds = ["Transformer", "Pooling", *more]
+    modules = [
+        {"idx": i, "name": str(i), "path": f"{i}_{kind}" if i else "", "type": f"a.models.{kind}"}
+        for i, kind in enumerate(kinds)
+    ]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("pooling", "more", "expected"),
+    [
+        (flags("cls_token"), [], ("first", False)),
+        (flags("cls_token"), ["Normalize"], ("first", True)),
+        (flags("mean_tokens"), ["Normalize"], ("mean", True)),
+        ({"embedding_dimension": 64, "pooling_mode": "cls"}, [], ("first", False)),
+        ({"word_embedding_dimension": 64}, [], ("mean", False)),
+    ],
+)
+def test_vectors_are_made_as_the_folder_says_and_saved_bundles_say(
+    pooling: Any, more: list[str], expected: tuple[str, bool], tmp_path: Path
+) -> None:
+    lm = seedbed.load(sentence_folder(tmp_path / "theirs", pooling, *more))
+    vectors = lm.embed(ROWS)
+    plain = {name: lm.embed(ROWS, pooling=name, normalize=False) for name in ("mean", "first")}
+    assert not torch.allclose(plain["mean"], plain["first"], atol=0.1)
+    wanted = plain[expected[0]]
+    wanted = wanted / wanted.norm(dim=-1, keepdim=True) if expected[1] else wanted
+    assert torch.allclose(vectors, wanted, atol=1e-6)
+    assert torch.equal(lm.embed(ROWS, pooling="mean", normalize=False), plain["mean"])
+    for _ in range(2):  # the second save takes the place of the first
+        lm.save(tmp_path / "ours")
+    again = seedbed.load(tmp_path / "ours")
+    assert torch.equal(again.embed(ROWS), vectors) and again.vectors == lm.vectors
+
+
+def test_a_folder_that_says_nothing_has_the_mean(tmp_path: Path) -> None:
+    lm = seedbed.new(tiny("bert"))
+    lm.save(tmp_path)
+    again = seedbed.load(tmp_path)
+    assert again.vectors is None and not (tmp_path / "modules.json").exists()
+    assert torch.equal(again.embed(ROWS), lm.embed(ROWS, pooling="mean", normalize=False))
+
+
+@pytest.mark.parametrize(
+    ("pooling", "more", "words"),
+    [
+        (flags("max_tokens"), [], "asks for 'pooling_mode_max_tokens', which"),
+        (flags("cls_token", "mean_tokens"), [], "'pooling_mode_cls_token', 'pooling_mode_mean_tokens'"),
+        (flags(), [], "asks for no pooling"),
+        ({"pooling_mode": "lasttoken"}, [], "asks for 'lasttoken'"),
+        (
+            flags("mean_tokens"),
+            ["Dense", "Normalize"],
+            "makes vectors by Transformer, Pooling, Dense, Normal",
+        ),
+    ],
+)
+def test_what_is_not_known_is_never_taken_for_the_mean(
+    pooling: Any, more: list[str], words: str, tmp_path: Path
+) -> None:
+    lm = seedbed.load(sentence_folder(tmp_path / "theirs", pooling, *more))
+    with pytest.raises(UsageError, match=words) as caught:
+        lm.embed(ROWS)
+    assert "\n" not in str(caught.value) and "give pooling='mean' or 'first'" in str(caught.value)
+    assert lm.embed(ROWS, pooling="mean").shape == (2, 64)
+    with pytest.warns(SeedbedWarning, match=r"the bundle does not keep; take it from the model's own folder"):
+        lm.save(tmp_path / "ours")
+
+
+@pytest.mark.parametrize("name", ["modules.json", "1_Pooling/config.json"])
+@pytest.mark.parametrize("content", ["", "{", "7", '["a"]', '[{"type": 1}]', '{"a": 1}', "\xff", "[[]]"])
+def test_damaged_files_are_told_in_one_line(name: str, content: str, tmp_path: Path) -> None:
+    file = sentence_folder(tmp_path, flags("mean_tokens")) / name
+    file.write_text(content, encoding="latin-1")
+    if name != "modules.json" and content == '{"a": 1}':  # an object that names no mode
+        assert seedbed.load(tmp_path).embed(ROWS).shape == (2, 64)
+        return
+    with pytest.raises(BundleError, match=file.name) as caught:
+        seedbed.load(tmp_path)
+    assert "\n" not in str(caught.value)
