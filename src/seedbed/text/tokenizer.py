@@ -14,7 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from itertools import accumulate, takewhile
+from itertools import accumulate, count, takewhile
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -98,12 +98,19 @@ class Tokenizer:
         self.eos_id = self._control("eos_token", END_NAMES)
         self.bos_id, self.pad_id, self.unk_id = (self._control(f"{n}_token") for n in ("bos", "pad", "unk"))
         self.mask_id = self._control("mask_token", MASK_NAMES)
+        self.cls_id, self.sep_id = self._control("cls_token"), self._control("sep_token")
         self.special_ids = frozenset(i for i, t in core.get_added_tokens_decoder().items() if t.special)
 
     def _control(self, key: str, otherwise: Sequence[str] = ()) -> int | None:
         named = self.config.get(key)
         names = [named["content"] if isinstance(named, dict) else str(named)] if named else otherwise
         return next((i for name in names if (i := self._core.token_to_id(name)) is not None), None)
+
+    @cached_property
+    def sentinel_ids(self) -> tuple[int, ...]:
+        """The ids of T5's tokens for gaps: of <extra_id_0>, <extra_id_1> and so on, as many as follow."""
+        ids = (self._core.token_to_id(f"<extra_id_{i}>") for i in count())
+        return tuple(i for i in takewhile(lambda i: i is not None, ids) if i in self.special_ids)
 
     @cached_property
     def fingerprint(self) -> str:
