@@ -160,6 +160,25 @@ def test_the_tokens_that_begin_and_part_texts(older: dict[str, Path]) -> None:
     assert (gpt2.cls_id, gpt2.sep_id) == (None, None)
 
 
+@pytest.mark.parametrize("kind", ["gpt2", "roberta", "bert", "t5"])
+def test_where_words_begin(kind: str, older: dict[str, Path]) -> None:
+    tokenizer = Tokenizer.load(older[kind])
+    assert tokenizer.begins_word.shape == (tokenizer.vocab_size,)
+    assert tokenizer.begins_word[sorted(tokenizer.special_ids)].all()
+    ids = tokenizer.encode("who sows gardenseeds")
+    words: list[list[int]] = []
+    for place, token_id in enumerate(ids):
+        if not place or tokenizer.begins_word[token_id]:
+            words.append([])
+        words[-1].append(token_id)
+    assert len(ids) > 3
+    assert [tokenizer.decode(word).strip().removeprefix("##") for word in words] == [
+        "who",
+        "sows",
+        "gardenseeds",
+    ]
+
+
 def test_t5_has_its_sentinels_last_to_first(older: dict[str, Path], copy: Any, tmp_path: Path) -> None:
     tokenizer = Tokenizer.load(older["t5"])
     size = tokenizer.vocab_size
