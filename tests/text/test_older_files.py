@@ -150,10 +150,43 @@ def test_the_control_tokens_around_one_text_and_two(older: dict[str, Path], tmp_
     assert both["llama"] == ["<s>", "<s>"]
 
 
-def test_t5_has_its_sentinels_last_to_first(older: dict[str, Path], copy: Any) -> None:
+def test_the_tokens_that_begin_and_part_texts(older: dict[str, Path]) -> None:
+    for kind in ("bert", "roberta"):
+        tokenizer, reference = Tokenizer.load(older[kind]), theirs(older[kind])
+        expected = (reference.cls_token_id, reference.sep_token_id, reference.mask_token_id)
+        assert None not in expected
+        assert (tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id) == expected
+    gpt2 = Tokenizer.load(older["gpt2"])
+    assert (gpt2.cls_id, gpt2.sep_id) == (None, None)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "roberta", "bert", "t5"])
+def test_where_words_begin(kind: str, older: dict[str, Path]) -> None:
+    tokenizer = Tokenizer.load(older[kind])
+    assert tokenizer.begins_word.shape == (tokenizer.vocab_size,)
+    assert tokenizer.begins_word[sorted(tokenizer.special_ids)].all()
+    ids = tokenizer.encode("who sows gardenseeds")
+    words: list[list[int]] = []
+    for place, token_id in enumerate(ids):
+        if not place or tokenizer.begins_word[token_id]:
+            words.append([])
+        words[-1].append(token_id)
+    assert len(ids) > 3
+    assert [tokenizer.decode(word).strip().removeprefix("##") for word in words] == [
+        "who",
+        "sows",
+        "gardenseeds",
+    ]
+
+
+def test_t5_has_its_sentinels_last_to_first(older: dict[str, Path], copy: Any, tmp_path: Path) -> None:
     tokenizer = Tokenizer.load(older["t5"])
     size = tokenizer.vocab_size
     assert [tokenizer.token(size - 1 - i) for i in range(3)] == [f"<extra_id_{i}>" for i in range(3)]
+    assert tokenizer.sentinel_ids == tuple(range(size - 1, size - 101, -1))
+    tokenizer.save(tmp_path / "saved")
+    assert Tokenizer.load(tmp_path / "saved").sentinel_ids == tokenizer.sentinel_ids
+    assert Tokenizer.load(older["bert"]).sentinel_ids == ()
     listed = {
         "tokenizer_class": "T5Tokenizer",
         "additional_special_tokens": [f"<extra_id_{i}>" for i in range(100)],

@@ -14,12 +14,14 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from itertools import accumulate, takewhile
+from itertools import accumulate, count, takewhile
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tokenizers
+from numpy.typing import NDArray
 from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, trainers
 
 from seedbed.base.errors import BundleError, ConfigError, UsageError
@@ -40,6 +42,7 @@ TEMPLATE_FILE, TEMPLATE_FOLDER = "chat_template.jinja", "additional_chat_templat
 # Characters that one call of the library gets: it keeps about 100 bytes for each token until the call ends.
 BLOCK_CHARACTERS = 1 << 16
 MAX_IDS = 1 << 24
+BLANK = "\u2581"  # SentencePiece's mark
 # No piece of a byte-level tokenizer of ours crosses from a visible character to white space.
 SAFE_CUT = re.compile(r"(?<=\S)(?=\s)")
 
@@ -98,12 +101,42 @@ class Tokenizer:
         self.eos_id = self._control("eos_token", END_NAMES)
         self.bos_id, self.pad_id, self.unk_id = (self._control(f"{n}_token") for n in ("bos", "pad", "unk"))
         self.mask_id = self._control("mask_token", MASK_NAMES)
+        self.cls_id, self.sep_id = self._control("cls_token"), self._control("sep_token")
         self.special_ids = frozenset(i for i, t in core.get_added_tokens_decoder().items() if t.special)
 
     def _control(self, key: str, otherwise: Sequence[str] = ()) -> int | None:
         named = self.config.get(key)
         names = [named["content"] if isinstance(named, dict) else str(named)] if named else otherwise
         return next((i for name in names if (i := self._core.token_to_id(name)) is not None), None)
+
+    @cached_property
+    def sentinel_ids(self) -> tuple[int, ...]:
+        """The ids of T5's tokens for gaps: of <extra_id_0>, <extra_id_1> and so on, as many as follow."""
+        ids = (self._core.token_to_id(f"<extra_id_{i}>") for i in count())
+        return tuple(i for i in takewhile(lambda i: i is not None, ids) if i in self.special_ids)
+
+    @cached_property
+    def begins_word(self) -> NDArray[np.bool_]:
+        """Which tokens begin a word (vocab_size,), for masks over whole words; control tokens always do.
+
+        WordPiece: all without its mark of a word's inside. Bytes: those whose first byte is ASCII, and
+        neither letter nor digit (a blank, say); a text's first token begins one whatever it is.
+        Pieces with a mark for a blank: those that begin with it.
+        """
+        begins = np.ones(self.vocab_size, dtype=np.bool_)
+        inside = str(getattr(self._core.model, "continuing_subword_prefix", None) or "")
+        for name, i in self._core.get_vocab(with_added_tokens=False).items():
+            raw = self.token_bytes(i)
+            if i in self.special_ids:
+                continue
+            if raw is not None:
+                first = raw[:1].decode("latin-1")
+                begins[i] = first.isascii() and not first.isalnum()
+            elif inside:
+                begins[i] = not name.startswith(inside)
+            else:
+                begins[i] = name.startswith(BLANK)
+        return begins
 
     @cached_property
     def fingerprint(self) -> str:
