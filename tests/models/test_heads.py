@@ -102,13 +102,10 @@ def test_a_head_with_labels_equals_the_published_class(
     lm = seedbed.load(tmp_path / "theirs")
     head = lm.config.head
     assert head.kind == kind and head.labels == LABELS
-    rows = [torch.arange(4, 13), torch.arange(20, 25)]
-    if name == "bart":  # its class reads the last end token, and so needs one
-        rows = [torch.cat([row, torch.tensor([2])]) for row in rows]
+    # BART's class reads the last end token, and so needs one.
+    rows = [torch.tensor([*range(4, 13), 2]), torch.tensor([*range(20, 25), 2])]
     ids, mask = torch.ones(2, 12, dtype=torch.long), torch.zeros(2, 12)
-    for r, (row, start) in enumerate(
-        zip(rows, (0, 4), strict=True)
-    ):  # padded on the right, and on both sides
+    for r, (row, start) in enumerate(zip(rows, (0, 4), strict=True)):  # padded right, and on both sides
         ids[r, start : start + len(row)], mask[r, start : start + len(row)] = row, 1
     ours = lm.logits(ids, attention_mask=mask)
     for r, row in enumerate(rows):
