@@ -22,6 +22,7 @@ test: $(VENV)/installed-test $(VENV)/installed-models
 
 check: $(VENV)/installed-test
 	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
 bench: $(VENV)/installed-test

@@ -1,15 +1,14 @@
 """What holds for every test: no network beyond this machine, and no look into the user's own settings."""
 
-import importlib.util
 import ipaddress
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
+from tests import masked_models
 
 
 def _is_local(address: Any) -> bool:
@@ -67,10 +66,4 @@ def no_network() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def masked() -> ModuleType:
     """The module `masked_models.py` beside this file."""
-    spec = importlib.util.spec_from_file_location(
-        "masked_models", Path(__file__).with_name("masked_models.py")
-    )
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return masked_models

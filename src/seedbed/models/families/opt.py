@@ -15,7 +15,7 @@ from seedbed.models.weights import Rule
 from seedbed.nn.config import Activation, ModelConfig, PositionConfig
 
 ACTIVATIONS: dict[str, Activation] = {"relu": "relu", "gelu": "gelu"}
-# What every model that the core can be has, and what this class takes where config.json is silent.
+# What every OPT but the 350m has, and what this class takes where config.json is silent.
 FIXED = {
     "do_layer_norm_before": True,
     "_remove_final_layer_norm": False,
