@@ -24,7 +24,6 @@ from seedbed.hub.weight_files import (
 )
 from seedbed.models.family import Config
 from seedbed.models.network import parameter_count
-from seedbed.nn.config import ModelConfig
 from seedbed.report.units import bytes_text, count_text
 from seedbed.text.tokenizer import Tokenizer
 
@@ -108,7 +107,7 @@ def describe_tokenizer(tokenizer: Tokenizer, config: Config | None = None) -> di
 
 
 def _answers(config: Config) -> bool:
-    return not isinstance(config, ModelConfig) or config.head.kind == "lm"
+    return config.head.kind == "lm"
 
 
 def _describe_weights(path: Path, config: Config | None, names: set[str], found: Found) -> None:
@@ -180,7 +179,7 @@ def _config_lines(config: Config) -> dict[str, str]:
 
 
 def _head(config: Config) -> str:
-    return HEADS.get(config.head.kind, config.head.kind) if isinstance(config, ModelConfig) else HEADS["lm"]
+    return HEADS.get(config.head.kind, config.head.kind)
 
 
 def _weight_lines(config: Config | None, numbers: Counter[str], files: list[Path]) -> dict[str, str]:

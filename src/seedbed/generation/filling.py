@@ -14,7 +14,6 @@ from seedbed.generation.sampling import check_finite
 from seedbed.generation.scoring import LOGIT_NUMBERS, passes
 from seedbed.models.family import Config, Network
 from seedbed.models.network import FAMILIES, family
-from seedbed.nn.config import ModelConfig
 from seedbed.nn.layout import Layout
 from seedbed.text.blanks import MaskedText, MaskEncoder
 
@@ -38,10 +37,9 @@ class Filled:
 
 def require_masked(config: Config) -> None:
     """Refuse with a UsageError a network without a masked model's head, and say what it can do instead."""
-    if isinstance(config, ModelConfig) and config.head.kind == "mlm":
+    if config.head.kind == "mlm":
         return
-    heads = ((name, family(name).sized(64, 1)) for name in FAMILIES.names())
-    can = [name for name, c in heads if isinstance(c, ModelConfig) and c.head.kind == "mlm"]
+    can = [name for name in FAMILIES.names() if family(name).sized(64, 1).head.kind == "mlm"]
     if config.shape == "encoder":
         problem, instead = f"this {config.family} has no masked head", "the file of this model that has one"
     else:
