@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import tokenizers
-from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import AddedToken, processors
 
 from seedbed.base.errors import BundleError, nearest
 from seedbed.hub.gguf_file import DAMAGED, GgufFile
@@ -16,7 +15,7 @@ from seedbed.text.library import library_errors
 from seedbed.text.scored_pieces import scored_core, scored_merges
 from seedbed.text.sentencepiece_model import BYTE, CONTROL, UNKNOWN, USER_DEFINED
 from seedbed.text.tokenizer import Tokenizer, byte_symbols
-from seedbed.text.vocabulary_files import ENDINGS, QWEN2, REST, WORDS
+from seedbed.text.vocabulary_files import ENDINGS, QWEN2, REST, WORDS, cut_core
 
 PREFIX = "tokenizer.ggml."
 BYTE_LEVEL, SCORED = "gpt2", "llama"
@@ -64,7 +63,9 @@ def read_tokenizer(file: GgufFile) -> Tokenizer | None:
         if is_scored:
             core = scored_core(vocabulary, merges, unknown=named.get("unk_token"), prefix=prefix)
         else:
-            core = _core(pre, vocabulary, merges)
+            whole = pre == "llama-bpe"  # `ignore_merges` of LLaMA 3's tokenizer.json
+            composed = pre == "qwen2"
+            core = cut_core(vocabulary, merges, PATTERNS[pre], composed=composed, whole_words=whole)
         # A token that byte symbols cannot spell is one of its own text, whatever its type says.
         symbols = frozenset(byte_symbols())
         added = [
@@ -138,16 +139,3 @@ def _pre_tokenizer(file: GgufFile) -> str:
             f"{nearest(pre[:40], PATTERNS)}; take the model as a folder with a tokenizer.json"
         )
     return pre
-
-
-def _core(pre: str, vocabulary: dict[str, int], merges: list[tuple[str, str]]) -> tokenizers.Tokenizer:
-    # LLaMA 3 looks a whole word up before it merges (`ignore_merges` of its tokenizer.json).
-    core = tokenizers.Tokenizer(models.BPE(vocabulary, merges, ignore_merges=pre == "llama-bpe"))
-    cuts = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in PATTERNS[pre]]
-    core.pre_tokenizer = pre_tokenizers.Sequence(
-        [*cuts, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
-    )
-    if pre == "qwen2":
-        core.normalizer = normalizers.NFC()
-    core.decoder = decoders.ByteLevel()
-    return core

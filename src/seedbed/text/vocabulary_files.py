@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,19 +69,35 @@ def byte_core(
         raise BundleError(
             f"its vocabulary lacks {missing} of the 256 bytes, which texts would lose; use a whole one"
         )
-    core = tokenizers.Tokenizer(models.BPE(vocabulary, merges))
-    core.decoder = decoders.ByteLevel()
     if pattern is not None:
-        core.normalizer = normalizers.NFC()
-        core.pre_tokenizer = pre_tokenizers.Sequence(
-            [
-                pre_tokenizers.Split(Regex(pattern), "isolated"),
-                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-            ]
-        )
-        return core
+        return cut_core(vocabulary, merges, (pattern,), composed=True)
+    core = tokenizers.Tokenizer(models.BPE(vocabulary, merges))
     prefix = config.get("add_prefix_space") is True
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix)
+    core.decoder = decoders.ByteLevel()
+    return core
+
+
+def cut_core(
+    vocabulary: dict[str, int],
+    merges: list[tuple[str, str]],
+    patterns: Sequence[str],
+    *,
+    composed: bool,
+    whole_words: bool = False,
+) -> tokenizers.Tokenizer:
+    """Byte-level BPE cut at patterns, one after the other; `composed` brings texts to NFC first.
+
+    `whole_words` looks a whole word up before it merges, as LLaMA 3 does.
+    """
+    core = tokenizers.Tokenizer(models.BPE(vocabulary, merges, ignore_merges=whole_words))
+    cuts = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in patterns]
+    core.pre_tokenizer = pre_tokenizers.Sequence(
+        [*cuts, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+    if composed:
+        core.normalizer = normalizers.NFC()
+    core.decoder = decoders.ByteLevel()
     return core
 
 
