@@ -1,28 +1,79 @@
-"""An objective and a family that do not go together are refused before anything is read."""
+"""Which objective goes with which family is known, and a wrong pair is refused before anything is read."""
 
 from pathlib import Path
 
 import pytest
 
 import seedbed
+from seedbed.api.objectives import load_run_settings
 from seedbed.api.pretrain import pretrain
-from seedbed.base.errors import ConfigError
+from seedbed.base.errors import ConfigError, UsageError
+from seedbed.models.network import FAMILIES, family
+
+OWN = {
+    "bert": "masked",
+    "roberta": "masked",
+    "t5": "span_corruption",
+    "bart": "denoising",
+    "transformer": "completion",
+}
+
+
+@pytest.mark.parametrize("name", FAMILIES.names())
+def test_every_family_has_an_objective_of_its_own(name: str) -> None:
+    own = OWN.get(name, "causal")
+    assert family(name).objective == own
+    settings = load_run_settings({"data": {"train": "builtin:prose"}, "model": {"family": name}})
+    assert settings.objective.name == own
 
 
 @pytest.mark.parametrize(
-    ("family", "shape"),
-    [("bert", "an encoder"), ("t5", "an encoder-decoder"), ("bart", "an encoder-decoder")],
+    ("objective", "name", "words"),
+    [
+        (
+            "causal",
+            "bert",
+            "a decoder, but bert is an encoder; leave the objective out for its own, masked, or",
+        ),
+        (
+            "causal",
+            "t5",
+            "a decoder, but t5 is an encoder-decoder; leave the .* its own, span_corruption, or",
+        ),
+        ("masked", "gpt2", "an encoder, but gpt2 is a decoder; leave the .* causal, or .* of bert, roberta"),
+        ("denoising", "lstm", "an encoder-decoder, but lstm is a decoder; .* a family of bart, t5, transf"),
+        ("span_corruption", "bert", "an encoder-decoder, but bert is an encoder; "),
+        ("completion", "roberta", "a decoder or an encoder-decoder, but roberta is an encoder"),
+    ],
 )
-def test_causal_trains_decoders_alone(family: str, shape: str, tmp_path: Path) -> None:
-    words = f"the objective causal trains a decoder, but {family} is {shape}; choose a family of bloom, "
+def test_a_wrong_pair_is_refused_with_the_right_one(
+    objective: str, name: str, words: str, tmp_path: Path
+) -> None:
+    words = f"the objective {objective} trains {words}"
     with pytest.raises(ConfigError, match=words):
-        pretrain("builtin:prose", out=tmp_path / "run", family=family)
+        pretrain("builtin:prose", out=tmp_path / "run", family=name, objective=objective)
     assert not (tmp_path / "run").exists()
     with pytest.raises(ConfigError, match=words):
-        seedbed.plan(family)
+        seedbed.plan(name, overrides=[f"objective.name={objective}"])
 
 
-def test_a_base_is_refused_likewise(tmp_path: Path) -> None:
+def test_a_base_is_refused_likewise_and_has_its_family_s_own(tmp_path: Path) -> None:
     seedbed.new(seedbed.new("bert:tiny").config, seed=0).save(tmp_path / "bert")
     with pytest.raises(ConfigError, match="causal trains a decoder, but bert is an encoder"):
-        seedbed.plan(tmp_path / "bert")
+        seedbed.plan(tmp_path / "bert", overrides=["objective.name=causal"])
+    layers = {"data": {"train": "builtin:prose"}, "model": {"base": str(tmp_path / "bert")}}
+    assert load_run_settings(layers).objective.name == "masked"
+
+
+def test_an_objective_has_its_own_keys(tmp_path: Path) -> None:
+    layers = {"data": {"train": "builtin:prose"}, "model": {"family": "t5"}}
+    settings = load_run_settings(layers, overrides=["objective.rate=0.5"])
+    assert settings.objective.rate == 0.5 and settings.objective.mixture == "none"
+    with pytest.raises(UsageError, match="unknown setting 'whole_words' in \\[objective\\]"):
+        load_run_settings(layers, overrides=["objective.whole_words=true"])
+    with pytest.raises(UsageError, match="no objective is named 'mask'; did you mean 'masked'"):
+        load_run_settings(layers, overrides=["objective.name=mask"])
+    with pytest.raises(ConfigError, match="needs sentinels"):
+        pretrain(
+            "builtin:code", out=tmp_path / "run", family="t5", overrides=["tokenizer.kind=bytes"], steps=1
+        )

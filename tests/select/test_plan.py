@@ -13,6 +13,7 @@ import pytest
 from seedbed.base.hardware import Hardware, Product
 from seedbed.base.runtime import Runtime
 from seedbed.models.network import family, parameter_count
+from seedbed.objectives.causal import Causal
 from seedbed.select import rehearsal
 from seedbed.select.plan import Plan, plan_generation, plan_training
 from seedbed.training.settings import TrainingSettings
@@ -47,6 +48,7 @@ def plan(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Plan:
         training,
         hardware=HARDWARE,
         runtime=Runtime(),
+        objective=Causal(),
         validation_tokens=500,
         data_bytes=77,
         folder=tmp_path,

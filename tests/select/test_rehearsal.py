@@ -39,7 +39,7 @@ def training_of(**changes: object) -> TrainingSettings:
 
 
 def parts_of(config: Config, training: TrainingSettings, source: Source | None = None) -> dict[str, int]:
-    source = source or even_source(training.context_tokens, VOCAB)
+    source = source or even_source(Causal(), training.context_tokens, VOCAB)
     return rehearse(config, training, source=source, objective=Causal(), runtime=Runtime()).parts
 
 
@@ -76,7 +76,7 @@ def test_weights_and_moments_are_exact(name: str) -> None:
 @pytest.mark.parametrize("name", ["gpt2", "llama", "seedling"])
 def test_activations_are_what_autograd_keeps(name: str) -> None:
     config, training = config_of(name), training_of(batch_tokens=512)
-    source = even_source(32, VOCAB)
+    source = even_source(Causal(), 32, VOCAB)
     parts = parts_of(config, training, source)
     kept = saved_bytes(config, training, source)
     ours = parts["activations"] + parts["logits"]

@@ -6,20 +6,22 @@ import json
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from seedbed.api.objectives import source_for
 from seedbed.api.run_settings import RunSettings, decided
 from seedbed.base.errors import HardwareError
 from seedbed.base.hardware import Hardware, ResidentPeak, disk_free_bytes, probe
 from seedbed.base.runtime import Runtime
+from seedbed.data.objective import Objective
 from seedbed.data.prepare import PreparedData
-from seedbed.data.records import TokenSource
 from seedbed.models.family import Config
 from seedbed.report.units import bytes_text
 from seedbed.select.plan import Plan, plan_training
 from seedbed.training.run_folder import RunFolder
-from seedbed.training.train_step import OBJECTIVES
+from seedbed.training.settings import TrainingSettings
 
 # Of a budget: the rest is for a machine that is slower than when it was measured, and for the bundle.
 BUDGET_SHARE = 0.85
@@ -32,6 +34,7 @@ def decide(
     saved: Mapping[str, Any] | None,
     *,
     config: Config,
+    objective: Objective,
     prepared: PreparedData,
     runtime: Runtime,
     run: RunFolder,
@@ -46,7 +49,7 @@ def decide(
     precision = training.precision if training.precision != "auto" else then.get("precision", "auto")
     plan = saved_plan(run) if saved is not None else None
     if plan is None:
-        precision, plan = _measured(precision, asked, config, prepared, runtime, run, resident)
+        precision, plan = _measured(precision, asked, config, objective, prepared, runtime, run, resident)
     settings = decided(asked, precision=precision)
     if training.budget_seconds is not None:
         of_budget = then or _affordable(plan, settings, BUDGET_SHARE * training.budget_seconds)
@@ -62,6 +65,7 @@ def _measured(
     precision: str,
     asked: RunSettings,
     config: Config,
+    objective: Objective,
     prepared: PreparedData,
     runtime: Runtime,
     run: RunFolder,
@@ -76,6 +80,7 @@ def _measured(
         kind: plan_run(
             asked,
             config,
+            objective=objective,
             prepared=prepared,
             hardware=hardware,
             runtime=replace(runtime, precision=kind),
@@ -94,6 +99,7 @@ def plan_run(
     settings: RunSettings,
     config: Config,
     *,
+    objective: Objective,
     prepared: PreparedData,
     hardware: Hardware,
     runtime: Runtime,
@@ -102,20 +108,29 @@ def plan_run(
 ) -> Plan:
     """The plan of a run on its own records."""
     training = settings.training
-    source = TokenSource(prepared.train, context_tokens=training.context_tokens, seed=training.seed)
-    shards = (prepared.train, prepared.validation)
     return plan_training(
         config,
         training,
         hardware=hardware,
         runtime=runtime,
-        objective=OBJECTIVES.get(settings.objective.name)(),
-        source=source,
-        validation_tokens=prepared.validation.num_tokens,
-        data_bytes=sum(shard.tokens.nbytes for shard in shards),  # mapped, and read at random: all of it
+        objective=objective,
+        source=source_for(objective, prepared, training),
+        validation_tokens=_validation_tokens(objective, prepared, training),
+        data_bytes=sum(
+            shard.tokens.nbytes for shard in prepared.shards
+        ),  # mapped, and read at random: all of it
         resident=resident,
         folder=folder,
     )
+
+
+def _validation_tokens(objective: Objective, prepared: PreparedData, training: TrainingSettings) -> int:
+    """Tokens that the network reads of what is held out, as the first records have it."""
+    records = list(islice(source_for(objective, prepared, training, validates=True).records(0, 0), 64))
+    read = sum(objective.example(record, training.seed).num_tokens for record in records)
+    held = sum(len(r.ids) + (0 if r.answer is None else len(r.answer)) for r in records)
+    shards = (prepared.validation, prepared.validation_answers)
+    return sum(shard.num_tokens for shard in shards if shard is not None) * read // max(1, held)
 
 
 def saved_plan(run: RunFolder) -> Plan | None:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from seedbed.api.run_settings import ModelSettings, sized_fields
 from seedbed.base.errors import BundleError, ConfigError
-from seedbed.base.rooms import Room
 from seedbed.generation.language_model import LanguageModel
 from seedbed.hub.bundle import CONFIG, open_bundle, vector_settings
 from seedbed.hub.download import download, is_hub_name
 from seedbed.hub.package import PREFIX, package_model
 from seedbed.models.family import Config
-from seedbed.models.network import FAMILIES, build, family, initialize, preset
+from seedbed.models.network import build, family, initialize, preset
 from seedbed.text.tokenizer import Tokenizer
 
 DEFAULT_WIDTH, DEFAULT_DEPTH = 256, 4
@@ -83,23 +81,6 @@ def new(config: str | Config, *, tokenizer: Tokenizer | None = None, seed: int =
     module = build(config)
     initialize(module, torch.Generator().manual_seed(seed))
     return LanguageModel(module.eval(), tokenizer)
-
-
-def require_fitting(config: Config, objective: str) -> Config:
-    """Refuse an objective that cannot train networks of this shape -> the config."""
-    if config.head.labels:
-        raise ConfigError(
-            f"the objective {objective} trains tokens, but this network's head gives the labels "
-            f"{', '.join(config.head.labels[:3])}; take the model without that head"
-        )
-    shapes = Room[Any]("seedbed.objectives", "OBJECTIVE").get(objective).shapes
-    if config.shape not in shapes:
-        others = [name for name in FAMILIES.names() if family(name).sized(64, 1).shape in shapes]
-        raise ConfigError(
-            f"the objective {objective} trains a {' or '.join(shapes)}, but {config.family} is an "
-            f"{config.shape}; choose a family of {', '.join(others)}"
-        )
-    return config
 
 
 def configure(settings: ModelSettings, *, vocab_size: int, context_tokens: int) -> Config:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from seedbed.api.models import configure, is_model, locate, require_fitting
+from seedbed.api.models import configure, is_model, locate
+from seedbed.api.objectives import decoder_start_id, load_run_settings, objective_for, require_fitting
 from seedbed.api.run_settings import RunSettings
 from seedbed.base.hardware import ResidentPeak, probe
 from seedbed.base.runtime import Runtime
-from seedbed.base.settings import load_settings
+from seedbed.data.vocabulary import Vocabulary
 from seedbed.generation.language_model import LanguageModel
 from seedbed.hub.bundle import read_config
 from seedbed.models.family import Config
@@ -36,20 +37,36 @@ def plan_with_settings(
     """The plan, and the settings that it is for."""
     if isinstance(model, LanguageModel):
         model = model.config
-    name = str(model) if isinstance(model, str | Path) else None
-    layers = {"data": {"train": "builtin:prose"}}
-    if name is not None and ":" not in name and not is_model(name):
-        layers["model"] = {"family": name}
-    settings = load_settings(RunSettings, layers, overrides=list(overrides))
+    layers = {"data": {"train": "builtin:prose"}, "model": {"family": _family(model)}}
+    settings = load_run_settings(layers, overrides=list(overrides))
     training = settings.training
     config = model if not isinstance(model, str | Path) else _config(str(model), settings)
     config = require_fitting(config, settings.objective.name)
+    vocabulary = Vocabulary.stand_in(config.vocab_size, decoder_start_id=decoder_start_id(config))
+    objective = objective_for(settings.objective, vocabulary)
     precision = "float32" if training.precision == "auto" else training.precision
     resident = ResidentPeak()
     with Runtime.from_environment(device, precision=precision, num_threads=training.num_threads) as runtime:
         hardware = probe()
-        planned = plan_training(config, training, hardware=hardware, runtime=runtime, resident=resident)
+        planned = plan_training(
+            config,
+            training,
+            hardware=hardware,
+            runtime=runtime,
+            objective=objective,
+            resident=resident,
+        )
     return planned, settings
+
+
+def _family(model: str | Path | Config) -> str:
+    """The family of a config, of a model that lies somewhere, of a preset, or named itself."""
+    if not isinstance(model, str | Path):
+        return model.family
+    name = str(model)
+    if is_model(name):
+        return read_config(locate(name, weights=False)).family
+    return name.partition(":")[0]
 
 
 def _config(name: str, settings: RunSettings) -> Config:

@@ -14,18 +14,27 @@ import torch
 from seedbed import __version__
 from seedbed.api.card import model_card
 from seedbed.api.decide import decide, saved_plan
-from seedbed.api.models import configure, locate, require_fitting
+from seedbed.api.models import configure, locate
+from seedbed.api.objectives import (
+    decoder_start_id,
+    is_labelled,
+    learning,
+    load_run_settings,
+    objective_for,
+    require_fitting,
+)
 from seedbed.api.recipes import recipe as named_recipe
 from seedbed.api.run_settings import RunSettings
 from seedbed.base.errors import ConfigError
 from seedbed.base.files import write_file
 from seedbed.base.hardware import ResidentPeak
 from seedbed.base.runtime import Runtime, derive_seed
-from seedbed.base.settings import load_settings, to_tree
+from seedbed.base.settings import to_tree
 from seedbed.base.signals import StopSignals
-from seedbed.data.loader import Loader, MixturePart
+from seedbed.data.loader import Loader
+from seedbed.data.objective import Objective
 from seedbed.data.prepare import PreparedData, prepare, training_texts
-from seedbed.data.records import TokenSource
+from seedbed.data.vocabulary import Vocabulary
 from seedbed.hub.bundle import open_bundle, read_config, read_tokenizer, save_bundle
 from seedbed.models.family import Config, Network
 from seedbed.models.network import build, initialize
@@ -33,11 +42,9 @@ from seedbed.models.network import family as named_family
 from seedbed.report.run_report import write_report
 from seedbed.select.plan import Plan
 from seedbed.text.tokenizer import Tokenizer, train_tokenizer
-from seedbed.training.evaluation import Validation
 from seedbed.training.loop import Callback, train
 from seedbed.training.resume import Progress, load_best
 from seedbed.training.run_folder import RunFolder
-from seedbed.training.train_step import OBJECTIVES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,9 +105,10 @@ def run_settings(
     layers: list[Mapping[str, Any] | Path] = [named_recipe(recipe)] if recipe else []
     if settings_file is not None:
         layers.append(settings_file)
-    asked = load_settings(RunSettings, *layers, flags, overrides=list(overrides))
+    asked = load_run_settings(*layers, flags, overrides=list(overrides))
     # Before a corpus is read; a base is looked at in `_config`.
-    require_fitting(named_family(asked.model.family).sized(64, 1), asked.objective.name)
+    if asked.model.base is None:
+        require_fitting(named_family(asked.model.family).sized(64, 1), asked.objective.name)
     return asked
 
 
@@ -129,8 +137,17 @@ def pretrain(
         tokenizer, prepared = _prepare(asked, run=run, runtime=runtime)
         resident.lap()
         config = _config(asked, tokenizer)
+        vocabulary = Vocabulary.of(tokenizer, decoder_start_id=decoder_start_id(config))
+        objective = objective_for(asked.objective, vocabulary)
         settings, plan = decide(
-            asked, saved, config=config, prepared=prepared, runtime=runtime, run=run, resident=resident
+            asked,
+            saved,
+            config=config,
+            objective=objective,
+            prepared=prepared,
+            runtime=runtime,
+            run=run,
+            resident=resident,
         )
         runtime = replace(runtime, precision=settings.training.precision)
         run.settle(settings)
@@ -141,16 +158,17 @@ def pretrain(
                 on_plan(plan, settings)
         module = _module(config, settings)
         progress = _train(
-            module, settings, prepared, run=run, runtime=runtime, callbacks=callbacks, plan=plan
+            module, objective, settings, prepared, run=run, runtime=runtime, callbacks=callbacks, plan=plan
         )
+        bits = _bits(progress, prepared) if objective.reads_text_once else None
         resident.lap()  # a bundle is written and read again in the room of the optimizer and the activations
         with signals.hold():
             if runtime.is_main:
-                _finish(module, settings, tokenizer, progress, resident, prepared, run)
+                _finish(module, settings, tokenizer, progress, resident, prepared, run, bits=bits)
             runtime.broadcast_int(0)  # the others wait here for the main rank
     plan_dict = json.loads(run.plan_path.read_text())
     metrics = {"step": progress.step, "loss": progress.loss, "best_step": progress.best_step}
-    metrics |= {"validation_loss": progress.best_loss, "validation_bits_per_byte": _bits(progress, prepared)}
+    metrics |= {"validation_loss": progress.best_loss, "validation_bits_per_byte": bits}
     return PretrainResult(
         run=run.path,
         model=run.model_path,
@@ -165,14 +183,15 @@ def pretrain(
 def _prepare(settings: RunSettings, *, run: RunFolder, runtime: Runtime) -> tuple[Tokenizer, PreparedData]:
     """The run's tokenizer and shards; the main rank makes them, the others read them."""
     folder, data = run.path / "tokenizer", run.path / "data"
+    pairs = is_labelled(settings.objective)
     if not runtime.is_main:
         runtime.broadcast_int(0)  # waits here for the main rank
         tokenizer = Tokenizer.load(folder)
-        return tokenizer, prepare(settings.data, tokenizer, data)
+        return tokenizer, prepare(settings.data, tokenizer, data, pairs=pairs)
     if not (folder / "tokenizer.json").exists():
         _tokenizer(settings).save(folder)
     tokenizer = Tokenizer.load(folder)
-    prepared = prepare(settings.data, tokenizer, data)
+    prepared = prepare(settings.data, tokenizer, data, pairs=pairs)
     runtime.broadcast_int(0)
     return tokenizer, prepared
 
@@ -186,7 +205,8 @@ def _tokenizer(settings: RunSettings) -> Tokenizer:
         if place.is_dir() and not Tokenizer.is_in(place):
             raise ConfigError(f"the base {base} has no tokenizer; give one with --tokenizer FOLDER")
         return read_tokenizer(place)
-    return train_tokenizer(training_texts(settings.data), wanted.kind, vocab_size=wanted.vocab_size)
+    texts = training_texts(settings.data, pairs=is_labelled(settings.objective))
+    return train_tokenizer(texts, wanted.kind, vocab_size=wanted.vocab_size)
 
 
 def _config(settings: RunSettings, tokenizer: Tokenizer) -> Config:
@@ -211,6 +231,7 @@ def _module(config: Config, settings: RunSettings) -> Network:
 
 def _train(
     module: Network,
+    objective: Objective,
     settings: RunSettings,
     prepared: PreparedData,
     *,
@@ -220,19 +241,16 @@ def _train(
     plan: Plan,
 ) -> Progress:
     training = settings.training
-    objective = OBJECTIVES.get(settings.objective.name)()
-    context, seed = training.context_tokens, training.seed
-    source = TokenSource(prepared.train, context_tokens=context, seed=seed)
-    held_out = TokenSource(prepared.validation, context_tokens=context, seed=seed, shuffle=False)
+    mixture, held_out = learning(objective, prepared, training)
     module.set_activation_checkpointing(training.checkpoint_activations)
     return train(
         module,
-        Loader([MixturePart(source, objective)], batch_tokens=training.batch_tokens, seed=seed),
+        Loader(mixture, batch_tokens=training.batch_tokens, seed=training.seed),
         objective=objective,
         settings=training,
         run=run,
         runtime=runtime,
-        validation=Validation(held_out, objective, prepared.validation.num_bytes),
+        validation=held_out,
         callbacks=callbacks,
         fingerprints={"content": prepared.fingerprint},
         peak_tokens_per_second=plan.peak_tokens_per_second,
@@ -247,6 +265,8 @@ def _finish(
     resident: ResidentPeak,
     prepared: PreparedData,
     run: RunFolder,
+    *,
+    bits: float | None,
 ) -> None:
     """Save the best weights as a bundle, add what was measured to the plan, write the report."""
     load_best(module, run)
@@ -255,7 +275,7 @@ def _finish(
         settings=to_tree(settings),
         step=progress.best_step or progress.step,
         loss=progress.best_loss,
-        bits_per_byte=_bits(progress, prepared),
+        bits_per_byte=bits,
         fingerprint=prepared.fingerprint,
         version=__version__,
     )

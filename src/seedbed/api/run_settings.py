@@ -57,26 +57,18 @@ class TokenizerSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ObjectiveSettings:
-    """The `[objective]` table."""
-
-    name: str = "causal"
-
-
-@dataclass(frozen=True, kw_only=True)
 class RunSettings:
-    """All settings of a pre-training run."""
+    """All settings of a pre-training run; `objective` are those of the objective that it names."""
 
     model: ModelSettings = field(default_factory=ModelSettings)
     tokenizer: TokenizerSettings = field(default_factory=TokenizerSettings)
     data: DataSettings
-    objective: ObjectiveSettings = field(default_factory=ObjectiveSettings)
+    objective: Any
     training: TrainingSettings = field(default_factory=TrainingSettings)
 
     def __post_init__(self) -> None:
         # A name that is none is refused here, before a corpus is read and a tokenizer trained.
         Room[Any]("seedbed.models.families", "FAMILY").require(self.model.family)
-        Room[Any]("seedbed.objectives", "OBJECTIVE").require(self.objective.name)
         Room[Any]("seedbed.training.optimizers", "OPTIMIZER").require(self.training.optimizer)
 
 

@@ -48,15 +48,19 @@ def load_settings(
     A layer is a nested mapping or a TOML file's path. A flag's value is read as TOML, as text where it is
     no TOML or where the setting is a text; `none` unsets. An unknown key or a wrong type raises UsageError.
     """
+    texts = dict(split_override(override) for override in overrides)
+    return _validate(schema, layered(*layers, overrides=overrides), texts)
+
+
+def layered(*layers: Mapping[str, Any] | Path, overrides: Sequence[str] = ()) -> Tree:
+    """The nested mapping of layers and flags, not yet looked at."""
     tree: Tree = {}
     for layer in layers:
         tree = merge(tree, read_toml(layer) if isinstance(layer, Path) else layer)
-    texts: dict[KeyPath, str] = {}
     for override in overrides:
         path, text = split_override(override)
-        texts[path] = text
         tree = merge(tree, _nest(path, _parse(text)))
-    return _validate(schema, tree, texts)
+    return tree
 
 
 def read_toml(path: Path) -> Tree:

@@ -17,12 +17,19 @@ from seedbed.nn.layout import Layout
 class Example(NamedTuple):
     """One row: inputs (n,), targets (m,), and for each target the input position whose output predicts it.
 
-    `target_index` None: every position predicts, m = n.
+    `target_index` None: every position predicts, m = n; or the row as a whole, m = 1. `source_ids` (s,) are
+    what an encoder reads where the inputs are its decoder's.
     """
 
     input_ids: NDArray[np.int64]
     targets: NDArray[np.int64]
     target_index: NDArray[np.int64] | None = None
+    source_ids: NDArray[np.int64] | None = None
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens that the network reads."""
+        return len(self.input_ids) + (0 if self.source_ids is None else len(self.source_ids))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -32,12 +39,27 @@ class Batch:
     input_ids: Tensor  # (N,)
     layout: Layout
     targets: Tensor  # (num_targets,)
-    target_index: Tensor | None  # (num_targets,) into the N tokens; None: every position predicts
+    target_index: Tensor | None  # (num_targets,) into the N tokens; None: every position or row predicts
+    source_ids: Tensor | None = None  # (N_source,), of an encoder-decoder
+    source_layout: Layout | None = None
 
     @property
     def num_targets(self) -> int:
         """Targets of the batch."""
         return self.targets.numel()
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens that the network reads, N + N_source."""
+        return len(self.input_ids) + (0 if self.source_ids is None else len(self.source_ids))
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All that the batch holds."""
+        found: list[Tensor] = [self.input_ids, self.targets]
+        found += [tensor for tensor in (self.target_index, self.source_ids) if tensor is not None]
+        layouts = [layout for layout in (self.layout, self.source_layout) if layout is not None]
+        return found + [t for layout in layouts for t in (layout.positions, layout.token_slots)]
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch with its tensors on `device`."""
@@ -48,12 +70,18 @@ class Batch:
             layout=self.layout.to(device),
             targets=self.targets.to(device),
             target_index=None if self.target_index is None else self.target_index.to(device),
+            source_ids=None if self.source_ids is None else self.source_ids.to(device),
+            source_layout=None if self.source_layout is None else self.source_layout.to(device),
         )
 
 
 def longest_first(examples: Sequence[Example]) -> list[Example]:
     """Sort by length, equal lengths in the order given: neighbours of one length are one attention call."""
-    return sorted(examples, key=lambda example: -len(example.input_ids))
+
+    def lengths(example: Example) -> tuple[int, int]:
+        return -len(example.input_ids), 0 if example.source_ids is None else -len(example.source_ids)
+
+    return sorted(examples, key=lengths)
 
 
 def collate(examples: Sequence[Example]) -> Batch:
@@ -68,9 +96,13 @@ def collate(examples: Sequence[Example]) -> Batch:
             for row, start, n in zip(rows, starts, lengths, strict=True)
         ]
         target_index = torch.from_numpy(np.concatenate(parts))
+    sources = [row.source_ids for row in rows if row.source_ids is not None]
+    assert len(sources) in (0, len(rows))
     return Batch(
         input_ids=torch.from_numpy(np.concatenate([row.input_ids for row in rows])),
         layout=Layout.of(lengths),
         targets=torch.from_numpy(np.concatenate([row.targets for row in rows])),
         target_index=target_index,
+        source_ids=torch.from_numpy(np.concatenate(sources)) if sources else None,
+        source_layout=Layout.of([len(source) for source in sources]) if sources else None,
     )

@@ -8,7 +8,7 @@ import hashlib
 import importlib
 import json
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,15 +22,20 @@ COMPRESSED = ".gz"
 
 @dataclass(frozen=True)
 class Document:
-    """A text and where it came from, for messages: `notes.txt`, `train.jsonl:7`, `builtin:prose/ast.py`."""
+    """A text and where it came from, for messages: `notes.txt`, `train.jsonl:7`, `builtin:prose/ast.py`.
+
+    `answer` is what the text of a labelled record is to be answered with.
+    """
 
     text: str
     origin: str
+    answer: str | None = None
 
     @cached_property
     def digest(self) -> bytes:
-        """SHA-256 of the text."""
-        return hashlib.sha256(self.text.encode()).digest()
+        """SHA-256 of the text, and of the answer where there is one."""
+        answer = "" if self.answer is None else f"\0{self.answer}"
+        return hashlib.sha256(f"{self.text}{answer}".encode()).digest()
 
     @cached_property
     def place(self) -> float:
@@ -57,6 +62,24 @@ def read_documents(
                 yield document if len(texts) == 1 else Document(text, f"{document.origin} part {number}")
     if empty:
         raise DataError(f"{source} holds no text; give a file or folder with at least one document")
+
+
+def read_pairs(source: str | Path, *, fields: tuple[str, str]) -> Iterator[Document]:
+    """The labelled records of JSON Lines, JSON or Parquet files, in a fixed order; `fields`: text and answer.
+
+    A DataError names the file and the line of what has not both of them.
+    """
+    empty = True
+    for document in _read(source, *fields):
+        if document.answer is None:
+            raise DataError(
+                f"{document.origin} is a text without an answer; give JSON Lines, JSON or Parquet with the "
+                f"fields {fields[0]} and {fields[1]} (data.input, data.target)"
+            )
+        empty = False
+        yield document
+    if empty:
+        raise DataError(f"{source} holds no record; give a file or folder with at least one")
 
 
 def source_files(source: str | Path) -> list[Path]:
@@ -90,7 +113,7 @@ def builtin_name(source: str | Path) -> str:
     return str(source)
 
 
-def _read(source: str | Path, text_field: str) -> Iterator[Document]:
+def _read(source: str | Path, *fields: str) -> Iterator[Document]:
     if str(source).startswith("builtin:"):
         name = builtin_name(source)
         for part, text in builtin_texts(name):
@@ -100,11 +123,11 @@ def _read(source: str | Path, text_field: str) -> Iterator[Document]:
         kind = Path(file.name.removesuffix(COMPRESSED)).suffix.lower()
         try:
             if kind in (".jsonl", ".ndjson"):
-                yield from _json_lines(file, text_field)
+                yield from _json_lines(file, fields)
             elif kind == ".json":
-                yield from _json_array(file, text_field)
+                yield from _json_array(file, fields)
             elif kind == ".parquet":
-                yield from _parquet(file, text_field)
+                yield from _parquet(file, fields)
             else:
                 yield Document(_decode(_content(file), file), str(file))
         except (OSError, EOFError, zlib.error) as error:
@@ -128,41 +151,44 @@ def _decode(raw: bytes, file: Path) -> str:
         ) from error
 
 
-def _text_of(record: Any, field: str, origin: str) -> Document:
-    """The document of one record; what is wrong with it is said with its place."""
+def _document(record: Any, fields: Sequence[str], origin: str) -> Document:
+    """The document of one record: its text, and its answer where a second field is asked for."""
+    settings = ("data.input", "data.target") if len(fields) > 1 else ("data.text_field",)
+    texts = [_text(record, *each, origin) for each in zip(fields, settings, strict=True)]
+    return Document(texts[0], origin, *texts[1:])
+
+
+def _text(record: Any, field: str, setting: str, origin: str) -> str:
+    """The text in a field of a record; what is wrong with it is said with its place."""
     if not isinstance(record, dict):
         raise DataError(f"{origin}: {type(record).__name__} where an object with the field {field!r} belongs")
     if field not in record:
-        raise DataError(
-            f"{origin}: no field {field!r}; set data.text_field; {nearest(field, map(str, record))}"
-        )
+        raise DataError(f"{origin}: no field {field!r}; set {setting}; {nearest(field, map(str, record))}")
     text = record[field]
     if not isinstance(text, str):
-        raise DataError(
-            f"{origin}: the field {field!r} is {type(text).__name__}, not text; set data.text_field"
-        )
+        raise DataError(f"{origin}: the field {field!r} is {type(text).__name__}, not text; set {setting}")
     if not text.isascii():
         try:
             text.encode()
         except UnicodeEncodeError as error:
             code = f"\\u{ord(text[error.start]):04x}"
             raise DataError(f"{origin}: the lone surrogate {code} is no character; remove it") from error
-    return Document(text, origin)
+    return text
 
 
-def _json_lines(file: Path, field: str) -> Iterator[Document]:
+def _json_lines(file: Path, fields: Sequence[str]) -> Iterator[Document]:
     with gzip.open(file) if file.suffix == COMPRESSED else file.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             if line.isspace():
                 continue
             origin = f"{file}:{number}"
-            yield _text_of(_parse(line.rstrip(b"\r\n"), origin), field, origin)
+            yield _document(_parse(line.rstrip(b"\r\n"), origin), fields, origin)
 
 
-def _json_array(file: Path, field: str) -> Iterator[Document]:
+def _json_array(file: Path, fields: Sequence[str]) -> Iterator[Document]:
     records = _parse(_content(file), str(file))
     for number, record in enumerate(records if isinstance(records, list) else [records], 1):
-        yield _text_of(record, field, f"{file} record {number}")
+        yield _document(record, fields, f"{file} record {number}")
 
 
 def _parse(raw: bytes, origin: str) -> Any:
@@ -177,7 +203,7 @@ def _parse(raw: bytes, origin: str) -> Any:
         raise DataError(f"{origin} is not JSON ({reason}); correct or remove it") from error
 
 
-def _parquet(file: Path, field: str) -> Iterator[Document]:
+def _parquet(file: Path, fields: Sequence[str]) -> Iterator[Document]:
     try:
         pyarrow = importlib.import_module("pyarrow")
         parquet = importlib.import_module("pyarrow.parquet")
@@ -188,11 +214,11 @@ def _parquet(file: Path, field: str) -> Iterator[Document]:
     number = 0
     try:
         with parquet.ParquetFile(file) as table:
-            columns = [field] if field in table.schema_arrow.names else None
+            columns = list(fields) if {*fields} <= {*table.schema_arrow.names} else None
             for batch in table.iter_batches(batch_size=1024, columns=columns):
                 for record in batch.to_pylist():
                     number += 1
-                    yield _text_of(record, field, f"{file} row {number}")
+                    yield _document(record, fields, f"{file} row {number}")
     except (ValueError, pyarrow.ArrowException) as error:
         raise DataError(f"{file} is no Parquet file that can be read: {error}; write it anew") from error
 

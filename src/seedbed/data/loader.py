@@ -6,25 +6,19 @@ import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from math import inf
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from seedbed.base.errors import CheckpointError, ConfigError
 from seedbed.data.batch import Batch, Example, collate, longest_first
-from seedbed.data.records import Record, Source
-
-
-class MakesExamples(Protocol):
-    """The side of an objective that the loader knows."""
-
-    def example(self, record: Record, seed: int) -> Example:
-        """The row that is learnt from a record; depends on (seed, record.key, record.ids) alone."""
+from seedbed.data.objective import Objective
+from seedbed.data.records import Source
 
 
 class MixturePart(NamedTuple):
     """A source, what is learnt from it, and its share of the tokens beside the other parts."""
 
     source: Source
-    objective: MakesExamples
+    objective: Objective
     weight: float = 1.0
 
 
@@ -69,7 +63,7 @@ class Loader:
         while True:
             number = self._most_behind()
             example = self._upcoming[number] or self._read(number)
-            num_tokens = len(example.input_ids)
+            num_tokens = example.num_tokens
             if examples and num_tokens > room:
                 self._upcoming[number] = example
                 return examples
@@ -113,18 +107,18 @@ class Loader:
 
 
 def one_pass(
-    source: Source, objective: MakesExamples, *, batch_tokens: int, seed: int = 0
+    source: Source, objective: Objective, *, batch_tokens: int, seed: int = 0
 ) -> Iterator[list[Example]]:
     """Pass 0 over a source, each record once, in steps of at most `batch_tokens` inputs: for validation."""
     examples: list[Example] = []
     num_tokens = 0
     for record in source.records(0, 0):
         example = objective.example(record, seed)
-        if examples and num_tokens + len(example.input_ids) > batch_tokens:
+        if examples and num_tokens + example.num_tokens > batch_tokens:
             yield examples
             examples, num_tokens = [], 0
         examples.append(example)
-        num_tokens += len(example.input_ids)
+        num_tokens += example.num_tokens
     yield examples
 
 
@@ -148,7 +142,7 @@ def micro_batches(
         mine: list[Example] = []
         for row in rows:
             load, lightest = heapq.heappop(loads)
-            heapq.heappush(loads, (load + len(row.input_ids), lightest))
+            heapq.heappush(loads, (load + row.num_tokens, lightest))
             if lightest == rank:
                 mine.append(row)
         rows = mine
@@ -157,9 +151,9 @@ def micro_batches(
     parts: list[list[Example]] = [[]]
     room = micro_batch_tokens
     for row in rows:
-        if parts[-1] and len(row.input_ids) > room:
+        if parts[-1] and row.num_tokens > room:
             parts.append([])
             room = micro_batch_tokens
         parts[-1].append(row)
-        room -= len(row.input_ids)
+        room -= row.num_tokens
     return [collate(part) for part in parts]

@@ -6,13 +6,15 @@ import hashlib
 import json
 from array import array
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 
 from seedbed.base.errors import ConfigError, DataError
 from seedbed.base.files import write_file
 from seedbed.data.builtin import BUILTIN
-from seedbed.data.corpora import Document, deduplicate, read_documents, source_files
+from seedbed.data.corpora import Document, deduplicate, read_documents, read_pairs, source_files
 from seedbed.data.shards import ShardWriter, TokenShard
 from seedbed.text.tokenizer import Tokenizer, blocks
 
@@ -23,6 +25,7 @@ PREPARED = "fingerprint"
 SIDES = ("train", "validation")
 # Characters that one call tokenizes on all cores; memory holds some 100 bytes for each of their tokens.
 GROUP_CHARACTERS = 1 << 18
+GROUP_RECORDS = 1024  # labelled ones that one call tokenizes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,29 +36,51 @@ class DataSettings:
     validation: str | None = None  # None: split from train by the hash of each document
     validation_fraction: float = 0.05  # 0: nothing is held out, for a tokenizer alone
     text_field: str = "text"  # of a JSON or Parquet record
+    input: str | None = None  # the fields of a labelled record; none: "input" and "target"
+    target: str | None = None
     document_separator: str | None = None  # cuts every text into documents, "\n\n" at blank lines
     deduplicate: bool = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.validation_fraction < 1:
             raise ConfigError(f"data.validation_fraction={self.validation_fraction}: choose one from 0 to 1")
+        if (self.input is None) != (self.target is None):
+            raise ConfigError(
+                "data.input and data.target name the two fields of a labelled record; give both"
+            )
         if self.document_separator == "":
             raise ConfigError(
                 "data.document_separator is empty; leave it out, or give the text between documents"
             )
 
+    @property
+    def fields(self) -> tuple[str, str]:
+        """The fields of a labelled record."""
+        return self.input or "input", self.target or "target"
+
 
 @dataclass(frozen=True, kw_only=True)
 class PreparedData:
-    """The two shards of a run; `fingerprint` is SHA-256 of what decides them: files, settings, tokenizer."""
+    """The two shards of a run; `fingerprint` is SHA-256 of what decides them: files, settings, tokenizer.
+
+    Labelled records have two more, with the answer of each.
+    """
 
     train: TokenShard
     validation: TokenShard
     fingerprint: str
+    train_answers: TokenShard | None = None
+    validation_answers: TokenShard | None = None
+
+    @property
+    def shards(self) -> list[TokenShard]:
+        """All that lie on the disk."""
+        found = (self.train, self.validation, self.train_answers, self.validation_answers)
+        return [shard for shard in found if shard is not None]
 
 
-def split_documents(settings: DataSettings) -> Iterator[tuple[Document, bool]]:
-    """Each document with whether it validates, validation's own file first.
+def split_documents(settings: DataSettings, *, pairs: bool = False) -> Iterator[tuple[Document, bool]]:
+    """Each document or labelled record with whether it validates, validation's own file first.
 
     Without such a file a document's own hash decides: neither the order nor other documents do. With
     `deduplicate`, a training document that equals a validation one is left out.
@@ -63,7 +88,12 @@ def split_documents(settings: DataSettings) -> Iterator[tuple[Document, bool]]:
     known: set[bytes] = set()
 
     def documents(source: str) -> Iterator[Document]:
-        found = read_documents(source, text_field=settings.text_field, separator=settings.document_separator)
+        if pairs:
+            found = read_pairs(source, fields=settings.fields)
+        else:
+            found = read_documents(
+                source, text_field=settings.text_field, separator=settings.document_separator
+            )
         return deduplicate(found, known=known) if settings.deduplicate else found
 
     if settings.validation is not None:
@@ -72,15 +102,17 @@ def split_documents(settings: DataSettings) -> Iterator[tuple[Document, bool]]:
         yield document, settings.validation is None and document.place < settings.validation_fraction
 
 
-def training_texts(settings: DataSettings) -> Iterator[str]:
-    """What a tokenizer may be trained on: the texts that do not validate."""
+def training_texts(settings: DataSettings, *, pairs: bool = False) -> Iterator[str]:
+    """What a tokenizer may be trained on: the texts that do not validate, and their answers."""
     places = array("d")
     empty = True
-    for document, validates in split_documents(settings):
+    for document, validates in split_documents(settings, pairs=pairs):
         places.append(document.place)
         if not validates:
             empty = False
             yield document.text
+            if document.answer is not None:
+                yield document.answer
     if empty:
         raise DataError(_empty_side(settings, places))
 
@@ -100,22 +132,52 @@ def source_fingerprint(settings: DataSettings) -> str:
     return digest.hexdigest()
 
 
-def prepare(settings: DataSettings, tokenizer: Tokenizer, folder: Path | str) -> PreparedData:
+def prepare(
+    settings: DataSettings, tokenizer: Tokenizer, folder: Path | str, *, pairs: bool = False
+) -> PreparedData:
     """Tokenize a corpus into the shards `folder`/train and `folder`/validation, unless they are there.
 
-    A document ends with the tokenizer's end token if it has one. A DataError says what to do where one side
-    of the split is empty.
+    A document ends with the tokenizer's end token if it has one. The answers of `pairs` lie in shards of
+    their own, `train_answers` and `validation_answers`; nothing ends these or their inputs. A DataError says
+    what to do where one side of the split is empty.
     """
     folder = Path(folder)
     decides = f"{source_fingerprint(settings)} {tokenizer.fingerprint} {tokenizer.eos_id}"
+    decides += " pairs" * pairs
     fingerprint = hashlib.sha256(decides.encode()).hexdigest()
     note = folder / PREPARED
     if not (note.is_file() and note.read_text(encoding="utf-8").strip() == fingerprint):
         note.unlink(missing_ok=True)
-        _write_shards(settings, tokenizer, folder)
+        (_write_pairs if pairs else _write_shards)(settings, tokenizer, folder)
         write_file(note, f"{fingerprint}\n".encode())
-    train, validation = TokenShard.open(folder / "train"), TokenShard.open(folder / "validation")
-    return PreparedData(train=train, validation=validation, fingerprint=fingerprint)
+    names = [*SIDES, *(f"{side}_answers" for side in SIDES if pairs)]
+    shards = {name: TokenShard.open(folder / name) for name in names}
+    return PreparedData(**shards, fingerprint=fingerprint)
+
+
+def _write_pairs(settings: DataSettings, tokenizer: Tokenizer, folder: Path) -> None:
+    """Write the shards of labelled records, an answer for each input."""
+    places = array("d")
+    names = [f"{side}{part}" for side in SIDES for part in ("", "_answers")]
+    with ExitStack() as stack:
+        writers = {
+            name: stack.enter_context(ShardWriter(folder / name, vocab_size=tokenizer.vocab_size))
+            for name in names
+        }
+        records = split_documents(settings, pairs=True)
+        while group := list(islice(records, GROUP_RECORDS)):
+            places.extend(document.place for document, _ in group)
+            texts = [text for document, _ in group for text in (document.text, document.answer or "")]
+            encoded = iter(tokenizer.encode_batch(texts))
+            for _, validates in group:
+                for part in ("", "_answers"):
+                    writer = writers[f"{SIDES[validates]}{part}"]
+                    writer.append(next(encoded))
+                    writer.end_document(keep_empty=True)
+        if not all(writer.num_documents for writer in writers.values()):
+            raise DataError(_empty_side(settings, places))
+        for writer in writers.values():
+            writer.close()
 
 
 def _write_shards(settings: DataSettings, tokenizer: Tokenizer, folder: Path) -> None:

@@ -13,13 +13,18 @@ from seedbed.base.errors import ConfigError, DataError
 from seedbed.data.shards import TokenShard
 
 BLOCK_RECORDS = 512  # whose places are looked up together
+RUN_RECORDS = 16  # of like lengths, dealt one after the other
 
 
 class Record(NamedTuple):
-    """Token ids (num_tokens,) int64; `key` is (pass, number of the record in the pass before shuffling)."""
+    """Token ids (num_tokens,) int64; `key` is (pass, number of the record in the pass before shuffling).
+
+    `answer` is what a labelled record is to be answered with: token ids (num_answer_tokens,), or labels.
+    """
 
     ids: NDArray[np.int64]
     key: tuple[int, ...]
+    answer: NDArray[np.int64] | None = None
 
 
 class Source(Protocol):
@@ -38,50 +43,63 @@ class Pieces(NamedTuple):
 
 
 def cut_documents(
-    offsets: NDArray[np.int64], context_tokens: int, first_cuts: NDArray[np.int64] | int
+    offsets: NDArray[np.int64], context_tokens: int, first_cuts: NDArray[np.int64] | int, *, overlap: int = 1
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Starts and ends of pieces of at most context_tokens + 1 tokens that overlap by one.
+    """Starts and ends of pieces of at most context_tokens + overlap tokens that overlap by that many.
 
-    So a piece of n + 1 tokens is n inputs with n targets, and every token of a document but its first is a
-    target once. A document that does not fit has `first_cuts` targets in its first piece, context_tokens
-    in the others and what is left in its last.
+    Overlapping by one, a piece of n + 1 tokens is n inputs with n targets, and every token of a document but
+    its first is a target once; without overlap every token is in one piece. A document that does not fit has
+    `first_cuts` such tokens in its first piece, context_tokens in the others and what is left in its last.
     """
-    num_targets = np.diff(offsets) - 1
+    num_targets = np.diff(offsets) - overlap
     first = np.where(num_targets <= context_tokens, num_targets, np.minimum(first_cuts, num_targets))
     num_pieces = (num_targets > 0) * (1 + -(-(num_targets - first) // context_tokens))
     document = np.repeat(np.arange(len(num_targets)), num_pieces)
     number = np.arange(len(document)) - np.repeat(np.cumsum(num_pieces) - num_pieces, num_pieces)
-    cut = first[document] + number * context_tokens  # targets of the document up to the end of this piece
+    cut = first[document] + number * context_tokens  # such tokens up to the end of this piece
     starts = offsets[document] + np.where(number == 0, 0, cut - context_tokens)
-    ends = offsets[document] + np.minimum(cut, num_targets[document]) + 1
+    ends = offsets[document] + np.minimum(cut, num_targets[document]) + overlap
     return starts, ends
 
 
 class TokenSource:
     """Pieces of a shard's documents; each pass cuts and orders them anew, drawn from (seed, pass).
 
-    `shuffle=False` (validation) cuts each document from its beginning and reads in the order of the corpus.
+    Pieces have context_tokens + overlap tokens at most. `shuffle=False` (validation) cuts each document from
+    its beginning and reads in the order of the corpus; `cut_anew=False` cuts alike in every pass.
     """
 
-    def __init__(self, shard: TokenShard, *, context_tokens: int, seed: int, shuffle: bool = True) -> None:
+    def __init__(
+        self,
+        shard: TokenShard,
+        *,
+        context_tokens: int,
+        seed: int,
+        shuffle: bool = True,
+        overlap: int = 1,
+        cut_anew: bool = True,
+    ) -> None:
         if context_tokens < 1:
             raise ConfigError(f"context_tokens={context_tokens}: a record needs at least one input token")
         if not shard.num_documents or int(np.diff(shard.offsets).max()) < 2:
             raise DataError("no document has two tokens, so there is nothing to predict; give more text")
         self.shard, self.context_tokens, self.seed, self.shuffle = shard, context_tokens, seed, shuffle
+        self.overlap, self.cut_anew = overlap, cut_anew
         self._pieces = lru_cache(maxsize=1)(self._cut)
 
     def _cut(self, pass_index: int) -> Pieces:
+        size, overlap = self.context_tokens, self.overlap
         if not self.shuffle:
-            starts, ends = cut_documents(self.shard.offsets, self.context_tokens, self.context_tokens)
+            starts, ends = cut_documents(self.shard.offsets, size, size, overlap=overlap)
             return Pieces(starts, ends, np.arange(len(starts)))
         generator = np.random.Generator(np.random.PCG64([self.seed, pass_index]))
-        first_cuts = generator.integers(1, self.context_tokens + 1, self.shard.num_documents)
-        starts, ends = cut_documents(self.shard.offsets, self.context_tokens, first_cuts)
+        cuts = generator if self.cut_anew else np.random.Generator(np.random.PCG64([self.seed]))
+        first_cuts = cuts.integers(1, size + 1, self.shard.num_documents)
+        starts, ends = cut_documents(self.shard.offsets, size, first_cuts, overlap=overlap)
         return Pieces(starts, ends, generator.permutation(len(starts)))
 
     def records(self, pass_index: int, start: int) -> Iterator[Record]:
-        """The pieces of the pass from number `start` on; their ids end with the token after their inputs."""
+        """The pieces of the pass from number `start` on."""
         pieces = self._pieces(pass_index)
         tokens = self.shard.tokens
         for block in range(start, len(pieces.order), BLOCK_RECORDS):
@@ -91,13 +109,70 @@ class TokenSource:
                 yield Record(tokens[first:end].astype(np.int64), (pass_index, number))
 
 
-class RecordSource:
-    """Records that lie in memory."""
+class PairSource:
+    """Labelled records, inputs and answers in two shards; each pass deals all in an order of its own.
 
-    def __init__(self, records: Sequence[Sequence[int]], *, seed: int = 0, shuffle: bool = True) -> None:
+    Records of like lengths come in runs, which the passes deal in any order: their rows are one call of
+    attention. An input longer than `room` for it (num_records,) loses its end, and a record whose room is
+    below 0 is left out: `num_cut` and `num_left_out` say how many.
+    """
+
+    def __init__(
+        self,
+        inputs: TokenShard,
+        answers: TokenShard,
+        *,
+        room: NDArray[np.int64],
+        seed: int,
+        shuffle: bool = True,
+        cuts_answers: bool = False,
+    ) -> None:
+        assert inputs.num_documents == answers.num_documents == len(room)
+        self.inputs, self.answers, self.room = inputs, answers, room
+        self.seed, self.shuffle, self.cuts_answers = seed, shuffle, cuts_answers
+        self.num_left_out = int((room < 0).sum())
+        self.num_cut = int(((inputs.lengths > room) & (room >= 0)).sum())
+        if self.num_left_out == len(room):
+            raise DataError(
+                f"none of the {len(room)} answers fits into the context; raise training.context_tokens"
+            )
+        self._order = lru_cache(maxsize=1)(self._draw)
+
+    def _draw(self, pass_index: int) -> NDArray[np.int64]:
+        fitting = np.flatnonzero(self.room >= 0)
+        if not self.shuffle:
+            return fitting
+        draw = np.random.Generator(np.random.PCG64([self.seed, pass_index]))
+        shuffled = draw.permutation(fitting)
+        lengths = (np.minimum(self.inputs.lengths, self.room), self.answers.lengths)
+        ranked = shuffled[np.lexsort([length[shuffled] for length in lengths])]
+        runs = np.array_split(ranked, -(-len(ranked) // RUN_RECORDS))
+        return np.concatenate([runs[i] for i in draw.permutation(len(runs))])
+
+    def records(self, pass_index: int, start: int) -> Iterator[Record]:
+        """The records of the pass from number `start` on."""
+        for number in self._order(pass_index)[start:].tolist():
+            room = int(self.room[number])
+            answer = self.answers.document(number)
+            answer = answer[:room] if self.cuts_answers else answer
+            yield Record(self.inputs.document(number)[:room], (pass_index, number), answer)
+
+
+class RecordSource:
+    """Records that lie in memory, with the answers of labelled ones."""
+
+    def __init__(
+        self,
+        records: Sequence[Sequence[int]],
+        *,
+        answers: Sequence[Sequence[int]] | None = None,
+        seed: int = 0,
+        shuffle: bool = True,
+    ) -> None:
         if not records or min(map(len, records)) < 2:
             raise DataError("a record needs two token ids, and a source one record; leave shorter ones out")
         self.ids = [np.asarray(ids, dtype=np.int64) for ids in records]
+        self.answers = None if answers is None else [np.asarray(ids, dtype=np.int64) for ids in answers]
         self.seed, self.shuffle = seed, shuffle
         self._order = lru_cache(maxsize=1)(self._draw)
 
@@ -109,4 +184,5 @@ class RecordSource:
     def records(self, pass_index: int, start: int) -> Iterator[Record]:
         """The records of the pass from number `start` on."""
         for number in self._order(pass_index)[start:].tolist():
-            yield Record(self.ids[number], (pass_index, number))
+            answer = None if self.answers is None else self.answers[number]
+            yield Record(self.ids[number], (pass_index, number), answer)

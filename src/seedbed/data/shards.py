@@ -74,9 +74,9 @@ class ShardWriter:
         self._num_tokens += piece.size
         self._num_bytes += num_bytes
 
-    def end_document(self) -> None:
-        """End the current document; one without tokens leaves no trace."""
-        if self._num_tokens > self._offsets[-1]:
+    def end_document(self, *, keep_empty: bool = False) -> None:
+        """End the current document; one without tokens leaves no trace unless it is to be kept."""
+        if keep_empty or self._num_tokens > self._offsets[-1]:
             self._offsets.append(self._num_tokens)
 
     @property
@@ -136,6 +136,15 @@ class TokenShard:
                 f"{meta.num_tokens} and {meta.num_documents}; delete the folder to make it anew"
             )
         return cls(meta=meta, tokens=tokens, offsets=offsets)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens of each document, (num_documents,)."""
+        return np.diff(self.offsets)
+
+    def document(self, number: int) -> NDArray[np.int64]:
+        """The ids of one document."""
+        return self.tokens[self.offsets[number] : self.offsets[number + 1]].astype(np.int64)
 
     @property
     def num_documents(self) -> int:

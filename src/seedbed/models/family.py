@@ -61,7 +61,8 @@ class Family:
     file was saved without it; `fit` makes a config that of a file which holds tensors of these names, where
     `config.json` does not say.
 
-    `gguf` says how GGUF files hold it, None where they are not read.
+    `gguf` says how GGUF files hold it, None where they are not read. `objective` is what it was pre-trained
+    with.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Family:
     prefix: str = ""
     fit: Callable[[Any, Collection[str]], Any] = lambda config, names: config
     gguf: GgufForm | None = None
+    objective: str = "causal"
 
     def architecture(self, config: Config) -> str | None:
         """The class that other tools load such a network with."""

@@ -14,16 +14,19 @@ from torch.nn import functional as F
 CPU_NUMBERS, DEVICE_NUMBERS = 2**19, 2**24
 
 
-def cross_entropy_sum(logits: Tensor, targets: Tensor) -> Tensor:
+def cross_entropy_sum(logits: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
     """Summed nats of targets (n,) under logits (n, V), a float32 scalar; the logits' memory is used up.
+
+    `label_smoothing` takes that share of each target and spreads it evenly over all of the vocabulary
+    (Szegedy et al. 1512.00567, section 7).
 
     `F.cross_entropy` holds the logits, their log-softmax and their gradient at once; here all three are
     written over one another. So the logits may be read by nothing else afterwards, and there is one
     backward pass.
     """
     if torch.compiler.is_compiling():  # the compiler fuses the plain formula itself
-        return F.cross_entropy(logits.float(), targets, reduction="sum")
-    loss: Tensor = _CrossEntropySum.apply(logits, targets)  # type: ignore[no-untyped-call]
+        return F.cross_entropy(logits.float(), targets, reduction="sum", label_smoothing=label_smoothing)
+    loss: Tensor = _CrossEntropySum.apply(logits, targets, label_smoothing)  # type: ignore[no-untyped-call]
     return loss
 
 
@@ -31,25 +34,32 @@ class _CrossEntropySum(torch.autograd.Function):
     """Turns the logits into softmax on the way forward, and that into the gradient on the way back."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
         """Forward."""
         rows = max(1, (CPU_NUMBERS if logits.device.type == "cpu" else DEVICE_NUMBERS) // logits.shape[-1])
         wide_type = torch.promote_types(logits.dtype, torch.float32)
-        parts = []
+        parts, spread = [], []
         for chunk, target in zip(logits.split(rows), targets[:, None].split(rows), strict=True):
             wide = chunk.to(wide_type)
             torch.log_softmax(wide, 1, out=wide)
             parts.append(wide.gather(1, target))
+            if smoothing:
+                spread.append(wide.mean(1))
             torch.exp(wide, out=chunk)
         target_logprobs = torch.cat(parts)
         ctx.save_for_backward(logits, targets, target_logprobs.exp())
-        return -target_logprobs.sum()
+        ctx.smoothing = smoothing
+        nats = -target_logprobs.sum()
+        return nats.lerp(-torch.cat(spread).sum(), smoothing) if smoothing else nats
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         """Backward."""
         softmax, targets, target_probabilities = ctx.saved_tensors
+        each = ctx.smoothing / softmax.shape[1]
         softmax.mul_(gradient)
-        at_targets = (target_probabilities - 1) * gradient
-        return softmax.scatter_(1, targets[:, None], at_targets.to(softmax.dtype)), None
+        if each:
+            softmax.sub_(gradient * each)
+        at_targets = (target_probabilities - (1 - ctx.smoothing) - each) * gradient
+        return softmax.scatter_(1, targets[:, None], at_targets.to(softmax.dtype)), None, None

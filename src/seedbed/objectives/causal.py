@@ -3,32 +3,43 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor
 
 from seedbed.data.batch import Batch, Example
+from seedbed.data.objective import Objective
 from seedbed.data.records import Record
+from seedbed.data.vocabulary import Vocabulary
 from seedbed.models.family import Network
-from seedbed.nn.loss import cross_entropy_sum
+from seedbed.objectives._loss import targets_loss
 
 
-@dataclass(frozen=True)
-class Causal:
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The `[objective]` table of this objective."""
+
+    name: Literal["causal"] = "causal"
+
+
+class Causal(Objective):
     """Every token of a record but its first is a target (Radford et al. 2018, equation 1)."""
 
-    name = "causal"
-    shapes = ("decoder",)  # what it can train: each token must see those before it alone
+    settings_class = Settings
+    shapes = ("decoder",)  # each token must see those before it alone
+    overlap = 1  # the last target of a piece is the first input of the next
+    reads_text_once = True
+
+    def __init__(self, vocabulary: Vocabulary | None = None, settings: Settings | None = None) -> None:
+        """It needs to know nothing of the vocabulary."""
 
     def example(self, record: Record, seed: int) -> Example:
         """Inputs are all ids but the last, targets all but the first; nothing is drawn."""
         return Example(record.ids[:-1], record.ids[1:])
 
     def loss_sum(self, module: Network, batch: Batch) -> Tensor:
-        """Summed nats of the batch's targets; logits are computed where there is a target alone."""
-        hidden = module(batch.input_ids, batch.layout)  # (N, M)
-        if batch.target_index is not None:
-            hidden = hidden.index_select(0, batch.target_index)  # (num_targets, M)
-        return cross_entropy_sum(module.output(hidden), batch.targets)
+        """Summed nats of the batch's targets."""
+        return targets_loss(module, batch)
 
 
 OBJECTIVE = Causal

@@ -10,6 +10,7 @@ from typing import Any
 from seedbed.base.errors import ConfigError
 from seedbed.base.hardware import Hardware, ResidentPeak
 from seedbed.base.runtime import Runtime
+from seedbed.data.objective import Objective
 from seedbed.data.records import Source
 from seedbed.models.family import Config
 from seedbed.select.compute import forward_flops, parameters_by_part, training_flops
@@ -17,7 +18,6 @@ from seedbed.select.decoding import decode_at_depth
 from seedbed.select.measure import seconds_to_save
 from seedbed.select.rehearsal import even_source, rehearse
 from seedbed.training.settings import TrainingSettings
-from seedbed.training.train_step import OBJECTIVES, Objective
 
 # What a process takes beside its tensors once it computes, where it cannot be measured: kernels that are
 # loaded, the libraries' workspaces.
@@ -111,7 +111,7 @@ def plan_training(
     *,
     hardware: Hardware,
     runtime: Runtime,
-    objective: Objective | None = None,
+    objective: Objective,
     source: Source | None = None,
     validation_tokens: int = 0,
     data_bytes: int = 0,
@@ -120,17 +120,16 @@ def plan_training(
 ) -> Plan:
     """Predict a training from its configuration and a rehearsal of it.
 
-    `source` has its records (none: rows of one length), of which `data_bytes` are mapped from the disk;
+    `source` has its records (none: rows as long as the context), of which `data_bytes` are mapped from disk;
     `resident` counts what the process holds above its imports, before its network is there; `folder` is on
     the disk of the run.
     """
-    objective = objective or OBJECTIVES.get("causal")()
     row_tokens = training.context_tokens
     _require_positions(config, row_tokens)
     found = rehearse(
         config,
         training,
-        source=source or even_source(row_tokens, config.vocab_size),
+        source=source or even_source(objective, row_tokens, config.vocab_size),
         objective=objective,
         runtime=runtime,
         resident=resident,

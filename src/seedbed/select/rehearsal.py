@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from statistics import fmean, median
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,6 +22,7 @@ from seedbed.base.hardware import ResidentPeak
 from seedbed.base.runtime import Runtime
 from seedbed.data.batch import Batch
 from seedbed.data.loader import Loader, MixturePart, micro_batches
+from seedbed.data.objective import Objective
 from seedbed.data.records import RecordSource, Source
 from seedbed.models.family import Config, Network
 from seedbed.models.network import build, initialize
@@ -30,7 +32,7 @@ from seedbed.select.measure import DEPTHS, layers_up_to, seconds_of, whole_depth
 from seedbed.training.optimizer import OPTIMIZERS, Optimizer, trainable
 from seedbed.training.resume import weights_of
 from seedbed.training.settings import TrainingSettings
-from seedbed.training.train_step import Objective, TrainStep
+from seedbed.training.train_step import TrainStep
 
 # A step of more is not rehearsed as it is: a third to two seconds on two cores.
 MOST_FLOPS = 1.5e11
@@ -89,9 +91,9 @@ class Drawn:
             )
             seconds.append(time.perf_counter() - started)
         self.seconds = median(seconds)
-        self.step_tokens = fmean(sum(len(batch.input_ids) for batch in step) for step in self.steps)
+        self.step_tokens = fmean(sum(batch.num_tokens for batch in step) for step in self.steps)
         self.num_micro_batches = max(map(len, self.steps))
-        self.most_tokens = max(len(batch.input_ids) for step in self.steps for batch in step)
+        self.most_tokens = max(batch.num_tokens for step in self.steps for batch in step)
 
     def _loader(self, batch_tokens: int) -> Loader:
         part = MixturePart(self.source, self.objective)
@@ -103,14 +105,23 @@ class Drawn:
         if num_tokens < self.most_tokens:
             loader = self._loader(num_tokens)
             found = [micro_batches(loader.next_step())[0] for _ in range(DRAWN_STEPS)]
-        largest = max(range(len(found)), key=lambda i: len(found[i].input_ids))
+        largest = max(range(len(found)), key=lambda i: found[i].num_tokens)
         return [found.pop(largest), *found[:MOST_ROUNDS]]
 
 
-def even_source(row_tokens: int, vocab_size: int) -> RecordSource:
-    """Rows of one length, where nothing is known of the data."""
-    ids = [position % vocab_size for position in range(row_tokens + 1)]
-    return RecordSource([ids])
+def even_source(objective: Objective, context_tokens: int, vocab_size: int) -> RecordSource:
+    """Records that fill the context, where nothing is known of the data; answers take a quarter of it."""
+
+    def ids(num_tokens: int) -> list[int]:
+        return [position % vocab_size for position in range(num_tokens)]
+
+    if objective.learns_from == "text":
+        return RecordSource([ids(objective.record_tokens(context_tokens) + objective.overlap)])
+    num_answer = {"labels": 1, "tags": context_tokens}.get(objective.learns_from, context_tokens // 4)
+    room = int(objective.input_room(np.array([num_answer]), context_tokens)[0])
+    labels = objective.learns_from != "pairs"
+    answer = [0] * min(room, num_answer) if labels else ids(num_answer)
+    return RecordSource([ids(room)], answers=[answer])
 
 
 def rehearse(
@@ -136,7 +147,7 @@ def rehearse(
     )
     accounts = [rehearsal.account(depth, repeat=drawn.num_micro_batches > 1) for depth in depths]
     costs = _time_depths(rehearsal, depths)
-    tokens = len(rehearsal.batches[0].input_ids)
+    tokens = rehearsal.batches[0].num_tokens
     tensors = max(sum(parts.values()) for parts in accounts[-1])
     if len(depths) > 1:
         tensors += accounts[0][0]["optimizer"]  # both depths' were there at once
@@ -257,8 +268,7 @@ class _Rehearsal:
         moments: list[Parts] = []
         with layers_up_to(self.module, depth), StorageLedger("temporary") as ledger:
             ledger.book(weights_of(self.module).values(), "weights")
-            tensors = (batch.input_ids, batch.targets, batch.layout.positions, batch.layout.token_slots)
-            ledger.book(tensors, "temporary")
+            ledger.book(batch.tensors, "temporary")
             with ledger.booking("optimizer"):
                 self.optimizers[depth] = OPTIMIZERS.get(self.training.optimizer)(self.module, self.training)
             with booked_logits(self.module, ledger):
@@ -304,7 +314,7 @@ def _time_depths(rehearsal: _Rehearsal, depths: tuple[int, ...]) -> list[Costs]:
     for number, batch in enumerate(rehearsal.batches, -1):  # the first round only warms up
         if number >= FEWEST_ROUNDS and time.perf_counter() - started > TIMING_SECONDS:
             break
-        num_tokens = len(batch.input_ids)
+        num_tokens = batch.num_tokens
         for depth in depths:
             with layers_up_to(rehearsal.module, depth):
                 learn = seconds_of(partial(rehearsal.learn, batch), runtime)

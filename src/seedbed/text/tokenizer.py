@@ -167,15 +167,21 @@ class Tokenizer:
         """The ids of a text with the control tokens that the file puts around one, [CLS] and [SEP] say."""
         return self.encode_spans(text)[0]
 
-    @cached_property
+    @property
     def begin_ids(self) -> tuple[int, ...]:
         """The control tokens that the file puts before a text: LLaMA's <s>, none of GPT-2's."""
+        return self.around_ids[0]
+
+    @cached_property
+    def around_ids(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The control tokens that the file puts before a text, and those behind it."""
         ordinary = (self.decode([i]) for i in range(self.vocab_size) if i not in self.special_ids)
         text = next((text for text in ordinary if text and self.encode(text)), "")
         with library_errors("the tokenizer"):
             found = self._core.encode(text, add_special_tokens=True)
-        marked = zip(found.ids, found.special_tokens_mask, strict=True)
-        return tuple(i for i, _ in takewhile(itemgetter(1), marked)) if text else ()
+        marked = list(zip(found.ids, found.special_tokens_mask, strict=True)) if text else []
+        before, behind = (takewhile(itemgetter(1), side) for side in (marked, marked[::-1]))
+        return tuple(i for i, _ in before), tuple(i for i, _ in behind)[::-1]
 
     def encode_spans(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         """As `encode_document`, and where in the text each token stands; (0, 0) for those around it."""

@@ -10,7 +10,8 @@ import torch
 
 from seedbed.base.runtime import Runtime
 from seedbed.data.batch import collate
-from seedbed.data.loader import MakesExamples, one_pass
+from seedbed.data.loader import one_pass
+from seedbed.data.objective import Objective
 from seedbed.data.records import Source
 from seedbed.training.train_step import TrainStep
 
@@ -19,7 +20,7 @@ class Validation(NamedTuple):
     """Held-out records, what is measured on them, and the bytes of their text where there is one."""
 
     source: Source
-    objective: MakesExamples
+    objective: Objective
     num_bytes: int | None = None
 
 

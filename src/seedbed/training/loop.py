@@ -14,6 +14,7 @@ from seedbed.base.errors import DataError, StoppedEarly, TrainingError
 from seedbed.base.runtime import Runtime
 from seedbed.base.signals import StopSignals
 from seedbed.data.loader import Loader, micro_batches
+from seedbed.data.objective import Objective
 from seedbed.training.checkpoints import first_names
 from seedbed.training.evaluation import Validation, evaluate
 from seedbed.training.metrics import MetricsFile
@@ -22,7 +23,7 @@ from seedbed.training.resume import Progress, Resumable
 from seedbed.training.run_folder import RunFolder
 from seedbed.training.schedules import learning_rate_factor
 from seedbed.training.settings import TrainingSettings
-from seedbed.training.train_step import Objective, TrainStep, add_up_gradients
+from seedbed.training.train_step import TrainStep, add_up_gradients
 
 
 class Callback(Protocol):
@@ -127,6 +128,8 @@ class _Loop:
                 saved = f"stopped after step {at.step} of {settings.num_steps}, saved"
                 raise StoppedEarly(f"{saved}: run the same command again to go on")
             if last:
+                if settings.average_checkpoints is not None:
+                    self._evaluate(averaged=self.saved.load_average(settings.average_checkpoints))
                 self._count_seconds()
                 return
             self._step()
@@ -141,7 +144,7 @@ class _Loop:
         at, settings, runtime = self.at, self.settings, self.runtime
         started = time.perf_counter()
         examples = self.loader.next_step()
-        num_tokens = sum(len(example.input_ids) for example in examples)
+        num_tokens = sum(example.num_tokens for example in examples)
         num_targets = sum(len(example.targets) for example in examples)
         if not num_targets:
             raise DataError(
@@ -203,8 +206,11 @@ class _Loop:
             "healthy: lower training.learning_rate, set training.clip_norm, or use training.precision=float32"
         )
 
-    def _evaluate(self) -> None:
-        """Measure the validation's loss, and keep the weights where it is the lowest yet."""
+    def _evaluate(self, *, averaged: int = 0) -> None:
+        """Measure the validation's loss, and keep the weights where it is the lowest yet.
+
+        `averaged` is the number of checkpoints whose mean the weights are.
+        """
         at, settings = self.at, self.settings
         if self.validation is not None:
             measured = evaluate(
@@ -219,6 +225,7 @@ class _Loop:
                 return
             self._count_seconds()
             line = {"kind": "evaluation", "step": at.step, **measured}
+            line |= {"averaged": averaged} if averaged else {}
             self._record(line | {"tokens": at.tokens, "seconds": at.seconds})
             if at.best_loss is None or measured["loss"] < at.best_loss:
                 at.best_step, at.best_loss = at.step, measured["loss"]

@@ -94,6 +94,21 @@ class Resumable:
             state = {"loss": progress.best_loss}
             self.run.checkpoints.save_best(progress.best_step, weights_of(self.module), state)
 
+    def load_average(self, num: int) -> int:
+        """Put the mean of the newest `num` checkpoints into the module (2017, section 6.1) -> how many.
+
+        As many as there are where there are fewer.
+        """
+        steps = self.run.checkpoints.steps()[-num:]
+        mean: dict[str, Tensor] = {}
+        for step in steps:
+            for name, tensor in self.run.checkpoints.at(step).tensors("weights").items():
+                share = tensor.double() / len(steps)
+                mean[name] = mean[name] + share if name in mean else share
+        saved = weights_of(self.module)
+        fill(saved, {name: tensor.to(saved[name].dtype) for name, tensor in mean.items()}, "mean weights")
+        return len(steps)
+
     def load(self) -> tuple[Progress, list[str]]:
         """Go back to the newest checkpoint that is whole -> where that was, and what is wrong with others."""
         problems: list[str] = []

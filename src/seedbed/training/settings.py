@@ -34,6 +34,7 @@ class TrainingSettings:
     evaluate_every_steps: int = 100
     checkpoint_every_steps: int = 100
     keep_checkpoints: int = 2
+    average_checkpoints: int | None = None  # the last ones, whose mean is judged beside the best weights
     compile: bool = False
     checkpoint_activations: bool = False
     num_threads: int = 0
@@ -55,7 +56,15 @@ class TrainingSettings:
         self._require(
             "precision", self.precision in ("auto", "float32", "bfloat16"), "auto, float32, bfloat16"
         )
-        self._require("seed", -(2**63) <= self.seed < 2**63, "a 64-bit number")
+        self._require("seed", 0 <= self.seed < 2**63, "0 or more, of 63 bits")
+        if (
+            self.average_checkpoints is not None
+            and not 2 <= self.average_checkpoints <= self.keep_checkpoints
+        ):
+            raise ConfigError(
+                f"training.average_checkpoints={self.average_checkpoints} cannot be with keep_checkpoints="
+                f"{self.keep_checkpoints}; choose 2 or more, and keep at least as many"
+            )
         if self.context_tokens > self.batch_tokens:
             raise ConfigError(
                 f"training.context_tokens={self.context_tokens} does not fit in training.batch_tokens="

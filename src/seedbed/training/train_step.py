@@ -3,32 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from seedbed.base.rooms import Room
 from seedbed.base.runtime import Runtime
-from seedbed.data.batch import Batch, Example
-from seedbed.data.records import Record
+from seedbed.data.batch import Batch
+from seedbed.data.objective import Objective
 
 BUCKET_NUMBERS = 2**24  # gradients that one sum over the ranks takes: 64 MiB in float32
-
-
-class Objective(Protocol):
-    """What is learnt: a file of `seedbed.objectives`; its fields are the keys of `[objective]`."""
-
-    name: str
-
-    def example(self, record: Record, seed: int) -> Example:
-        """The row that is learnt from a record; depends on (seed, record) alone."""
-
-    def loss_sum(self, module: Any, batch: Batch) -> Tensor:
-        """The loss summed over the batch's targets, a scalar."""
-
-
-OBJECTIVES: Room[type[Objective]] = Room("seedbed.objectives", "OBJECTIVE")
 
 
 class TrainStep(nn.Module):

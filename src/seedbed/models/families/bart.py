@@ -188,4 +188,5 @@ FAMILY = Family(
     zero=("final_logits_bias",),
     copies=copies,
     prefix="model.",
+    objective="denoising",
 )

@@ -186,4 +186,5 @@ FAMILY = Family(
     older=OLDER_NORMS,
     prefix="bert.",
     fit=fit,
+    objective="masked",
 )

@@ -111,4 +111,5 @@ FAMILY = Family(
     copies=copies,
     prefix="roberta.",
     fit=fit,
+    objective="masked",
 )

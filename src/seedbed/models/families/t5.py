@@ -197,4 +197,5 @@ FAMILY = Family(
     ignored=(r"decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight",),
     copies=copies,
     fit=fit,
+    objective="span_corruption",
 )

@@ -88,4 +88,5 @@ FAMILY = Family(
     zero=("final_logits_bias",),
     copies=bart.copies,
     prefix="model.",
+    objective="completion",
 )

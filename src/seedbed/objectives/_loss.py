@@ -1,0 +1,20 @@
+"""The loss of tokens to be predicted, which most objectives share."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from seedbed.data.batch import Batch
+from seedbed.models.family import Network
+from seedbed.nn.loss import cross_entropy_sum
+
+
+def targets_loss(module: Network, batch: Batch, *, label_smoothing: float = 0.0) -> Tensor:
+    """Summed nats of the batch's targets; logits are computed where there is a target alone."""
+    source = {} if batch.source_ids is None else {"source": batch.source_ids}
+    if batch.source_layout is not None:
+        source |= {"source_layout": batch.source_layout}  # type: ignore[dict-item]
+    hidden = module(batch.input_ids, batch.layout, **source)  # (N, M)
+    if batch.target_index is not None:
+        hidden = hidden.index_select(0, batch.target_index)  # (num_targets, M)
+    return cross_entropy_sum(module.output(hidden), batch.targets, label_smoothing=label_smoothing)

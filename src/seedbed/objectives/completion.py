@@ -1,0 +1,75 @@
+"""Answer a prompt, with a loss on the answer alone: what instruction tuning and translation learn from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from seedbed.data.batch import Batch, Example
+from seedbed.data.objective import Objective, require_share
+from seedbed.data.records import Record
+from seedbed.data.vocabulary import Vocabulary
+from seedbed.models.family import Network
+from seedbed.objectives._loss import targets_loss
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The `[objective]` table of this objective."""
+
+    name: Literal["completion"] = "completion"
+    label_smoothing: float = 0.0  # in training; held-out losses are plain. 0.1 in Vaswani et al. 2017
+
+    def __post_init__(self) -> None:
+        require_share("label_smoothing", self.label_smoothing, zero=True)
+
+
+class Completion(Objective):
+    """A decoder reads the prompt and writes the answer; in an encoder-decoder the encoder reads the prompt.
+
+    The targets are the answer and its end (Wei et al. 2109.01652; Sutskever et al. 1409.3215).
+    """
+
+    settings_class = Settings
+    shapes = ("decoder", "encoder-decoder")
+    learns_from = "pairs"
+
+    def __init__(self, vocabulary: Vocabulary, settings: Settings) -> None:
+        self.vocabulary, self.settings = vocabulary, settings
+        self._begin = np.array(vocabulary.begin_ids, dtype=np.int64)
+        self._end = np.array(vocabulary.end_ids, dtype=np.int64)
+        self._closing = np.array(vocabulary.closing_ids, dtype=np.int64)
+
+    def input_room(self, answer_tokens: NDArray[np.int64], context_tokens: int) -> NDArray[np.int64]:
+        """In a decoder beside the answer; an encoder has its own, if the decoder holds the answer."""
+        begin, end, closing = len(self._begin), len(self._end), len(self._closing)
+        if self.vocabulary.decoder_start_id is None:
+            return context_tokens + 1 - begin - closing - answer_tokens
+        room = np.full(len(answer_tokens), context_tokens - begin - end)
+        room[begin + closing + answer_tokens > context_tokens] = -1
+        return room
+
+    def example(self, record: Record, seed: int) -> Example:
+        """Nothing is drawn."""
+        assert record.answer is not None
+        start_id = self.vocabulary.decoder_start_id
+        if start_id is None:
+            prompt = np.concatenate([self._begin, record.ids])
+            row = np.concatenate([prompt, record.answer, self._closing])
+            first = max(1, len(prompt))  # nothing predicts the first token of a row
+            return Example(row[:-1], row[first:], np.arange(first - 1, len(row) - 1))
+        source = np.concatenate([self._begin, record.ids, self._end])
+        targets = np.concatenate([self._begin, record.answer, self._closing])
+        return Example(np.concatenate([[start_id], targets[:-1]]), targets, source_ids=source)
+
+    def loss_sum(self, module: Network, batch: Batch) -> Tensor:
+        """Summed nats of the answers, smoothed while the module trains."""
+        smoothing = self.settings.label_smoothing if module.training else 0.0
+        return targets_loss(module, batch, label_smoothing=smoothing)
+
+
+OBJECTIVE = Completion

@@ -1,0 +1,106 @@
+"""Predict masked tokens from all around them: what BERT and RoBERTa were pre-trained with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from seedbed.base.errors import ConfigError
+from seedbed.data.batch import Batch, Example
+from seedbed.data.objective import Objective, require_share, room_for_text
+from seedbed.data.records import Record
+from seedbed.data.vocabulary import Vocabulary
+from seedbed.models.family import Network
+from seedbed.objectives._drawing import count, generator
+from seedbed.objectives._loss import targets_loss
+
+MASKED, RANDOM = 0.8, 0.1  # of the chosen tokens; the rest stays as it is (BERT, section 3.1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The `[objective]` table of this objective."""
+
+    name: Literal["masked"] = "masked"
+    rate: float = 0.15  # of the tokens are to be predicted
+    whole_words: bool = False  # choose all tokens of a word together
+    dynamic: bool = True  # choose anew in each pass (RoBERTa); false: the same tokens in all (BERT)
+
+    def __post_init__(self) -> None:
+        require_share("rate", self.rate)
+
+
+class Masked(Objective):
+    """BERT's masked language model (Devlin et al. 1810.04805, section 3.1); dynamic as RoBERTa (1907.11692).
+
+    Of the chosen tokens 80% become the mask, 10% any other token, and 10% stay; control tokens are neither
+    chosen nor drawn.
+    """
+
+    settings_class = Settings
+    shapes = ("encoder",)
+    heads = ("mlm",)
+
+    def __init__(self, vocabulary: Vocabulary, settings: Settings) -> None:
+        self.vocabulary, self.settings = vocabulary, settings
+        self.cut_anew = settings.dynamic
+        self._mask_id = vocabulary.needed("mask", "masked")
+        self._ordinary = vocabulary.ordinary_ids
+        self._is_ordinary = np.zeros(vocabulary.size, dtype=np.bool_)
+        self._is_ordinary[self._ordinary] = True
+        self._begin = np.array(vocabulary.begin_ids, dtype=np.int64)
+        self._end = np.array(vocabulary.end_ids, dtype=np.int64)
+        if not len(self._ordinary):
+            raise ConfigError("this tokenizer has control tokens alone; masked training needs others to mask")
+
+    def record_tokens(self, context_tokens: int) -> int:
+        """What the context has room for beside the control tokens around a text."""
+        return room_for_text(context_tokens, len(self._begin) + len(self._end))
+
+    def example(self, record: Record, seed: int) -> Example:
+        """The text with masks inside its control tokens; the targets are what stood at the chosen places."""
+        draw = generator(seed, record, anew=self.settings.dynamic)
+        ids = self.vocabulary.text(record.ids)
+        at = self._choose(draw, ids)
+        corrupted = ids.copy()
+        fate = draw.random(len(at))
+        corrupted[at[fate < MASKED]] = self._mask_id
+        others = at[(fate >= MASKED) & (fate < MASKED + RANDOM)]
+        corrupted[others] = self._ordinary[draw.integers(0, len(self._ordinary), len(others))]
+        inputs = np.concatenate([self._begin, corrupted, self._end])
+        return Example(inputs, ids[at], at + len(self._begin))
+
+    def _choose(self, draw: np.random.Generator, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The places that are to be predicted, in order: the rate on average, of words as it comes."""
+        free = np.flatnonzero(self._is_ordinary[ids])
+        if not len(free):
+            return free
+        wanted = max(1, count(draw, self.settings.rate * len(free)))
+        if not self.settings.whole_words:
+            return np.sort(draw.permutation(free)[:wanted])
+        begins = self.vocabulary.begins_word[ids[free]]
+        begins[0] = True
+        begins[1:] |= np.diff(free) > 1  # behind a control token
+        word = np.cumsum(begins) - 1
+        sizes = np.bincount(word)
+        order = draw.permutation(len(sizes))
+        after = np.cumsum(sizes[order])
+        whole = int(np.searchsorted(after, wanted, side="right"))
+        if whole < len(order):  # the word that does not fit is taken as often as keeps the rate
+            left = wanted - (int(after[whole - 1]) if whole else 0)
+            whole += int(draw.random() * sizes[order[whole]] < left)
+        chosen = np.zeros(len(sizes), dtype=np.bool_)
+        chosen[order[:whole]] = True
+        taken: NDArray[np.int64] = free[chosen[word]]
+        return taken
+
+    def loss_sum(self, module: Network, batch: Batch) -> Tensor:
+        """Summed nats of what stood at the chosen places."""
+        return targets_loss(module, batch)
+
+
+OBJECTIVE = Masked

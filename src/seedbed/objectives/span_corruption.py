@@ -1,0 +1,143 @@
+"""Write what stood in the gaps of a text: what T5 was pre-trained with, and UL2's mixture of such gaps."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from seedbed.base.errors import ConfigError
+from seedbed.data.batch import Batch, Example
+from seedbed.data.objective import Objective, require_share
+from seedbed.data.records import Record
+from seedbed.data.vocabulary import Vocabulary
+from seedbed.models.family import Network
+from seedbed.objectives._drawing import count, generator, segments
+from seedbed.objectives._loss import targets_loss
+
+# UL2's denoisers (Tay et al. 2205.05131, section 3.1): rate, mean length; 0 is one span at the end, the rest
+# of the text before it (S). R and S and X have a third of the tokens each.
+UL2: dict[tuple[float, float], float] = {
+    (0.15, 3.0): 1 / 6,
+    (0.15, 8.0): 1 / 6,
+    (0.25, 0.0): 1 / 3,
+    (0.5, 3.0): 1 / 12,
+    (0.5, 8.0): 1 / 12,
+    (0.15, 64.0): 1 / 12,
+    (0.5, 64.0): 1 / 12,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The `[objective]` table of this objective."""
+
+    name: Literal["span_corruption"] = "span_corruption"
+    rate: float = 0.15  # of the tokens are cut out
+    mean_span_tokens: float = 3.0  # 0: one span, at the end of the text
+    mixture: Literal["none", "ul2"] = "none"  # ul2: seven settings of the two above, by turns
+
+    def __post_init__(self) -> None:
+        require_share("rate", self.rate)
+        if not (self.mean_span_tokens == 0 or 1 <= self.mean_span_tokens < math.inf):
+            raise ConfigError(
+                f"objective.mean_span_tokens={self.mean_span_tokens} cannot be; allowed: 1 or more, or 0 for "
+                "one span at the end"
+            )
+
+
+class SpanCorruption(Objective):
+    """T5's objective (Raffel et al. 1910.10683, section 3.1.4): sentinels stand for spans, answered in turn.
+
+    Source and target share the text out between them, `a <0> b <1>` and `<0> x <1> y`, each ended by the end
+    token; nothing is padded, and nothing lost.
+    """
+
+    settings_class = Settings
+    shapes = ("encoder-decoder",)
+
+    def __init__(self, vocabulary: Vocabulary, settings: Settings) -> None:
+        self.vocabulary, self.settings = vocabulary, settings
+        self._start_id = vocabulary.needed("decoder_start", "span_corruption")
+        self._sentinels = np.array(vocabulary.sentinel_ids, dtype=np.int64)
+        self._end = np.array(vocabulary.closing_ids, dtype=np.int64)
+        if not vocabulary.sentinel_ids:
+            raise ConfigError(
+                "the objective span_corruption needs sentinels <extra_id_0>, <extra_id_1> ..., and this "
+                "tokenizer has none; train one for T5 (seedbed tokenizer DATA --family t5)"
+            )
+
+    def mixture(self) -> list[tuple[Objective, float]]:
+        """Itself, or UL2's seven settings."""
+        if self.settings.mixture == "none":
+            return [(self, 1.0)]
+        chosen = (
+            (replace(self.settings, mixture="none", rate=rate, mean_span_tokens=mean), share)
+            for (rate, mean), share in UL2.items()
+        )
+        return [(SpanCorruption(self.vocabulary, settings), share) for settings, share in chosen]
+
+    def record_tokens(self, context_tokens: int) -> int:
+        """The longest text whose source and whose target both fit into the context."""
+        if self._most(1) > context_tokens:
+            raise ConfigError(
+                f"training.context_tokens={context_tokens} has no room for a gap and its end; raise it to "
+                f"{self._most(1)} at least"
+            )
+        low, high = 1, 2 * context_tokens
+        while low < high:
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if self._most(middle) <= context_tokens else (low, middle - 1)
+        if (spans := self._most_spans(low)) > len(self._sentinels):
+            raise ConfigError(
+                f"training.context_tokens={context_tokens} makes {spans} gaps in a text, and the tokenizer "
+                f"has {len(self._sentinels)} sentinels; lower it, or raise objective.mean_span_tokens"
+            )
+        return low
+
+    def _most(self, num_tokens: int) -> int:
+        """The length of the source or target of so many tokens, whichever can be longer."""
+        cut, spans = self.settings.rate * num_tokens, self._most_spans(num_tokens)
+        kept = num_tokens - max(min(1, num_tokens - 1), int(cut))
+        return max(kept, math.ceil(cut)) + spans + len(self._end)
+
+    def _most_spans(self, num_tokens: int) -> int:
+        mean = self.settings.mean_span_tokens
+        return max(1, math.ceil(math.ceil(self.settings.rate * num_tokens) / mean)) if mean else 1
+
+    def example(self, record: Record, seed: int) -> Example:
+        """The text with sentinels for its gaps, and what the decoder writes: each sentinel with its gap."""
+        draw = generator(seed, record)
+        ids = self.vocabulary.text(record.ids)
+        kept, cut = self._spans(draw, len(ids))
+        sentinels = self._sentinels[: len(cut)]
+        pattern = np.repeat(np.tile([True, False], len(cut)), np.stack([kept, cut], 1).ravel())
+        stays = pattern if len(cut) else np.ones(len(ids), dtype=np.bool_)
+        source = np.insert(ids[stays], np.cumsum(kept), sentinels)
+        target = np.insert(ids[~stays], np.cumsum(cut) - cut, sentinels)
+        targets = np.concatenate([target, self._end])
+        inputs = np.concatenate([[self._start_id], targets[:-1]])
+        return Example(inputs, targets, source_ids=np.concatenate([source, self._end]))
+
+    def _spans(
+        self, draw: np.random.Generator, num_tokens: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Lengths of what is kept and of the gap after it, in turn, as in T5's `random_spans_noise_mask`."""
+        num_cut = min(max(1, count(draw, self.settings.rate * num_tokens)), num_tokens - 1)
+        if num_cut < 1:
+            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+        mean = self.settings.mean_span_tokens
+        wanted = count(draw, num_cut / mean) if mean else 1
+        num = min(max(1, wanted), num_cut, num_tokens - num_cut)
+        return segments(draw, num_tokens - num_cut, num), segments(draw, num_cut, num)
+
+    def loss_sum(self, module: Network, batch: Batch) -> Tensor:
+        """Summed nats of the targets, sentinels and end included, as T5 counts them."""
+        return targets_loss(module, batch)
+
+
+OBJECTIVE = SpanCorruption
