@@ -16,12 +16,12 @@ from seedbed.api.card import model_card
 from seedbed.api.decide import decide, saved_plan
 from seedbed.api.models import configure, locate
 from seedbed.api.objectives import (
-    decoder_start_id,
     is_labelled,
     learning,
     load_run_settings,
     objective_for,
     require_fitting,
+    vocabulary_of,
 )
 from seedbed.api.recipes import recipe as named_recipe
 from seedbed.api.run_settings import RunSettings
@@ -34,7 +34,6 @@ from seedbed.base.signals import StopSignals
 from seedbed.data.loader import Loader
 from seedbed.data.objective import Objective
 from seedbed.data.prepare import PreparedData, prepare, training_texts
-from seedbed.data.vocabulary import Vocabulary
 from seedbed.hub.bundle import open_bundle, read_config, read_tokenizer, save_bundle
 from seedbed.models.family import Config, Network
 from seedbed.models.network import build, initialize
@@ -137,8 +136,7 @@ def pretrain(
         tokenizer, prepared = _prepare(asked, run=run, runtime=runtime)
         resident.lap()
         config = _config(asked, tokenizer)
-        vocabulary = Vocabulary.of(tokenizer, decoder_start_id=decoder_start_id(config))
-        objective = objective_for(asked.objective, vocabulary)
+        objective = objective_for(asked.objective, vocabulary_of(tokenizer, config))
         settings, plan = decide(
             asked,
             saved,
@@ -166,6 +164,10 @@ def pretrain(
             if runtime.is_main:
                 _finish(module, settings, tokenizer, progress, resident, prepared, run, bits=bits)
             runtime.broadcast_int(0)  # the others wait here for the main rank
+    return _result(run, progress, bits=bits, is_main=runtime.is_main)
+
+
+def _result(run: RunFolder, progress: Progress, *, bits: float | None, is_main: bool) -> PretrainResult:
     plan_dict = json.loads(run.plan_path.read_text())
     metrics = {"step": progress.step, "loss": progress.loss, "best_step": progress.best_step}
     metrics |= {"validation_loss": progress.best_loss, "validation_bits_per_byte": bits}
@@ -176,7 +178,7 @@ def pretrain(
         plan={k: v for k, v in plan_dict.items() if k != "measured"},
         measured=plan_dict.get("measured", {}),
         metrics=metrics,
-        is_main=runtime.is_main,
+        is_main=is_main,
     )
 
 
