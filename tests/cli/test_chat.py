@@ -24,7 +24,8 @@ from seedbed.api.models import load
 from seedbed.hub.bundle import save_bundle
 from seedbed.models.network import build, family
 from seedbed.nn.config import ModelConfig
-from seedbed.text.tokenizer import END_OF_TEXT, Tokenizer, train_tokenizer
+from seedbed.text.tokenizer import END_OF_TEXT, Tokenizer
+from seedbed.text.training import train_tokenizer
 
 TEMPLATE = "{% for m in messages %}{% if m.role == 'tool' %}{{ raise_exception('no tools') }}{% endif %}"
 TEMPLATE += "{{ m.role[0] + m.content + '<|im_end|>' }}{% endfor %}a"

@@ -11,7 +11,8 @@ from seedbed.base.errors import ConfigError, DataError
 from seedbed.data import prepare as module
 from seedbed.data.prepare import DataSettings, PreparedData, prepare, split_documents, training_texts
 from seedbed.data.shards import TokenShard
-from seedbed.text.tokenizer import Tokenizer, train_tokenizer
+from seedbed.text.tokenizer import Tokenizer
+from seedbed.text.training import train_tokenizer
 
 BYTES = train_tokenizer([], "bytes")
 STORIES = [f"Story {n}: the seed grew {'taller and ' * (n % 7)}tall.\nÄnd.\n" for n in range(200)]

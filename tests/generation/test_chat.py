@@ -10,7 +10,8 @@ from seedbed.generation.chat import Conversation
 from seedbed.generation.language_model import Completion, LanguageModel
 from seedbed.hub.bundle import open_bundle
 from seedbed.models.family import Network
-from seedbed.text.tokenizer import END_OF_TEXT, Tokenizer, train_tokenizer
+from seedbed.text.tokenizer import END_OF_TEXT, Tokenizer
+from seedbed.text.training import train_tokenizer
 
 END = "<|im_end|>"
 TEMPLATE = "{% for m in messages %}{{ m.role[0] + m.content + '<|im_end|>' }}{% endfor %}"

@@ -20,7 +20,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from seedbed.base.errors import BundleError, SeedbedError, UsageError
 from seedbed.text import template_process
 from seedbed.text.chat_template import ChatTemplate
-from seedbed.text.tokenizer import Tokenizer, train_tokenizer
+from seedbed.text.tokenizer import Tokenizer
+from seedbed.text.training import train_tokenizer
 
 # In the styles of public models; `thinking` cuts thoughts off and builds its control tokens of the role.
 TEMPLATES = {file.stem: file.read_text() for file in (Path(__file__).parent / "templates").glob("*.jinja")}

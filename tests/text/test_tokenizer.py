@@ -14,7 +14,8 @@ from tokenizers import models, pre_tokenizers
 from transformers import AutoTokenizer
 
 from seedbed.base.errors import BundleError, ConfigError, UsageError
-from seedbed.text.tokenizer import END_OF_TEXT, KINDS, Tokenizer, blocks, byte_symbols, train_tokenizer
+from seedbed.text.tokenizer import END_OF_TEXT, Tokenizer, blocks, byte_symbols
+from seedbed.text.training import KINDS, train_tokenizer
 
 CORPUS = [
     "The garden is small. The seeds in the garden are small too.\n\n  def grow(seed):\n\treturn seed + 1\n",

@@ -32,7 +32,8 @@ from seedbed.models.network import build, initialize
 from seedbed.models.network import family as named_family
 from seedbed.report.run_report import write_report
 from seedbed.select.plan import Plan
-from seedbed.text.tokenizer import Tokenizer, train_tokenizer
+from seedbed.text.tokenizer import Tokenizer
+from seedbed.text.training import train_tokenizer
 from seedbed.training.evaluation import Validation
 from seedbed.training.loop import Callback, train
 from seedbed.training.resume import Progress, load_best

@@ -11,7 +11,7 @@ from typing import Any
 from seedbed.base.errors import ConfigError, nearest
 from seedbed.base.rooms import Room
 from seedbed.data.prepare import DataSettings
-from seedbed.text.tokenizer import KINDS
+from seedbed.text.training import KINDS
 from seedbed.training.settings import TrainingSettings
 
 

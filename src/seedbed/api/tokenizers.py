@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from seedbed.api.models import locate
 from seedbed.data.prepare import DataSettings, training_texts
 from seedbed.hub.bundle import read_tokenizer
-from seedbed.text.tokenizer import Tokenizer, train_tokenizer
+from seedbed.text.tokenizer import Tokenizer
+from seedbed.text.training import train_tokenizer
 
 
 class Piece(NamedTuple):
