@@ -10,6 +10,7 @@ from seedbed.generation.chat import Conversation
 from seedbed.generation.language_model import Completion, LanguageModel
 from seedbed.hub.bundle import open_bundle
 from seedbed.models.family import Network
+from seedbed.text.special_form import decoder_form
 from seedbed.text.tokenizer import END_OF_TEXT, Tokenizer
 from seedbed.text.training import train_tokenizer
 
@@ -22,7 +23,7 @@ HELLO = [{"role": "user", "content": "hello"}]
 @pytest.fixture(scope="module")
 def talker() -> Tokenizer:
     """A token a byte, 256 ends a document and 257 a turn."""
-    made = train_tokenizer(["text"], "bytes", vocab_size=258, special_tokens=(END_OF_TEXT, END))
+    made = train_tokenizer(["text"], "bytes", vocab_size=258, special=decoder_form(END_OF_TEXT, END))
     return Tokenizer(made._core, made.config | {"chat_template": TEMPLATE})
 
 

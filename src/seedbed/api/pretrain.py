@@ -187,7 +187,9 @@ def _tokenizer(settings: RunSettings) -> Tokenizer:
         if place.is_dir() and not Tokenizer.is_in(place):
             raise ConfigError(f"the base {base} has no tokenizer; give one with --tokenizer FOLDER")
         return read_tokenizer(place)
-    return train_tokenizer(training_texts(settings.data), wanted.kind, vocab_size=wanted.vocab_size)
+    form = named_family(settings.model.family).special
+    texts = training_texts(settings.data)
+    return train_tokenizer(texts, wanted.kind, vocab_size=wanted.vocab_size, special=form)
 
 
 def _config(settings: RunSettings, tokenizer: Tokenizer) -> Config:
