@@ -19,7 +19,7 @@ class SpecialForm:
     `tokens` have the ids from 0 on in this order; if `last`, they follow the pieces. `roles` says which of
     them is `eos`, `pad`, `mask` and so on. `single` and `pair` are the templates of one text and of two in
     the library's terms, none where nothing stands around them. The sentinels end the vocabulary, the first
-    of them has the highest id (Raffel et al. 2020). With `mask_joins` the mask takes the blank before it.
+    of them has the highest id (Raffel et al. 2020).
     """
 
     kind: str = "bpe"
@@ -29,7 +29,6 @@ class SpecialForm:
     single: str = ""
     pair: str = ""
     num_sentinels: int = 0
-    mask_joins: bool = False
 
     @property
     def first(self) -> tuple[str, ...]:
@@ -46,9 +45,12 @@ class SpecialForm:
         """Control tokens and sentinels."""
         return len(self.tokens) + self.num_sentinels
 
-    def add_to(self, core: tokenizers.Tokenizer) -> None:
-        """Make the tokens control tokens of a core whose vocabulary has those that stand `first`."""
-        joins = self.roles.get("mask") if self.mask_joins else None
+    def add_to(self, core: tokenizers.Tokenizer, *, mask_joins: bool) -> None:
+        """Make the tokens control tokens of a core whose vocabulary has those that stand `first`.
+
+        With `mask_joins` the mask takes the blank before it, as RoBERTa's.
+        """
+        joins = self.roles.get("mask") if mask_joins else None
         core.add_special_tokens(
             [AddedToken(t, special=True, normalized=False, lstrip=t == joins) for t in self.tokens]
         )
@@ -88,7 +90,6 @@ ROBERTA = SpecialForm(
     roles=_ENDS | {"bos": "<s>", "cls": "<s>", "sep": "</s>", "mask": "<mask>"},
     single="<s> $A </s>",
     pair="<s> $A </s> </s> $B </s>",
-    mask_joins=True,
 )
 MARIAN = SpecialForm(tokens=("<pad>", "</s>", "<unk>"), roles=_ENDS, single="$A </s>", pair="$A </s> $B </s>")
 T5 = SpecialForm(

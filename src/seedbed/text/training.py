@@ -16,6 +16,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import tokenizers
@@ -32,6 +33,7 @@ from seedbed.text.vocabulary_files import MAX_WORD_CHARACTERS, word_piece_core
 
 BYTE_KINDS = ("bpe", "characters", "words", "bytes")
 KINDS = ("bpe", "wordpiece", "unigram", "characters", "words", "bytes")
+JOINED = ("bpe", "words", "unigram")  # their pieces hold the blank before a word, so that a mask does, too
 LEAST_PIECES = 4  # of WordPiece and unigram: half of them are letters
 MAX_WORDS = 1 << 20  # counted at once; beyond, the rarest are forgotten
 # What SentencePiece's nmt_nfkc removes, and what it takes for a blank once a text is in NFKC.
@@ -81,7 +83,7 @@ def train_tokenizer(
         core = _word_piece_core(cut, num_pieces, form)
     else:
         core = _unigram_core(cut, num_pieces, form)
-    form.add_to(core)
+    form.add_to(core, mask_joins=kind in JOINED)
     config: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast", "seedbed_kind": kind}
     return Tokenizer(core, config | {"clean_up_tokenization_spaces": False} | form.config())
 
@@ -161,7 +163,13 @@ def _word_piece_core(texts: Iterator[str], num_pieces: int, form: SpecialForm) -
         (word for word, _ in core.pre_tokenizer.pre_tokenize_str(core.normalizer.normalize_str(text)))
         for text in texts
     )
-    letters = _letters(counts, num_pieces // 4)  # each begins a word, or goes on with one
+    letters: list[str] = []
+    for letter in _by_frequency(counts):
+        alone = len(core.pre_tokenizer.pre_tokenize_str(core.normalizer.normalize_str(f"a{letter}a"))) > 1
+        both = [letter] if alone else [letter, f"##{letter}"]  # a comma or a Chinese one is a word of its own
+        if len(letters) + len(both) > num_pieces // 2:
+            break
+        letters += both
     kept = frozenset(letters)
     words = sorted(w for w in counts if len(w) <= MAX_WORD_CHARACTERS and kept.issuperset(w))
     trained = tokenizers.Tokenizer(models.WordPiece({}, unk_token=unknown))
@@ -169,10 +177,10 @@ def _word_piece_core(texts: Iterator[str], num_pieces: int, form: SpecialForm) -
     trainer = trainers.WordPieceTrainer(
         vocab_size=len(form.first) + num_pieces,
         min_frequency=2,
-        special_tokens=[*form.first, *letters, *(f"##{letter}" for letter in letters)],
+        special_tokens=[*form.first, *sorted(letters, key=lambda piece: (len(piece), piece))],
         show_progress=False,
     )
-    trained.train_from_iterator((f"{word} " * counts[word] for word in words), trainer)
+    trained.train_from_iterator((word for word in words for _ in range(counts[word])), trainer)
     return word_piece_core(trained.get_vocab(), lower, special)
 
 
@@ -184,7 +192,8 @@ def _unigram_core(texts: Iterator[str], num_pieces: int, form: SpecialForm) -> t
     counts = _count_words(
         (f"{BLANK}{word}" for word in blank.normalizer.normalize_str(text).split(BLANK)[1:]) for text in texts
     )
-    letters = _letters(counts, num_pieces // 2, always=(BLANK,))
+    others = (letter for letter in _by_frequency(counts) if letter != BLANK)
+    letters = sorted([BLANK, *islice(others, num_pieces // 2 - 1)])
     kept = frozenset(letters)
     runs: Counter[str] = Counter()
     for word, count in counts.items():
@@ -221,11 +230,10 @@ def _count_words(texts: Iterator[Iterable[str]]) -> Counter[str]:
     return counts
 
 
-def _letters(words: Mapping[str, int], num_letters: int, *, always: Sequence[str] = ()) -> list[str]:
-    """The most frequent characters after those that are needed, in the order of their code points."""
+def _by_frequency(words: Mapping[str, int]) -> list[str]:
+    """The characters of counted words, the most frequent first, equals in the order of their code points."""
     counts: Counter[str] = Counter()
     for word, count in words.items():
         for character in word:
             counts[character] += count
-    ranked = sorted(counts.keys() - {*always}, key=lambda c: (-counts[c], c))
-    return sorted([*always, *ranked][:num_letters])
+    return sorted(counts, key=lambda c: (-counts[c], c))

@@ -34,7 +34,7 @@ class _Lattice:
         self.first = np.cumsum(sizes + 1) - (sizes + 1)  # the place where each text begins
         self.last = self.first + sizes
         self.num_places = int((sizes + 1).sum())
-        found = np.fromiter(_edges(texts, pieces), dtype=np.dtype((np.int64, 4)))
+        found = np.fromiter(_edges(texts, pieces), dtype=np.dtype((np.int32, 4)))
         order = np.argsort(found[:, 1], kind="stable")  # by where in its text an edge ends
         self.piece, ends, size, row = found[order].T
         self.is_whole = size == sizes[row]
@@ -87,7 +87,7 @@ def _edges(texts: Sequence[str], pieces: Mapping[str, int]) -> Iterator[tuple[in
                     yield piece, end, end - start, row
 
 
-def _slices(ordered: NDArray[np.int64]) -> list[slice]:
+def _slices(ordered: NDArray[np.int32]) -> list[slice]:
     cuts = np.flatnonzero(np.diff(ordered)) + 1
     return [slice(a, b) for a, b in zip([0, *cuts], [*cuts, len(ordered)], strict=True)]
 
