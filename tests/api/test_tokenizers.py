@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -82,9 +83,9 @@ def test_the_demo_asks_for_one_that_is_not_whole(monkeypatch: pytest.MonkeyPatch
     ],
 )
 def test_the_family_has_its_control_tokens_and_its_kind(
-    asked: dict[str, str], kind: str, first: str, last: str | None, corpus: Path, tmp_path: Path
+    asked: dict[str, Any], kind: str, first: str, last: str | None, corpus: Path, tmp_path: Path
 ) -> None:
-    said = train_tokenizer_from(str(corpus), out=tmp_path / "made", vocab_size=400, **asked)  # type: ignore[arg-type]
+    said = train_tokenizer_from(str(corpus), out=tmp_path / "made", vocab_size=400, **asked)
     names = {i: name for name, i in Tokenizer.load(tmp_path / "made").vocabulary.items()}
     assert said["kind"] == kind == Tokenizer.load(tmp_path / "made").kind
     assert ("!" if kind == "words" else names[0]) == first
@@ -101,10 +102,10 @@ def test_the_family_has_its_control_tokens_and_its_kind(
     ],
 )
 def test_what_cannot_be_trained_is_one_line(
-    asked: dict[str, object], word: str, corpus: Path, tmp_path: Path
+    asked: dict[str, Any], word: str, corpus: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(SeedbedError) as caught:
-        train_tokenizer_from(str(corpus), out=tmp_path / "made", **asked)  # type: ignore[arg-type]
+        train_tokenizer_from(str(corpus), out=tmp_path / "made", **asked)
     assert word in str(caught.value) and "\n" not in str(caught.value)
     assert not (tmp_path / "made").exists()
 

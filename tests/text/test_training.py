@@ -269,6 +269,12 @@ def test_word_pieces_are_merged_by_their_counts() -> None:
     assert [tokenizer.token(i) for i in range(5, tokenizer.vocab_size)] == names and len(names) > 130
 
 
+def test_a_word_seen_once_is_no_piece() -> None:
+    for kind in ("wordpiece", "unigram"):
+        tokenizer = train_tokenizer(["seed seed tree"], kind, vocab_size=400)
+        assert len(tokenizer.encode("seed")) == 1 < len(tokenizer.encode("tree"))
+
+
 def test_letters_beyond_half_of_the_vocabulary_are_unknown() -> None:
     for kind, form in (("wordpiece", BERT), ("unigram", T5)):
         tokenizer = train_tokenizer(["aaaa aaa bb bb c d e f"], kind, vocab_size=form.num_tokens + 8)
