@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from seedbed.base.errors import ConfigError
+from seedbed.text import training
 from seedbed.text.special_form import BERT, DECODER, MARIAN, ROBERTA, T5, SpecialForm, decoder_form
 from seedbed.text.tokenizer import END_OF_TEXT, Tokenizer, blocks
 from seedbed.text.training import BYTE_KINDS, KINDS, train_tokenizer
@@ -273,6 +274,15 @@ def test_a_word_seen_once_is_no_piece() -> None:
     for kind in ("wordpiece", "unigram"):
         tokenizer = train_tokenizer(["seed seed tree"], kind, vocab_size=400)
         assert len(tokenizer.encode("seed")) == 1 < len(tokenizer.encode("tree"))
+
+
+def test_the_rarest_words_are_forgotten_where_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "MAX_WORDS", 100)
+    texts = [f"seedling {i} garden {i + 1} seedling x{i}y" for i in range(400)]
+    for kind in ("wordpiece", "unigram"):
+        tokenizer = train_tokenizer(texts, kind, vocab_size=400)
+        assert len(tokenizer.encode("seedling")) == len(tokenizer.encode("garden")) == 1
+        assert not any(name.strip("#▁").isdecimal() and len(name) > 4 for name in tokenizer.vocabulary)
 
 
 def test_letters_beyond_half_of_the_vocabulary_are_unknown() -> None:

@@ -17,7 +17,7 @@ MAX_PIECE_CHARACTERS = 16
 # A word's probability stays a float64: 24 pieces at 1e-10 each.
 MAX_WORD_CHARACTERS = 24
 MAX_WORDS = 1 << 16  # that teach, the most frequent
-SEEDS_PER_PIECE, KEPT_PER_ROUND, FITS_PER_ROUND = 10, 0.75, 2
+SEEDS_PER_PIECE, KEPT_PER_ROUND, FITS_PER_ROUND = 6, 0.75, 2
 SPARE = 1.1  # rounds end with a tenth more pieces than asked for, of which the likeliest stay
 DISCOUNT, LEAST = 0.5, 0.1  # occurrences
 Floats = NDArray[np.float64]
@@ -30,19 +30,19 @@ class _Lattice:
     """
 
     def __init__(self, texts: Sequence[str], pieces: Mapping[str, int]) -> None:
-        sizes = np.array([len(text) for text in texts], dtype=np.int64)
-        self.first = np.cumsum(sizes + 1) - (sizes + 1)  # the place where each text begins
-        self.last = self.first + sizes
+        sizes = np.array([len(text) for text in texts], dtype=np.int32)
+        self.last = np.cumsum(sizes + 1, dtype=np.int32) - 1
+        self.first = self.last - sizes  # the place where each text begins
         self.num_places = int((sizes + 1).sum())
-        found = np.fromiter(_edges(texts, pieces), dtype=np.dtype((np.int32, 4)))
-        order = np.argsort(found[:, 1], kind="stable")  # by where in its text an edge ends
-        self.piece, ends, size, row = found[order].T
-        self.is_whole = size == sizes[row]
-        self.end = self.first[row] + ends
+        edges = np.fromiter(_edges(texts, pieces), dtype=np.dtype((np.int32, 4)))
+        edges = edges[np.argsort(edges[:, 1], kind="stable")]  # by where in its text an edge ends
+        self.piece, ends, size, self.row = np.ascontiguousarray(edges.T)
+        self.is_whole = size == sizes[self.row]
+        self.end = self.first[self.row] + ends
         self.start = self.end - size
-        self.row = row
         self._by_end = _slices(ends)
-        self._from = np.argsort(size - ends, kind="stable")  # by where it starts, the last first
+        # By where an edge starts, the last first.
+        self._from = np.argsort(size - ends, kind="stable").astype(np.int32)
         self._by_start = _slices((size - ends)[self._from])
 
     def forward(self, chances: Floats) -> Floats:
