@@ -78,7 +78,8 @@ def test_a_tokenizer_has_the_control_tokens_that_its_config_names(name: str) -> 
         start, pad = written.get("decoder_start_token_id"), written.get("pad_token_id", tokenizer.pad_id)
         assert start in (None, tokenizer.pad_id, tokenizer.eos_id) and pad == tokenizer.pad_id
         if shape_of(config) == "encoder":
-            assert tokenizer.mask_id is not None and tokenizer.cls_id == tokenizer.encode_document("a")[0]
+            assert tokenizer.mask_id is not None, "name the encoder's control tokens as special=SpecialForm()"
+            assert tokenizer.cls_id == tokenizer.encode_document("a")[0]
         else:
             assert tokenizer.eos_id is not None
         if shape_of(config) == "encoder-decoder":
