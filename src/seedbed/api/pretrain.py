@@ -40,7 +40,8 @@ from seedbed.models.network import build, initialize
 from seedbed.models.network import family as named_family
 from seedbed.report.run_report import write_report
 from seedbed.select.plan import Plan
-from seedbed.text.tokenizer import Tokenizer, train_tokenizer
+from seedbed.text.tokenizer import Tokenizer
+from seedbed.text.training import train_tokenizer
 from seedbed.training.loop import Callback, train
 from seedbed.training.resume import Progress, load_best
 from seedbed.training.run_folder import RunFolder
@@ -207,8 +208,9 @@ def _tokenizer(settings: RunSettings) -> Tokenizer:
         if place.is_dir() and not Tokenizer.is_in(place):
             raise ConfigError(f"the base {base} has no tokenizer; give one with --tokenizer FOLDER")
         return read_tokenizer(place)
+    form = named_family(settings.model.family).special
     texts = training_texts(settings.data, pairs=is_labelled(settings.objective))
-    return train_tokenizer(texts, wanted.kind, vocab_size=wanted.vocab_size)
+    return train_tokenizer(texts, wanted.kind, vocab_size=wanted.vocab_size, special=form)
 
 
 def _config(settings: RunSettings, tokenizer: Tokenizer) -> Config:

@@ -1,4 +1,4 @@
-"""How many hidden tokens of a text a network tells, reading what its architecture lets it read of the rest."""
+"""How many hidden tokens a network tells, reading what its architecture lets it read of the text around."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def cloze_example(vocabulary: Vocabulary, config: Config, window: Window) -> Exa
     """What a network reads of a window, and where it predicts the hidden tokens.
 
     A masked encoder reads all but these, which are masks. An encoder-decoder's encoder reads the same with
-    one sentinel or, without sentinels, one mask for all of them; the decoder is given the hidden tokens before
-    each, and without sentinels the text before them. A decoder reads what stands before each.
+    one sentinel or, without sentinels, one mask for all of them; the decoder is given the hidden tokens
+    before each, and without sentinels the text before them. A decoder reads what stands before each.
     """
     ids = np.asarray(window.ids, dtype=np.int64)
     start, end = window.start, window.start + window.length
