@@ -11,7 +11,7 @@ from seedbed.cli.console import print_json, print_table
 from seedbed.generation.filling import Filled
 from seedbed.generation.language_model import LanguageModel
 
-WITH_FILL = {"model", "prompts", "fill", "num_candidates", "dtype", "device", "json"}
+WITH_FILL = {"model", "prompts", "fill", "num_candidates", "max_new_tokens", "dtype", "device", "json"}
 
 
 def check_flags(given: Collection[str], *, fill: bool) -> None:
@@ -21,14 +21,15 @@ def check_flags(given: Collection[str], *, fill: bool) -> None:
     foreign = sorted(set(given) - WITH_FILL) if fill else []
     if foreign:
         raise UsageError(
-            f"--{foreign[0].replace('_', '-')} has no effect beside --fill, which draws nothing and puts one "
-            "token into each blank; leave it out"
+            f"--{foreign[0].replace('_', '-')} has no effect beside --fill, which draws nothing; leave it out"
         )
 
 
-def fill_blanks(lm: LanguageModel, texts: Sequence[str], num_candidates: int, *, json: bool) -> None:
+def fill_blanks(
+    lm: LanguageModel, texts: Sequence[str], num_candidates: int, *, max_new_tokens: int | None, json: bool
+) -> None:
     """Fill the blanks of texts, and print the filled ones and the best candidates."""
-    filled = lm.fill(texts, num_candidates)
+    filled = lm.fill(texts, num_candidates, max_new_tokens=max_new_tokens)
     if json:
         rows = zip(texts, filled, strict=True)
         print_json({"filled": [{"prompt": text} | asdict(result) for text, result in rows]})
