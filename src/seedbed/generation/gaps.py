@@ -121,9 +121,9 @@ class GapFiller(Filler):
         self.encoder, self._module, self._rewrites = encoder, module, rewrites
         self._start_ids, self._eos_ids = tuple(start_ids), tuple(eos_ids)
         device = next(module.parameters()).device
-        fillers = sorted({*encoder.fillers} - {*eos_ids})
+        self._ordinary = frozenset(encoder.fillers) - {*eos_ids}
         self._barred = torch.full((module.config.vocab_size,), -torch.inf, device=device)  # (V,)
-        self._barred[fillers] = 0
+        self._barred[sorted(self._ordinary)] = 0
 
     @torch.inference_mode()
     def fill(
@@ -204,8 +204,9 @@ class GapFiller(Filler):
     def _beside(self, text: BlankedText, fills: Sequence[Sequence[int]], place: int) -> Callable[..., str]:
         """The text that tokens are in the blank at a place of a text, the blanks before it filled."""
         spans = dict(zip(text.places, fills, strict=False))
-        before = [*chain(*(spans.get(at, [i]) for at, i in enumerate(text.ids[:place])))][-1:]
-        return lambda token_ids: self.encoder.piece(before, token_ids)
+        before = chain(*(spans.get(at, [i]) for at, i in enumerate(text.ids[:place])))
+        last = [i for i in before if i in self._ordinary][-1:]
+        return lambda token_ids: self.encoder.piece(last, token_ids)
 
     def _search(
         self,

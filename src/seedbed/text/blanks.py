@@ -107,7 +107,10 @@ class BlankEncoder:
                 text += piece.lstrip()
             else:
                 text = text.rstrip() + piece
-            text += after.lstrip() if self._marks[0].rstrip and not self._whole_gaps else after
+            if self._whole_gaps:
+                text += after if text else after.lstrip(" ")
+            else:
+                text += after.lstrip() if self._marks[0].rstrip else after
             read += fill
         return text
 
