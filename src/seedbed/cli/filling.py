@@ -12,6 +12,7 @@ from seedbed.generation.filling import Filled
 from seedbed.generation.language_model import LanguageModel
 
 WITH_FILL = {"model", "prompts", "fill", "num_candidates", "max_new_tokens", "dtype", "device", "json"}
+SMALL = 5e-5  # four places after the point show nothing of a probability below
 
 
 def check_flags(given: Collection[str], *, fill: bool) -> None:
@@ -50,7 +51,9 @@ def _print_candidates(result: Filled) -> None:
         seen = Counter(names)
         for at, (name, candidate) in enumerate(zip(names, candidates, strict=True)):
             shown = name if seen[name] == 1 and name.isprintable() and name else repr(candidate.text)
-            rows.append([str(number) if at == 0 else "", shown, f"{candidate.probability:.4f}"])
+            probability = candidate.probability
+            told = f"{probability:.4f}" if probability >= SMALL else f"{probability:.1e}"
+            rows.append([str(number) if at == 0 else "", shown, told])
     if len(result.blanks) == 1:
         columns, rows = columns[1:], [row[1:] for row in rows]
     print_table("", columns, rows, numbers=[0, 2] if len(columns) == 3 else [1])
