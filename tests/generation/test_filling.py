@@ -138,6 +138,8 @@ def test_what_cannot_be_filled_is_told_in_one_line(kind: str, lm: Any, gpt2: Net
         (lambda: LanguageModel(lm.module).fill("___"), "needs a tokenizer"),
         (lambda: headless.fill("___"), rf"this {kind} has no masked head, .*\(bert or roberta\)"),
         (lambda: LanguageModel(gpt2).fill("___"), r"this gpt2 is a decoder.*\(bert or roberta\).*`generate`"),
+        (lambda: lm.generate([1], 2), r"cannot continue a text; .* or let it fill blanks \(`fill`, --fill\)"),
+        (lambda: headless.generate([1], 2), r"cannot continue a text; .* vectors \(`lm.embed`\)$"),
         (lambda: lm.fill("___", max_new_tokens=2), "max_new_tokens=2 has no effect on a masked model"),
     ):
         with pytest.raises(UsageError, match=words) as error:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from tests.models.reference import make_pair, randomize
 from tokenizers import AddedToken, decoders, models, pre_tokenizers, processors
 from tokenizers import Tokenizer as Core
+from transformers import AutoTokenizer
 
 import seedbed
 from seedbed.base.errors import UsageError
@@ -21,6 +23,7 @@ from seedbed.generation.language_model import LanguageModel
 from seedbed.models.network import export_tensors, family
 from seedbed.nn.config import HeadConfig
 from seedbed.nn.layout import Layout
+from seedbed.text.blanks import BlankEncoder
 from seedbed.text.tokenizer import Tokenizer
 
 WORDS = ("▁the", "▁cat", "▁sat", "▁on", "▁mat", "▁a", "▁dog", "s", "▁")
@@ -33,7 +36,8 @@ def words_tokenizer(kind: str, *, marks: Sequence[str] | None = None) -> Tokeniz
     """A few words; T5's kind has sentinels and an end, BART's a mask and both ends."""
     pieces = [("<unk>", -9.0), *((word, -1.0 if len(word) > 1 else -3.0) for word in WORDS)]
     core = Core(models.Unigram(pieces, unk_id=0))
-    core.pre_tokenizer, core.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+    words = [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()]
+    core.pre_tokenizer, core.decoder = pre_tokenizers.Sequence(words), decoders.Metaspace()
     marks = marks if marks is not None else SENTINELS if kind == "t5" else ("<mask>",)
     named = ["<pad>", "<s>", "</s>", "<unk>", *marks]
     core.add_special_tokens([AddedToken(name, normalized=False) for name in named])
@@ -178,6 +182,20 @@ def test_the_users_own_marks_are_blanks(kind: str, pair: tuple[Reference, Langua
     assert controls.count(ids["</s>"]) == 1 and controls[-1] == ids["</s>"] and ids["<pad>"] not in controls
 
 
+def test_sources_are_those_of_transformers(kind: str, masked: ModuleType, tmp_path: Path) -> None:
+    """A user who writes the marks there gets the same ids: the space before one is no token."""
+    tokenizer = words_tokenizer("t5") if kind == "t5" else masked.tokenizer("bart")
+    sentinels = tokenizer.sentinel_ids
+    encoder = BlankEncoder(tokenizer, sentinels=sentinels, whole_gaps=True)
+    tokenizer.save(tmp_path)
+    theirs = AutoTokenizer.from_pretrained(tmp_path)
+    for text in (TEXT, "___ cat sat", "the ___", "the cat (___) sat ___ , ___ on"):
+        marked, marks = text, SENTINELS if kind == "t5" else ("<mask>",) * 3
+        for mark in marks:
+            marked = marked.replace("___", mark, 1)
+        assert list(encoder.encode(text).ids) == theirs(marked).input_ids
+
+
 # ---- learnt
 
 
@@ -250,12 +268,15 @@ def test_what_was_learnt_comes_back_into_the_blanks(kind: str) -> None:
         ("bart", "The ___ (___) walk___ ON", [["Ġcat", "s"], ["at"], ["s"]], "The cats (at) walks ON"),
         ("bart", "___ cat ___", [[], ["Ġwalk"]], "cat walk"),
         ("bart", "caf___ ___", [["Ã", "©"], ["Ġmat"]], "café mat"),
+        ("bert", "The ___ (___) walk___  ON", [["cat", "##s"], [], ["##s"]], "The cats () walks  ON"),
+        ("bert", "___ cat ___", [[], ["mat"]], "cat mat"),
     ],
 )
 def test_what_a_user_wrote_stays(
     kind: str, text: str, pieces: list[list[str]], expected: str, masked: ModuleType
 ) -> None:
-    encoder, vocabulary = masked.model(kind)._filler.encoder, masked.tokenizer(kind).vocabulary
+    tokenizer, vocabulary = masked.tokenizer(kind), masked.tokenizer(kind).vocabulary
+    encoder = BlankEncoder(tokenizer, sentinels=tokenizer.sentinel_ids, whole_gaps=True)
     fills = [[vocabulary[piece] for piece in some] for some in pieces]
     assert encoder.fill(encoder.encode(text), fills) == expected
 

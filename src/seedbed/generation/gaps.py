@@ -120,9 +120,8 @@ class GapFiller(Filler):
     ) -> None:
         self.encoder, self._module, self._rewrites = encoder, module, rewrites
         self._start_ids, self._eos_ids = tuple(start_ids), tuple(eos_ids)
-        device = next(module.parameters()).device
         self._ordinary = frozenset(encoder.fillers) - {*eos_ids}
-        self._barred = torch.full((module.config.vocab_size,), -torch.inf, device=device)  # (V,)
+        self._barred = torch.full((module.config.vocab_size,), -torch.inf)  # (V,)
         self._barred[sorted(self._ordinary)] = 0
 
     @torch.inference_mode()
@@ -181,7 +180,7 @@ class GapFiller(Filler):
 
     def _fill(self, text: BlankedText, gaps: Sequence[Gap], num_candidates: int, num_tokens: int) -> Filled:
         """Fill the blanks of one text, the first one first."""
-        device = self._barred.device
+        device = next(self._module.parameters()).device
         capacity = sum(len(gap.before) for gap in gaps) + num_tokens * len(gaps) + CLOSING_TOKENS
         source: dict[str, Any] = {
             "source": torch.tensor(text.ids, device=device),
@@ -225,7 +224,7 @@ class GapFiller(Filler):
         """
         state.select([0, 0])  # row 0 rests: it is what the search goes back to
         beams: list[tuple[int, ...]] = [()]
-        scores = hidden.new_zeros(1, dtype=torch.float32)
+        barred, scores = self._barred.to(hidden.device), hidden.new_zeros(1, dtype=torch.float32)
         found: dict[str, Found] = {}
         for length in range(num_tokens + 1):
             logprobs = self._module.output(hidden).float().log_softmax(-1)  # (B, V)
@@ -240,7 +239,7 @@ class GapFiller(Filler):
             if length == num_tokens:
                 break
             width = max(NUM_BEAMS, num_candidates)
-            (running,) = continuations((logprobs + self._barred)[None], scores[None], width)
+            (running,) = continuations((logprobs + barred)[None], scores[None], width)
             running = [c for c in running if c.logprob > worst]
             if not running:
                 break
