@@ -2,9 +2,9 @@
 
     python -m benchmarks.summarization ../shared/data/dialogsum --json summarization.json
 
-A small T5 is pre-trained on the training dialogues alone, then tuned on their summaries; the same network with
-fresh weights is tuned for as many steps. Both answer the 500 dialogues of dev, which chose nothing, with a
-beam of 4. ROUGE-L is F1 with stemming; the gain is the mean difference with its 95% interval, by 10,000
+A small T5 is pre-trained on the training dialogues alone, then tuned on their summaries; the same network
+with fresh weights is tuned for as many steps. Both answer the 500 dialogues of dev, which chose nothing, with
+a beam of 4. ROUGE-L is F1 with stemming; the gain is the mean difference with its 95% interval, by 10,000
 bootstraps of dialogues. The three trainings and the answers take 30 minutes in all.
 """
 

@@ -22,6 +22,7 @@ TOO_LONG = ("demo", "torchrun")
 # What stands in the README, and what is run in its place.
 STAND_INS = {
     r"builtin:prose|DATA": "DATA.jsonl",
+    r"PAIRS": "PAIRS.jsonl",
     r"^(generate|report) runs/prose": r"\1 RUN",  # whatever was run before it
     r"MODEL(?= --fill)": "MASKED",
     r"MODEL": "RUN",
@@ -119,6 +120,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("readme")
     text = "".join(f'{{"text": "Return a new seed, number {n}, with {n % 7} leaves."}}\n' for n in range(80))
     (folder / "DATA.jsonl").write_text(text)
+    pairs = "".join(f'{{"input": "Seed {n}", "target": "has {n % 7} leaves."}}\n' for n in range(80))
+    (folder / "PAIRS.jsonl").write_text(pairs)
     made = ["pretrain", str(folder / "DATA.jsonl"), "--out", str(folder / "RUN"), "--steps", "4"]
     assert run(made + small("pretrain")) == 0
     masked_models.model("bert").save(folder / "MASKED")

@@ -49,7 +49,10 @@ from seedbed.training.run_folder import RunFolder
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainResult:
-    """What a run made: its folder, the model in it, the plan, what was measured, its losses."""
+    """What a run made: its folder, the model in it, the plan, what was measured, its losses.
+
+    `next` is a command that shows what the model does.
+    """
 
     run: Path
     model: Path
@@ -57,6 +60,7 @@ class PretrainResult:
     plan: dict[str, Any]
     measured: dict[str, Any]
     metrics: dict[str, Any]
+    next: str
     is_main: bool = True  # False in the processes of torchrun that leave speaking to the first
 
     def summary(self) -> dict[str, Any]:
@@ -165,10 +169,24 @@ def pretrain(
             if runtime.is_main:
                 _finish(module, settings, tokenizer, progress, resident, prepared, run, bits=bits)
             runtime.broadcast_int(0)  # the others wait here for the main rank
-    return _result(run, progress, bits=bits, is_main=runtime.is_main)
+    shown = next_command(run.path, config, objective)
+    return _result(run, progress, bits=bits, shown=shown, is_main=runtime.is_main)
 
 
-def _result(run: RunFolder, progress: Progress, *, bits: float | None, is_main: bool) -> PretrainResult:
+def next_command(run: Path, config: Config, objective: Objective) -> str:
+    """The command that shows what a run's model does."""
+    if config.head.labels:
+        verb = "classify" if config.head.kind == "classification" else "tag"
+        return f'python -c \'import seedbed; print(seedbed.load("{run}").{verb}("..."))\''
+    fills = config.head.kind == "mlm" or (
+        config.shape == "encoder-decoder" and objective.learns_from == "text"
+    )
+    return f'seedbed generate {run} --fill "... ___ ..."' if fills else f'seedbed generate {run} "..."'
+
+
+def _result(
+    run: RunFolder, progress: Progress, *, bits: float | None, shown: str, is_main: bool
+) -> PretrainResult:
     plan_dict = json.loads(run.plan_path.read_text())
     metrics = {"step": progress.step, "loss": progress.loss, "best_step": progress.best_step}
     metrics |= {"validation_loss": progress.best_loss, "validation_bits_per_byte": bits}
@@ -179,6 +197,7 @@ def _result(run: RunFolder, progress: Progress, *, bits: float | None, is_main: 
         plan={k: v for k, v in plan_dict.items() if k != "measured"},
         measured=plan_dict.get("measured", {}),
         metrics=metrics,
+        next=shown,
         is_main=is_main,
     )
 

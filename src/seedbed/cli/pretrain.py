@@ -13,13 +13,18 @@ from seedbed.cli.options import Budget, Device, Json, Out, Overrides
 def pretrain(
     data: Annotated[str, typer.Argument(help="A file, a folder, builtin:prose or builtin:code.")],
     out: Out,
-    family: Annotated[str | None, typer.Option(help="The family: gpt2, llama, lstm, gru, seedling.")] = None,
+    family: Annotated[
+        str | None, typer.Option(help="The family: bert, gpt2, llama, t5, bart, lstm, seedling, ...")
+    ] = None,
     recipe: Annotated[str | None, typer.Option(help="Settings that belong together: fast, classic.")] = None,
     settings: Annotated[Path | None, typer.Option("--settings", help="A TOML file of settings.")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps to train.")] = None,
     budget: Budget = None,
     tokenizer: Annotated[str | None, typer.Option(help="A folder with tokenizer.json.")] = None,
-    objective: Annotated[str | None, typer.Option(help="What is learnt: causal.")] = None,
+    objective: Annotated[
+        str | None,
+        typer.Option(help="What is learnt, if not the family's own: masked, causal, completion, ..."),
+    ] = None,
     overrides: Overrides = None,
     device: Device = "auto",
     json: Json = False,
@@ -54,17 +59,20 @@ def pretrain(
         print_json(result.summary())
         return
     loss, bits = result.metrics["validation_loss"], result.metrics["validation_bits_per_byte"]
+    held_out = None if loss is None else f"{loss:.4f} nats a target"
+    if bits is not None:
+        held_out = f"{loss:.4f} nats a token, {bits:.4f} bits a byte"
     plan, measured = result.plan, result.measured
     print_facts(
         f"Trained {result.metrics['step']:,} steps",
         {
             "model": str(result.model),
-            "held-out": None if loss is None else f"{loss:.4f} nats a token, {bits:.4f} bits a byte",
+            "held-out": held_out,
             "best step": str(result.metrics["best_step"]),
             "time": f"{seconds_text(measured['seconds'])}, planned {seconds_text(plan['seconds'])}",
             "memory": f"{bytes_text(measured['peak_bytes'])} at the peak, planned "
             f"{bytes_text(plan['peak_bytes'])}",
             "report": str(result.report),
-            "next": f'seedbed generate {result.run} "..."',
+            "next": result.next,
         },
     )
