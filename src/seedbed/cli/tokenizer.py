@@ -18,19 +18,38 @@ def tokenizer(
     inspect: Annotated[
         str | None, typer.Option("--inspect", metavar="MODEL", help="Show its tokens.")
     ] = None,
+    objective: Annotated[
+        str | None,
+        typer.Option(help="With --inspect: show what this objective makes of the text; masked, causal."),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="With --objective: another seed masks other tokens.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Train a tokenizer on all of a corpus, or show how a model's tokenizer cuts a text."""
     from seedbed.api import tokenizers as api
     from seedbed.base.errors import UsageError
     from seedbed.cli.console import print_facts, print_json, print_table
+    from seedbed.cli.examples import print_pieces, show_examples
 
+    for flag, value, needed, other in (
+        ("--objective", objective, "--inspect MODEL", inspect),
+        ("--seed", seed, "--objective NAME", objective),
+    ):
+        if value is not None and other is None:
+            raise UsageError(f"{flag} has no effect without {needed}; leave it out, or add that")
+    if inspect is not None and objective is not None:
+        show_examples([api.told_by(inspect, data, objective, seed=seed or 0)], json=json)
+        return
     if inspect is not None:
         pieces = api.inspect(inspect, data)
         if json:
             tokens = [{"id": p.id, "token": p.token, "bytes": p.bytes and p.bytes.hex()} for p in pieces]
             print_json({"text": data, "tokens": tokens})
             return
+        print_pieces(api.told(inspect, data))
+        print()
         rows = [[str(p.id), repr(p.token), "" if p.bytes is None else p.bytes.hex(" ")] for p in pieces]
         print_table(f"{len(pieces)} tokens", ["id", "token", "bytes"], rows, numbers=[0])
         return

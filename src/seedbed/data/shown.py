@@ -104,7 +104,7 @@ def _answered(
     if labels:
         return piece._replace(role="target", answer=_label(target, labels))
     role: Role = "kept" if target == piece.id else "masked" if piece.kind == "mask" else "replaced"
-    return piece._replace(role=role, answer=_name(target, tokenizer))
+    return piece._replace(role=role, answer=_answer(target, tokenizer))
 
 
 def _label(target: float, labels: Sequence[str]) -> str:
@@ -127,3 +127,10 @@ def _name(token_id: int, tokenizer: Tokenizer) -> str:
         return tokenizer.token(token_id).replace(BLANK, " ")
     except UsageError:
         return f"<id {token_id}>"
+
+
+def _answer(token_id: int, tokenizer: Tokenizer) -> str:
+    """A token's name as it stands in a text: WordPiece, which marks the inside of a word, has its blank."""
+    name = _name(token_id, tokenizer)
+    words = tokenizer.begins_word[token_id] and tokenizer.token_bytes(token_id) is None
+    return f" {name}" if words and not name.startswith(" ") else name
