@@ -79,7 +79,25 @@ def test_tokenizer_trains_and_shows(seedbed: Callable, corpus: Path, tmp_path: P
     assert bytes.fromhex("".join(token["bytes"] for token in shown)).decode() == "the leaf é"
     table = seedbed("tokenizer", "--inspect", folder, "the leaf é").out
     assert f"\n{len(shown)} tokens\n" in table and "c3" in table
-    assert table.startswith("the\u2502 leaf\u2502 ")  # its pieces, as without colour
+    assert table.splitlines()[0].replace("\u2502", "") == "the leaf é"  # bars between, as without colour
+
+
+@pytest.mark.parametrize(
+    ("asked", "kind", "shown"),
+    [
+        (["--kind", "unigram"], "unigram", "'▁with'"),
+        (["--family", "bert"], "wordpiece", "'with'"),
+        (["--family", "t5", "--kind", "bpe"], "bpe", "' with'"),
+    ],
+)
+def test_tokenizers_of_published_kinds(
+    asked: list[str], kind: str, shown: str, seedbed: Callable, tmp_path: Path
+) -> None:
+    made = seedbed("tokenizer", "builtin:prose", *asked, "--vocab-size", 2000, "--out", tmp_path)
+    assert made.code == 0, made.err
+    assert made.out.startswith(f"A {kind} tokenizer") and "2,000 tokens" in made.out
+    table = seedbed("tokenizer", "--inspect", tmp_path, "a file with names").out
+    assert shown in table
 
 
 def test_report_writes_its_page(seedbed: Callable, tiny_run: Path) -> None:

@@ -54,9 +54,9 @@ def fitting(name: str) -> list[str]:
     ]
 
 
-def network(name: str, *, num_layers: int = 2, seed: int = 3) -> Network:
+def network(name: str, *, num_layers: int = 2, seed: int = 3, dropout: float = 0.0) -> Network:
     """A small network of a family."""
-    config = replace(family(name).sized(32, num_layers), vocab_size=SIZE, dropout=0.0)
+    config = replace(family(name).sized(32, num_layers), vocab_size=SIZE, dropout=dropout)
     if config.shape != "decoder" or config.max_positions is not None:
         config = replace(config, max_positions=64)
     module = build(config)

@@ -17,12 +17,12 @@ from seedbed.api.decide import decide, saved_plan
 from seedbed.api.examples import NUM_KEPT, first_examples, write_examples
 from seedbed.api.models import configure, locate
 from seedbed.api.objectives import (
-    decoder_start_id,
     is_labelled,
     learning,
     load_run_settings,
     objective_for,
     require_fitting,
+    vocabulary_of,
 )
 from seedbed.api.recipes import recipe as named_recipe
 from seedbed.api.run_settings import RunSettings, decided
@@ -36,14 +36,14 @@ from seedbed.data.loader import Loader
 from seedbed.data.objective import Objective
 from seedbed.data.prepare import PreparedData, prepare, training_texts
 from seedbed.data.shown import Shown
-from seedbed.data.vocabulary import Vocabulary
 from seedbed.hub.bundle import open_bundle, read_config, read_tokenizer, save_bundle
 from seedbed.models.family import Config, Network
 from seedbed.models.network import build, initialize
 from seedbed.models.network import family as named_family
 from seedbed.report.run_report import write_report
 from seedbed.select.plan import Plan
-from seedbed.text.tokenizer import Tokenizer, train_tokenizer
+from seedbed.text.tokenizer import Tokenizer
+from seedbed.text.training import train_tokenizer
 from seedbed.training.loop import Callback, train
 from seedbed.training.resume import Progress, load_best
 from seedbed.training.run_folder import RunFolder
@@ -142,7 +142,7 @@ def pretrain(
         tokenizer, prepared = _prepare(asked, run=run, runtime=runtime)
         resident.lap()
         config = _config(asked, tokenizer)
-        objective = _objective(asked, config, tokenizer)
+        objective = objective_for(asked.objective, vocabulary_of(tokenizer, config))
         settings, plan = decide(
             asked,
             saved,
@@ -170,6 +170,10 @@ def pretrain(
             if runtime.is_main:
                 _finish(module, settings, tokenizer, progress, resident, prepared, run, bits=bits)
             runtime.broadcast_int(0)  # the others wait here for the main rank
+    return _result(run, progress, bits=bits, is_main=runtime.is_main)
+
+
+def _result(run: RunFolder, progress: Progress, *, bits: float | None, is_main: bool) -> PretrainResult:
     plan_dict = json.loads(run.plan_path.read_text())
     metrics = {"step": progress.step, "loss": progress.loss, "best_step": progress.best_step}
     metrics |= {"validation_loss": progress.best_loss, "validation_bits_per_byte": bits}
@@ -180,7 +184,7 @@ def pretrain(
         plan={k: v for k, v in plan_dict.items() if k != "measured"},
         measured=plan_dict.get("measured", {}),
         metrics=metrics,
-        is_main=runtime.is_main,
+        is_main=is_main,
     )
 
 
@@ -200,13 +204,9 @@ def show(data: str, *, out: Path | str, num: int = 3, **wanted: Any) -> list[Sho
         tokenizer, prepared = _made(asked, run)
         config = _config(asked, tokenizer)
         training = asked.training
-        mixture = learning(_objective(asked, config, tokenizer), prepared, training).mixture
+        objective = objective_for(asked.objective, vocabulary_of(tokenizer, config))
+        mixture = learning(objective, prepared, training).mixture
         return first_examples(mixture, num, seed=training.seed, config=config, tokenizer=tokenizer)
-
-
-def _objective(settings: RunSettings, config: Config, tokenizer: Tokenizer) -> Objective:
-    vocabulary = Vocabulary.of(tokenizer, decoder_start_id=decoder_start_id(config))
-    return objective_for(settings.objective, vocabulary)
 
 
 def _prepare(settings: RunSettings, *, run: RunFolder, runtime: Runtime) -> tuple[Tokenizer, PreparedData]:
@@ -252,8 +252,9 @@ def _tokenizer(settings: RunSettings) -> Tokenizer:
         if place.is_dir() and not Tokenizer.is_in(place):
             raise ConfigError(f"the base {base} has no tokenizer; give one with --tokenizer FOLDER")
         return read_tokenizer(place)
+    form = named_family(settings.model.family).special
     texts = training_texts(settings.data, pairs=is_labelled(settings.objective))
-    return train_tokenizer(texts, wanted.kind, vocab_size=wanted.vocab_size)
+    return train_tokenizer(texts, wanted.kind, vocab_size=wanted.vocab_size, special=form)
 
 
 def _config(settings: RunSettings, tokenizer: Tokenizer) -> Config:

@@ -13,7 +13,21 @@ from seedbed.cli.options import Json
 def tokenizer(
     data: Annotated[str, typer.Argument(help="A corpus; with --inspect, the text to cut.")],
     vocab_size: Annotated[int, typer.Option(help="The most tokens it may have.")] = 4096,
-    kind: Annotated[str, typer.Option(help="bpe, characters, words or bytes.")] = "bpe",
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            help="bpe, characters, words or bytes, which lose nothing; wordpiece, BERT's uncased; unigram, "
+            "T5's. By default the family's.",
+            show_default=False,
+        ),
+    ] = None,
+    family: Annotated[
+        str | None,
+        typer.Option(
+            help="Whose control tokens it has: bert, roberta, t5 ... By default those that go with the kind.",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="The folder to write.")] = None,
     inspect: Annotated[
         str | None, typer.Option("--inspect", metavar="MODEL", help="Show its tokens.")
@@ -30,8 +44,49 @@ def tokenizer(
     """Train a tokenizer on all of a corpus, or show how a model's tokenizer cuts a text."""
     from seedbed.api import tokenizers as api
     from seedbed.base.errors import UsageError
-    from seedbed.cli.console import print_facts, print_json, print_table
-    from seedbed.cli.examples import print_pieces, show_examples
+    from seedbed.cli.console import print_facts, print_json
+    from seedbed.cli.examples import show_examples
+
+    _refuse_without_effect(inspect, objective, seed)
+    if inspect is not None and objective is not None:
+        show_examples([api.told_by(inspect, data, objective, seed=seed or 0)], json=json)
+        return
+    if inspect is not None:
+        _inspect(inspect, data, json=json)
+        return
+    if out is None:
+        raise UsageError("where shall the tokenizer go? give --out FOLDER, or --inspect MODEL to look at one")
+    made = api.train_tokenizer_from(
+        data, out=out, kind=kind, family=family, vocab_size=vocab_size, whole=True
+    )
+    if json:
+        print_json(made)
+        return
+    kept = f"{made['vocab_size']:,} tokens" + (
+        "" if made["vocab_size"] == vocab_size else f" ({vocab_size:,} asked for)"
+    )
+    print_facts(f"A {made['kind']} tokenizer", {"vocabulary": kept, "folder": str(out)})
+
+
+def _inspect(model: str, text: str, *, json: bool) -> None:
+    """Print a text in its pieces, and a table of them."""
+    from seedbed.api import tokenizers as api
+    from seedbed.cli.console import print_json, print_table
+    from seedbed.cli.examples import print_pieces
+
+    pieces = api.inspect(model, text)
+    if json:
+        tokens = [{"id": p.id, "token": p.token, "bytes": p.bytes and p.bytes.hex()} for p in pieces]
+        print_json({"text": text, "tokens": tokens})
+        return
+    print_pieces(api.told(model, text))
+    print()
+    rows = [[str(p.id), repr(p.token), "" if p.bytes is None else p.bytes.hex(" ")] for p in pieces]
+    print_table(f"{len(pieces)} tokens", ["id", "token", "bytes"], rows, numbers=[0])
+
+
+def _refuse_without_effect(inspect: str | None, objective: str | None, seed: int | None) -> None:
+    from seedbed.base.errors import UsageError
 
     for flag, value, needed, other in (
         ("--objective", objective, "--inspect MODEL", inspect),
@@ -39,27 +94,3 @@ def tokenizer(
     ):
         if value is not None and other is None:
             raise UsageError(f"{flag} has no effect without {needed}; leave it out, or add that")
-    if inspect is not None and objective is not None:
-        show_examples([api.told_by(inspect, data, objective, seed=seed or 0)], json=json)
-        return
-    if inspect is not None:
-        pieces = api.inspect(inspect, data)
-        if json:
-            tokens = [{"id": p.id, "token": p.token, "bytes": p.bytes and p.bytes.hex()} for p in pieces]
-            print_json({"text": data, "tokens": tokens})
-            return
-        print_pieces(api.told(inspect, data))
-        print()
-        rows = [[str(p.id), repr(p.token), "" if p.bytes is None else p.bytes.hex(" ")] for p in pieces]
-        print_table(f"{len(pieces)} tokens", ["id", "token", "bytes"], rows, numbers=[0])
-        return
-    if out is None:
-        raise UsageError("where shall the tokenizer go? give --out FOLDER, or --inspect MODEL to look at one")
-    made = api.train_tokenizer_from(data, out=out, kind=kind, vocab_size=vocab_size, whole=True)
-    if json:
-        print_json(made)
-        return
-    kept = f"{made['vocab_size']:,} tokens" + (
-        "" if made["vocab_size"] == vocab_size else f" ({vocab_size:,} asked for)"
-    )
-    print_facts(f"A {kind} tokenizer", {"vocabulary": kept, "folder": str(out)})
