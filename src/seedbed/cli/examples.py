@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 STYLES = {
     "read": "",
     "target": "green underline",
-    "answer": "bold green underline",
+    "wanted": "bold green underline",
     "control": "dim",
     "sentinel": "yellow",
     "mask": "yellow",
@@ -49,7 +49,7 @@ def print_examples(examples: Sequence[Mapping[str, Any]]) -> None:
                 _print(out, Text(name, style="dim"))
             _print(out, _line(parts(pieces)), indent=4 if name else 2)
         if example["label"] is not None:
-            _print(out, Text.assemble("label ", (example["label"], STYLES["answer"])))
+            _print(out, Text.assemble("label ", (example["label"], STYLES["wanted"])))
         out.print()
     if said := legend(examples):
         _print(out, Text(said, style="dim"), indent=0)
@@ -76,7 +76,7 @@ def _line(found: Iterable[Part]) -> Text:
     line = Text()
     for part in found:
         style = STYLES[part.style]
-        if part.is_target and part.style not in ("target", "answer"):  # a sentinel that must be written
+        if part.is_target and part.style not in ("target", "wanted"):  # a sentinel that must be written
             style += " underline"
         line.append(part.text, style="dim" if part.is_mark else style)
     return line

@@ -17,7 +17,7 @@ _MOST_LETTERS = 1_200  # of a side
 
 
 class Part(NamedTuple):
-    """A stretch of a row that looks alike; `style` is read, target, control, sentinel, mask, unknown, answer.
+    """A stretch of a row that looks alike; `style` is read, target, control, sentinel, mask, unknown, wanted.
 
     A mark (`is_mark`) is no text: it stands around what must be predicted.
     """
@@ -55,7 +55,7 @@ def _answered(text: str, style: str, answer: str) -> Iterator[Part]:
     yield Part(OPEN, "target", is_target=True, is_mark=True)
     yield Part(text, style)
     yield Part(BECOMES, "target", is_mark=True)
-    yield Part(visible(answer), "answer", is_target=True)
+    yield Part(visible(answer), "wanted", is_target=True)
     yield Part(CLOSE, "target", is_target=True, is_mark=True)
 
 
@@ -84,9 +84,10 @@ def sides(example: Mapping[str, Any]) -> Iterator[tuple[str | None, Sequence[Map
 def legend(examples: Sequence[Mapping[str, Any]]) -> str:
     """What the marks mean that the examples have."""
     pieces = [piece for example in examples for _, side in sides(example) for piece in side]
-    said = [f"{OPEN}text{CLOSE} must be predicted"] if any(p["role"] != "read" for p in pieces) else []
-    if any(p["answer"] is not None for p in pieces):
-        said = [f"{OPEN}a{BECOMES}b{CLOSE} reads a where b must be predicted"]
+    told = {(p["role"] != "read", p["answer"] is not None) for p in pieces}
+    said = [f"{OPEN}text{CLOSE} must be predicted"] if (True, False) in told else []
+    if (True, True) in told:
+        said += [f"{OPEN}a{BECOMES}b{CLOSE} reads a where b must be predicted"]
     names = {"\n": "a line end", "\t": "a tab", "\r": "a carriage return"}
     said += [f"{MARKS[c]} is {name}" for c, name in names.items() if any(c in p["text"] for p in pieces)]
     return "; ".join(said)
@@ -106,23 +107,21 @@ def example_sections(runs: Sequence[RunFiles]) -> Markup | None:
         blocks += [_example(number, example) for number, example in enumerate(run.examples, 1)]
     if not told:
         return None
-    num = max(len(each) for each in told)
-    share = _share([example for each in told for example in each])
+    examples = [example for each in told for example in each]
     return section(
         "examples",
-        f"Of what is read, {share} must be predicted" if share else "What the network reads",
+        _finding(examples) if len(told) == 1 else "What the networks read and must predict",
         paragraph(
-            f"The first {num} training examples, as the run dealt them. "
-            f"{legend([example for each in told for example in each])}.",
+            f"The first {max(map(len, told))} training examples, as the run dealt them. {legend(examples)}.",
             class_="muted",
         ),
         *blocks,
     )
 
 
-def _share(examples: Sequence[Mapping[str, Any]]) -> str | None:
+def _finding(examples: Sequence[Mapping[str, Any]]) -> str:
     read, targets = (sum(example[key] for example in examples) for key in ("num_tokens", "num_targets"))
-    return f"{targets / read:.0%}" if read else None
+    return f"{targets / max(1, read) * 100:.0f} tokens are predicted for every 100 that are read"
 
 
 def _example(number: int, example: Mapping[str, Any]) -> Markup:
@@ -143,10 +142,10 @@ def _row(pieces: Sequence[Mapping[str, Any]]) -> Iterator[Markup]:
     """The parts of a row, cut where it is long."""
     room = _MOST_LETTERS
     for part in parts(pieces):
+        look = f"{'mark ' if part.is_mark else ''}{part.style}"
+        tag = "ins" if part.is_target and not part.is_mark else "span"
+        yield element(tag, part.text[:room], class_=look)
+        room -= len(part.text)
         if room <= 0:
             yield element("span", "\u2026", class_="muted")
             return
-        text = part.text[:room]
-        room -= len(part.text)
-        look = f"{'mark ' if part.is_mark else ''}{part.style}"
-        yield element("ins" if part.is_target and not part.is_mark else "span", text, class_=look)
