@@ -5,7 +5,8 @@
 4 + 4 layers, d_model 128, feed-forward 256, 4 heads, one table of embeddings, the given 10,000 merges, label
 smoothing, a rate that falls with the inverse square root, the mean of the last checkpoints, a beam of 5.
 BLEU is that of lower-cased tokens (sacrebleu, tokenize none) on the validation part, which chooses nothing:
-weights are judged on training pairs that are held out.
+weights are judged on training pairs that are held out. Muon instead of Adam, since 30 minutes of two cores are a
+fraction of the published training (docs/LOG.md).
 """
 
 import argparse
@@ -33,8 +34,11 @@ SETTINGS = {
     "training.batch_tokens": 2048,
     "training.context_tokens": 96,
     "training.schedule": "inverse_sqrt",
-    "training.learning_rate": 2e-3,
-    "training.warmup_steps": 1000,
+    "training.optimizer": "muon",
+    "training.learning_rate": 5e-3,
+    "training.matrix_learning_rate": 0.01,
+    "training.warmup_steps": 400,
+    "training.beta1": 0.8,
     "training.beta2": 0.98,
     "training.weight_decay": 0.0,
     "training.keep_checkpoints": 5,

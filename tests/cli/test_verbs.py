@@ -78,7 +78,8 @@ def test_tokenizer_trains_and_shows(seedbed: Callable, corpus: Path, tmp_path: P
     assert [token["id"] for token in shown] == tokenizer.encode("the leaf é")
     assert bytes.fromhex("".join(token["bytes"] for token in shown)).decode() == "the leaf é"
     table = seedbed("tokenizer", "--inspect", folder, "the leaf é").out
-    assert table.startswith(f"{len(shown)} tokens") and "c3" in table
+    assert f"\n{len(shown)} tokens\n" in table and "c3" in table
+    assert table.splitlines()[0].replace("\u2502", "") == "the leaf é"  # bars between, as without colour
 
 
 @pytest.mark.parametrize(

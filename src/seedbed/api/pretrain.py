@@ -14,6 +14,7 @@ import torch
 from seedbed import __version__
 from seedbed.api.card import model_card
 from seedbed.api.decide import decide, saved_plan
+from seedbed.api.examples import NUM_KEPT, first_examples, write_examples
 from seedbed.api.models import configure, locate
 from seedbed.api.objectives import (
     is_labelled,
@@ -24,9 +25,9 @@ from seedbed.api.objectives import (
     vocabulary_of,
 )
 from seedbed.api.recipes import recipe as named_recipe
-from seedbed.api.run_settings import RunSettings
-from seedbed.base.errors import ConfigError
-from seedbed.base.files import write_file
+from seedbed.api.run_settings import RunSettings, decided
+from seedbed.base.errors import ConfigError, UsageError
+from seedbed.base.files import disk_errors, write_file
 from seedbed.base.hardware import ResidentPeak
 from seedbed.base.runtime import Runtime, derive_seed
 from seedbed.base.settings import to_tree
@@ -34,6 +35,7 @@ from seedbed.base.signals import StopSignals
 from seedbed.data.loader import Loader
 from seedbed.data.objective import Objective
 from seedbed.data.prepare import PreparedData, prepare, training_texts
+from seedbed.data.shown import Shown
 from seedbed.hub.bundle import open_bundle, read_config, read_tokenizer, save_bundle
 from seedbed.models.family import Config, Network
 from seedbed.models.network import build, initialize
@@ -45,6 +47,9 @@ from seedbed.text.training import train_tokenizer
 from seedbed.training.loop import Callback, train
 from seedbed.training.resume import Progress, load_best
 from seedbed.training.run_folder import RunFolder
+
+# Settings of the training that change none of its examples.
+_FREE = ("precision", "num_steps", "budget_seconds", "evaluate_every_steps", "checkpoint_every_steps")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,6 +207,27 @@ def _result(
     )
 
 
+def show(data: str, *, out: Path | str, num: int = 3, **wanted: Any) -> list[Shown]:
+    """The first `num` training examples of the run that `pretrain` would do, as it reads them, untrained.
+
+    The tokenizer and the shards lie in `out` afterwards, and the run goes on with them. `wanted` are the
+    arguments of `run_settings`; a run that has begun refuses others than its own, but for how long it trains.
+    """
+    if num < 1:
+        raise UsageError(f"--show {num} shows nothing; give the number of examples, 1 or more")
+    asked = run_settings(data, **wanted)
+    with RunFolder(out, keep_checkpoints=asked.training.keep_checkpoints) as run:
+        if (saved := run.saved_settings()) is not None:
+            then = saved["training"]
+            run.refuse_difference(saved, decided(asked, **{k: then[k] for k in _FREE if k in then}))
+        tokenizer, prepared = _made(asked, run)
+        config = _config(asked, tokenizer)
+        training = asked.training
+        objective = objective_for(asked.objective, vocabulary_of(tokenizer, config))
+        mixture = learning(objective, prepared, training).mixture
+        return first_examples(mixture, num, seed=training.seed, config=config, tokenizer=tokenizer)
+
+
 def _prepare(settings: RunSettings, *, run: RunFolder, runtime: Runtime) -> tuple[Tokenizer, PreparedData]:
     """The run's tokenizer and shards; the main rank makes them, the others read them."""
     folder, data = run.path / "tokenizer", run.path / "data"
@@ -210,12 +236,30 @@ def _prepare(settings: RunSettings, *, run: RunFolder, runtime: Runtime) -> tupl
         runtime.broadcast_int(0)  # waits here for the main rank
         tokenizer = Tokenizer.load(folder)
         return tokenizer, prepare(settings.data, tokenizer, data, pairs=pairs)
-    if not (folder / "tokenizer.json").exists():
-        _tokenizer(settings).save(folder)
-    tokenizer = Tokenizer.load(folder)
-    prepared = prepare(settings.data, tokenizer, data, pairs=pairs)
+    found = _made(settings, run)
     runtime.broadcast_int(0)
-    return tokenizer, prepared
+    return found
+
+
+def _made(settings: RunSettings, run: RunFolder) -> tuple[Tokenizer, PreparedData]:
+    """The tokenizer and the shards in a run's folder, made where they are not there yet.
+
+    A tokenizer that other settings made, before the run had a checkpoint, is made anew.
+    """
+    folder, pairs, tree = run.path / "tokenizer", is_labelled(settings.objective), to_tree(settings)
+    model = {key: tree["model"].get(key) for key in ("family", "base")}
+    made_from = {"tokenizer": tree["tokenizer"], "data": tree["data"], "model": model, "pairs": pairs}
+    content, note = json.dumps(made_from, sort_keys=True).encode(), run.path / "tokenizer" / "made_from.json"
+    if note.exists() and not run.can_resume and note.read_bytes() != content:
+        (folder / "tokenizer.json").unlink(missing_ok=True)
+    if not (folder / "tokenizer.json").exists():
+        made = _tokenizer(settings)
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        write_file(note, content)
+        made.save(folder)
+    tokenizer = Tokenizer.load(folder)
+    return tokenizer, prepare(settings.data, tokenizer, run.path / "data", pairs=pairs)
 
 
 def _tokenizer(settings: RunSettings) -> Tokenizer:
@@ -265,6 +309,10 @@ def _train(
 ) -> Progress:
     training = settings.training
     mixture, held_out = learning(objective, prepared, training)
+    if runtime.is_main and not run.can_resume:
+        own = Tokenizer.load(run.path / "tokenizer")
+        seed, config = training.seed, module.config
+        write_examples(first_examples(mixture, NUM_KEPT, seed=seed, config=config, tokenizer=own), run)
     module.set_activation_checkpointing(training.checkpoint_activations)
     return train(
         module,

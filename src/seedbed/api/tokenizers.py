@@ -6,9 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from seedbed.api.examples import example_of_text
 from seedbed.api.models import locate
+from seedbed.api.objectives import decoder_start_id
 from seedbed.data.prepare import DataSettings, training_texts
-from seedbed.hub.bundle import read_tokenizer
+from seedbed.data.shown import Shown, ShownPiece, tell_tokens
+from seedbed.hub.bundle import CONFIG, read_config, read_tokenizer
 from seedbed.models.network import family as named_family
 from seedbed.text.tokenizer import Tokenizer
 from seedbed.text.training import train_tokenizer
@@ -54,7 +57,24 @@ def train_tokenizer_from(
 
 def inspect(model: str | Path, text: str) -> list[Piece]:
     """The tokens of a text, one after the other, by the tokenizer of a model's or a tokenizer's folder."""
+    tokenizer = _tokenizer(model)
+    return [Piece(i, tokenizer.token(i), tokenizer.token_bytes(i)) for i in tokenizer.encode(text)]
+
+
+def told(model: str | Path, text: str) -> list[ShownPiece]:
+    """The same tokens as they are shown: which are text, and which are unknown."""
+    tokenizer = _tokenizer(model)
+    return tell_tokens(tokenizer.encode(text), tokenizer)
+
+
+def told_by(model: str | Path, text: str, objective: str, *, seed: int = 0) -> Shown:
+    """What an objective makes of a text, by the tokenizer of a model's or a tokenizer's folder."""
+    own = Tokenizer.is_in(Path(model)) and not (Path(model) / CONFIG).exists()
+    start_id = None if own else decoder_start_id(read_config(locate(model, weights=False)))
+    return example_of_text(text, _tokenizer(model), objective, seed=seed, start_id=start_id)
+
+
+def _tokenizer(model: str | Path) -> Tokenizer:
     path = Path(model)
     own = Tokenizer.is_in(path)
-    tokenizer = Tokenizer.load(path) if own else read_tokenizer(locate(model, weights=False))
-    return [Piece(i, tokenizer.token(i), tokenizer.token_bytes(i)) for i in tokenizer.encode(text)]
+    return Tokenizer.load(path) if own else read_tokenizer(locate(model, weights=False))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from seedbed.cli.options import Budget, Device, Json, Out, Overrides
+
+if TYPE_CHECKING:
+    from seedbed.api.pretrain import PretrainResult
 
 
 def pretrain(
@@ -27,28 +30,42 @@ def pretrain(
     ] = None,
     overrides: Overrides = None,
     device: Device = "auto",
+    show: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Print the run's first N examples, what is read and what must be predicted, and train "
+            "nothing. The tokenizer and the shards stay in --out, and the run goes on with them.",
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Train a base model from a corpus; the same command goes on with a run that was stopped."""
     from seedbed.api import pretrain as api
-    from seedbed.cli.console import print_facts, print_json
+    from seedbed.cli.console import print_json
+    from seedbed.cli.examples import show_examples
     from seedbed.cli.progress import TrainingProgress, show_plan
-    from seedbed.report.units import bytes_text, seconds_text
 
     def on_plan(plan: Any, chosen: Any) -> None:
         show_plan(plan.to_dict(), chosen)
 
+    wanted: dict[str, Any] = {
+        "family": family,
+        "recipe": recipe,
+        "settings_file": settings,
+        "steps": steps,
+        "budget_seconds": budget,
+        "tokenizer": tokenizer,
+        "objective": objective,
+        "overrides": overrides or [],
+    }
+    if show is not None:
+        show_examples(api.show(data, out=out, num=show, **wanted), json=json)
+        return
     result = api.pretrain(
         data,
         out=out,
-        family=family,
-        recipe=recipe,
-        settings_file=settings,
-        steps=steps,
-        budget_seconds=budget,
-        tokenizer=tokenizer,
-        objective=objective,
-        overrides=overrides or [],
+        **wanted,
         device=device,
         callbacks=[TrainingProgress()],
         on_plan=on_plan,
@@ -57,7 +74,15 @@ def pretrain(
         return
     if json:
         print_json(result.summary())
-        return
+    else:
+        _print_result(result)
+
+
+def _print_result(result: PretrainResult) -> None:
+    """What was made, how good it is and what it cost."""
+    from seedbed.cli.console import print_facts
+    from seedbed.report.units import bytes_text, seconds_text
+
     loss, bits = result.metrics["validation_loss"], result.metrics["validation_bits_per_byte"]
     held_out = None if loss is None else f"{loss:.4f} nats a target"
     if bits is not None:

@@ -32,21 +32,27 @@ def tokenizer(
     inspect: Annotated[
         str | None, typer.Option("--inspect", metavar="MODEL", help="Show its tokens.")
     ] = None,
+    objective: Annotated[
+        str | None,
+        typer.Option(help="With --inspect: show what this objective makes of the text; masked, causal."),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="With --objective: another seed masks other tokens.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Train a tokenizer on all of a corpus, or show how a model's tokenizer cuts a text."""
     from seedbed.api import tokenizers as api
     from seedbed.base.errors import UsageError
-    from seedbed.cli.console import print_facts, print_json, print_table
+    from seedbed.cli.console import print_facts, print_json
+    from seedbed.cli.examples import show_examples
 
+    _refuse_without_effect(inspect, objective, seed)
+    if inspect is not None and objective is not None:
+        show_examples([api.told_by(inspect, data, objective, seed=seed or 0)], json=json)
+        return
     if inspect is not None:
-        pieces = api.inspect(inspect, data)
-        if json:
-            tokens = [{"id": p.id, "token": p.token, "bytes": p.bytes and p.bytes.hex()} for p in pieces]
-            print_json({"text": data, "tokens": tokens})
-            return
-        rows = [[str(p.id), repr(p.token), "" if p.bytes is None else p.bytes.hex(" ")] for p in pieces]
-        print_table(f"{len(pieces)} tokens", ["id", "token", "bytes"], rows, numbers=[0])
+        _inspect(inspect, data, json=json)
         return
     if out is None:
         raise UsageError("where shall the tokenizer go? give --out FOLDER, or --inspect MODEL to look at one")
@@ -60,3 +66,31 @@ def tokenizer(
         "" if made["vocab_size"] == vocab_size else f" ({vocab_size:,} asked for)"
     )
     print_facts(f"A {made['kind']} tokenizer", {"vocabulary": kept, "folder": str(out)})
+
+
+def _inspect(model: str, text: str, *, json: bool) -> None:
+    """Print a text in its pieces, and a table of them."""
+    from seedbed.api import tokenizers as api
+    from seedbed.cli.console import print_json, print_table
+    from seedbed.cli.examples import print_pieces
+
+    pieces = api.inspect(model, text)
+    if json:
+        tokens = [{"id": p.id, "token": p.token, "bytes": p.bytes and p.bytes.hex()} for p in pieces]
+        print_json({"text": text, "tokens": tokens})
+        return
+    print_pieces(api.told(model, text))
+    print()
+    rows = [[str(p.id), repr(p.token), "" if p.bytes is None else p.bytes.hex(" ")] for p in pieces]
+    print_table(f"{len(pieces)} tokens", ["id", "token", "bytes"], rows, numbers=[0])
+
+
+def _refuse_without_effect(inspect: str | None, objective: str | None, seed: int | None) -> None:
+    from seedbed.base.errors import UsageError
+
+    for flag, value, needed, other in (
+        ("--objective", objective, "--inspect MODEL", inspect),
+        ("--seed", seed, "--objective NAME", objective),
+    ):
+        if value is not None and other is None:
+            raise UsageError(f"{flag} has no effect without {needed}; leave it out, or add that")

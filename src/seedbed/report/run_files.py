@@ -20,6 +20,7 @@ from seedbed.training.metrics import read_metrics
 Read = TypeVar("Read")
 BITS = "bits per byte"
 NATS = "nats per token"
+EXAMPLES = "examples.json"
 _COLUMNS = ("step", "tokens", "seconds", "loss", "bits_per_byte", "tokens_per_second", "peak_fraction")
 
 
@@ -51,6 +52,7 @@ class RunFiles:
     not_finite: tuple[int, int]
     card: str
     notices: tuple[str, ...]
+    examples: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def name(self) -> str:
@@ -148,6 +150,9 @@ def read_run(folder: Path, title: str | None = None) -> RunFiles:
     plan = read_json(folder / "plan.json", notices)
     lines: Sequence[Mapping[str, Any]] = _try(folder / "metrics.jsonl", read_metrics, notices, [])
     card = _try(folder / "model" / "README.md", _text, notices, "")
+    examples: tuple[Mapping[str, Any], ...] = ()
+    if (folder / EXAMPLES).exists():  # runs of before it was written have none
+        examples = _try(folder / EXAMPLES, _examples, notices, ())
     steps, lost = _columns([line for line in lines if line.get("kind") == "step"])
     evaluations, _ = _columns([line for line in lines if line.get("kind") == "evaluation"])
     if lost:
@@ -162,6 +167,7 @@ def read_run(folder: Path, title: str | None = None) -> RunFiles:
         not_finite=(len(lost), lost[0] if lost else 0),
         card=card,
         notices=tuple(notices),
+        examples=examples,
     )
 
 
@@ -180,6 +186,20 @@ def _toml(path: Path) -> Mapping[str, Any]:
 
 def _json(path: Path) -> Any:
     return json.loads(_text(path))
+
+
+def _examples(path: Path) -> tuple[Mapping[str, Any], ...]:
+    """The examples of a run; KeyError, TypeError or ValueError where one is not as `Shown` writes it."""
+    found = tuple(_json(path)["examples"])
+    for example in found:
+        pieces = [piece for side in ("reads", "writes") for piece in example[side]]
+        texts = [piece[key] for piece in pieces for key in ("text", "kind", "role")]
+        texts += [text for piece in pieces if (text := piece["answer"]) is not None]
+        if not all(isinstance(text, str) for text in texts):
+            raise ValueError("a piece of an example has a text that is none")
+        if not all(type(example[key]) is int for key in ("num_tokens", "num_targets")):
+            raise ValueError("an example has a number of tokens that is none")
+    return found
 
 
 def _text(path: Path) -> str:

@@ -10,6 +10,7 @@ from seedbed import __version__
 from seedbed.base.errors import UsageError, nearest
 from seedbed.base.files import write_file
 from seedbed.report import findings, pictures, words
+from seedbed.report.examples import example_sections
 from seedbed.report.findings import Answer
 from seedbed.report.markup import Markup, element
 from seedbed.report.page import page, paragraph
@@ -57,6 +58,7 @@ def render(folder: Path) -> str:
         pictures.plan(best, plans),
         pictures.speed(best, metrics),
         completions,
+        example_sections(best),
         words.cards(best),
         words.settings(best),
         words.how_made(best, demo, samples, name),

@@ -1,0 +1,89 @@
+"""How training examples and pieces of a text look on a terminal, and in a pipe without colour."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.text import Text
+
+from seedbed.cli.console import console, print_json
+from seedbed.report.examples import Part, counts, legend, parts, sides, visible
+
+if TYPE_CHECKING:
+    from seedbed.data.shown import Shown, ShownPiece
+
+# Beside a colour there is always an underline, a mark or a name: colour says nothing alone.
+STYLES = {
+    "read": "",
+    "target": "green underline",
+    "wanted": "bold green underline",
+    "control": "dim",
+    "sentinel": "yellow",
+    "mask": "yellow",
+    "unknown": "red",
+}
+TINTS = ("#17201b on #cfe8da", "#17201b on #dfe3f8")  # 13 to 1 and more: readable on any background
+BETWEEN = "\u2502"  # pieces that have no tint
+
+
+def show_examples(examples: Sequence[Shown], *, json: bool) -> None:
+    """Print examples for people or as JSON."""
+    told = [example.to_dict() for example in examples]
+    if json:
+        print_json({"examples": told})
+    else:
+        print_examples(told)
+
+
+def print_examples(examples: Sequence[Mapping[str, Any]]) -> None:
+    """Print examples as `Shown.to_dict` gives them, wrapped to the terminal, and what their marks mean."""
+    out = console()
+    for number, example in enumerate(examples, 1):
+        heading = Text(f"Example {number}", style="bold" if len(examples) > 1 else "")
+        heading = Text.assemble(heading, ": ") if len(examples) > 1 else Text()
+        _print(out, heading + Text(counts(example)), indent=0)
+        for name, pieces in sides(example):
+            if name:
+                _print(out, Text(name, style="dim"))
+            _print(out, _line(parts(pieces)), indent=4 if name else 2)
+        if example["label"] is not None:
+            _print(out, Text.assemble("label ", (example["label"], STYLES["wanted"])))
+        out.print()
+    if said := legend(examples):
+        _print(out, Text(said, style="dim"), indent=0)
+
+
+def print_pieces(pieces: Sequence[ShownPiece]) -> None:
+    """Print a text in its pieces: tinted by turns on a terminal, with bars between them without colour."""
+    out = console()
+    tinted = out.is_terminal and not out.no_color
+    line = Text()
+    shown = [piece for piece in pieces if piece.text]
+    for at, piece in enumerate(shown):
+        plain = visible(piece.text)
+        plain += f" ({piece.kind})" if piece.kind != "text" else ""
+        known = piece.kind not in ("unknown", "control")
+        style = (TINTS[at % 2] if known else f"{STYLES['unknown']} bold") if tinted else ""
+        line.append(plain, style=style)
+        if at + 1 < len(shown) and not tinted:
+            line.append(BETWEEN)
+    _print(out, line, indent=0)
+
+
+def _line(found: Iterable[Part]) -> Text:
+    line = Text()
+    for part in found:
+        style = STYLES[part.style]
+        if part.is_target and part.style not in ("target", "wanted"):  # a sentinel that must be written
+            style += " underline"
+        line.append(part.text, style="dim" if part.is_mark else style)
+    return line
+
+
+def _print(out: Console, text: Text, *, indent: int = 2) -> None:
+    """Print a text wrapped between words, each line behind an indent."""
+    for line in text.wrap(out, max(8, out.width - indent)):
+        line.rstrip()
+        out.print(Text(" " * indent) + line, soft_wrap=True)
