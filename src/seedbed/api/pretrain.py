@@ -14,11 +14,12 @@ import torch
 from seedbed import __version__
 from seedbed.api.card import model_card
 from seedbed.api.decide import decide, saved_plan
+from seedbed.api.heads import base_labels, on_body, with_labels
 from seedbed.api.models import configure, locate
 from seedbed.api.objectives import (
     decoder_start_id,
-    is_labelled,
     learning,
+    learns_from,
     load_run_settings,
     objective_for,
     require_fitting,
@@ -136,7 +137,7 @@ def pretrain(
         saved = run.saved_settings()
         tokenizer, prepared = _prepare(asked, run=run, runtime=runtime)
         resident.lap()
-        config = _config(asked, tokenizer)
+        config = _config(asked, tokenizer, prepared.labels)
         vocabulary = Vocabulary.of(tokenizer, decoder_start_id=decoder_start_id(config))
         objective = objective_for(asked.objective, vocabulary)
         settings, plan = decide(
@@ -183,15 +184,18 @@ def pretrain(
 def _prepare(settings: RunSettings, *, run: RunFolder, runtime: Runtime) -> tuple[Tokenizer, PreparedData]:
     """The run's tokenizer and shards; the main rank makes them, the others read them."""
     folder, data = run.path / "tokenizer", run.path / "data"
-    pairs = is_labelled(settings.objective)
+    kept: dict[str, Any] = {
+        "learns_from": learns_from(settings.objective),
+        "head_labels": base_labels(settings),
+    }
     if not runtime.is_main:
         runtime.broadcast_int(0)  # waits here for the main rank
         tokenizer = Tokenizer.load(folder)
-        return tokenizer, prepare(settings.data, tokenizer, data, pairs=pairs)
+        return tokenizer, prepare(settings.data, tokenizer, data, **kept)
     if not (folder / "tokenizer.json").exists():
         _tokenizer(settings).save(folder)
     tokenizer = Tokenizer.load(folder)
-    prepared = prepare(settings.data, tokenizer, data, pairs=pairs)
+    prepared = prepare(settings.data, tokenizer, data, **kept)
     runtime.broadcast_int(0)
     return tokenizer, prepared
 
@@ -205,27 +209,28 @@ def _tokenizer(settings: RunSettings) -> Tokenizer:
         if place.is_dir() and not Tokenizer.is_in(place):
             raise ConfigError(f"the base {base} has no tokenizer; give one with --tokenizer FOLDER")
         return read_tokenizer(place)
-    texts = training_texts(settings.data, pairs=is_labelled(settings.objective))
+    texts = training_texts(settings.data, learns_from=learns_from(settings.objective))
     return train_tokenizer(texts, wanted.kind, vocab_size=wanted.vocab_size)
 
 
-def _config(settings: RunSettings, tokenizer: Tokenizer) -> Config:
-    """The base's config, or the one that the settings ask for."""
+def _config(settings: RunSettings, tokenizer: Tokenizer, labels: Sequence[str]) -> Config:
+    """The base's config, or the one that the settings ask for, with a head for the labels, if any."""
+    objective = settings.objective.name
     if settings.model.base is not None:
-        return require_fitting(
-            read_config(locate(settings.model.base, weights=False)), settings.objective.name
-        )
-    context = settings.training.context_tokens
-    return configure(settings.model, vocab_size=tokenizer.vocab_size, context_tokens=context)
+        config = require_fitting(read_config(locate(settings.model.base, weights=False)), objective)
+    else:
+        context = settings.training.context_tokens
+        config = configure(settings.model, vocab_size=tokenizer.vocab_size, context_tokens=context)
+    return with_labels(config, objective, labels)
 
 
 def _module(config: Config, settings: RunSettings) -> Network:
     """The base, or a network with weights drawn from the training's seed."""
+    generator = torch.Generator().manual_seed(derive_seed(settings.training.seed, "weights"))
     if settings.model.base is not None:
-        return open_bundle(locate(settings.model.base))[0]
+        return on_body(open_bundle(locate(settings.model.base))[0], config.head, generator)
     module = build(config)
-    seed = derive_seed(settings.training.seed, "weights")
-    initialize(module, torch.Generator().manual_seed(seed))
+    initialize(module, generator)
     return module
 
 

@@ -15,6 +15,7 @@ from seedbed.models.transformer import Transformer
 from seedbed.models.weights import Rule
 from seedbed.nn.config import (
     LABELLED,
+    MAX_LABELS,
     EncoderConfig,
     HeadConfig,
     HeadKind,
@@ -24,7 +25,6 @@ from seedbed.nn.config import (
     RotaryScaling,
 )
 
-MAX_LABELS = 100_000
 Config = ModelConfig | RecurrentConfig
 Network = Transformer | RecurrentNetwork
 

@@ -65,7 +65,7 @@ def forward_flops(config: Config, *, row_tokens: int) -> dict[str, float]:
                 flops["scores"] = flops.get("scores", 0.0) + scores
     rest = [m for m in module.modules() if isinstance(m, Projection) and id(m) not in inner]
     flops["output"] = 2.0 * sum(product.weight.numel() for product in rest)
-    if config.tie_embeddings:
+    if config.tie_embeddings and not config.head.labels:
         flops["output"] += 2.0 * module.embed.weight.numel()
     return {part: amount for part, amount in flops.items() if amount}
 
