@@ -18,7 +18,7 @@ from seedbed.hub.bundle import open_bundle
 from seedbed.models.network import family
 from seedbed.nn.config import HeadConfig
 from seedbed.select import rehearsal
-from seedbed.text.tokenizer import train_tokenizer
+from seedbed.text.training import train_tokenizer
 
 WORDS = ["a", "the", "film", "was", "on"]
 TEXTS = [

@@ -2,14 +2,18 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from seedbed.api import demo
+from seedbed.api import demo, pretrain
+from seedbed.api.run_settings import ModelSettings, RunSettings, TokenizerSettings
 from seedbed.api.tokenizers import train_tokenizer_from
+from seedbed.base.errors import SeedbedError
 from seedbed.cli.app import run
 from seedbed.data.corpora import Document
 from seedbed.data.prepare import DataSettings
+from seedbed.models.network import family as named_family
 from seedbed.text.tokenizer import Tokenizer
 
 FRACTION = DataSettings(train="x").validation_fraction
@@ -64,3 +68,59 @@ def test_the_demo_asks_for_one_that_is_not_whole(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(InterruptedError):
         demo.demo(out=tmp_path / "demo")
     assert not asked[0].get("whole", False)
+
+
+@pytest.mark.parametrize(
+    ("asked", "kind", "first", "last"),
+    [
+        ({}, "bpe", "!", "<|endoftext|>"),
+        ({"kind": "wordpiece"}, "wordpiece", "[PAD]", None),
+        ({"kind": "unigram"}, "unigram", "<pad>", "<extra_id_0>"),
+        ({"family": "bert"}, "wordpiece", "[PAD]", None),
+        ({"family": "roberta"}, "bpe", "<s>", None),
+        ({"family": "t5", "kind": "bpe"}, "bpe", "<pad>", "<extra_id_0>"),
+        ({"family": "llama", "kind": "words"}, "words", "!", "<|endoftext|>"),
+    ],
+)
+def test_the_family_has_its_control_tokens_and_its_kind(
+    asked: dict[str, Any], kind: str, first: str, last: str | None, corpus: Path, tmp_path: Path
+) -> None:
+    said = train_tokenizer_from(str(corpus), out=tmp_path / "made", vocab_size=400, **asked)
+    names = {i: name for name, i in Tokenizer.load(tmp_path / "made").vocabulary.items()}
+    assert said["kind"] == kind == Tokenizer.load(tmp_path / "made").kind
+    assert ("!" if kind == "words" else names[0]) == first
+    assert last in (None, names[len(names) - 1])
+
+
+@pytest.mark.parametrize(
+    ("asked", "word"),
+    [
+        ({"kind": "wordpieces"}, "wordpiece"),
+        ({"family": "burt"}, "bert"),
+        ({"family": "gpt2", "kind": "unigram"}, "unknown"),
+        ({"family": "t5", "vocab_size": 103}, "choose at least 107"),
+    ],
+)
+def test_what_cannot_be_trained_is_one_line(
+    asked: dict[str, Any], word: str, corpus: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(SeedbedError) as caught:
+        train_tokenizer_from(str(corpus), out=tmp_path / "made", **asked)
+    assert word in str(caught.value) and "\n" not in str(caught.value)
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize(
+    ("family", "kind", "made"), [("bert", None, "wordpiece"), ("t5", "bpe", "bpe"), ("gpt2", None, "bpe")]
+)
+def test_a_run_trains_the_tokenizer_of_its_family(
+    family: str, kind: str | None, made: str, corpus: Path
+) -> None:
+    settings = RunSettings(
+        model=ModelSettings(family=family),
+        tokenizer=TokenizerSettings(kind=kind, vocab_size=400),
+        data=DataSettings(train=str(corpus)),
+    )
+    tokenizer = pretrain._tokenizer(settings)
+    assert tokenizer.kind == made
+    assert len(tokenizer.special_ids) == named_family(family).special.num_tokens

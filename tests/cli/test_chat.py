@@ -24,7 +24,9 @@ from seedbed.api.models import load
 from seedbed.hub.bundle import save_bundle
 from seedbed.models.network import build, family
 from seedbed.nn.config import ModelConfig
-from seedbed.text.tokenizer import END_OF_TEXT, Tokenizer, train_tokenizer
+from seedbed.text.special_form import decoder_form
+from seedbed.text.tokenizer import END_OF_TEXT, Tokenizer
+from seedbed.text.training import train_tokenizer
 
 TEMPLATE = "{% for m in messages %}{% if m.role == 'tool' %}{{ raise_exception('no tools') }}{% endif %}"
 TEMPLATE += "{{ m.role[0] + m.content + '<|im_end|>' }}{% endfor %}a"
@@ -45,7 +47,9 @@ def talker(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         with torch.no_grad():
             for parameter in module.parameters():
                 parameter.normal_(std=0.1, generator=generator)
-        made = train_tokenizer(["text"], "bytes", vocab_size=258, special_tokens=(END_OF_TEXT, "<|im_end|>"))
+        made = train_tokenizer(
+            ["text"], "bytes", vocab_size=258, special=decoder_form(END_OF_TEXT, "<|im_end|>")
+        )
         tokenizer = Tokenizer(made._core, made.config | {"chat_template": TEMPLATE})
         folder = tmp_path_factory.mktemp("talk") / kind
         return save_bundle(folder, module, tokenizer)

@@ -81,6 +81,24 @@ def test_tokenizer_trains_and_shows(seedbed: Callable, corpus: Path, tmp_path: P
     assert table.startswith(f"{len(shown)} tokens") and "c3" in table
 
 
+@pytest.mark.parametrize(
+    ("asked", "kind", "shown"),
+    [
+        (["--kind", "unigram"], "unigram", "'▁with'"),
+        (["--family", "bert"], "wordpiece", "'with'"),
+        (["--family", "t5", "--kind", "bpe"], "bpe", "' with'"),
+    ],
+)
+def test_tokenizers_of_published_kinds(
+    asked: list[str], kind: str, shown: str, seedbed: Callable, tmp_path: Path
+) -> None:
+    made = seedbed("tokenizer", "builtin:prose", *asked, "--vocab-size", 2000, "--out", tmp_path)
+    assert made.code == 0, made.err
+    assert made.out.startswith(f"A {kind} tokenizer") and "2,000 tokens" in made.out
+    table = seedbed("tokenizer", "--inspect", tmp_path, "a file with names").out
+    assert shown in table
+
+
 def test_report_writes_its_page(seedbed: Callable, tiny_run: Path) -> None:
     said = seedbed("report", tiny_run)
     assert said.code == 0 and Path(said.out.strip()) == tiny_run / "report.html"

@@ -12,7 +12,8 @@ from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
 from seedbed.base.errors import DataError
 from seedbed.data.labels import words_begun
 from seedbed.data.prepare import DataSettings, PreparedData, prepare, training_texts
-from seedbed.text.tokenizer import Tokenizer, train_tokenizer
+from seedbed.text.tokenizer import Tokenizer
+from seedbed.text.training import train_tokenizer
 
 BYTES = train_tokenizer([], "bytes")
 SENTENCES = [

@@ -11,7 +11,9 @@ from seedbed.base.errors import ConfigError, DataError
 from seedbed.data import prepare as module
 from seedbed.data.prepare import DataSettings, PreparedData, prepare, split_documents, training_texts
 from seedbed.data.shards import TokenShard
-from seedbed.text.tokenizer import Tokenizer, train_tokenizer
+from seedbed.text.special_form import decoder_form
+from seedbed.text.tokenizer import Tokenizer
+from seedbed.text.training import train_tokenizer
 
 BYTES = train_tokenizer([], "bytes")
 STORIES = [f"Story {n}: the seed grew {'taller and ' * (n % 7)}tall.\nÄnd.\n" for n in range(200)]
@@ -121,7 +123,7 @@ def test_prepared_data_is_found_again_until_something_that_decides_it_changes(
         (DataSettings(train=settings.train, deduplicate=False), BYTES),
         (DataSettings(train=settings.train, validation=settings.train, deduplicate=False), BYTES),
         (settings, train_tokenizer(STORIES, "words", vocab_size=300)),
-        (settings, train_tokenizer([], "bytes", special_tokens=())),
+        (settings, train_tokenizer([], "bytes", special=decoder_form())),
     )
     for new, tokenizer in changes:
         fingerprints.add(again(new, tokenizer).fingerprint)

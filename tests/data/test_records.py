@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seedbed.base.errors import ConfigError, DataError
-from seedbed.data.records import BLOCK_RECORDS, Record, RecordSource, TokenSource, cut_documents
+from seedbed.data.records import (
+    BLOCK_RECORDS,
+    PairSource,
+    Record,
+    RecordSource,
+    TokenSource,
+    cut_documents,
+)
 from seedbed.data.shards import TokenShard, write_shard
 
 LENGTHS = st.lists(st.integers(1, 40), min_size=1, max_size=12).filter(lambda lengths: max(lengths) > 1)
@@ -152,3 +159,75 @@ def test_nothing_to_learn_from_is_refused(tmp_path: Path) -> None:
     for records in ([], [[1, 2], [3]]):
         with pytest.raises(DataError, match="a record needs two token ids, and a source one record"):
             RecordSource(records)
+
+
+@given(LENGTHS, st.integers(1, 20), st.integers(0, 3), st.booleans())
+def test_without_overlap_every_token_is_in_one_record(
+    shards: Path, lengths: list[int], context: int, pass_index: int, shuffle: bool
+) -> None:
+    shard = shard_of(shards, lengths)
+    source = TokenSource(shard, context_tokens=context, seed=1, shuffle=shuffle, overlap=0)
+    records = list(source.records(pass_index, 0))
+    assert all(1 <= len(record.ids) <= context for record in records)
+    assert sorted(i for record in records for i in record.ids.tolist()) == list(range(sum(lengths)))
+
+
+def test_cut_alike_in_every_pass_but_dealt_anew(shards: Path) -> None:
+    shard = shard_of(shards, [33, 47, 12])
+    source = TokenSource(shard, context_tokens=8, seed=1, overlap=0, cut_anew=False)
+    first, second = ([r.ids.tolist() for r in source.records(number, 0)] for number in (0, 1))
+    assert first != second and sorted(first) == sorted(second)
+    numbers = [{r.key[1]: r.ids.tolist() for r in source.records(number, 0)} for number in (0, 1)]
+    assert numbers[0] == numbers[1]
+
+
+def pairs(folder: Path, lengths: list[tuple[int, int]], room: int, **options: object) -> PairSource:
+    """Inputs of even ids and answers of odd ones, as long as said."""
+    sides = [
+        write_shard(
+            folder / name, [[2 * i + side] * pair[side] for i, pair in enumerate(lengths)], vocab_size=4096
+        )
+        for side, name in enumerate(("inputs", "answers"))
+    ]
+    rooms = np.where(sides[1].lengths > room, -1, room)
+    return PairSource(*sides, room=rooms, seed=3, **options)  # type: ignore[arg-type]
+
+
+def test_pairs_stay_together_and_each_comes_once_a_pass(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    lengths = [(int(a), int(b)) for a, b in draw.integers(1, 9, (100, 2))]
+    source = pairs(tmp_path, lengths, 12)
+    for pass_index in (0, 1):
+        records = list(source.records(pass_index, 0))
+        assert sorted(record.key[1] for record in records) == list(range(100))
+        assert all(key[0] == pass_index for key in (record.key for record in records))
+        for record in records:
+            assert record.answer is not None
+            assert set(record.ids.tolist()) == {2 * record.key[1]}
+            assert set(record.answer.tolist()) == {2 * record.key[1] + 1}
+            assert (len(record.ids), len(record.answer)) == lengths[record.key[1]]
+    orders = [[record.key[1] for record in source.records(number, 0)] for number in (0, 1, 0)]
+    assert orders[0] == orders[2] != orders[1]
+    later = [record.key[1] for record in source.records(0, 37)]
+    assert later == orders[0][37:]
+
+
+def test_pairs_of_like_lengths_are_neighbours(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    lengths = [(int(a), int(b)) for a, b in draw.integers(1, 9, (2000, 2))]
+    records = list(pairs(tmp_path, lengths, 12).records(0, 0))
+    changes = sum(a.ids.size != b.ids.size for a, b in pairwise(records))
+    assert changes < 200  # 1,750 in any order
+    plain = [r.key[1] for r in pairs(tmp_path, lengths, 12, shuffle=False).records(0, 0)]
+    assert plain == list(range(2000))
+
+
+def test_long_inputs_lose_their_end_and_long_answers_leave_the_record_out(tmp_path: Path) -> None:
+    source = pairs(tmp_path, [(3, 2), (9, 2), (4, 9), (5, 5)], 5)
+    assert (source.num_cut, source.num_left_out) == (1, 1)
+    found = {r.key[1]: (len(r.ids), len(r.answer)) for r in source.records(0, 0) if r.answer is not None}
+    assert found == {0: (3, 2), 1: (5, 2), 3: (5, 5)}
+    with pytest.raises(
+        DataError, match=r"none of the 2 answers fits into the context; raise training\.context_"
+    ):
+        pairs(tmp_path, [(3, 9), (3, 8)], 5)

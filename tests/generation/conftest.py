@@ -14,7 +14,8 @@ from seedbed.generation.language_model import LanguageModel
 from seedbed.models.family import Network
 from seedbed.models.network import build, family
 from seedbed.nn.config import ModelConfig
-from seedbed.text.tokenizer import Tokenizer, train_tokenizer
+from seedbed.text.tokenizer import Tokenizer
+from seedbed.text.training import train_tokenizer
 
 KINDS = ("gpt2", "llama", "lstm", "gru")
 VOCAB, CONTEXT = 300, 48

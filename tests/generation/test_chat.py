@@ -10,7 +10,9 @@ from seedbed.generation.chat import Conversation
 from seedbed.generation.language_model import Completion, LanguageModel
 from seedbed.hub.bundle import open_bundle
 from seedbed.models.family import Network
-from seedbed.text.tokenizer import END_OF_TEXT, Tokenizer, train_tokenizer
+from seedbed.text.special_form import decoder_form
+from seedbed.text.tokenizer import END_OF_TEXT, Tokenizer
+from seedbed.text.training import train_tokenizer
 
 END = "<|im_end|>"
 TEMPLATE = "{% for m in messages %}{{ m.role[0] + m.content + '<|im_end|>' }}{% endfor %}"
@@ -21,7 +23,7 @@ HELLO = [{"role": "user", "content": "hello"}]
 @pytest.fixture(scope="module")
 def talker() -> Tokenizer:
     """A token a byte, 256 ends a document and 257 a turn."""
-    made = train_tokenizer(["text"], "bytes", vocab_size=258, special_tokens=(END_OF_TEXT, END))
+    made = train_tokenizer(["text"], "bytes", vocab_size=258, special=decoder_form(END_OF_TEXT, END))
     return Tokenizer(made._core, made.config | {"chat_template": TEMPLATE})
 
 

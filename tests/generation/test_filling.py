@@ -19,7 +19,8 @@ from seedbed.models.family import Network
 from seedbed.models.network import family
 from seedbed.nn.config import HeadConfig
 from seedbed.text.blanks import MaskEncoder
-from seedbed.text.tokenizer import Tokenizer, train_tokenizer
+from seedbed.text.tokenizer import Tokenizer
+from seedbed.text.training import train_tokenizer
 
 TEXTS = (
     "The ___ sat on the mat.",

@@ -18,7 +18,8 @@ from seedbed.hub.bundle import open_bundle
 from seedbed.models.family import Network
 from seedbed.models.network import build, family, initialize
 from seedbed.nn.layout import Layout
-from seedbed.text.tokenizer import Tokenizer, train_tokenizer
+from seedbed.text.tokenizer import Tokenizer
+from seedbed.text.training import train_tokenizer
 
 EOS = 256
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seedbed.generation.text_output import TextOutput
-from seedbed.text.tokenizer import train_tokenizer
+from seedbed.text.training import train_tokenizer
 
 
 class Pieces:

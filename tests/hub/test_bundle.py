@@ -17,7 +17,8 @@ from seedbed.hub.bundle import open_bundle, save_bundle
 from seedbed.models.network import build, family, initialize
 from seedbed.nn.config import PositionConfig, RotaryScaling
 from seedbed.nn.layout import Layout
-from seedbed.text.tokenizer import Tokenizer, train_tokenizer
+from seedbed.text.tokenizer import Tokenizer
+from seedbed.text.training import train_tokenizer
 
 TEXT = "What a model has read is what it may say; what it says is not always what it read."
 LLAMA3 = RotaryScaling(kind="llama3", factor=8.0, original_positions=16)

@@ -20,7 +20,7 @@ from seedbed.base.errors import BundleError
 from seedbed.hub.bundle import save_bundle
 from seedbed.hub.download import is_hub_name
 from seedbed.models.network import build, family, initialize
-from seedbed.text.tokenizer import train_tokenizer
+from seedbed.text.training import train_tokenizer
 
 CLIENT = """
 import json, sys

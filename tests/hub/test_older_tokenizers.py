@@ -12,7 +12,8 @@ import seedbed
 from seedbed.base.errors import BundleError
 from seedbed.cli.app import run
 from seedbed.models.network import family
-from seedbed.text.tokenizer import Tokenizer, train_tokenizer
+from seedbed.text.tokenizer import Tokenizer
+from seedbed.text.training import train_tokenizer
 
 TEXT = "The garden is small."
 

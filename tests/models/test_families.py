@@ -29,6 +29,7 @@ from seedbed.hub.bundle import open_bundle, save_bundle
 from seedbed.models.network import FAMILIES, build, export_tensors, family, import_tensors, initialize
 from seedbed.nn.layout import Layout, restore, strip
 from seedbed.nn.linear import named_parts
+from seedbed.text.training import train_tokenizer
 
 TOLERANCE = 2e-4  # on logits of order 10, float32
 CASES = all_cases()
@@ -62,6 +63,27 @@ def test_every_family_has_a_test_file(name: str) -> None:
     assert {config.family for config in tests.CASES.values()} == {name}, f"a case of {file} is not {name}'s"
     own = family(name).architectures or hasattr(tests, "oracle")
     assert own, f"family {name} has no public class: {file} needs an `oracle`; {STEPS}"
+
+
+@pytest.mark.parametrize("name", FAMILIES.names())
+def test_a_tokenizer_has_the_control_tokens_that_its_config_names(name: str) -> None:
+    """Trained by the family's form, and by it with other kinds; a network of its size fits it."""
+    form, config = family(name).special, family(name).sized(64, 1)
+    texts = ["The seeds in the garden are small.", "Who waters the small garden?"] * 4
+    for kind in {form.kind, "bpe", "characters"}:
+        tokenizer = train_tokenizer(texts, kind, vocab_size=400, special=form)
+        assert 0 < tokenizer.vocab_size <= 400 and tokenizer.kind == kind
+        assert tokenizer.special_ids >= {tokenizer.vocabulary[token] for token in form.roles.values()}
+        written = family(name).write_config(replace(config, vocab_size=tokenizer.vocab_size))
+        start, pad = written.get("decoder_start_token_id"), written.get("pad_token_id", tokenizer.pad_id)
+        assert start in (None, tokenizer.pad_id, tokenizer.eos_id) and pad == tokenizer.pad_id
+        if shape_of(config) == "encoder":
+            assert tokenizer.mask_id is not None, "name the encoder's control tokens as special=SpecialForm()"
+            assert tokenizer.cls_id == tokenizer.encode_document("a")[0]
+        else:
+            assert tokenizer.eos_id is not None
+        if shape_of(config) == "encoder-decoder":
+            assert tokenizer.encode_document("a")[-1] == tokenizer.eos_id and start is not None
 
 
 def test_every_test_file_has_a_family() -> None:

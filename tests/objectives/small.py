@@ -57,9 +57,16 @@ def fitting(name: str) -> list[str]:
     return found
 
 
-def network(name: str, objective: str | None = None, *, num_layers: int = 2, seed: int = 3) -> Network:
+def network(
+    name: str,
+    objective: str | None = None,
+    *,
+    num_layers: int = 2,
+    seed: int = 3,
+    dropout: float = 0.0,
+) -> Network:
     """A small network of a family, with the head that an objective puts on it."""
-    config: Any = replace(family(name).sized(32, num_layers), vocab_size=SIZE, dropout=0.0)
+    config: Any = replace(family(name).sized(32, num_layers), vocab_size=SIZE, dropout=dropout)
     if config.shape != "decoder" or config.max_positions is not None:
         config = replace(config, max_positions=64)
     head_kind = None if objective is None else OBJECTIVES.get(objective).head_kind

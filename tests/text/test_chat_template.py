@@ -20,7 +20,9 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from seedbed.base.errors import BundleError, SeedbedError, UsageError
 from seedbed.text import template_process
 from seedbed.text.chat_template import ChatTemplate
-from seedbed.text.tokenizer import Tokenizer, train_tokenizer
+from seedbed.text.special_form import decoder_form
+from seedbed.text.tokenizer import Tokenizer
+from seedbed.text.training import train_tokenizer
 
 # In the styles of public models; `thinking` cuts thoughts off and builds its control tokens of the role.
 TEMPLATES = {file.stem: file.read_text() for file in (Path(__file__).parent / "templates").glob("*.jinja")}
@@ -46,7 +48,7 @@ PIECES = st.sampled_from(
 
 def byte_level() -> Tokenizer:
     """Byte-level BPE with merges across line ends, as GPT-2 and its heirs have."""
-    made = train_tokenizer(TEXTS * 3, "bpe", vocab_size=400, special_tokens=CONTROL)
+    made = train_tokenizer(TEXTS * 3, "bpe", vocab_size=400, special=decoder_form(*CONTROL))
     made._core.add_tokens([AddedToken(t, special=False, normalized=False) for t in ("<think>", "</think>")])
     return Tokenizer(made._core, made.config | {"bos_token": "<s>", "eos_token": "</s>"})
 

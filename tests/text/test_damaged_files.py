@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from seedbed.base.errors import SeedbedError
-from seedbed.text.tokenizer import Tokenizer, train_tokenizer
+from seedbed.text.tokenizer import Tokenizer
+from seedbed.text.training import train_tokenizer
 
 SECONDS = 2.0
 LINE = "The garden </s> is small,  Größe 漢字 🌱 <unk>\n"

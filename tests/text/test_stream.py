@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seedbed.text.stream import ByteStream, WindowStream
-from seedbed.text.tokenizer import train_tokenizer
+from seedbed.text.training import train_tokenizer
 
 BYTES = train_tokenizer([], "bytes")
 PAIRS = train_tokenizer(["🌱 ein Baum, 漢字 🌱 eine Saat 漢字"] * 4, "bpe", vocab_size=300)

@@ -13,19 +13,20 @@ from tokenizers import decoders as core_decoders
 from tokenizers import models, pre_tokenizers
 from transformers import AutoTokenizer
 
-from seedbed.base.errors import BundleError, ConfigError, UsageError
-from seedbed.text.tokenizer import END_OF_TEXT, KINDS, Tokenizer, blocks, byte_symbols, train_tokenizer
+from seedbed.base.errors import BundleError, UsageError
+from seedbed.text.tokenizer import END_OF_TEXT, Tokenizer, blocks, byte_symbols
+from seedbed.text.training import BYTE_KINDS, train_tokenizer
 
 CORPUS = [
     "The garden is small. The seeds in the garden are small too.\n\n  def grow(seed):\n\treturn seed + 1\n",
     "Größe und Übermut: drei kleine Gärten. 漢字と仮名、漢字。 🌱🌱 naïve café",
 ] * 3
-TRAINED = {kind: train_tokenizer(CORPUS, kind, vocab_size=320) for kind in KINDS}
+TRAINED = {kind: train_tokenizer(CORPUS, kind, vocab_size=320) for kind in BYTE_KINDS}
 # Whatever UTF-8 can hold, and text that looks like ours.
 TEXTS = st.one_of(st.text(), st.text(alphabet="thegarden .\n\t'ü漢🌱<|>ofx"))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", BYTE_KINDS)
 @given(text=TEXTS)
 @example(text=END_OF_TEXT)
 @example(text="<0x0A>Ġ▁ \x00\x7f\u00ad\u2028\r\n\ufffd\ufeff")
@@ -39,7 +40,7 @@ def test_nothing_is_lost(kind: str, text: str) -> None:
     assert tokenizer.special_ids.isdisjoint(ids)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", BYTE_KINDS)
 @given(text=TEXTS.filter(lambda text: len(text) > 1), size=st.integers(1, 8))
 def test_the_blocks_of_a_long_text_give_the_tokens_of_the_whole(kind: str, text: str, size: int) -> None:
     tokenizer = TRAINED[kind]
@@ -59,45 +60,8 @@ def test_a_long_text_is_encoded_in_blocks_alone_and_among_others() -> None:
         assert tokenizer.encode_batch(["a b", "", text, "ü"]) == [*short[:2], whole, short[2]]
 
 
-def split_words(text: str) -> list[str]:
-    """The pieces of GPT-2's pattern, by Python's own regular expressions (which have no \\p{L})."""
-    letter, digit = r"[^\W\d_]", r"\d"
-    return re.findall(
-        rf"'(?:[stmd]|ll|ve|re)| ?{letter}+| ?{digit}+| ?(?:(?!{letter}|{digit})\S)+|\s+(?!\S)|\s+", text
-    )
-
-
-def test_what_each_kind_has_beyond_the_bytes() -> None:
-    sizes = {kind: tokenizer.vocab_size for kind, tokenizer in TRAINED.items()}
-    beyond_ascii = {c for text in CORPUS for c in text if not c.isascii()}
-    assert sizes["bpe"] == 320
-    assert sizes["characters"] == 257 + len(beyond_ascii)
-    assert sizes["bytes"] == 257
-    assert TRAINED["bytes"].encode("Aü") == [65, *"ü".encode()]
-    characters = "Aü漢🌱"
-    known = sum(1 if c.isascii() or c in beyond_ascii else len(c.encode()) for c in characters)
-    assert len(TRAINED["characters"].encode(characters)) == known
-    assert [TRAINED["words"].token(i) for i in TRAINED["words"].encode("The garden")] == ["The", " garden"]
-    for tokenizer in TRAINED.values():
-        assert tokenizer.eos_id == tokenizer.vocab_size - 1
-        assert tokenizer.token(tokenizer.eos_id) == END_OF_TEXT
-        assert tokenizer.token_bytes(tokenizer.eos_id) is None
-
-
-def test_the_most_frequent_pieces_are_kept() -> None:
-    two = train_tokenizer(["ü" * 3 + "ö" * 5 + "ä" * 3], "characters", vocab_size=256 + 2 + 1)
-    assert [two.token(i) for i in (256, 257)] == ["ö", "ä"]  # equals in the order of their code points
-    words = train_tokenizer(["no yes yes yes no no yes maybe"], "words", vocab_size=256 + 2 + 1)
-    assert {words.token(i) for i in (256, 257)} == {" yes", " no"}
-
-
-def test_training_twice_gives_the_same_tokenizer() -> None:
-    for kind, tokenizer in TRAINED.items():
-        assert train_tokenizer(iter(CORPUS), kind, vocab_size=320).fingerprint == tokenizer.fingerprint
-
-
 @pytest.mark.parametrize("model_type", [None, "gpt2", "llama"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", BYTE_KINDS)
 def test_transformers_loads_what_we_save(kind: str, model_type: str | None, tmp_path: Path) -> None:
     tokenizer = TRAINED[kind]
     tokenizer.save(tmp_path)
@@ -112,7 +76,7 @@ def test_transformers_loads_what_we_save(kind: str, model_type: str | None, tmp_
     assert theirs(END_OF_TEXT)["input_ids"] == [tokenizer.eos_id]  # theirs reads it as control, ours as text
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", BYTE_KINDS)
 def test_saved_and_loaded_is_the_same(kind: str, tmp_path: Path) -> None:
     tokenizer = TRAINED[kind]
     tokenizer.save(tmp_path / "deep" / "er")
@@ -182,21 +146,6 @@ def test_an_unknown_id_is_named(token_id: int) -> None:
 def test_display_of_half_characters() -> None:
     assert TRAINED["bytes"].token(0xE2) == "<0xE2>"
     assert TRAINED["bytes"].decode([0xE2, 0x82]) == "\ufffd"
-
-
-def test_settings_that_cannot_be() -> None:
-    with pytest.raises(
-        ConfigError, match=r"tokenizer\.kind='wordz' is not known; allowed: bpe, characters, words"
-    ):
-        train_tokenizer(CORPUS, "wordz")
-    with pytest.raises(ConfigError, match=r"tokenizer\.vocab_size=256 cannot hold 256 bytes and 1 special"):
-        train_tokenizer(CORPUS, "bpe", vocab_size=256)
-    assert train_tokenizer(CORPUS, "bpe", vocab_size=257).vocab_size == 257
-
-
-def test_without_special_tokens_nothing_ends_a_document() -> None:
-    tokenizer = train_tokenizer(CORPUS, "bytes", special_tokens=())
-    assert (tokenizer.vocab_size, tokenizer.eos_id, tokenizer.special_ids) == (256, None, frozenset())
 
 
 def damaged(change: dict[str, object]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from seedbed.api.decide import FEWEST_STEPS, most_steps, plan_run
 from seedbed.api.models import configure, load
-from seedbed.api.objectives import objective_for
+from seedbed.api.objectives import objective_for, vocabulary_of
 from seedbed.api.pretrain import pretrain, run_settings
 from seedbed.api.recipes import recipe
 from seedbed.api.run_settings import ModelSettings
@@ -23,7 +23,6 @@ from seedbed.base.runtime import Runtime
 from seedbed.base.settings import load_settings
 from seedbed.base.signals import StopSignals
 from seedbed.data.prepare import prepare
-from seedbed.data.vocabulary import Vocabulary
 from seedbed.models.network import family, parameter_count
 from seedbed.report.run_report import write_report
 from seedbed.select.plan import Plan
@@ -157,7 +156,7 @@ def _plan(run: Path, wanted: dict[str, Any]) -> Plan:
         return plan_run(
             settings,
             config,
-            objective=objective_for(settings.objective, Vocabulary.of(tokenizer)),
+            objective=objective_for(settings.objective, vocabulary_of(tokenizer, config)),
             prepared=prepared,
             hardware=probe(),
             runtime=runtime,

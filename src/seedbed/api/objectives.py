@@ -23,6 +23,7 @@ from seedbed.data.vocabulary import Vocabulary
 from seedbed.hub.bundle import read_config
 from seedbed.models.family import Config
 from seedbed.models.network import FAMILIES, family
+from seedbed.text.tokenizer import Tokenizer
 from seedbed.training.evaluation import Validation
 from seedbed.training.settings import TrainingSettings
 
@@ -73,6 +74,11 @@ def decoder_start_id(config: Config) -> int | None:
     if config.shape != "encoder-decoder":
         return None
     return int(family(config.family).write_config(config)["decoder_start_token_id"])
+
+
+def vocabulary_of(tokenizer: Tokenizer, config: Config) -> Vocabulary:
+    """What an objective for a network knows of its tokenizer."""
+    return Vocabulary.of(tokenizer, decoder_start_id=decoder_start_id(config))
 
 
 def require_fitting(config: Config, objective: str) -> Config:

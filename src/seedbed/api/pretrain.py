@@ -17,12 +17,12 @@ from seedbed.api.decide import decide, saved_plan
 from seedbed.api.heads import base_labels, on_body, with_labels
 from seedbed.api.models import configure, locate
 from seedbed.api.objectives import (
-    decoder_start_id,
     learning,
     learns_from,
     load_run_settings,
     objective_for,
     require_fitting,
+    vocabulary_of,
 )
 from seedbed.api.recipes import recipe as named_recipe
 from seedbed.api.run_settings import RunSettings
@@ -35,14 +35,14 @@ from seedbed.base.signals import StopSignals
 from seedbed.data.loader import Loader
 from seedbed.data.objective import Objective
 from seedbed.data.prepare import PreparedData, prepare, training_texts
-from seedbed.data.vocabulary import Vocabulary
 from seedbed.hub.bundle import open_bundle, read_config, read_tokenizer, save_bundle
 from seedbed.models.family import Config, Network
 from seedbed.models.network import build, initialize
 from seedbed.models.network import family as named_family
 from seedbed.report.run_report import write_report
 from seedbed.select.plan import Plan
-from seedbed.text.tokenizer import Tokenizer, train_tokenizer
+from seedbed.text.tokenizer import Tokenizer
+from seedbed.text.training import train_tokenizer
 from seedbed.training.loop import Callback, train
 from seedbed.training.resume import Progress, load_best
 from seedbed.training.run_folder import RunFolder
@@ -138,8 +138,7 @@ def pretrain(
         tokenizer, prepared = _prepare(asked, run=run, runtime=runtime)
         resident.lap()
         config = _config(asked, tokenizer, prepared.labels)
-        vocabulary = Vocabulary.of(tokenizer, decoder_start_id=decoder_start_id(config))
-        objective = objective_for(asked.objective, vocabulary)
+        objective = objective_for(asked.objective, vocabulary_of(tokenizer, config))
         settings, plan = decide(
             asked,
             saved,
@@ -167,6 +166,10 @@ def pretrain(
             if runtime.is_main:
                 _finish(module, settings, tokenizer, progress, resident, prepared, run, bits=bits)
             runtime.broadcast_int(0)  # the others wait here for the main rank
+    return _result(run, progress, bits=bits, is_main=runtime.is_main)
+
+
+def _result(run: RunFolder, progress: Progress, *, bits: float | None, is_main: bool) -> PretrainResult:
     plan_dict = json.loads(run.plan_path.read_text())
     metrics = {"step": progress.step, "loss": progress.loss, "best_step": progress.best_step}
     metrics |= {"validation_loss": progress.best_loss, "validation_bits_per_byte": bits}
@@ -177,7 +180,7 @@ def pretrain(
         plan={k: v for k, v in plan_dict.items() if k != "measured"},
         measured=plan_dict.get("measured", {}),
         metrics=metrics,
-        is_main=runtime.is_main,
+        is_main=is_main,
     )
 
 
@@ -209,8 +212,9 @@ def _tokenizer(settings: RunSettings) -> Tokenizer:
         if place.is_dir() and not Tokenizer.is_in(place):
             raise ConfigError(f"the base {base} has no tokenizer; give one with --tokenizer FOLDER")
         return read_tokenizer(place)
+    form = named_family(settings.model.family).special
     texts = training_texts(settings.data, learns_from=learns_from(settings.objective))
-    return train_tokenizer(texts, wanted.kind, vocab_size=wanted.vocab_size)
+    return train_tokenizer(texts, wanted.kind, vocab_size=wanted.vocab_size, special=form)
 
 
 def _config(settings: RunSettings, tokenizer: Tokenizer, labels: Sequence[str]) -> Config:

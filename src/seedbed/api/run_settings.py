@@ -11,7 +11,7 @@ from typing import Any
 from seedbed.base.errors import ConfigError, nearest
 from seedbed.base.rooms import Room
 from seedbed.data.prepare import DataSettings
-from seedbed.text.tokenizer import KINDS
+from seedbed.text.training import KINDS
 from seedbed.training.settings import TrainingSettings
 
 
@@ -45,14 +45,17 @@ class ModelSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerSettings:
-    """The `[tokenizer]` table: one to train on the training documents, or a folder that holds one."""
+    """The `[tokenizer]` table: one to train on the training documents, or a folder that holds one.
 
-    kind: str = "bpe"
+    A trained one has the control tokens of the model's family.
+    """
+
+    kind: str | None = None  # none: the family's own
     vocab_size: int = 4096
     path: str | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
+        if self.kind is not None and self.kind not in KINDS:
             raise ConfigError(f"tokenizer.kind={self.kind!r} is unknown; {nearest(self.kind, KINDS)}")
 
 

@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 from seedbed.api.models import locate
 from seedbed.data.prepare import DataSettings, training_texts
 from seedbed.hub.bundle import read_tokenizer
-from seedbed.text.tokenizer import Tokenizer, train_tokenizer
+from seedbed.models.network import family as named_family
+from seedbed.text.tokenizer import Tokenizer
+from seedbed.text.training import train_tokenizer
 
 
 class Piece(NamedTuple):
@@ -24,7 +26,8 @@ def train_tokenizer_from(
     data: str,
     *,
     out: Path,
-    kind: str = "bpe",
+    kind: str | None = None,
+    family: str | None = None,
     vocab_size: int = 4096,
     text_field: str = "text",
     whole: bool = False,
@@ -32,14 +35,21 @@ def train_tokenizer_from(
     """Train a tokenizer on a corpus, write it to the folder `out`, and say what it is.
 
     It learns from the documents that a training on `data` learns from, never from those that it holds out;
-    `whole`: from all of them, for a tokenizer alone.
+    `whole`: from all of them, for a tokenizer alone. It has the control tokens of the family, and its kind
+    where none is given; without a family, those that go with the kind.
     """
     settings = DataSettings(train=data, text_field=text_field)
     if whole:
         settings = replace(settings, validation_fraction=0)
-    tokenizer = train_tokenizer(training_texts(settings), kind, vocab_size=vocab_size)
+    form = None if family is None else named_family(family).special
+    tokenizer = train_tokenizer(training_texts(settings), kind, vocab_size=vocab_size, special=form)
     tokenizer.save(out)
-    return {"kind": kind, "vocab_size": tokenizer.vocab_size, "asked": vocab_size, "folder": str(out)}
+    return {
+        "kind": tokenizer.kind,
+        "vocab_size": tokenizer.vocab_size,
+        "asked": vocab_size,
+        "folder": str(out),
+    }
 
 
 def inspect(model: str | Path, text: str) -> list[Piece]:

@@ -13,7 +13,21 @@ from seedbed.cli.options import Json
 def tokenizer(
     data: Annotated[str, typer.Argument(help="A corpus; with --inspect, the text to cut.")],
     vocab_size: Annotated[int, typer.Option(help="The most tokens it may have.")] = 4096,
-    kind: Annotated[str, typer.Option(help="bpe, characters, words or bytes.")] = "bpe",
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            help="bpe, characters, words or bytes, which lose nothing; wordpiece, BERT's uncased; unigram, "
+            "T5's. By default the family's.",
+            show_default=False,
+        ),
+    ] = None,
+    family: Annotated[
+        str | None,
+        typer.Option(
+            help="Whose control tokens it has: bert, roberta, t5 ... By default those that go with the kind.",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="The folder to write.")] = None,
     inspect: Annotated[
         str | None, typer.Option("--inspect", metavar="MODEL", help="Show its tokens.")
@@ -36,11 +50,13 @@ def tokenizer(
         return
     if out is None:
         raise UsageError("where shall the tokenizer go? give --out FOLDER, or --inspect MODEL to look at one")
-    made = api.train_tokenizer_from(data, out=out, kind=kind, vocab_size=vocab_size, whole=True)
+    made = api.train_tokenizer_from(
+        data, out=out, kind=kind, family=family, vocab_size=vocab_size, whole=True
+    )
     if json:
         print_json(made)
         return
     kept = f"{made['vocab_size']:,} tokens" + (
         "" if made["vocab_size"] == vocab_size else f" ({vocab_size:,} asked for)"
     )
-    print_facts(f"A {kind} tokenizer", {"vocabulary": kept, "folder": str(out)})
+    print_facts(f"A {made['kind']} tokenizer", {"vocabulary": kept, "folder": str(out)})

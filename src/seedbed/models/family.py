@@ -24,6 +24,7 @@ from seedbed.nn.config import (
     RecurrentConfig,
     RotaryScaling,
 )
+from seedbed.text.special_form import DECODER, SpecialForm
 
 Config = ModelConfig | RecurrentConfig
 Network = Transformer | RecurrentNetwork
@@ -52,7 +53,8 @@ class Family:
     `model_types` are those of `config.json` that it reads, the first is the one that it writes;
     `architectures` the classes that other tools load it with, by the kind of its head, none where there is
     none; `labelled` makes the head of the kinds that have labels. `read_config` and `write_config` translate
-    `config.json`; `sized` makes a config in the family's own proportions from a width and a depth.
+    `config.json`; `sized` makes a config in the family's own proportions from a width and a depth; `special`
+    are the control tokens and the kind of its tokenizers.
 
     Of published files: `ignored` are patterns of tensors that hold nothing learnt, `zero` names of those that
     hold zeros in every model that the core can be; `copies` names those that may lie there a second time,
@@ -77,6 +79,7 @@ class Family:
     sized: Callable[[int, int], Config]
     rules: Callable[[Any], Sequence[Rule]]
     initialize: Callable[[Any, torch.Generator], None]
+    special: SpecialForm = DECODER
     ignored: tuple[str, ...] = ()
     zero: tuple[str, ...] = ()
     copies: Callable[[Any], Mapping[str, str]] = lambda config: {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import NamedTuple
 
 from torch import nn
 
@@ -46,32 +47,56 @@ def parameters_by_part(config: Config) -> dict[str, int]:
     return dict(counts)
 
 
-def forward_flops(config: Config, *, row_tokens: int) -> dict[str, float]:
+class Shares(NamedTuple):
+    """Of the tokens that a network reads, those of a source and those at which logits are computed."""
+
+    source: float = 0.0
+    targets: float = 1.0
+
+
+def forward_flops(config: Config, *, row_tokens: int, shares: Shares | None = None) -> dict[str, float]:
     """FLOPs of a token's forward pass by part, on average over a row of `row_tokens`, a multiply-add two.
 
-    The scores of attention count the keys that a token sees, (row_tokens + 1) / 2, in both of their products.
+    The scores of attention count the keys that a token sees in both of their products: (row_tokens + 1) / 2
+    in a decoder, all of the row in an encoder and over a source. A token of an encoder-decoder passes one of
+    its stacks. Without `shares` half of its tokens are source, and every other one is a target.
     """
+    both = config.shape == "encoder-decoder"
+    shares = shares or (Shares(0.5, 0.5) if both else Shares())
     module = build(config, "meta")
     flops: dict[str, float] = {}
     inner: set[int] = set()
-    for kind, part in PARTS.items():
-        for block in module.modules():
-            if isinstance(block, kind):
-                products = [m for m in block.modules() if isinstance(m, Projection)]
-                inner |= {id(product) for product in products}
-                flops[part] = flops.get(part, 0.0) + 2.0 * sum(product.weight.numel() for product in products)
-            if kind is Attention and isinstance(block, Attention):
-                scores = 2.0 * (row_tokens + 1) * block.num_heads * block.d_head
-                flops["scores"] = flops.get("scores", 0.0) + scores
+    for name, block in module.named_modules():
+        part = next((part for kind, part in PARTS.items() if isinstance(block, kind)), None)
+        if part is None:
+            continue
+        encodes = name.startswith("encoder.")
+        share = 1.0 if not both else shares.source if encodes else 1 - shares.source
+        products = [m for m in block.modules() if isinstance(m, Projection)]
+        inner |= {id(product) for product in products}
+        amount = 2.0 * sum(product.weight.numel() for product in products)
+        flops[part] = flops.get(part, 0.0) + share * amount
+        if isinstance(block, Attention):
+            keys = row_tokens if encodes or name.endswith(".cross") else (row_tokens + 1) / 2
+            scores = 4.0 * keys * block.num_heads * block.d_head
+            flops["scores"] = flops.get("scores", 0.0) + share * scores
     rest = [m for m in module.modules() if isinstance(m, Projection) and id(m) not in inner]
     flops["output"] = 2.0 * sum(product.weight.numel() for product in rest)
     if config.tie_embeddings and not config.head.labels:
         flops["output"] += 2.0 * module.embed.weight.numel()
+    flops["output"] *= shares.targets
     return {part: amount for part, amount in flops.items() if amount}
 
 
-def training_flops(config: Config, *, num_tokens: int, row_tokens: int, recomputes: bool = False) -> float:
+def training_flops(
+    config: Config,
+    *,
+    num_tokens: int,
+    row_tokens: int,
+    recomputes: bool = False,
+    shares: Shares | None = None,
+) -> float:
     """FLOPs of learning from `num_tokens` tokens; `recomputes` with checkpointed activations."""
-    forward = forward_flops(config, row_tokens=row_tokens)
+    forward = forward_flops(config, row_tokens=row_tokens, shares=shares)
     again = sum(forward.values()) - forward["output"] if recomputes else 0.0
     return num_tokens * (PASSES_TRAINING * sum(forward.values()) + again)

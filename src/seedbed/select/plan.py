@@ -137,9 +137,9 @@ def plan_training(
     costs, parts = found.costs, found.parts
     counts = parameters_by_part(config)
     saved_bytes = parts["weights"] + parts["optimizer"]
-    learning = training_flops(config, num_tokens=1, row_tokens=row_tokens)
-    again = training.checkpoint_activations
-    computing = training_flops(config, num_tokens=1, row_tokens=row_tokens, recomputes=again)
+    each: dict[str, Any] = {"num_tokens": 1, "row_tokens": row_tokens, "shares": found.shares}
+    learning = training_flops(config, **each)
+    computing = training_flops(config, **each, recomputes=training.checkpoint_activations)
     drawing = costs.drawing / found.step_tokens
     checkpoint_seconds = seconds_to_save(saved_bytes, folder)
     parts = parts | {"libraries": LIBRARY_BYTES, "allocator": found.heap_bytes}
@@ -151,7 +151,7 @@ def plan_training(
         peak_bytes=sum(parts.values()),
         seconds=0.0,
         flops=computing * training.batch_tokens * training.num_steps,
-        flops_per_token=forward_flops(config, row_tokens=row_tokens),
+        flops_per_token=forward_flops(config, row_tokens=row_tokens, shares=found.shares),
         # The checkpoints that are kept and one aside, the best weights and theirs, the bundle and its own.
         disk_bytes=(training.keep_checkpoints + 1) * saved_bytes + 4 * parts["weights"] + data_bytes,
         num_steps=training.num_steps,

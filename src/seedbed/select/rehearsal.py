@@ -26,7 +26,7 @@ from seedbed.data.objective import Objective
 from seedbed.data.records import RecordSource, Source
 from seedbed.models.family import Config, Network
 from seedbed.models.network import build, initialize
-from seedbed.select.compute import training_flops
+from seedbed.select.compute import Shares, training_flops
 from seedbed.select.ledger import StorageLedger
 from seedbed.select.measure import DEPTHS, layers_up_to, seconds_of, whole_depth
 from seedbed.training.optimizer import OPTIMIZERS, Optimizer, trainable
@@ -60,12 +60,14 @@ class Costs:
 
 @dataclass(frozen=True, kw_only=True)
 class Rehearsed:
-    """What a rehearsal found: costs, input tokens of a step on this rank, bytes at the highest moment.
+    """What a rehearsal found: costs, tokens read in a step on this rank, bytes at the highest moment.
 
-    `parts` are the tensors', `heap_bytes` what the heap loses beside them."""
+    `parts` are the tensors', `heap_bytes` what the heap loses beside them.
+    """
 
     costs: Costs
     step_tokens: float
+    shares: Shares
     parts: Parts
     heap_bytes: int
 
@@ -92,6 +94,11 @@ class Drawn:
             seconds.append(time.perf_counter() - started)
         self.seconds = median(seconds)
         self.step_tokens = fmean(sum(batch.num_tokens for batch in step) for step in self.steps)
+        batches = [batch for step in self.steps for batch in step]
+        num_source = sum(0 if b.source_ids is None else len(b.source_ids) for b in batches)
+        num_tokens = sum(batch.num_tokens for batch in batches)
+        num_targets = sum(batch.num_targets for batch in batches)
+        self.shares = Shares(num_source / num_tokens, num_targets / num_tokens)
         self.num_micro_batches = max(map(len, self.steps))
         self.most_tokens = max(batch.num_tokens for step in self.steps for batch in step)
 
@@ -175,6 +182,7 @@ def rehearse(
             drawing=drawn.seconds,
         ),
         step_tokens=drawn.step_tokens,
+        shares=drawn.shares,
         parts=parts,
         heap_bytes=int(heap_share * _passing(parts)),
     )

@@ -139,7 +139,7 @@ def _blanks(
     cuts: list[pre_tokenizers.PreTokenizer] = [
         pre_tokenizers.Metaspace(BLANK, prepend_scheme="never", split=split)
     ]
-    if model.kind == UNIGRAM and (pattern := _hidden(pieces)):
+    if model.kind == UNIGRAM and (pattern := hidden_pattern(pieces)):
         cuts.append(pre_tokenizers.Split(Regex(pattern), "merged_with_previous"))
     core.pre_tokenizer = pre_tokenizers.Sequence(cuts)
 
@@ -148,7 +148,7 @@ def _is_blank(text: str) -> bool:
     return not text.strip(f" {BLANK}")
 
 
-def _hidden(pieces: Sequence[Piece]) -> str:
+def hidden_pattern(pieces: Sequence[Piece]) -> str:
     """A pattern for the beginning of a piece that SentencePiece never finds in a text.
 
     The library looks all pieces of a unigram model up; a text that is cut behind that beginning holds none.

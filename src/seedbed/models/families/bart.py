@@ -21,6 +21,7 @@ from seedbed.nn.config import (
     ModelConfig,
     PositionConfig,
 )
+from seedbed.text.special_form import ROBERTA
 
 OFFSET = 2
 ACTIVATIONS: dict[str, Activation] = {
@@ -185,6 +186,7 @@ FAMILY = Family(
     sized=sized,
     rules=rules,
     initialize=initialize,
+    special=ROBERTA,
     zero=("final_logits_bias",),
     copies=copies,
     prefix="model.",

@@ -14,6 +14,7 @@ from seedbed.models.family import Family
 from seedbed.models.transformer import Transformer
 from seedbed.models.weights import Rule
 from seedbed.nn.config import Activation, HeadConfig, HeadKind, ModelConfig
+from seedbed.text.special_form import BERT
 
 ACTIVATIONS: dict[str, Activation] = {
     "gelu": "gelu",
@@ -181,6 +182,7 @@ FAMILY = Family(
     sized=sized,
     rules=rules,
     initialize=initialize,
+    special=BERT,
     ignored=(r"bert\.embeddings\.position_ids", r"cls\.seq_relationship\..*"),
     copies=copies,
     older=OLDER_NORMS,

@@ -14,6 +14,7 @@ from seedbed.models.family import Family
 from seedbed.models.transformer import Transformer
 from seedbed.models.weights import Rule
 from seedbed.nn.config import HeadConfig, HeadKind, ModelConfig, PositionConfig
+from seedbed.text.special_form import ROBERTA
 
 OFFSET = 2  # positions are counted from the padding token's id on
 
@@ -107,6 +108,7 @@ FAMILY = Family(
     sized=sized,
     rules=rules,
     initialize=initialize,
+    special=ROBERTA,
     ignored=(r"roberta\.embeddings\.position_ids",),
     copies=copies,
     prefix="roberta.",

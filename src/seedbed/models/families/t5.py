@@ -18,6 +18,7 @@ from seedbed.models.transformer import Transformer
 from seedbed.models.weights import Rule
 from seedbed.nn.config import Activation, EncoderConfig, ModelConfig, PositionConfig
 from seedbed.nn.linear import named_parts
+from seedbed.text.special_form import T5
 
 # "gated-gelu" is the approximation by tanh, "gelu" alone is not.
 ACTIVATIONS: dict[str, Activation] = {
@@ -194,6 +195,7 @@ FAMILY = Family(
     sized=sized,
     rules=rules,
     initialize=initialize,
+    special=T5,
     ignored=(r"decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight",),
     copies=copies,
     fit=fit,

@@ -18,6 +18,7 @@ from seedbed.models.transformer import Transformer
 from seedbed.models.weights import Rule
 from seedbed.nn.config import ModelConfig, PositionConfig
 from seedbed.nn.linear import named_parts
+from seedbed.text.special_form import MARIAN
 
 
 def _config(d_model: int, num_layers: int, **fields: Any) -> ModelConfig:
@@ -84,6 +85,7 @@ FAMILY = Family(
     sized=sized,
     rules=rules,
     initialize=initialize,
+    special=MARIAN,
     ignored=(r"model\.(encoder|decoder)\.embed_positions\.weight",),
     zero=("final_logits_bias",),
     copies=bart.copies,

@@ -1,0 +1,123 @@
+"""Data never waits: what loading, corrupting and batching cost beside a training step of the 6 x 384 shape.
+
+    python -m benchmarks.data_speed [--json FILE]
+
+For each objective a network of six layers of width 384 (3 + 3 in an encoder-decoder) learns from 8,192 tokens
+a step of records of 256, at the faster precision; a share is the median time to deal and collate a batch over
+that of the whole step, both timed in turn.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from benchmarks.measuring import machine, table
+
+from seedbed.base.hardware import probe
+from seedbed.base.runtime import Runtime
+from seedbed.base.threads import spin_briefly
+from seedbed.data.loader import Loader, MixturePart, micro_batches
+from seedbed.data.objective import OBJECTIVES
+from seedbed.data.records import PairSource, TokenSource
+from seedbed.data.shards import write_shard
+from seedbed.data.vocabulary import Vocabulary
+from seedbed.models.network import build, family, initialize
+from seedbed.training.optimizer import OPTIMIZERS
+from seedbed.training.settings import TrainingSettings
+from seedbed.training.train_step import TrainStep
+
+VOCAB_SIZE, CONTEXT, STEP_TOKENS, ROUNDS = 8192, 256, 8192, 12
+FAMILIES = {"encoder": "bert", "decoder": "gpt2", "encoder-decoder": "t5"}
+
+
+def vocabulary(shape: str) -> Vocabulary:
+    """Ids of which the last 200 are control tokens, a hundred sentinels among them."""
+    ids = np.arange(VOCAB_SIZE)
+    return replace(
+        Vocabulary.stand_in(VOCAB_SIZE, decoder_start_id=8000 if shape == "encoder-decoder" else None),
+        special_ids=ids[-200:],
+        eos_id=8001,
+        mask_id=8002,
+        begin_ids=(8003,),
+        end_ids=(8004,),
+        sentinel_ids=tuple(range(8191, 8091, -1)),
+    )
+
+
+def measure(name: str, precision: str, folder: Path) -> dict[str, Any]:
+    """Median milliseconds of dealing a step and of learning from it."""
+    kind = OBJECTIVES.get(name)
+    shape = kind.shapes[0]
+    config = family(FAMILIES[shape]).sized(384, 3 if shape == "encoder-decoder" else 6)
+    config = replace(config, vocab_size=VOCAB_SIZE, dropout=0.0)
+    objective = kind(vocabulary(shape), kind.settings_class())
+    draw = np.random.default_rng(0)
+    texts = [draw.integers(0, VOCAB_SIZE - 200, n).tolist() for n in draw.integers(50, 1500, 800)]
+    shard = write_shard(folder / name, texts, vocab_size=VOCAB_SIZE)
+    source: Any = None
+    if kind.learns_from == "text":
+        size = objective.record_tokens(CONTEXT)
+        source = TokenSource(shard, context_tokens=size, seed=0, overlap=objective.overlap)
+    else:
+        answers = [draw.integers(0, VOCAB_SIZE - 200, n).tolist() for n in draw.integers(10, 100, 800)]
+        other = write_shard(folder / f"{name}_answers", answers, vocab_size=VOCAB_SIZE)
+        source = PairSource(shard, other, room=objective.input_room(other.lengths, CONTEXT), seed=0)
+    loader = Loader([MixturePart(source, objective)], batch_tokens=STEP_TOKENS, seed=0)
+    module = build(config)
+    initialize(module, torch.Generator().manual_seed(0))
+    runtime = replace(Runtime.from_environment("cpu"), precision=precision)
+    settings = TrainingSettings(batch_tokens=STEP_TOKENS, context_tokens=CONTEXT)
+    optimizer = OPTIMIZERS.get("adamw")(module, settings)
+    compute = TrainStep(module, objective).train()
+    dealing, learning = [], []
+    for _ in range(ROUNDS):
+        started = time.perf_counter()
+        (batch,) = micro_batches(loader.next_step())
+        dealt = time.perf_counter()
+        with runtime.autocast():
+            loss, num_targets = compute(batch)
+        (loss / num_targets).backward()
+        optimizer.step(1.0)
+        module.zero_grad()
+        loss.item()
+        dealing.append(dealt - started)
+        learning.append(time.perf_counter() - dealt)
+    deal, learn = median(dealing[2:]), median(learning[2:])
+    return {
+        "objective": name,
+        "family": config.family,
+        "deal_ms": 1e3 * deal,
+        "learn_ms": 1e3 * learn,
+        "share": deal / (deal + learn),
+    }
+
+
+def main() -> None:
+    """Measure every objective of the room."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    spin_briefly()
+    precision = probe().precision
+    with tempfile.TemporaryDirectory() as folder:
+        rows = [measure(name, precision, Path(folder)) for name in OBJECTIVES.names()]
+    heading = {"objective": "objective", "family": "family", "deal_ms": "deal ms", "learn_ms": "learn ms"}
+    print(f"{machine()}, {precision}")
+    print(table(rows, heading | {"share": "share of a step"}))
+    if options.json:
+        options.json.write_text(
+            json.dumps({"machine": machine(), "precision": precision, "rows": rows}, indent=2)
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""What frozen features tell: a linear probe, and the share that it gets right with its interval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from seedbed.generation.embedding import batches
+from seedbed.models.family import Network
+from seedbed.models.transformer import Transformer
+from seedbed.nn.layout import Layout
+
+WEIGHT_DECAY, ITERATIONS = 1e-3, 100
+Z = 1.96  # of a 95% interval
+
+
+@torch.inference_mode()
+def features(module: Network, rows: Sequence[Sequence[int]]) -> list[Tensor]:
+    """The last hidden states (tokens, d_model) of each row, the encoder's where there is one."""
+    device = next(module.parameters()).device
+    encodes = isinstance(module, Transformer) and module.encoder is not None
+    found: dict[int, Tensor] = {}
+    for members in batches(rows):
+        ids = torch.tensor([i for r in members for i in rows[r]], device=device)
+        layout = Layout.of([len(rows[r]) for r in members], device=device)
+        hidden = (module.encode if encodes else module)(ids, layout)  # type: ignore[operator]
+        found |= dict(zip(members, hidden.float().split(layout.lengths), strict=True))
+    return [found[r] for r in range(len(rows))]
+
+
+def probe_hits(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], *, num_classes: int) -> Tensor:
+    """Which of the test's rows (n, d_model) a softmax regression classifies right, (n,) of 0 and 1.
+
+    It is fitted on the training rows and their classes (n,), each feature at mean 0 and variance 1, by L-BFGS
+    with a little weight decay (Alain and Bengio 1610.01644).
+    """
+    (x, y), (tested, wanted) = train, test
+    mean, std = x.mean(0), x.std(0).clamp_min(1e-6)
+    x, tested = (x - mean) / std, (tested - mean) / std
+    weight = torch.zeros(num_classes, x.shape[1], requires_grad=True)
+    bias = torch.zeros(num_classes, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weight, bias], max_iter=ITERATIONS, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        total = F.cross_entropy(F.linear(x, weight, bias), y) + WEIGHT_DECAY * weight.square().sum()
+        total.backward()
+        return total
+
+    optimizer.step(loss)
+    with torch.no_grad():
+        return (F.linear(tested, weight, bias).argmax(-1) == wanted).float()
+
+
+def share_of(hits: Tensor) -> dict[str, object]:
+    """The mean of shares (n,), one of each independent trial, and its 95% interval by their variance."""
+    value, n = hits.mean().item(), len(hits)
+    # As if two more trials had gone each way, so that none right is not certain (Agresti and Coull 1998).
+    spread = torch.cat([hits, hits.new_tensor([0.0, 0.0, 1.0, 1.0])]).std().item() / math.sqrt(n + 4)
+    return {"value": value, "interval": [max(0.0, value - Z * spread), min(1.0, value + Z * spread)]}
