@@ -64,6 +64,9 @@ def test_a_run_learns_the_label_of_a_text(name: str, begin: Any) -> None:
     texts = [record["input"] for record in TEXTS]
     assert [one.label for one in lm.classify(texts)] == [record["target"] for record in TEXTS]
     assert result.metrics["validation_loss"] < 0.1
+    lines = map(json.loads, (result.run / "metrics.jsonl").read_text().splitlines())
+    shares = [line["accuracy"] for line in lines if line["kind"] == "evaluation"]
+    assert shares[-1] == 1.0
     theirs = transformers.AutoModelForSequenceClassification.from_pretrained(result.model).eval()
     assert theirs.config.id2label == {0: "enif", 1: "llud"}
     ids = torch.tensor([lm.tokenizer.encode_document(texts[0])])

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 import seedbed
 from seedbed.base.errors import ConfigError
 from seedbed.data.batch import Example, collate
+from seedbed.data.objective import OBJECTIVES
 from seedbed.data.records import Record
 from seedbed.objectives.classification import Classification
 
@@ -110,3 +111,20 @@ def test_a_long_text_fills_the_context_and_a_short_context_is_refused(name: str)
     assert len(example.input_ids) == 16
     with pytest.raises(ConfigError, match="context_tokens=2 has no room beside 2 control tokens"):
         objective.input_room(np.array([1]), 2)
+
+
+@pytest.mark.parametrize("name", ["classification", "tagging"])
+def test_what_is_told_right_is_counted(name: str) -> None:
+    network: Any = small.network("bert", name).eval()
+    objective = small.objective(name, shape="encoder", label_smoothing=0.3)
+    batch = collate([objective.example(row, 0) for row in small.records(OBJECTIVES.get(name), 20)])
+    with torch.no_grad():
+        hidden = network(batch.input_ids, batch.layout)
+        logits = (
+            network.classify(hidden, batch.layout) if name == "classification" else network.output(hidden)
+        )
+        logits = logits if batch.target_index is None else logits[batch.target_index]
+        expected = sum(int(row.argmax()) == int(t) for row, t in zip(logits, batch.targets, strict=True))
+        loss, right = objective.measure(network, batch)
+        assert loss.item() == pytest.approx(objective.loss_sum(network, batch).item())
+    assert right == expected and 0 < right < batch.num_targets

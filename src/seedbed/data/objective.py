@@ -64,6 +64,10 @@ class Objective(ABC):
     def loss_sum(self, module: Any, batch: Batch) -> Tensor:
         """The loss summed over the batch's targets, a scalar."""
 
+    def measure(self, module: Any, batch: Batch) -> tuple[Tensor, int]:
+        """With a `head_kind`: the held-out loss summed, and the number of targets that are told right."""
+        raise NotImplementedError
+
 
 OBJECTIVES: Room[type[Objective]] = Room("seedbed.objectives", "OBJECTIVE")
 
