@@ -67,6 +67,9 @@ def test_a_run_learns_the_label_of_a_text(name: str, begin: Any) -> None:
     lines = map(json.loads, (result.run / "metrics.jsonl").read_text().splitlines())
     shares = [line["accuracy"] for line in lines if line["kind"] == "evaluation"]
     assert shares[-1] == 1.0
+    card = (result.model / "README.md").read_text()
+    assert f"tags: [{name}, text-classification]" in card and "nats a label" in card
+    assert "It gives a text one of 2 labels: enif, llud." in card
     theirs = transformers.AutoModelForSequenceClassification.from_pretrained(result.model).eval()
     assert theirs.config.id2label == {0: "enif", 1: "llud"}
     ids = torch.tensor([lm.tokenizer.encode_document(texts[0])])
