@@ -1,4 +1,4 @@
-"""Tiny models that know masks, with trained tokenizers: BERT's of pieces, RoBERTa's and BART's of bytes."""
+"""Tiny models that fill blanks, with trained tokenizers: pieces (BERT, T5) and bytes (RoBERTa, BART)."""
 
 from dataclasses import replace
 from functools import cache
@@ -16,6 +16,7 @@ NAMES = {
     "roberta": {"cls": "<s>", "pad": "<pad>", "sep": "</s>", "unk": "<unk>", "mask": "<mask>"},
 }
 NAMES["bart"] = NAMES["roberta"]
+SENTINELS = tuple(f"<extra_id_{i}>" for i in range(4))
 CORPUS = [
     "The cat sat on the mat, and the dogs were walking (slowly) around it.",
     "A man walks, talks and is singing; another walked and sang loudly.",
@@ -27,6 +28,8 @@ CONTEXT = 40
 @cache
 def tokenizer(kind: str) -> Tokenizer:
     """What the family's published tokenizers are made of, trained on a few sentences."""
+    if kind == "t5":
+        return scored_tokenizer()
     names = NAMES[kind]
     special = [AddedToken(t, special=True, normalized=False, lstrip=kind != "bert" and n == "mask")
                for n, t in names.items()]  # fmt: skip
@@ -51,6 +54,22 @@ def tokenizer(kind: str) -> Tokenizer:
     return Tokenizer(core, config | {f"{name}_token": token for name, token in names.items()})
 
 
+def scored_tokenizer() -> Tokenizer:
+    """T5's: scored pieces that spell spaces, and the sentinels last to first behind them."""
+    core = Core(models.Unigram())
+    core.pre_tokenizer, core.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+    names = {"pad": "<pad>", "eos": "</s>", "unk": "<unk>"}
+    trainer = trainers.UnigramTrainer(vocab_size=120, special_tokens=[*names.values()], unk_token="<unk>",
+                                      show_progress=False)  # fmt: skip
+    core.train_from_iterator(CORPUS, trainer)
+    core.add_special_tokens([AddedToken(name, normalized=False) for name in reversed(SENTINELS)])
+    core.post_processor = processors.TemplateProcessing(
+        single=["$A", "</s>"], pair=["$A", "</s>", "$B", "</s>"], special_tokens=[("</s>", 1)]
+    )
+    config = {"tokenizer_class": "PreTrainedTokenizerFast"}
+    return Tokenizer(core, config | {f"{name}_token": token for name, token in names.items()})
+
+
 @cache
 def model(kind: str) -> LanguageModel:
     """Random weights, no two probabilities alike to within rounding."""
@@ -62,4 +81,5 @@ def model(kind: str) -> LanguageModel:
             parameter.normal_(std=0.2, generator=generator)
             if "norm" in name and name.endswith("weight"):
                 parameter.add_(1)
-    return LanguageModel(module.eval(), own)
+    start = {"bart": {"decoder_start_token_id": 2}, "t5": {"decoder_start_token_id": 0}}
+    return LanguageModel(module.eval(), own, generation=start.get(kind))

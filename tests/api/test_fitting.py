@@ -1,5 +1,6 @@
 """Which objective goes with which family is known, and a wrong pair is refused before anything is read."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from seedbed.api.objectives import load_run_settings
 from seedbed.api.pretrain import pretrain
 from seedbed.base.errors import ConfigError, UsageError
 from seedbed.models.network import FAMILIES, family
+from seedbed.text.training import train_tokenizer
 
 OWN = {
     "bert": "masked",
@@ -73,7 +75,13 @@ def test_an_objective_has_its_own_keys(tmp_path: Path) -> None:
         load_run_settings(layers, overrides=["objective.whole_words=true"])
     with pytest.raises(UsageError, match="no objective is named 'mask'; did you mean 'masked'"):
         load_run_settings(layers, overrides=["objective.name=mask"])
-    with pytest.raises(ConfigError, match="needs sentinels"):
-        pretrain(
-            "builtin:code", out=tmp_path / "run", family="t5", overrides=["tokenizer.kind=bytes"], steps=1
-        )
+
+
+def test_a_tokenizer_without_what_the_objective_needs_is_refused(tmp_path: Path) -> None:
+    train_tokenizer([], "bytes").save(tmp_path / "tokenizer")
+    corpus = tmp_path / "corpus.jsonl"
+    corpus.write_text("\n".join(json.dumps({"text": f"document {i} of words"}) for i in range(60)))
+    wanted = {"tokenizer": str(tmp_path / "tokenizer"), "steps": 1}
+    for name, words in (("t5", "needs sentinels"), ("bart", "needs a mask token"), ("bert", "needs a mask")):
+        with pytest.raises(ConfigError, match=words):
+            pretrain(str(corpus), out=tmp_path / name, family=name, **wanted)

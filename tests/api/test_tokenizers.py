@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from seedbed.api import demo, pretrain
-from seedbed.api.run_settings import ModelSettings, RunSettings, TokenizerSettings
+from seedbed.api.objectives import load_run_settings
 from seedbed.api.tokenizers import train_tokenizer_from
 from seedbed.base.errors import SeedbedError
 from seedbed.cli.app import run
@@ -116,10 +116,9 @@ def test_what_cannot_be_trained_is_one_line(
 def test_a_run_trains_the_tokenizer_of_its_family(
     family: str, kind: str | None, made: str, corpus: Path
 ) -> None:
-    settings = RunSettings(
-        model=ModelSettings(family=family),
-        tokenizer=TokenizerSettings(kind=kind, vocab_size=400),
-        data=DataSettings(train=str(corpus)),
+    tokenizing = {"vocab_size": 400} | ({} if kind is None else {"kind": kind})
+    settings = load_run_settings(
+        {"model": {"family": family}, "tokenizer": tokenizing, "data": {"train": str(corpus)}}
     )
     tokenizer = pretrain._tokenizer(settings)
     assert tokenizer.kind == made

@@ -15,7 +15,7 @@ BLANKS = "The ___ sat (___)"
 
 @pytest.fixture(scope="module")
 def bundle(masked: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """A saved tiny model: bert, roberta, or bart."""
+    """A saved tiny model: bert, roberta, bart, or t5."""
     folder = tmp_path_factory.mktemp("bundles")
 
     def saved(kind: str) -> Path:
@@ -27,20 +27,25 @@ def bundle(masked: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Call
 
 
 @pytest.mark.parametrize("columns", [80, 40])
+@pytest.mark.parametrize("kind", ["bert", "bart", "t5"])
 def test_blanks_are_filled_for_people(
-    columns: int, seedbed: Callable, bundle: Callable, monkeypatch: pytest.MonkeyPatch
+    kind: str, columns: int, seedbed: Callable, bundle: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
-    said = seedbed("generate", bundle("bert"), "--fill", BLANKS, "--num-candidates", 3)
+    limit = [] if kind == "bert" else ["--max-new-tokens", 2]
+    said = seedbed("generate", bundle(kind), "--fill", BLANKS, "--num-candidates", 3, *limit)
     assert said.code == 0 and said.err == "", said.err
-    filled = load(bundle("bert")).fill(BLANKS, 3)
+    filled = load(bundle(kind)).fill(BLANKS, 3, max_new_tokens=2 if limit else None)
     text, empty, heading, *rows = said.out.splitlines()
     assert text == filled.text and empty == "" and max(map(len, said.out.splitlines())) <= columns
     assert heading.split() == ["blank", "candidate", "probability"]
     cells = [row.split() for row in rows]
     assert [row[0] for row in cells[::3]] == ["1", "2"] and len(cells) == 6
-    expected = [(c.text, f"{c.probability:.4f}") for blank in filled.blanks for c in blank]
-    assert [tuple(row[-2:]) for row in cells] == expected
+    expected = [c for blank in filled.blanks for c in blank]
+    told = [f"{c.probability:.4f}" if c.probability > 5e-5 else f"{c.probability:.1e}" for c in expected]
+    assert [row[-1] for row in cells] == told and "0.0000" not in said.out
+    shown = {c.text.strip() if c.text.strip().isprintable() else repr(c.text) for c in expected if c.text}
+    assert {row[-2] for row in cells} == shown | {"''" for c in expected if not c.text}
 
 
 def test_several_texts_are_numbered_and_one_blank_needs_no_number(
@@ -65,9 +70,13 @@ def test_candidates_that_look_alike_are_told_apart(
     assert {name.strip("Ġ") for name in words} - alike <= shown
 
 
-def test_blanks_are_filled_for_machines(seedbed: Callable, bundle: Callable) -> None:
-    said = seedbed("generate", bundle("bert"), "--fill", BLANKS, "--num-candidates", 2, "--json")
-    (found,), expected = said.json["filled"], load(bundle("bert")).fill(BLANKS, 2)
+@pytest.mark.parametrize(("kind", "limit"), [("bert", None), ("bart", 3), ("t5", None)])
+def test_blanks_are_filled_for_machines(
+    kind: str, limit: int | None, seedbed: Callable, bundle: Callable
+) -> None:
+    flags = [] if limit is None else ["--max-new-tokens", limit]
+    said = seedbed("generate", bundle(kind), "--fill", BLANKS, "--num-candidates", 2, "--json", *flags)
+    (found,), expected = said.json["filled"], load(bundle(kind)).fill(BLANKS, 2, max_new_tokens=limit)
     assert found["prompt"] == BLANKS and found["text"] == expected.text
     for ours, blank in zip(found["blanks"], expected.blanks, strict=True):
         assert [c["token_ids"] for c in ours] == [c.token_ids for c in blank]
@@ -84,7 +93,11 @@ def test_blanks_are_filled_for_machines(seedbed: Callable, bundle: Callable) -> 
         ("bert", ["--fill", "___", "--num-beams", 2], ["--num-beams has no effect beside --fill"]),
         ("bert", ["--fill", "___", "--num-candidates", 0], ["num_candidates=0", "at least 1"]),
         ("bert", ["___"], ["encoder-only", "--fill"]),
-        ("bart", ["--fill", "___"], ["this bart is an encoder-decoder", "bert or roberta", "generate"]),
+        ("bert", ["--fill", "___", "--max-new-tokens", 3], ["max_new_tokens=3 has no effect on a masked"]),
+        ("bart", ["--fill", "___ ___"], ["two blanks stand side by side", "write one blank"]),
+        ("bart", ["--fill", "___ a" * 3], ["16 tokens in each of its 3 blanks", "max_new_tokens"]),
+        ("t5", ["--fill", "no blank"], ["'no blank' has no blank", "write ___ or <extra_id_0>"]),
+        ("t5", ["--fill", "___ a" * 5], ["a text has 5 blanks", "4 sentinels", "shorter ones"]),
         ("bart", ["a", "--num-candidates", 2], ["--num-candidates has no effect without --fill"]),
         ("bart", ["a", "--num-beams", 2, "--temperature", 0.5], ["temperature=0.5", "beside num_beams=2"]),
         ("bart", ["a", "--num-beams", 2, "--num-samples", 3], ["num_samples=3", "at most 2"]),
@@ -104,7 +117,8 @@ def test_what_does_not_belong_together_is_one_line(
 
 def test_a_decoder_fills_no_blanks(seedbed: Callable, tiny_run: Path) -> None:
     said = seedbed("generate", tiny_run, "--fill", "The ___")
-    assert said.code == 2 and "this gpt2 is a decoder; take one of bert or roberta" in said.err
+    assert said.code == 2 and "this gpt2 is a decoder, which reads only" in said.err
+    assert "(bert or roberta)" in said.err and "`generate`" in said.err
 
 
 def test_an_encoder_decoder_answers_a_source(seedbed: Callable, bundle: Callable) -> None:

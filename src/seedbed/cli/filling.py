@@ -11,7 +11,8 @@ from seedbed.cli.console import print_json, print_table
 from seedbed.generation.filling import Filled
 from seedbed.generation.language_model import LanguageModel
 
-WITH_FILL = {"model", "prompts", "fill", "num_candidates", "dtype", "device", "json"}
+WITH_FILL = {"model", "prompts", "fill", "num_candidates", "max_new_tokens", "dtype", "device", "json"}
+SMALL = 5e-5  # four places after the point show nothing of a probability below
 
 
 def check_flags(given: Collection[str], *, fill: bool) -> None:
@@ -21,14 +22,15 @@ def check_flags(given: Collection[str], *, fill: bool) -> None:
     foreign = sorted(set(given) - WITH_FILL) if fill else []
     if foreign:
         raise UsageError(
-            f"--{foreign[0].replace('_', '-')} has no effect beside --fill, which draws nothing and puts one "
-            "token into each blank; leave it out"
+            f"--{foreign[0].replace('_', '-')} has no effect beside --fill, which draws nothing; leave it out"
         )
 
 
-def fill_blanks(lm: LanguageModel, texts: Sequence[str], num_candidates: int, *, json: bool) -> None:
+def fill_blanks(
+    lm: LanguageModel, texts: Sequence[str], num_candidates: int, *, max_new_tokens: int | None, json: bool
+) -> None:
     """Fill the blanks of texts, and print the filled ones and the best candidates."""
-    filled = lm.fill(texts, num_candidates)
+    filled = lm.fill(texts, num_candidates, max_new_tokens=max_new_tokens)
     if json:
         rows = zip(texts, filled, strict=True)
         print_json({"filled": [{"prompt": text} | asdict(result) for text, result in rows]})
@@ -49,7 +51,9 @@ def _print_candidates(result: Filled) -> None:
         seen = Counter(names)
         for at, (name, candidate) in enumerate(zip(names, candidates, strict=True)):
             shown = name if seen[name] == 1 and name.isprintable() and name else repr(candidate.text)
-            rows.append([str(number) if at == 0 else "", shown, f"{candidate.probability:.4f}"])
+            probability = candidate.probability
+            told = f"{probability:.4f}" if probability >= SMALL else f"{probability:.1e}"
+            rows.append([str(number) if at == 0 else "", shown, told])
     if len(result.blanks) == 1:
         columns, rows = columns[1:], [row[1:] for row in rows]
     print_table("", columns, rows, numbers=[0, 2] if len(columns) == 3 else [1])

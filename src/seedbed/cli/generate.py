@@ -33,7 +33,9 @@ def generate(
     prompts: Annotated[
         list[str] | None, typer.Argument(metavar="PROMPT...", help="What is completed; without one, stdin.")
     ] = None,
-    max_new_tokens: Annotated[int, typer.Option(help="The most tokens of an answer.")] = 64,
+    max_new_tokens: Annotated[
+        int, typer.Option(help="The most tokens of an answer; with --fill of a blank, 16 unless given.")
+    ] = 64,
     temperature: Annotated[float, typer.Option(help="0 is greedy, 1 the model's own distribution.")] = 1.0,
     top_k: Annotated[int | None, typer.Option(help="Draw among the k likeliest tokens.")] = None,
     top_p: Annotated[float | None, typer.Option(help="Draw among the likeliest that hold this much.")] = None,
@@ -77,7 +79,8 @@ def generate(
             "beside its config.json, or give token ids to seedbed.load(...).generate in Python"
         )
     if fill:
-        fill_blanks(lm, texts, num_candidates, json=json)
+        limit = max_new_tokens if "max_new_tokens" in given else None
+        fill_blanks(lm, texts, num_candidates, max_new_tokens=limit, json=json)
     else:
         _complete(lm, texts, how, given, json)
 

@@ -59,7 +59,7 @@ EarlyStop = Annotated[
         "(false), or when none can become better (never).",
     ),
 ]
-Fill = Annotated[bool, typer.Option("--fill", help="Fill the blanks ___ of each prompt with a masked model.")]
+Fill = Annotated[bool, typer.Option("--fill", help="Fill the blanks ___ of each prompt.")]
 NumCandidates = Annotated[int, typer.Option(help="With --fill: candidates shown for each blank.")]
 AllowPickle = Annotated[
     bool,

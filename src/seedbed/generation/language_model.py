@@ -15,7 +15,8 @@ from seedbed.generation.answer import Answer
 from seedbed.generation.beam import EarlyStopping
 from seedbed.generation.embedding import chosen_vectors, embed_rows, kept_vectors
 from seedbed.generation.engine import Engine, evaluating
-from seedbed.generation.filling import Candidate, Filled, fill_masks, require_masked
+from seedbed.generation.filling import Candidate, Filled, Filler, require_count
+from seedbed.generation.gaps import filler_of
 from seedbed.generation.inputs import Inputs, Prompt, is_single, several_of
 from seedbed.generation.labelling import Classification, Tag, classified, label_rows, row_logits, tagged
 from seedbed.generation.request import (
@@ -28,7 +29,6 @@ from seedbed.generation.request import (
 from seedbed.generation.scoring import score_rows
 from seedbed.hub.bundle import save_bundle
 from seedbed.nn.layout import Layout, restore
-from seedbed.text.blanks import MaskEncoder
 from seedbed.text.chat_template import ChatTemplate, Message
 
 __all__ = [
@@ -285,35 +285,29 @@ class LanguageModel(Inputs):
         (answer,) = engine.submit(self._request(prompt, settings))
         return Stream(engine, answer)
 
-    def fill(self, texts: str | Sequence[str], num_candidates: int = 5) -> Any:
-        """Fill the blanks of a text, each written `___` or as the model's own mask: a Filled for each text.
+    def fill(
+        self, texts: str | Sequence[str], num_candidates: int = 5, *, max_new_tokens: int | None = None
+    ) -> Any:
+        """Fill the blanks of a text, each `___` or the model's own mask or sentinel: a Filled for each text.
 
-        A single text gives one result, not a list of one. A blank of a masked model is one token; each is
-        filled as if the others stayed blank. Probabilities are over the whole vocabulary; control tokens are
-        never candidates. Errors: UsageError for a text without a blank or longer than the context, and for a
-        model that fills none.
+        A single text gives one result, not a list of one. A masked model puts one token into each blank, as
+        if the others stayed blank; an encoder-decoder, by its tokenizer's sentinels or mask, any number up to
+        `max_new_tokens` (16), given the best candidates in the blanks before. Probabilities are those of
+        MaskFiller and GapFiller; control tokens are never candidates. Errors: UsageError for a text without
+        a blank or longer than the context, and for a model that fills none.
         """
-        require_masked(self.config)
-        if not isinstance(num_candidates, int) or num_candidates < 1:
-            raise UsageError(
-                f"num_candidates={num_candidates!r} is not allowed: give a whole number of at least 1"
-            )
-        encoder = self._mask_encoder
-        masked = [encoder.encode(text) for text in ([texts] if isinstance(texts, str) else texts)]
-        for text in masked:
+        filler = self._filler
+        require_count("num_candidates", num_candidates)
+        blanked = [filler.encoder.encode(text) for text in ([texts] if isinstance(texts, str) else texts)]
+        for text in blanked:
             self._check(text.ids, longest=len(text.ids))
         with evaluating(self.module):
-            filled = fill_masks(self.module, encoder, masked, num_candidates=num_candidates)
+            filled = filler.fill(blanked, num_candidates=num_candidates, max_new_tokens=max_new_tokens)
         return filled[0] if isinstance(texts, str) else filled
 
     @cached_property
-    def _mask_encoder(self) -> MaskEncoder:
-        if self.tokenizer is None:
-            raise UsageError(
-                "filling blanks needs a tokenizer, and this model has none; put the tokenizer.json of its "
-                "training beside its config.json"
-            )
-        return MaskEncoder(self.tokenizer)
+    def _filler(self) -> Filler:
+        return filler_of(self.module, self.tokenizer, start_ids=self._start_ids, eos_ids=self.eos_ids)
 
     def score(self, prompt: Prompt, completion: Prompt) -> Score:
         """How likely `completion` is after `prompt` (text or token ids each), summed and for each token.

@@ -121,9 +121,11 @@ def require_continuing(config: Config) -> None:
             f"this network's head gives labels, not text; ask `lm.{verb}`, or take a model without that head"
         )
     if config.shape == "encoder":
+        fills = config.head.kind == "mlm"
+        instead = "let it fill blanks (`fill`, --fill)" if fills else "ask this one for vectors (`lm.embed`)"
         raise UsageError(
             "an encoder-only network reads what stands before and after a token, so it cannot continue a "
-            "text; take a decoder or an encoder-decoder, or let it fill blanks (`fill`, --fill)"
+            f"text; take a decoder or an encoder-decoder, or {instead}"
         )
 
 

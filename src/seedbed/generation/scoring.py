@@ -7,6 +7,7 @@ from itertools import chain
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from seedbed.generation.request import Score
 from seedbed.models.family import Network
@@ -74,11 +75,15 @@ def _logprobs(module: Network, rows: Sequence[Pair], sources: Sequence[Sequence[
         source = {"source": torch.tensor([*chain(*sources)], device=device), "source_layout": layout}
     layout = Layout.of(lengths, device=device)
     hidden = module(torch.tensor(inputs, device=device), layout, **source)[torch.tensor(at, device=device)]
-    wanted = torch.tensor(targets, device=device)
-    logprobs: list[float] = []
-    for some, ids in zip(
-        *(x.split(max(1, LOGIT_NUMBERS // module.config.vocab_size)) for x in (hidden, wanted)), strict=True
-    ):
-        logits = module.output(some).float()
-        logprobs += logits.log_softmax(-1).gather(-1, ids[:, None])[:, 0].tolist()
-    return logprobs
+    logprobs = target_logprobs(module, hidden, torch.tensor(targets, device=device))
+    return list(logprobs.tolist())
+
+
+def target_logprobs(module: Network, hidden: Tensor, targets: Tensor) -> Tensor:
+    """The log-probability (N,) of each of the targets (N,) at hidden states (N, M)."""
+    parts = zip(
+        *(x.split(max(1, LOGIT_NUMBERS // module.config.vocab_size)) for x in (hidden, targets)), strict=True
+    )
+    return torch.cat(
+        [module.output(some).float().log_softmax(-1).gather(-1, ids[:, None])[:, 0] for some, ids in parts]
+    )
