@@ -160,10 +160,10 @@ WORDS = {"input": ["a", "b"], "target": ["X", "Y"]}
         (
             "labels",
             {"input": "a", "target": ["a"]},
-            "3: the field 'target' is list, not a label; set data.ta",
+            "3: the field 'target' is list, not one label; set data.",
         ),
-        ("labels", {"input": "a", "target": 0.5}, "3: the field 'target' is float, not a label"),
-        ("labels", {"input": "a", "target": True}, "3: the field 'target' is bool, not a label"),
+        ("labels", {"input": "a", "target": 0.5}, "3: the field 'target' is float, not one label"),
+        ("labels", {"input": "a", "target": True}, "3: the field 'target' is bool, not one label"),
         ("labels", {"input": "a", "target": " "}, "3: the field 'target' is empty; give a label"),
         ("labels", {"input": ["a"], "target": "a"}, "3: the field 'input' is list, not text"),
         ("tags", {"input": ["a", "b"], "target": ["X"]}, r"t\.jsonl:3: 2 words with 1 tags; give each"),

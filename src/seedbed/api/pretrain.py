@@ -186,20 +186,21 @@ def _result(run: RunFolder, progress: Progress, *, bits: float | None, is_main: 
 
 def _prepare(settings: RunSettings, *, run: RunFolder, runtime: Runtime) -> tuple[Tokenizer, PreparedData]:
     """The run's tokenizer and shards; the main rank makes them, the others read them."""
-    folder, data = run.path / "tokenizer", run.path / "data"
-    kept: dict[str, Any] = {
-        "learns_from": learns_from(settings.objective),
-        "head_labels": base_labels(settings),
-    }
+    folder = run.path / "tokenizer"
     if not runtime.is_main:
         runtime.broadcast_int(0)  # waits here for the main rank
-        tokenizer = Tokenizer.load(folder)
-        return tokenizer, prepare(settings.data, tokenizer, data, **kept)
-    if not (folder / "tokenizer.json").exists():
+    elif not (folder / "tokenizer.json").exists():
         _tokenizer(settings).save(folder)
     tokenizer = Tokenizer.load(folder)
-    prepared = prepare(settings.data, tokenizer, data, **kept)
-    runtime.broadcast_int(0)
+    prepared = prepare(
+        settings.data,
+        tokenizer,
+        run.path / "data",
+        learns_from=learns_from(settings.objective),
+        head_labels=base_labels(settings),
+    )
+    if runtime.is_main:
+        runtime.broadcast_int(0)
     return tokenizer, prepared
 
 

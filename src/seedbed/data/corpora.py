@@ -29,7 +29,7 @@ class Field(NamedTuple):
 
     name: str
     setting: str
-    holds: Literal["text", "a label", "words"] = "text"
+    holds: Literal["text", "one label", "words"] = "text"
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def read_pairs(
     """
     holds: tuple[Any, Any] = ("text", "text")
     if learns_from != "pairs":
-        holds = ("text", "a label") if learns_from == "labels" else ("words", "words")
+        holds = ("text", "one label") if learns_from == "labels" else ("words", "words")
     empty = True
     for document in _read(source, *map(Field, fields, ("data.input", "data.target"), holds)):
         if document.answer is None:
@@ -185,13 +185,13 @@ def _text(record: Any, field: Field, origin: str) -> str:
     text = record[name]
     if field.holds == "words" and isinstance(text, list):
         text = _joined(text, name, origin)
-    if field.holds == "a label" and type(text) is int:
+    if field.holds == "one label" and type(text) is int:
         text = str(text)
     if not isinstance(text, str):
         raise DataError(
             f"{origin}: the field {name!r} is {type(text).__name__}, not {field.holds}; set {setting}"
         )
-    if field.holds == "a label" and not text.strip():
+    if field.holds == "one label" and not text.strip():
         raise DataError(f"{origin}: the field {name!r} is empty; give a label, or leave the record out")
     if not text.isascii():
         try:
