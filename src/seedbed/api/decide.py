@@ -55,6 +55,7 @@ def decide(
         of_budget = then or _affordable(plan, settings, BUDGET_SHARE * training.budget_seconds)
         names = ("num_steps", "evaluate_every_steps", "checkpoint_every_steps")
         settings = decided(settings, **{name: runtime.broadcast_int(of_budget[name]) for name in names})
+        settings.training.require_warmup()
         plan = plan.for_settings(settings.training)
     if saved is None and runtime.is_main:
         _require_room(plan, run.path)

@@ -9,23 +9,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from seedbed.api.decide import FEWEST_STEPS, most_steps, plan_run
 from seedbed.api.models import configure, load
-from seedbed.api.objectives import objective_for, vocabulary_of
-from seedbed.api.pretrain import pretrain, run_settings
+from seedbed.api.pretrain import pretrain
 from seedbed.api.recipes import recipe
 from seedbed.api.run_settings import ModelSettings
+from seedbed.api.shared_budget import shared_steps
 from seedbed.api.tokenizers import train_tokenizer_from
 from seedbed.base.errors import ConfigError
 from seedbed.base.files import disk_errors, write_file
-from seedbed.base.hardware import ResidentPeak, probe
-from seedbed.base.runtime import Runtime
 from seedbed.base.settings import load_settings
 from seedbed.base.signals import StopSignals
-from seedbed.data.prepare import prepare
 from seedbed.models.network import family, parameter_count
 from seedbed.report.run_report import write_report
-from seedbed.select.plan import Plan
 from seedbed.text.tokenizer import Tokenizer
 
 DATA = "builtin:prose"
@@ -82,7 +77,8 @@ def demo(
         return {"recipe": "fast", "steps": steps, "tokenizer": str(tokenizer), "overrides": overrides}
 
     with StopSignals():
-        steps = _steps(out, list(sizes), wanted, budget_seconds, started)
+        left = TRAINING_SHARE * budget_seconds - (time.perf_counter() - started)
+        steps = shared_steps(out, DATA, TITLES, wanted, seconds=left, budget_seconds=budget_seconds)
     summary: dict[str, Any] = {"steps": steps}
     for name in sizes:
         result = pretrain(
@@ -111,58 +107,6 @@ def _equal_sizes(vocab_size: int) -> dict[str, dict[str, Any]]:
 
     width = min(range(16, 512), key=distance)
     return {"transformer": dict(base["model"]), "lstm": {"family": "lstm", "d_model": width, "num_layers": 2}}
-
-
-def _steps(
-    out: Path,
-    names: list[str],
-    wanted: Callable[[str, int], dict[str, Any]],
-    budget_seconds: float,
-    started: float,
-) -> int:
-    """The steps that the budget buys for both networks, planned once and written down for the next call."""
-    note = out / "demo.json"
-    if note.exists():
-        said = json.loads(note.read_text())
-        if said["budget_seconds"] != budget_seconds:
-            raise ConfigError(
-                f"{out} holds a demo with a budget of {said['budget_seconds']:g} s; "
-                "give the same budget to go on, or another folder"
-            )
-        return int(said["steps"])
-    plans = [_plan(out / "runs" / name, wanted(name, FEWEST_STEPS)) for name in names]
-    left = TRAINING_SHARE * budget_seconds - (time.perf_counter() - started)
-
-    def cost(steps: int) -> float:
-        settings = [run_settings(DATA, **wanted(name, steps)).training for name in names]
-        return sum(plan.for_settings(t).seconds for plan, t in zip(plans, settings, strict=True))
-
-    num_steps = most_steps(cost, left, at_most=int(left / sum(plan.step_seconds for plan in plans)))
-    said = {"budget_seconds": budget_seconds, "steps": num_steps, "titles": TITLES}
-    write_file(note, json.dumps(said).encode())
-    return num_steps
-
-
-def _plan(run: Path, wanted: dict[str, Any]) -> Plan:
-    """The plan that `pretrain` would make for a run; its shards stay for it."""
-    settings = run_settings(DATA, **wanted)
-    resident = ResidentPeak()
-    tokenizer = Tokenizer.load(str(settings.tokenizer.path))
-    prepared = prepare(settings.data, tokenizer, run / "data")
-    config = configure(
-        settings.model, vocab_size=tokenizer.vocab_size, context_tokens=settings.training.context_tokens
-    )
-    with Runtime.from_environment(num_threads=settings.training.num_threads) as runtime:
-        return plan_run(
-            settings,
-            config,
-            objective=objective_for(settings.objective, vocabulary_of(tokenizer, config)),
-            prepared=prepared,
-            hardware=probe(),
-            runtime=runtime,
-            folder=run,
-            resident=resident,
-        )
 
 
 def _samples(out: Path, names: list[str]) -> dict[str, Any]:

@@ -12,11 +12,18 @@ from seedbed.cli.options import Budget, Json
 
 def demo(
     out: Annotated[Path, typer.Option("--out", help="The folder to write.")] = Path("demo"),
-    budget: Budget = 150.0,
+    budget: Budget = None,
+    families: Annotated[
+        bool, typer.Option("--families", help="One network of each kind: BERT, GPT-2, T5, BART, LSTM.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Train a Transformer and an LSTM on text that Python ships, compare them, and write report.html."""
+    """Train a Transformer and an LSTM on text that Python ships, compare them, and write report.html.
+
+    The budget is 150 seconds where none is given, and ten minutes with --families.
+    """
     from seedbed.api import demo as api
+    from seedbed.api.families_demo import families_demo
     from seedbed.cli.console import print_facts, print_json, print_table, say
     from seedbed.cli.progress import TrainingProgress, show_plan
 
@@ -24,6 +31,12 @@ def demo(
         say(f"{name}:")
         show_plan(plan.to_dict(), settings)
 
+    if families:
+        found = families_demo(
+            out=out, budget_seconds=budget or 600.0, callback=TrainingProgress, on_plan=on_plan
+        )
+        _print_families(found, out, json=json)
+        return
     result = api.demo(out=out, budget_seconds=budget or 150.0, callback=TrainingProgress, on_plan=on_plan)
     if json:
         print_json(result)
@@ -45,3 +58,12 @@ def demo(
     print_facts(
         "", {"report": result["report"], "next": f'seedbed generate {out}/runs/transformer "Return a"'}
     )
+
+
+def _print_families(found: dict[str, Any], out: Path, *, json: bool) -> None:
+    from seedbed.cli.console import print_facts, print_json
+
+    if json:
+        print_json(found)
+        return
+    print_facts("", {"report": found["report"], "next": f'seedbed generate {out}/runs/bert "x = ___" --fill'})

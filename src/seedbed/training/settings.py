@@ -70,7 +70,13 @@ class TrainingSettings:
                 f"training.context_tokens={self.context_tokens} does not fit in training.batch_tokens="
                 f"{self.batch_tokens}; raise batch_tokens to at least {self.context_tokens}"
             )
-        if not 0 <= self.num_warmup_steps < self.num_steps:
+        self._require("warmup_steps", self.num_warmup_steps >= 0, "0 or more")
+        if self.budget_seconds is None:  # a budget's steps are not known yet
+            self.require_warmup()
+
+    def require_warmup(self) -> None:
+        """Refuse a warm-up that takes all of the steps."""
+        if self.num_warmup_steps >= self.num_steps:
             raise ConfigError(
                 f"training.warmup_steps={self.warmup_steps} leaves no step of "
                 f"num_steps={self.num_steps} at the full "

@@ -1,0 +1,210 @@
+"""One small network of each kind on the same text for the same tokens, and what each is good at."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from seedbed.api.family_tasks import NUM_WINDOWS, baselines, gather, measure
+from seedbed.api.models import configure, load
+from seedbed.api.pretrain import pretrain, run_settings
+from seedbed.api.recipes import recipe
+from seedbed.api.run_settings import ModelSettings
+from seedbed.api.shared_budget import shared_steps
+from seedbed.api.tokenizers import train_tokenizer_from
+from seedbed.base.errors import ConfigError
+from seedbed.base.files import disk_errors, write_file
+from seedbed.base.signals import StopSignals
+from seedbed.data.prepare import DataSettings
+from seedbed.generation.language_model import LanguageModel
+from seedbed.models.network import family, parameter_count
+from seedbed.report.run_report import write_report
+
+DATA = "builtin:code"
+NUM_PIECES, CONTEXT = 2048, 128
+# Of the budget: the rest is for the tokenizers, and for what is measured at the end.
+TRAINING_SHARE = 0.75
+LEAST_SECONDS = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """A kind of network as courses tell of it, and the text that shows what it does."""
+
+    title: str
+    architecture: str
+    sees: str
+    good_at: str
+    num_layers: int
+    task: str
+    given: str
+
+
+FILL, GO_ON = "fill the blank", "go on"
+KINDS: dict[str, Kind] = {
+    "bert": Kind(
+        title="BERT",
+        architecture="encoder-only",
+        sees="both sides of every token",
+        good_at="labels for words and texts",
+        num_layers=4,
+        task=FILL,
+        given="    def close(self):\n        ___ not self.closed:\n            self.file.close()\n",
+    ),
+    "gpt2": Kind(
+        title="GPT-2",
+        architecture="decoder-only",
+        sees="what stands before a token",
+        good_at="going on with a text",
+        num_layers=4,
+        task=GO_ON,
+        given="    def close(self):\n        if self.",
+    ),
+    "t5": Kind(
+        title="T5",
+        architecture="encoder-decoder",
+        sees="both sides of a gap, then the answer so far",
+        good_at="answers to a text: gaps, summaries",
+        num_layers=2,
+        task=FILL,
+        given="    def close(self):\n        if not ___:\n            self.file.close()\n",
+    ),
+    "bart": Kind(
+        title="BART",
+        architecture="encoder-decoder",
+        sees="both sides of a gap, then the text so far",
+        good_at="writing a text again: repairs, summaries",
+        num_layers=2,
+        task=FILL,
+        given="    def close(self):\n        if not ___:\n            self.file.close()\n",
+    ),
+    "lstm": Kind(
+        title="LSTM",
+        architecture="recurrent",
+        sees="what stands before a token, through one state",
+        good_at="long texts in constant memory",
+        num_layers=2,
+        task=GO_ON,
+        given="    def close(self):\n        if self.",
+    ),
+}
+
+
+def families_demo(
+    *,
+    out: Path | str,
+    budget_seconds: float = 600.0,
+    callback: Callable[[str], Any] | None = None,
+    on_plan: Callable[[str, Any, Any], None] | None = None,
+) -> dict[str, Any]:
+    """Train a network of each kind, measure what each is good at, and write the report.
+
+    All read the same pieces of the same text, the same number of them, with the recipe `fast`. The arguments
+    are those of `demo`; the same call goes on where an earlier one in the folder `out` was stopped.
+    """
+    out = Path(out)
+    if budget_seconds < LEAST_SECONDS:
+        raise ConfigError(
+            f"a budget of {budget_seconds:g} s is too short for {len(KINDS)} networks; give "
+            f"{LEAST_SECONDS:g}s or more"
+        )
+    started = time.perf_counter()
+    with disk_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+    with StopSignals():
+        for name in KINDS:
+            if not (out / "tokenizers" / name / "tokenizer.json").exists():
+                # One kind for all: the pieces are the same, the control tokens each family's own.
+                train_tokenizer_from(
+                    DATA,
+                    out=out / "tokenizers" / name,
+                    kind="bpe",
+                    family=name,
+                    vocab_size=NUM_PIECES + family(name).special.num_tokens,
+                )
+        widths = _widths()
+
+        def wanted(name: str, steps: int) -> dict[str, Any]:
+            every = max(5, -(-steps // 3))
+            overrides = [f"model.num_layers={KINDS[name].num_layers}", f"model.d_model={widths[name]}"]
+            overrides.append(f"training.context_tokens={CONTEXT}")
+            overrides += [f"training.{key}_every_steps={every}" for key in ("evaluate", "checkpoint")]
+            tokenizer = str(out / "tokenizers" / name)
+            return {
+                "recipe": "fast",
+                "family": name,
+                "steps": steps,
+                "tokenizer": tokenizer,
+                "overrides": overrides,
+            }
+
+        steps = shared_steps(
+            out,
+            DATA,
+            {name: kind.title for name, kind in KINDS.items()},
+            wanted,
+            seconds=TRAINING_SHARE * budget_seconds - (time.perf_counter() - started),
+            budget_seconds=budget_seconds,
+        )
+    results = {
+        name: pretrain(
+            DATA,
+            out=out / "runs" / name,
+            callbacks=[callback(name)] if callback else [],
+            on_plan=(lambda plan, settings, name=name: on_plan(name, plan, settings)) if on_plan else None,
+            **wanted(name, steps),
+        ).summary()
+        for name in KINDS
+    }
+    settings = run_settings(DATA, **wanted("bert", steps))
+    with StopSignals():
+        found = _measure(out, results, settings.data, tokens=steps * settings.training.batch_tokens)
+    write_file(out / "families.json", json.dumps(found, indent=2).encode())
+    return {"steps": steps, "runs": results, "families": found, "report": str(write_report(out))}
+
+
+def _widths() -> dict[str, int]:
+    """The width of each network: the recipe's, and for the LSTM the one nearest in parameters to GPT-2."""
+    width = int(recipe("fast")["model"]["d_model"])
+    widths = dict.fromkeys(KINDS, width)
+    gpt2 = ModelSettings(family="gpt2", d_model=width, num_layers=KINDS["gpt2"].num_layers)
+    target = parameter_count(configure(gpt2, vocab_size=NUM_PIECES, context_tokens=CONTEXT))
+    lstm = replace(family("lstm").sized(width, KINDS["lstm"].num_layers), vocab_size=NUM_PIECES)
+    widths["lstm"] = min(
+        range(16, 512), key=lambda wide: abs(parameter_count(replace(lstm, d_model=wide)) - target)
+    )
+    return widths
+
+
+def _measure(
+    out: Path, results: dict[str, dict[str, Any]], data: DataSettings, *, tokens: int
+) -> dict[str, Any]:
+    """What `families.json` holds: each network with its scores and its example."""
+    tasks = gather(data)
+    models = []
+    found: dict[str, Any] = {"data": DATA, "tokens": tokens, "num_windows": NUM_WINDOWS}
+    found |= {f"num_{name}": [len(side) for side in getattr(tasks, name)] for name in ("words", "sentences")}
+    for name, kind in KINDS.items():
+        lm = load(out / "runs" / name)
+        bits = results[name]["metrics"]["validation_bits_per_byte"]
+        scores = measure(lm, tasks)
+        scores["bits_per_byte"] = None if bits is None else {"value": bits, "interval": None}
+        model: dict[str, Any] = {"run": name, "title": kind.title, "architecture": kind.architecture}
+        model |= {"sees": kind.sees, "objective": family(name).objective, "good_at": kind.good_at}
+        model |= {"parameters": parameter_count(lm.config), "scores": scores}
+        example = {"task": kind.task, "given": kind.given, "answer": _answer(lm, kind)}
+        models.append(model | {"example": example})
+        if name == "bert":
+            found["baselines"] = baselines(lm, tasks)
+    return found | {"models": models}
+
+
+def _answer(lm: LanguageModel, kind: Kind) -> str:
+    """The text with its blank filled, or with what the network goes on with."""
+    if kind.task == FILL:
+        return str(lm.fill(kind.given).text)
+    return kind.given + str(lm.generate(kind.given, 24, temperature=0.0).text)

@@ -1,0 +1,80 @@
+"""One budget for several runs on the same text: how many steps all of them can take."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from seedbed.api.decide import FEWEST_STEPS, most_steps, plan_run
+from seedbed.api.models import configure
+from seedbed.api.objectives import is_labelled, objective_for, vocabulary_of
+from seedbed.api.pretrain import run_settings
+from seedbed.base.errors import ConfigError
+from seedbed.base.files import write_file
+from seedbed.base.hardware import ResidentPeak, probe
+from seedbed.base.runtime import Runtime
+from seedbed.data.prepare import prepare
+from seedbed.select.plan import Plan
+from seedbed.text.tokenizer import Tokenizer
+
+Wanted = Callable[[str, int], dict[str, Any]]
+
+
+def shared_steps(
+    out: Path, data: str, titles: Mapping[str, str], wanted: Wanted, *, seconds: float, budget_seconds: float
+) -> int:
+    """The steps that each of the runs `titles` can take in `seconds`, what planning takes included.
+
+    `wanted(name, steps)` are a run's settings as `pretrain` takes them. It is planned once and written down
+    in `demo.json` for the next call, which must be for the same runs and budget.
+    """
+    started = time.perf_counter()
+    note = out / "demo.json"
+    if note.exists():
+        said = json.loads(note.read_text())
+        if said["titles"] != dict(titles):
+            raise ConfigError(f"{out} holds a demo of other networks; choose another folder with --out")
+        if said["budget_seconds"] != budget_seconds:
+            raise ConfigError(
+                f"{out} holds a demo with a budget of {said['budget_seconds']:g} s; "
+                "give the same budget to go on, or another folder"
+            )
+        return int(said["steps"])
+    plans = {name: _plan(out / "runs" / name, data, wanted(name, FEWEST_STEPS)) for name in titles}
+    left = seconds - (time.perf_counter() - started)
+
+    def cost(steps: int) -> float:
+        settings = {name: run_settings(data, **wanted(name, steps)).training for name in titles}
+        return sum(plan.for_settings(settings[name]).seconds for name, plan in plans.items())
+
+    at_most = int(max(0.0, left) / sum(plan.step_seconds for plan in plans.values()))
+    num_steps = most_steps(cost, left, at_most=at_most)
+    said = {"budget_seconds": budget_seconds, "steps": num_steps, "titles": dict(titles)}
+    write_file(note, json.dumps(said).encode())
+    return num_steps
+
+
+def _plan(run: Path, data: str, wanted: dict[str, Any]) -> Plan:
+    """The plan that `pretrain` would make for a run; its shards stay for it."""
+    settings = run_settings(data, **wanted)
+    resident = ResidentPeak()
+    tokenizer = Tokenizer.load(str(settings.tokenizer.path))
+    pairs = is_labelled(settings.objective)
+    prepared = prepare(settings.data, tokenizer, run / "data", pairs=pairs)
+    config = configure(
+        settings.model, vocab_size=tokenizer.vocab_size, context_tokens=settings.training.context_tokens
+    )
+    with Runtime.from_environment(num_threads=settings.training.num_threads) as runtime:
+        return plan_run(
+            settings,
+            config,
+            objective=objective_for(settings.objective, vocabulary_of(tokenizer, config)),
+            prepared=prepared,
+            hardware=probe(),
+            runtime=runtime,
+            folder=run,
+            resident=resident,
+        )
