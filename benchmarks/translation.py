@@ -5,8 +5,8 @@
 4 + 4 layers, d_model 128, feed-forward 256, 4 heads, one table of embeddings, the given 10,000 merges, label
 smoothing, a rate that falls with the inverse square root, the mean of the last checkpoints, a beam of 5.
 BLEU is that of lower-cased tokens (sacrebleu, tokenize none) on the validation part, which chooses nothing:
-weights are judged on training pairs that are held out. Muon instead of Adam, since 30 minutes of two cores are a
-fraction of the published training (docs/LOG.md).
+weights are judged on training pairs that are held out. Muon takes Adam's place, since 30 minutes of two cores
+are a fraction of the published training (docs/LOG.md).
 """
 
 import argparse

@@ -17,6 +17,7 @@ from seedbed.models.network import FAMILIES, build, family, initialize
 SIZE, TEXT = 60, 40  # ids of text are below TEXT
 EOS, MASK, BEGIN, END, START = 40, 41, 42, 43, 44
 SENTINELS = tuple(range(59, 44, -1))
+LABELS = ("low", "middle", "high")
 NAMES = OBJECTIVES.names()
 
 
@@ -46,33 +47,53 @@ def objective(name: str, *, shape: str | None = None, **settings: Any) -> Object
 
 
 def fitting(name: str) -> list[str]:
-    """The families that an objective trains as they are."""
-    kind = OBJECTIVES.get(name)
-    sized = {each: family(each).sized(64, 1) for each in FAMILIES.names()}
-    return [
-        n for n, config in sized.items() if config.shape in kind.shapes and config.head.kind in kind.heads
-    ]
+    """The families that an objective trains: as they are, or with the head that it puts on them."""
+    kind, found = OBJECTIVES.get(name), []
+    for each in FAMILIES.names():
+        config = family(each).sized(64, 1)
+        heads = kind.heads if kind.head_kind is None else (kind.head_kind,)
+        has = config.head.kind in heads or kind.head_kind in family(each).architectures
+        found += [each] if config.shape in kind.shapes and has else []
+    return found
 
 
-def network(name: str, *, num_layers: int = 2, seed: int = 3, dropout: float = 0.0) -> Network:
-    """A small network of a family."""
-    config = replace(family(name).sized(32, num_layers), vocab_size=SIZE, dropout=dropout)
+def network(
+    name: str,
+    objective: str | None = None,
+    *,
+    num_layers: int = 2,
+    seed: int = 3,
+    dropout: float = 0.0,
+) -> Network:
+    """A small network of a family, with the head that an objective puts on it."""
+    config: Any = replace(family(name).sized(32, num_layers), vocab_size=SIZE, dropout=dropout)
     if config.shape != "decoder" or config.max_positions is not None:
         config = replace(config, max_positions=64)
+    head_kind = None if objective is None else OBJECTIVES.get(objective).head_kind
+    if head_kind is not None:
+        config = replace(config, head=family(name).labelled(head_kind, LABELS))
     module = build(config)
     initialize(module, torch.Generator().manual_seed(seed))
     return module
 
 
 def records(kind: type[Objective], num: int, *, seed: int = 5) -> list[Record]:
-    """Records of 3 to 20 tokens of text; every other one ends its document, labelled ones have answers."""
+    """Records of 3 to 20 tokens of text; every other one ends its document, labelled ones have answers.
+
+    The label of a text is that of its first token, a tag that of its own token, three in four of which begin
+    a word.
+    """
     draw = np.random.default_rng(seed)
     found = []
     for i, length in enumerate(draw.integers(3, 21, num)):
         ids = draw.integers(0, TEXT, length)
-        labelled = kind.learns_from != "text"
-        answer = draw.integers(0, TEXT, draw.integers(1, 9)) if labelled else None
-        ids = np.append(ids, EOS) if i % 2 and not labelled else ids
+        answer = draw.integers(0, TEXT, draw.integers(1, 9)) if kind.learns_from == "pairs" else None
+        if kind.learns_from == "labels":
+            answer = 1 + ids[:1] % len(LABELS)
+        elif kind.learns_from == "tags":
+            answer = (1 + ids % len(LABELS)) * (ids % 4 > 0)
+            answer[0] = 1 + ids[0] % len(LABELS)
+        ids = np.append(ids, EOS) if i % 2 and kind.learns_from == "text" else ids
         found.append(Record(ids.astype(np.int64), (0, i), answer))
     return found
 

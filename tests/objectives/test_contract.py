@@ -24,6 +24,7 @@ def made(name: str, family: str) -> Any:
 
 def test_the_room_holds_every_objective() -> None:
     assert {"causal", "completion", "denoising", "masked", "span_corruption"} <= set(NAMES)
+    assert {"classification", "tagging"} <= set(NAMES)
 
 
 def test_every_objective_trains_some_family() -> None:
@@ -37,7 +38,7 @@ def test_the_settings_name_the_objective(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "family"), PAIRS)
 def test_the_loss_falls_on_32_records(name: str, family: str) -> None:
-    objective, network = made(name, family), small.network(family)
+    objective, network = made(name, family), small.network(family, name)
     loader = Loader(
         [MixturePart(small.source(OBJECTIVES.get(name), 32), objective)], batch_tokens=600, seed=0
     )
@@ -56,7 +57,7 @@ def test_the_loss_falls_on_32_records(name: str, family: str) -> None:
 @pytest.mark.parametrize(("name", "family"), PAIRS)
 def test_sum_and_gradients_do_not_depend_on_the_split(name: str, family: str) -> None:
     """Accumulated equals full batch, and packed with others equals alone, to 1e-5."""
-    objective, network = made(name, family), small.network(family).double()
+    objective, network = made(name, family), small.network(family, name).double()
     rows = small.records(OBJECTIVES.get(name), 12)
     examples = [objective.example(row, 1) for row in rows]
     count = sum(len(example.targets) for example in examples)
@@ -107,6 +108,7 @@ def test_targets_are_predicted_by_inputs_that_exist(name: str) -> None:
     for row in small.records(OBJECTIVES.get(name), 6):
         example = objective.example(row, 0)
         where = np.arange(len(example.input_ids)) if example.target_index is None else example.target_index
+        where = where[:1] if objective.learns_from == "labels" else where  # the row as a whole
         assert len(where) == len(example.targets) > 0
         assert where.min() >= 0 and where.max() < len(example.input_ids)
         for ids in (example.input_ids, example.targets, example.source_ids):
@@ -155,6 +157,8 @@ def test_a_batch_moves_as_a_whole(name: str, family: str) -> None:
         ("denoising", "mean_span_tokens", 0.0),
         ("denoising", "delete_rate", 1.0),
         ("completion", "label_smoothing", 1.0),
+        ("classification", "label_smoothing", -0.1),
+        ("tagging", "label_smoothing", 1.0),
     ],
 )
 def test_settings_that_cannot_be_are_refused(name: str, key: str, value: float) -> None:

@@ -52,7 +52,7 @@ class StopAt:
 def run_through(
     folder: Path, name: str, family: str, *, callbacks: Any = (), **changes: Any
 ) -> dict[str, torch.Tensor]:
-    module = small.network(family, dropout=0.1)
+    module = small.network(family, name, dropout=0.1)
     objective = small.objective(name, shape=module.config.shape)
     source = small.source(OBJECTIVES.get(name), 24)
     settings = replace(SETTINGS, **changes)

@@ -8,6 +8,9 @@ from typing import Any
 from seedbed.models.family import Config
 from seedbed.models.network import family, parameter_count
 
+# What model hubs call the use of a network, by the kind of its head.
+USES = {"mlm": "fill-mask", "classification": "text-classification", "tagging": "token-classification"}
+
 
 def model_card(
     config: Config,
@@ -23,12 +26,18 @@ def model_card(
     training, data = settings["training"], settings["data"]
     architecture = family(config.family).architecture(config)
     loads = f"`transformers` loads it as `{architecture}`" if architecture else "seedbed loads it"
-    held_out = "not measured" if loss is None else f"{loss:.4f} nats a token"
+    labels = config.head.labels
+    use = "It completes text in the manner of its data."
+    if labels:
+        some = ", ".join(labels[:20]) + (", ..." if len(labels) > 20 else "")
+        what = "text" if config.head.kind == "classification" else "word"
+        use = f"It gives a {what} one of {len(labels)} labels: {some}."
+    held_out = "not measured" if loss is None else f"{loss:.4f} nats a {'label' if labels else 'token'}"
     if bits_per_byte is not None:
         held_out += f", {bits_per_byte:.4f} bits a byte"
     return f"""---
 library_name: seedbed
-tags: [{config.family}, text-generation]
+tags: [{config.family}, {USES.get(config.head.kind, "text-generation")}]
 ---
 # A {config.family} language model of {parameter_count(config):,} parameters
 
@@ -45,5 +54,5 @@ Pre-trained from scratch with the objective `{settings["objective"]["name"]}`; {
 | precision, seed | {training["precision"]}, {training["seed"]} |
 | made with | seedbed {version} |
 
-It completes text in the manner of its data. It has been taught no instructions and no facts to rely on.
+{use} It has been taught no instructions and no facts to rely on.
 """

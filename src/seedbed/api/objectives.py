@@ -14,6 +14,7 @@ from seedbed.api.run_settings import ModelSettings, RunSettings
 from seedbed.base.errors import ConfigError, SeedbedWarning
 from seedbed.base.runtime import derive_seed
 from seedbed.base.settings import layered, load_settings
+from seedbed.data.corpora import LearnsFrom
 from seedbed.data.loader import MixturePart
 from seedbed.data.objective import OBJECTIVES, Objective
 from seedbed.data.prepare import PreparedData
@@ -58,9 +59,9 @@ def _schema(objective: str) -> type[RunSettings]:
     return make_dataclass("RunSettings", own, bases=(RunSettings,), frozen=True, kw_only=True)
 
 
-def is_labelled(settings: Any) -> bool:
-    """Whether the objective of an `[objective]` table learns from labelled records."""
-    return OBJECTIVES.get(settings.name).learns_from != "text"
+def learns_from(settings: Any) -> LearnsFrom:
+    """What the records of an `[objective]` table's objective are."""
+    return OBJECTIVES.get(settings.name).learns_from
 
 
 def objective_for(settings: Any, vocabulary: Vocabulary) -> Objective:
@@ -83,19 +84,19 @@ def vocabulary_of(tokenizer: Tokenizer, config: Config) -> Vocabulary:
 def require_fitting(config: Config, objective: str) -> Config:
     """Refuse an objective that cannot train networks of this shape or head -> the config."""
     chosen = OBJECTIVES.get(objective)
-    labelled = chosen.learns_from in ("labels", "tags")
-    if config.head.labels and not labelled:
+    if config.head.labels and chosen.head_kind is None:
         raise ConfigError(
             f"the objective {objective} trains tokens, but this network's head gives the labels "
             f"{', '.join(config.head.labels[:3])}; take the model without that head"
         )
-    fits = config.shape in chosen.shapes and (labelled or config.head.kind in chosen.heads)
-    if fits:
+    if _fits(config, chosen):
         return config
     own = family(config.family).objective
     others = [name for name in FAMILIES.names() if _fits(family(name).sized(64, 1), chosen)]
     shapes = " or ".join(f"{'an' if shape[0] == 'e' else 'a'} {shape}" for shape in chosen.shapes)
-    if config.shape in chosen.shapes:
+    if config.shape in chosen.shapes and chosen.head_kind is not None:
+        shapes, what = f"{shapes} with a {chosen.head_kind} head", "has no published class with one"
+    elif config.shape in chosen.shapes:
         shapes, what = (
             f"{shapes} with a {' or '.join(chosen.heads)} head",
             f"has the head {config.head.kind!r}",
@@ -109,7 +110,10 @@ def require_fitting(config: Config, objective: str) -> Config:
 
 
 def _fits(config: Config, objective: type[Objective]) -> bool:
-    return config.shape in objective.shapes and config.head.kind in objective.heads
+    kind = objective.head_kind
+    if kind is None:
+        return config.shape in objective.shapes and config.head.kind in objective.heads
+    return config.shape in objective.shapes and kind in family(config.family).architectures
 
 
 def learning(objective: Objective, prepared: PreparedData, training: TrainingSettings) -> Learning:

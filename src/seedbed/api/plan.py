@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from seedbed.api.heads import STAND_IN_LABELS, with_labels
 from seedbed.api.models import configure, is_model, locate
 from seedbed.api.objectives import decoder_start_id, load_run_settings, objective_for, require_fitting
 from seedbed.api.run_settings import RunSettings
@@ -42,6 +43,7 @@ def plan_with_settings(
     training = settings.training
     config = model if not isinstance(model, str | Path) else _config(str(model), settings)
     config = require_fitting(config, settings.objective.name)
+    config = with_labels(config, settings.objective.name, config.head.labels or STAND_IN_LABELS)
     vocabulary = Vocabulary.stand_in(config.vocab_size, decoder_start_id=decoder_start_id(config))
     objective = objective_for(settings.objective, vocabulary)
     precision = "float32" if training.precision == "auto" else training.precision

@@ -15,10 +15,11 @@ from seedbed import __version__
 from seedbed.api.card import model_card
 from seedbed.api.decide import decide, saved_plan
 from seedbed.api.examples import NUM_KEPT, first_examples, write_examples
+from seedbed.api.heads import base_labels, on_body, with_labels
 from seedbed.api.models import configure, locate
 from seedbed.api.objectives import (
-    is_labelled,
     learning,
+    learns_from,
     load_run_settings,
     objective_for,
     require_fitting,
@@ -145,7 +146,7 @@ def pretrain(
         saved = run.saved_settings()
         tokenizer, prepared = _prepare(asked, run=run, runtime=runtime)
         resident.lap()
-        config = _config(asked, tokenizer)
+        config = _config(asked, tokenizer, prepared.labels)
         objective = objective_for(asked.objective, vocabulary_of(tokenizer, config))
         settings, plan = decide(
             asked,
@@ -221,7 +222,7 @@ def show(data: str, *, out: Path | str, num: int = 3, **wanted: Any) -> list[Sho
             then = saved["training"]
             run.refuse_difference(saved, decided(asked, **{k: then[k] for k in _FREE if k in then}))
         tokenizer, prepared = _made(asked, run)
-        config = _config(asked, tokenizer)
+        config = _config(asked, tokenizer, prepared.labels)
         training = asked.training
         objective = objective_for(asked.objective, vocabulary_of(tokenizer, config))
         mixture = learning(objective, prepared, training).mixture
@@ -230,12 +231,10 @@ def show(data: str, *, out: Path | str, num: int = 3, **wanted: Any) -> list[Sho
 
 def _prepare(settings: RunSettings, *, run: RunFolder, runtime: Runtime) -> tuple[Tokenizer, PreparedData]:
     """The run's tokenizer and shards; the main rank makes them, the others read them."""
-    folder, data = run.path / "tokenizer", run.path / "data"
-    pairs = is_labelled(settings.objective)
     if not runtime.is_main:
         runtime.broadcast_int(0)  # waits here for the main rank
-        tokenizer = Tokenizer.load(folder)
-        return tokenizer, prepare(settings.data, tokenizer, data, pairs=pairs)
+        tokenizer = Tokenizer.load(run.path / "tokenizer")
+        return tokenizer, _prepared(settings, tokenizer, run)
     found = _made(settings, run)
     runtime.broadcast_int(0)
     return found
@@ -246,10 +245,11 @@ def _made(settings: RunSettings, run: RunFolder) -> tuple[Tokenizer, PreparedDat
 
     A tokenizer that other settings made, before the run had a checkpoint, is made anew.
     """
-    folder, pairs, tree = run.path / "tokenizer", is_labelled(settings.objective), to_tree(settings)
+    folder, tree = run.path / "tokenizer", to_tree(settings)
     model = {key: tree["model"].get(key) for key in ("family", "base")}
-    made_from = {"tokenizer": tree["tokenizer"], "data": tree["data"], "model": model, "pairs": pairs}
-    content, note = json.dumps(made_from, sort_keys=True).encode(), run.path / "tokenizer" / "made_from.json"
+    made_from = {"tokenizer": tree["tokenizer"], "data": tree["data"], "model": model}
+    made_from["learns_from"] = learns_from(settings.objective)
+    content, note = json.dumps(made_from, sort_keys=True).encode(), folder / "made_from.json"
     if note.exists() and not run.can_resume and note.read_bytes() != content:
         (folder / "tokenizer.json").unlink(missing_ok=True)
     if not (folder / "tokenizer.json").exists():
@@ -259,7 +259,17 @@ def _made(settings: RunSettings, run: RunFolder) -> tuple[Tokenizer, PreparedDat
         write_file(note, content)
         made.save(folder)
     tokenizer = Tokenizer.load(folder)
-    return tokenizer, prepare(settings.data, tokenizer, run.path / "data", pairs=pairs)
+    return tokenizer, _prepared(settings, tokenizer, run)
+
+
+def _prepared(settings: RunSettings, tokenizer: Tokenizer, run: RunFolder) -> PreparedData:
+    return prepare(
+        settings.data,
+        tokenizer,
+        run.path / "data",
+        learns_from=learns_from(settings.objective),
+        head_labels=base_labels(settings),
+    )
 
 
 def _tokenizer(settings: RunSettings) -> Tokenizer:
@@ -272,27 +282,28 @@ def _tokenizer(settings: RunSettings) -> Tokenizer:
             raise ConfigError(f"the base {base} has no tokenizer; give one with --tokenizer FOLDER")
         return read_tokenizer(place)
     form = named_family(settings.model.family).special
-    texts = training_texts(settings.data, pairs=is_labelled(settings.objective))
+    texts = training_texts(settings.data, learns_from=learns_from(settings.objective))
     return train_tokenizer(texts, wanted.kind, vocab_size=wanted.vocab_size, special=form)
 
 
-def _config(settings: RunSettings, tokenizer: Tokenizer) -> Config:
-    """The base's config, or the one that the settings ask for."""
+def _config(settings: RunSettings, tokenizer: Tokenizer, labels: Sequence[str]) -> Config:
+    """The base's config, or the one that the settings ask for, with a head for the labels, if any."""
+    objective = settings.objective.name
     if settings.model.base is not None:
-        return require_fitting(
-            read_config(locate(settings.model.base, weights=False)), settings.objective.name
-        )
-    context = settings.training.context_tokens
-    return configure(settings.model, vocab_size=tokenizer.vocab_size, context_tokens=context)
+        config = require_fitting(read_config(locate(settings.model.base, weights=False)), objective)
+    else:
+        context = settings.training.context_tokens
+        config = configure(settings.model, vocab_size=tokenizer.vocab_size, context_tokens=context)
+    return with_labels(config, objective, labels)
 
 
 def _module(config: Config, settings: RunSettings) -> Network:
     """The base, or a network with weights drawn from the training's seed."""
+    generator = torch.Generator().manual_seed(derive_seed(settings.training.seed, "weights"))
     if settings.model.base is not None:
-        return open_bundle(locate(settings.model.base))[0]
+        return on_body(open_bundle(locate(settings.model.base))[0], config.head, generator)
     module = build(config)
-    seed = derive_seed(settings.training.seed, "weights")
-    initialize(module, torch.Generator().manual_seed(seed))
+    initialize(module, generator)
     return module
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from seedbed.api.decide import FEWEST_STEPS, most_steps, plan_run
 from seedbed.api.models import configure
-from seedbed.api.objectives import is_labelled, objective_for, vocabulary_of
+from seedbed.api.objectives import learns_from, objective_for, vocabulary_of
 from seedbed.api.pretrain import run_settings
 from seedbed.base.errors import ConfigError
 from seedbed.base.files import write_file
@@ -62,8 +62,8 @@ def _plan(run: Path, data: str, wanted: dict[str, Any]) -> Plan:
     settings = run_settings(data, **wanted)
     resident = ResidentPeak()
     tokenizer = Tokenizer.load(str(settings.tokenizer.path))
-    pairs = is_labelled(settings.objective)
-    prepared = prepare(settings.data, tokenizer, run / "data", pairs=pairs)
+    kind = learns_from(settings.objective)
+    prepared = prepare(settings.data, tokenizer, run / "data", learns_from=kind)
     config = configure(
         settings.model, vocab_size=tokenizer.vocab_size, context_tokens=settings.training.context_tokens
     )

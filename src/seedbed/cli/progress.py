@@ -49,7 +49,8 @@ class TrainingProgress:
         if line.get("kind") == "evaluation":
             bits = line.get("bits_per_byte")
             unit = f"{line['loss']:.3f}" if bits is None else f"{bits:.3f} bits/byte"
-            self._evaluation = f"held-out {unit}"
+            right = line.get("accuracy")
+            self._evaluation = f"held-out {unit}" + ("" if right is None else f", {right:.1%} right")
             if self._bar is None:
                 say(f"{self._label()}step {line['step']}/{self._num_steps}  {self._evaluation}")
         elif line.get("kind") == "step":

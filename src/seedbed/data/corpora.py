@@ -12,12 +12,24 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from seedbed.base.errors import DataError, UsageError, nearest
 from seedbed.data.builtin import BUILTIN, builtin_files, builtin_texts
 
 COMPRESSED = ".gz"
+LearnsFrom = Literal["text", "pairs", "labels", "tags"]
+
+
+class Field(NamedTuple):
+    """A field of a record, the setting that names it, and what it may hold.
+
+    Beside a text a label may be a whole number, and words may be a list of them: both are made a text.
+    """
+
+    name: str
+    setting: str
+    holds: Literal["text", "one label", "words"] = "text"
 
 
 @dataclass(frozen=True)
@@ -54,7 +66,7 @@ def read_documents(
     the file and the line or byte of what cannot be read, or the source that holds no text.
     """
     empty = True
-    for document in _read(source, text_field):
+    for document in _read(source, Field(text_field, "data.text_field")):
         texts = [document.text] if separator is None else document.text.split(separator)
         for number, text in enumerate(texts, 1):
             if text and not text.isspace():
@@ -64,13 +76,19 @@ def read_documents(
         raise DataError(f"{source} holds no text; give a file or folder with at least one document")
 
 
-def read_pairs(source: str | Path, *, fields: tuple[str, str]) -> Iterator[Document]:
+def read_pairs(
+    source: str | Path, *, fields: tuple[str, str], learns_from: LearnsFrom = "pairs"
+) -> Iterator[Document]:
     """The labelled records of JSON Lines, JSON or Parquet files, in a fixed order; `fields`: text and answer.
 
+    The answer is a text, of `labels` one label, of `tags` one for each word of the text, blanks between them.
     A DataError names the file and the line of what has not both of them.
     """
+    holds: tuple[Any, Any] = ("text", "text")
+    if learns_from != "pairs":
+        holds = ("text", "one label") if learns_from == "labels" else ("words", "words")
     empty = True
-    for document in _read(source, *fields):
+    for document in _read(source, *map(Field, fields, ("data.input", "data.target"), holds)):
         if document.answer is None:
             raise DataError(
                 f"{document.origin} is a text without an answer; give JSON Lines, JSON or Parquet with the "
@@ -113,7 +131,7 @@ def builtin_name(source: str | Path) -> str:
     return str(source)
 
 
-def _read(source: str | Path, *fields: str) -> Iterator[Document]:
+def _read(source: str | Path, *fields: Field) -> Iterator[Document]:
     if str(source).startswith("builtin:"):
         name = builtin_name(source)
         for part, text in builtin_texts(name):
@@ -151,22 +169,30 @@ def _decode(raw: bytes, file: Path) -> str:
         ) from error
 
 
-def _document(record: Any, fields: Sequence[str], origin: str) -> Document:
+def _document(record: Any, fields: Sequence[Field], origin: str) -> Document:
     """The document of one record: its text, and its answer where a second field is asked for."""
-    settings = ("data.input", "data.target") if len(fields) > 1 else ("data.text_field",)
-    texts = [_text(record, *each, origin) for each in zip(fields, settings, strict=True)]
+    texts = [_text(record, field, origin) for field in fields]
     return Document(texts[0], origin, *texts[1:])
 
 
-def _text(record: Any, field: str, setting: str, origin: str) -> str:
+def _text(record: Any, field: Field, origin: str) -> str:
     """The text in a field of a record; what is wrong with it is said with its place."""
+    name, setting = field.name, field.setting
     if not isinstance(record, dict):
-        raise DataError(f"{origin}: {type(record).__name__} where an object with the field {field!r} belongs")
-    if field not in record:
-        raise DataError(f"{origin}: no field {field!r}; set {setting}; {nearest(field, map(str, record))}")
-    text = record[field]
+        raise DataError(f"{origin}: {type(record).__name__} where an object with the field {name!r} belongs")
+    if name not in record:
+        raise DataError(f"{origin}: no field {name!r}; set {setting}; {nearest(name, map(str, record))}")
+    text = record[name]
+    if field.holds == "words" and isinstance(text, list):
+        text = _joined(text, name, origin)
+    if field.holds == "one label" and type(text) is int:
+        text = str(text)
     if not isinstance(text, str):
-        raise DataError(f"{origin}: the field {field!r} is {type(text).__name__}, not text; set {setting}")
+        raise DataError(
+            f"{origin}: the field {name!r} is {type(text).__name__}, not {field.holds}; set {setting}"
+        )
+    if field.holds == "one label" and not text.strip():
+        raise DataError(f"{origin}: the field {name!r} is empty; give a label, or leave the record out")
     if not text.isascii():
         try:
             text.encode()
@@ -176,7 +202,19 @@ def _text(record: Any, field: str, setting: str, origin: str) -> str:
     return text
 
 
-def _json_lines(file: Path, fields: Sequence[str]) -> Iterator[Document]:
+def _joined(words: list[Any], name: str, origin: str) -> str:
+    """Words or tags, whole numbers among them, with blanks between them."""
+    texts = [str(word) if type(word) is int else word for word in words]
+    for number, word in enumerate(texts, 1):
+        if not isinstance(word, str) or len(word.split()) != 1 or word != word.strip():
+            raise DataError(
+                f"{origin}: number {number} of the field {name!r} is {str(word)[:40]!r}, not one word; give "
+                "words without blanks"
+            )
+    return " ".join(texts)
+
+
+def _json_lines(file: Path, fields: Sequence[Field]) -> Iterator[Document]:
     with gzip.open(file) if file.suffix == COMPRESSED else file.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             if line.isspace():
@@ -185,7 +223,7 @@ def _json_lines(file: Path, fields: Sequence[str]) -> Iterator[Document]:
             yield _document(_parse(line.rstrip(b"\r\n"), origin), fields, origin)
 
 
-def _json_array(file: Path, fields: Sequence[str]) -> Iterator[Document]:
+def _json_array(file: Path, fields: Sequence[Field]) -> Iterator[Document]:
     records = _parse(_content(file), str(file))
     for number, record in enumerate(records if isinstance(records, list) else [records], 1):
         yield _document(record, fields, f"{file} record {number}")
@@ -203,7 +241,7 @@ def _parse(raw: bytes, origin: str) -> Any:
         raise DataError(f"{origin} is not JSON ({reason}); correct or remove it") from error
 
 
-def _parquet(file: Path, fields: Sequence[str]) -> Iterator[Document]:
+def _parquet(file: Path, fields: Sequence[Field]) -> Iterator[Document]:
     try:
         pyarrow = importlib.import_module("pyarrow")
         parquet = importlib.import_module("pyarrow.parquet")
@@ -214,7 +252,8 @@ def _parquet(file: Path, fields: Sequence[str]) -> Iterator[Document]:
     number = 0
     try:
         with parquet.ParquetFile(file) as table:
-            columns = list(fields) if {*fields} <= {*table.schema_arrow.names} else None
+            names = [field.name for field in fields]
+            columns = names if {*names} <= {*table.schema_arrow.names} else None
             for batch in table.iter_batches(batch_size=1024, columns=columns):
                 for record in batch.to_pylist():
                     number += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,16 +12,17 @@ from torch import Tensor
 from seedbed.base.errors import ConfigError
 from seedbed.base.rooms import Room
 from seedbed.data.batch import Batch, Example
+from seedbed.data.corpora import LearnsFrom
 from seedbed.data.records import Record
 from seedbed.data.vocabulary import Vocabulary
-
-LearnsFrom = Literal["text", "pairs", "labels", "tags"]
+from seedbed.nn.config import HeadKind
 
 
 class Objective(ABC):
     """What is learnt from a record, and how; made from a vocabulary and the settings of `[objective]`.
 
-    `shapes` and `heads` are those of the networks that it trains. `learns_from` says what its records are:
+    `shapes` and `heads` are those of the networks that it trains; `head_kind` is that of the head that it
+    puts on a network, with the labels of its records. `learns_from` says what its records are:
     pieces of documents that share `overlap` tokens with their neighbours (cut anew in each pass, or alike
     in all), or labelled ones. `reads_text_once`: its targets are the text, each token once, so that its
     loss can be told in bits per byte.
@@ -30,6 +31,7 @@ class Objective(ABC):
     settings_class: ClassVar[type[Any]]
     shapes: ClassVar[tuple[str, ...]]
     heads: ClassVar[tuple[str, ...]] = ("lm",)
+    head_kind: ClassVar[HeadKind | None] = None
     learns_from: ClassVar[LearnsFrom] = "text"
     overlap: ClassVar[int] = 0
     reads_text_once: ClassVar[bool] = False
@@ -61,6 +63,10 @@ class Objective(ABC):
     @abstractmethod
     def loss_sum(self, module: Any, batch: Batch) -> Tensor:
         """The loss summed over the batch's targets, a scalar."""
+
+    def measure(self, module: Any, batch: Batch) -> tuple[Tensor, int]:
+        """With a `head_kind`: the held-out loss summed, and the number of targets that are told right."""
+        raise NotImplementedError
 
 
 OBJECTIVES: Room[type[Objective]] = Room("seedbed.objectives", "OBJECTIVE")

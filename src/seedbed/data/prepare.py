@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -14,7 +14,22 @@ from pathlib import Path
 from seedbed.base.errors import ConfigError, DataError
 from seedbed.base.files import write_file
 from seedbed.data.builtin import BUILTIN
-from seedbed.data.corpora import Document, deduplicate, read_documents, read_pairs, source_files
+from seedbed.data.corpora import (
+    Document,
+    LearnsFrom,
+    deduplicate,
+    read_documents,
+    read_pairs,
+    source_files,
+)
+from seedbed.data.labels import (
+    answer_labels,
+    encode_labelled,
+    encode_pairs,
+    ordered_labels,
+    read_labels,
+    write_labels,
+)
 from seedbed.data.shards import ShardWriter, TokenShard
 from seedbed.text.tokenizer import Tokenizer, blocks
 
@@ -63,7 +78,7 @@ class DataSettings:
 class PreparedData:
     """The two shards of a run; `fingerprint` is SHA-256 of what decides them: files, settings, tokenizer.
 
-    Labelled records have two more, with the answer of each.
+    Labelled records have two more, with the answer of each: its tokens, or the numbers of its labels from 1.
     """
 
     train: TokenShard
@@ -71,6 +86,7 @@ class PreparedData:
     fingerprint: str
     train_answers: TokenShard | None = None
     validation_answers: TokenShard | None = None
+    labels: tuple[str, ...] = ()
 
     @property
     def shards(self) -> list[TokenShard]:
@@ -79,7 +95,9 @@ class PreparedData:
         return [shard for shard in found if shard is not None]
 
 
-def split_documents(settings: DataSettings, *, pairs: bool = False) -> Iterator[tuple[Document, bool]]:
+def split_documents(
+    settings: DataSettings, *, learns_from: LearnsFrom = "text"
+) -> Iterator[tuple[Document, bool]]:
     """Each document or labelled record with whether it validates, validation's own file first.
 
     Without such a file a document's own hash decides: neither the order nor other documents do. With
@@ -88,8 +106,8 @@ def split_documents(settings: DataSettings, *, pairs: bool = False) -> Iterator[
     known: set[bytes] = set()
 
     def documents(source: str) -> Iterator[Document]:
-        if pairs:
-            found = read_pairs(source, fields=settings.fields)
+        if learns_from != "text":
+            found = read_pairs(source, fields=settings.fields, learns_from=learns_from)
         else:
             found = read_documents(
                 source, text_field=settings.text_field, separator=settings.document_separator
@@ -102,16 +120,16 @@ def split_documents(settings: DataSettings, *, pairs: bool = False) -> Iterator[
         yield document, settings.validation is None and document.place < settings.validation_fraction
 
 
-def training_texts(settings: DataSettings, *, pairs: bool = False) -> Iterator[str]:
-    """What a tokenizer may be trained on: the texts that do not validate, and their answers."""
+def training_texts(settings: DataSettings, *, learns_from: LearnsFrom = "text") -> Iterator[str]:
+    """What a tokenizer may be trained on: the texts that do not validate, and their answers if texts too."""
     places = array("d")
     empty = True
-    for document, validates in split_documents(settings, pairs=pairs):
+    for document, validates in split_documents(settings, learns_from=learns_from):
         places.append(document.place)
         if not validates:
             empty = False
             yield document.text
-            if document.answer is not None:
+            if document.answer is not None and learns_from == "pairs":
                 yield document.answer
     if empty:
         raise DataError(_empty_side(settings, places))
@@ -133,51 +151,88 @@ def source_fingerprint(settings: DataSettings) -> str:
 
 
 def prepare(
-    settings: DataSettings, tokenizer: Tokenizer, folder: Path | str, *, pairs: bool = False
+    settings: DataSettings,
+    tokenizer: Tokenizer,
+    folder: Path | str,
+    *,
+    learns_from: LearnsFrom = "text",
+    head_labels: Sequence[str] = (),
 ) -> PreparedData:
     """Tokenize a corpus into the shards `folder`/train and `folder`/validation, unless they are there.
 
-    A document ends with the tokenizer's end token if it has one. The answers of `pairs` lie in shards of
-    their own, `train_answers` and `validation_answers`; nothing ends these or their inputs. A DataError says
-    what to do where one side of the split is empty.
+    A document ends with the tokenizer's end token if it has one. The answers of labelled records lie in
+    shards of their own, `train_answers` and `validation_answers`; nothing ends these or their inputs. Labels
+    are those of the training records, in the order of `head_labels` where these are the same ones. A
+    DataError says what to do where one side of the split is empty.
     """
     folder = Path(folder)
+    has_labels = learns_from in ("labels", "tags")
     decides = f"{source_fingerprint(settings)} {tokenizer.fingerprint} {tokenizer.eos_id}"
-    decides += " pairs" * pairs
+    decides += "" if learns_from == "text" else f" {learns_from}"
+    decides += f" {list(head_labels)}" if has_labels and head_labels else ""
     fingerprint = hashlib.sha256(decides.encode()).hexdigest()
     note = folder / PREPARED
     if not (note.is_file() and note.read_text(encoding="utf-8").strip() == fingerprint):
         note.unlink(missing_ok=True)
-        (_write_pairs if pairs else _write_shards)(settings, tokenizer, folder)
+        if learns_from == "text":
+            _write_shards(settings, tokenizer, folder)
+        else:
+            labels = _labels(settings, learns_from, head_labels) if has_labels else ()
+            _write_pairs(settings, tokenizer, folder, learns_from, labels)
         write_file(note, f"{fingerprint}\n".encode())
-    names = [*SIDES, *(f"{side}_answers" for side in SIDES if pairs)]
+    names = [*SIDES, *(f"{side}_answers" for side in SIDES if learns_from != "text")]
     shards = {name: TokenShard.open(folder / name) for name in names}
-    return PreparedData(**shards, fingerprint=fingerprint)
+    labels = read_labels(folder) if has_labels else ()
+    return PreparedData(**shards, fingerprint=fingerprint, labels=labels)
 
 
-def _write_pairs(settings: DataSettings, tokenizer: Tokenizer, folder: Path) -> None:
-    """Write the shards of labelled records, an answer for each input."""
+def _labels(settings: DataSettings, learns_from: LearnsFrom, head_labels: Sequence[str]) -> tuple[str, ...]:
+    """The labels of the training records."""
+    places, found = array("d"), set()
+    for document, validates in split_documents(settings, learns_from=learns_from):
+        places.append(document.place)
+        if not validates:
+            found.update(answer_labels(document, learns_from))
+    if not found:
+        raise DataError(_empty_side(settings, places))
+    return ordered_labels(found, settings.train, head_labels=head_labels)
+
+
+def _write_pairs(
+    settings: DataSettings,
+    tokenizer: Tokenizer,
+    folder: Path,
+    learns_from: LearnsFrom,
+    labels: tuple[str, ...],
+) -> None:
+    """Write the shards of labelled records, an answer for each input, and the labels."""
     places = array("d")
-    names = [f"{side}{part}" for side in SIDES for part in ("", "_answers")]
+    sizes = {"": tokenizer.vocab_size, "_answers": len(labels) + 1 if labels else tokenizer.vocab_size}
     with ExitStack() as stack:
         writers = {
-            name: stack.enter_context(ShardWriter(folder / name, vocab_size=tokenizer.vocab_size))
-            for name in names
+            f"{side}{part}": stack.enter_context(ShardWriter(folder / f"{side}{part}", vocab_size=size))
+            for side in SIDES
+            for part, size in sizes.items()
         }
-        records = split_documents(settings, pairs=True)
+        records = split_documents(settings, learns_from=learns_from)
         while group := list(islice(records, GROUP_RECORDS)):
             places.extend(document.place for document, _ in group)
-            texts = [text for document, _ in group for text in (document.text, document.answer or "")]
-            encoded = iter(tokenizer.encode_batch(texts))
-            for _, validates in group:
-                for part in ("", "_answers"):
+            documents = [document for document, _ in group]
+            if labels:
+                rows = encode_labelled(documents, tokenizer, labels, learns_from)
+            else:
+                rows = encode_pairs(documents, tokenizer)
+            for (_, validates), row in zip(group, rows, strict=True):
+                for part, ids in zip(sizes, row, strict=True):
                     writer = writers[f"{SIDES[validates]}{part}"]
-                    writer.append(next(encoded))
+                    writer.append(ids)
                     writer.end_document(keep_empty=True)
         if not all(writer.num_documents for writer in writers.values()):
             raise DataError(_empty_side(settings, places))
         for writer in writers.values():
             writer.close()
+    if labels:
+        write_labels(folder, labels)
 
 
 def _write_shards(settings: DataSettings, tokenizer: Tokenizer, folder: Path) -> None:

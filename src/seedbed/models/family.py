@@ -15,6 +15,7 @@ from seedbed.models.transformer import Transformer
 from seedbed.models.weights import Rule
 from seedbed.nn.config import (
     LABELLED,
+    MAX_LABELS,
     EncoderConfig,
     HeadConfig,
     HeadKind,
@@ -25,7 +26,6 @@ from seedbed.nn.config import (
 )
 from seedbed.text.special_form import DECODER, SpecialForm
 
-MAX_LABELS = 100_000
 Config = ModelConfig | RecurrentConfig
 Network = Transformer | RecurrentNetwork
 

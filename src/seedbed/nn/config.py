@@ -12,6 +12,7 @@ Activation = Literal["relu", "relu_squared", "gelu", "gelu_tanh", "silu"]
 NormKind = Literal["layer", "layer_no_bias", "layer_plain", "rms", "rms_plain", "rms_offset"]
 HeadKind = Literal["lm", "mlm", "none", "classification", "tagging"]
 LABELLED: tuple[HeadKind, ...] = ("classification", "tagging")
+MAX_LABELS = 100_000
 
 LARGEST = 2**62  # of what is counted: torch itself ends at 2^63
 _NAMES = {

@@ -9,12 +9,23 @@ from seedbed.models.family import Network
 from seedbed.nn.loss import cross_entropy_sum
 
 
-def targets_loss(module: Network, batch: Batch, *, label_smoothing: float = 0.0) -> Tensor:
-    """Summed nats of the batch's targets; logits are computed where there is a target alone."""
+def hidden_states(module: Network, batch: Batch) -> Tensor:
+    """What the network makes of a batch, (N, M)."""
     source = {} if batch.source_ids is None else {"source": batch.source_ids}
     if batch.source_layout is not None:
         source |= {"source_layout": batch.source_layout}  # type: ignore[dict-item]
-    hidden = module(batch.input_ids, batch.layout, **source)  # (N, M)
+    hidden: Tensor = module(batch.input_ids, batch.layout, **source)
+    return hidden
+
+
+def target_logits(module: Network, batch: Batch) -> Tensor:
+    """Logits (num_targets, V) of the batch's targets, computed nowhere else."""
+    hidden = hidden_states(module, batch)
     if batch.target_index is not None:
         hidden = hidden.index_select(0, batch.target_index)  # (num_targets, M)
-    return cross_entropy_sum(module.output(hidden), batch.targets, label_smoothing=label_smoothing)
+    return module.output(hidden)
+
+
+def targets_loss(module: Network, batch: Batch, *, label_smoothing: float = 0.0) -> Tensor:
+    """Summed nats of the batch's targets."""
+    return cross_entropy_sum(target_logits(module, batch), batch.targets, label_smoothing=label_smoothing)

@@ -82,7 +82,7 @@ def forward_flops(config: Config, *, row_tokens: int, shares: Shares | None = No
             flops["scores"] = flops.get("scores", 0.0) + share * scores
     rest = [m for m in module.modules() if isinstance(m, Projection) and id(m) not in inner]
     flops["output"] = 2.0 * sum(product.weight.numel() for product in rest)
-    if config.tie_embeddings:
+    if config.tie_embeddings and not config.head.labels:
         flops["output"] += 2.0 * module.embed.weight.numel()
     flops["output"] *= shares.targets
     return {part: amount for part, amount in flops.items() if amount}

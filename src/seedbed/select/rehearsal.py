@@ -127,7 +127,7 @@ def even_source(objective: Objective, context_tokens: int, vocab_size: int) -> R
     num_answer = {"labels": 1, "tags": context_tokens}.get(objective.learns_from, context_tokens // 4)
     room = int(objective.input_room(np.array([num_answer]), context_tokens)[0])
     labels = objective.learns_from != "pairs"
-    answer = [0] * min(room, num_answer) if labels else ids(num_answer)
+    answer = [1] * min(room, num_answer) if labels else ids(num_answer)
     return RecordSource([ids(room)], answers=[answer])
 
 

@@ -36,18 +36,26 @@ def evaluate(
 ) -> dict[str, Any] | None:
     """One pass over the records, dealt to the ranks in turn -> loss (nats), num_targets, bits_per_byte.
 
-    None where `stop_asked`, on which all ranks agree, broke it off. The module is left in evaluation mode.
+    Of labels also their accuracy. None where `stop_asked`, on which all ranks agree, broke it off. The
+    module is left in evaluation mode.
     """
     compute.eval()
-    nats, num_targets = 0.0, 0
+    nats, num_targets, num_right = 0.0, 0, 0
+    has_labels = validation.objective.head_kind is not None
     groups = one_pass(validation.source, validation.objective, batch_tokens=batch_tokens, seed=seed)
     for i, examples in enumerate(groups):
         if i % runtime.world_size == runtime.rank:
+            batch = collate(examples).to(runtime.device)
             with runtime.autocast():
-                loss_sum, count = compute(collate(examples).to(runtime.device))
-            nats, num_targets = nats + loss_sum.item(), num_targets + count
+                if has_labels:
+                    loss_sum, right = validation.objective.measure(compute.module, batch)
+                    num_right += right
+                else:
+                    loss_sum, _ = compute(batch)
+            nats, num_targets = nats + loss_sum.item(), num_targets + batch.num_targets
         if i % runtime.world_size == runtime.world_size - 1 and stop_asked():
             return None
-    nats, total = runtime.sum_over_ranks([nats, num_targets])
+    nats, total, right_of_all = runtime.sum_over_ranks([nats, num_targets, num_right])
     bits = nats / math.log(2) / validation.num_bytes if validation.num_bytes else None
-    return {"loss": nats / total, "bits_per_byte": bits, "num_targets": int(total)}
+    measured = {"loss": nats / total, "bits_per_byte": bits, "num_targets": int(total)}
+    return measured | ({"accuracy": right_of_all / total} if has_labels else {})

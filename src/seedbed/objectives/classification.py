@@ -1,0 +1,51 @@
+"""Give a text its label: what a sentiment, a topic or the language of a text is learnt by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from torch import Tensor
+
+from seedbed.data.batch import Batch, Example
+from seedbed.data.records import Record
+from seedbed.objectives._labelled import Labelled, LabelledSettings
+from seedbed.objectives._loss import hidden_states
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(LabelledSettings):
+    """The `[objective]` table of this objective."""
+
+    name: Literal["classification"] = "classification"
+
+
+class Classification(Labelled):
+    """A text in the tokens that stand around one is one row with one target, the number of its label.
+
+    An encoder's first token or a decoder's last one tells it (BERT, 1810.04805, section 4.1; Radford et al.
+    2018, section 3.2); an encoder-decoder's decoder reads the row again (BART, 1910.13461, section 3.2).
+    """
+
+    settings_class = Settings
+    shapes = ("encoder", "decoder", "encoder-decoder")
+    head_kind = "classification"
+    learns_from = "labels"
+
+    def example(self, record: Record, seed: int) -> Example:
+        """Nothing is drawn; labels are counted from 1 in a record, from 0 in the head."""
+        assert record.answer is not None
+        row, targets = np.concatenate([self.begin, record.ids, self.end]), record.answer - 1
+        start_id = self.vocabulary.decoder_start_id
+        if start_id is None:
+            return Example(row, targets)
+        return Example(np.concatenate([[start_id], row[:-1]]), targets, source_ids=row)
+
+    def logits(self, module: Any, batch: Batch) -> Tensor:
+        """Logits (rows, labels) of the rows."""
+        found: Tensor = module.classify(hidden_states(module, batch), batch.layout)
+        return found
+
+
+OBJECTIVE = Classification
