@@ -61,9 +61,15 @@ def demo(
 
 
 def _print_families(found: dict[str, Any], out: Path, *, json: bool) -> None:
-    from seedbed.cli.console import print_facts, print_json
+    from seedbed.cli.console import print_facts, print_json, print_table
+    from seedbed.report.families import finding, terminal_tables
 
     if json:
         print_json(found)
         return
-    print_facts("", {"report": found["report"], "next": f'seedbed generate {out}/runs/bert "x = ___" --fill'})
+    for title, columns, rows in terminal_tables(found["families"]):
+        print_table(title, columns, rows)
+    print_facts(
+        finding(found["families"]),
+        {"report": found["report"], "next": f'seedbed generate {out}/runs/bert "x = ___" --fill'},
+    )

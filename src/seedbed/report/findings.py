@@ -32,8 +32,18 @@ def common_unit(runs: Sequence[RunFiles]) -> str:
     return BITS if units == {BITS} else NATS
 
 
+def comparable(runs: Sequence[RunFiles]) -> bool:
+    """Whether the runs have one objective: a loss of masked tokens says nothing about one of next tokens."""
+    return len({run.settings.get("objective.name") for run in runs}) <= 1
+
+
 def ranked(runs: Sequence[RunFiles], unit: str) -> list[RunFiles]:
-    """The runs from the best held-out score to the worst, those without one last."""
+    """The runs from the best held-out score to the worst, those without one last.
+
+    Runs of several objectives stay as they are: their losses do not compare.
+    """
+    if not comparable(runs):
+        return list(runs)
     return sorted(runs, key=lambda run: score.value if (score := run.score(unit)) else math.inf)
 
 
@@ -51,6 +61,8 @@ def listed(parts: Sequence[str]) -> str:
 def headline(runs: Sequence[RunFiles], unit: str) -> str:
     """The finding of the whole report; `runs` are ranked."""
     scored = [(run, score) for run in runs if (score := run.score(unit))]
+    if scored and not comparable(runs):
+        return f"{len(runs)} networks, each with its own objective: their losses do not compare"
     if not scored:
         who = named(runs[0], first=True) if len(runs) == 1 else "None of the networks"
         return f"{who} has {'not ' if len(runs) == 1 else ''}been evaluated on held-out text yet"
@@ -93,7 +105,7 @@ def circumstances(runs: Sequence[RunFiles], unit: str) -> str:
     sentences = [f"{who} had {listed(facts)}."] if facts else []
     if len(runs) > 1:
         sentences.append("Each was trained once: another seed would move the figures a little.")
-        if unit == NATS:
+        if unit == NATS and comparable(runs):
             sentences.append("Nats per token compare only networks that share a tokenizer.")
     return " ".join(sentences)
 
@@ -169,6 +181,9 @@ def how_well(runs: Sequence[RunFiles], unit: str) -> Answer:
     scored = [(run, score) for run in runs if (score := run.score(unit))]
     if not scored:
         return Answer(question, "Unknown", "plain", ("No evaluation on held-out text yet.",))
+    if not comparable(runs):
+        lines = [f"{run.title}: {score.value:.2f} {unit}." for run, score in scored]
+        return Answer(question, "Each by its own measure", "plain", _few(lines))
     best, score = scored[0]
     lines = [f"{best.title}, on held-out text{_between(score)}."]
     if len(scored) > 1:
@@ -213,6 +228,8 @@ def curves_finding(runs: Sequence[RunFiles], unit: str) -> str:
         return "Training loss, before the first evaluation"
     if len(scored) == 1:
         return _one_curve(scored[0], unit)
+    if not comparable(scored):
+        return "Each network's own loss: different objectives do not compare"
     by_tokens, by_time = (_leader(scored, unit, axis) for axis in ("tokens", "seconds"))
     if by_tokens is None or by_time is None:
         return f"Held-out loss of {len(scored)} networks"

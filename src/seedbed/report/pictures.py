@@ -17,7 +17,7 @@ from seedbed.report.charts import (
     spanning,
     track_chart,
 )
-from seedbed.report.findings import curves_finding, listed, named, plan_finding
+from seedbed.report.findings import comparable, curves_finding, listed, named, plan_finding
 from seedbed.report.markup import Child, Markup, element, join
 from seedbed.report.page import details, figure, inline_code, panels, paragraph, section, swatch, table
 from seedbed.report.run_files import BITS, RunFiles
@@ -41,7 +41,7 @@ def glance(runs: Sequence[RunFiles], unit: str) -> Markup:
         columns.append((named, [unit.text(value) for value in values], winner))
 
     scores = [score.value if (score := run.score(unit)) else None for run in runs]
-    column("Held-out", scores, Unit(unit, 1, 3), min)
+    column("Held-out", scores, Unit(unit, 1, 3), min if comparable(runs) else None)
     parameters = [run.planned("parameters") for run in runs]
     column("Size", parameters, count_unit(_most(parameters), "parameters"), None)
     column(

@@ -9,7 +9,7 @@ from typing import Any
 from seedbed import __version__
 from seedbed.base.errors import UsageError, nearest
 from seedbed.base.files import write_file
-from seedbed.report import findings, pictures, words
+from seedbed.report import families, findings, pictures, words
 from seedbed.report.examples import example_sections
 from seedbed.report.findings import Answer
 from seedbed.report.markup import Markup, element
@@ -48,12 +48,14 @@ def render(folder: Path) -> str:
     several = not is_run(folder)
     metrics = pictures.origin_of(name, several=several, file="metrics.jsonl")
     plans = pictures.origin_of(name, several=several, file="plan.json")
-    title = findings.headline(runs, unit)
+    compared = _optional(folder / "families.json", notices)
+    title = families.finding(compared) or findings.headline(runs, unit)
     best = runs[:NUM_SERIES]
     completions = words.completions(samples, best)
     return page(
         title,
         *_first_screen(runs, unit, title, name, notices),
+        families.families_section(compared, best),
         pictures.curves(best, unit, metrics),
         pictures.plan(best, plans),
         pictures.speed(best, metrics),

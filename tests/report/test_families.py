@@ -1,0 +1,110 @@
+"""The families' section: the file's own numbers, an honest heading, and losses that are not compared."""
+
+import copy
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from seedbed.report import findings
+from seedbed.report.families import families_section, finding, read_models, terminal_tables
+from seedbed.report.run_files import NATS, read_run
+from seedbed.report.run_report import render
+
+
+def model(run: str, title: str, architecture: str, words: float, **scores: Any) -> dict[str, Any]:
+    spread = {"value": words, "interval": [words - 0.02, words + 0.02]}
+    return {
+        "run": run,
+        "title": title,
+        "architecture": architecture,
+        "objective": "masked" if run == "bert" else "causal",
+        "sees": "all <of> it",
+        "good_at": "labels",
+        "parameters": 835_584,
+        "scores": {"words": spread, "bits_per_byte": None} | scores,
+        "example": {"task": "fill the blank", "given": "a <b> ___\n  c", "answer": "a <b> x\n  c"},
+    }
+
+
+FOUND: dict[str, Any] = {
+    "models": [
+        model("bert", "BERT", "encoder-only", 0.71, cloze={"value": 0.4, "interval": [0.35, 0.45]}),
+        model("gpt2", "GPT-2", "decoder-only", 0.6, bits_per_byte={"value": 1.5, "interval": None}),
+        model("lstm", "LSTM", "recurrent", 0.5, bits_per_byte={"value": 1.25, "interval": None}),
+    ],
+    "baselines": {"words": {"most frequent": 0.31}},
+}
+
+
+def with_words(encoder: float, decoder: float) -> dict[str, Any]:
+    found = copy.deepcopy(FOUND)
+    for one, value in zip(found["models"], (encoder, decoder), strict=False):
+        one["scores"]["words"] = {"value": value, "interval": [value - 0.02, value + 0.02]}
+    return found
+
+
+@pytest.mark.parametrize(
+    ("encoder", "decoder", "words"),
+    [
+        (0.71, 0.60, "The encoder's features label words best: 71.0% right against the decoder's 60.0%"),
+        (0.60, 0.71, "At this size the encoder's features do not label words better: 60.0%"),
+        (0.61, 0.60, "At this size no difference is certain between encoder and decoder on words"),
+    ],
+)
+def test_the_heading_is_what_was_found(encoder: float, decoder: float, words: str) -> None:
+    assert finding(with_words(encoder, decoder)).startswith(words)
+
+
+def test_the_numbers_are_those_of_the_file_and_the_best_is_bold() -> None:
+    page = str(families_section(FOUND, []))
+    assert "<b>71.0±2.0</b>" in page and "60.0±2.0" in page and "40.0±5.0" in page
+    assert "<b>1.250</b>" in page and "<b>1.500</b>" not in page  # fewer bits are better
+    assert "most frequent: 31.0" in page
+    assert "a &lt;b&gt; x" in page and "all &lt;of&gt; it" in page and "<of>" not in page
+
+
+def test_a_terminal_gets_the_same() -> None:
+    (_, _, kinds), (_, _, uses), (_, columns, rows) = terminal_tables(FOUND)
+    assert kinds[0] == ["BERT", "encoder-only", "masked"] and uses[0][2] == "labels"
+    assert len(columns) == len(rows[0])
+    assert rows[0] == ["BERT", "40.0±5.0", "-", "71.0±2.0*", "-", "-"]
+    assert [row[-1] for row in rows] == ["-", "1.500", "1.250*"]
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        {},
+        {"models": 3},
+        {"models": [None, {"title": 4}]},
+        {"models": [{"title": "A", "scores": [], "example": 2, "parameters": "x"}], "baselines": 7},
+        {"models": [{"title": "A", "scores": {"words": {"value": "nan", "interval": [1]}}}]},
+    ],
+)
+def test_what_is_damaged_is_left_out(damaged: dict[str, Any]) -> None:
+    families_section(damaged, [])
+    terminal_tables(damaged)
+    assert finding(damaged) == ""
+    assert all(not one.scores for one in read_models(damaged))
+
+
+def test_losses_of_different_objectives_are_not_compared(tmp_path: Path, folders: ModuleType) -> None:
+    for name, objective in (("bert", "masked"), ("gpt2", "causal")):
+        folder = folders.write_run(tmp_path / "runs" / name)
+        settings = folder / "settings.toml"
+        text = settings.read_text()
+        assert 'name = "causal"' in text
+        settings.write_text(text.replace('name = "causal"', f'name = "{objective}"'))
+    runs = [read_run(path) for path in sorted((tmp_path / "runs").iterdir())]
+    assert not findings.comparable(runs) and findings.comparable(runs[:1])
+    assert findings.ranked(runs[::-1], NATS) == runs[::-1]
+    assert "their losses do not compare" in findings.headline(runs, NATS)
+    page = render(tmp_path)
+    assert "different objectives do not compare" in page and "is ahead at equal tokens" not in page
+    (tmp_path / "families.json").write_text(json.dumps(FOUND))
+    assert "<h1>The encoder&#x27;s features label words best" in render(tmp_path) or (
+        "<h1>The encoder's features label words best" in render(tmp_path)
+    )
