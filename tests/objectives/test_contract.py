@@ -79,6 +79,17 @@ def test_sum_and_gradients_do_not_depend_on_the_split(name: str, family: str) ->
         torch.testing.assert_close(gradient, gradients[0], rtol=1e-5, atol=1e-5 * gradients[0].abs().max())
 
 
+@pytest.mark.parametrize(("name", "family"), PAIRS)
+def test_the_ranks_parts_are_the_whole_step(name: str, family: str) -> None:
+    objective, network = made(name, family), small.network(family)
+    examples = [objective.example(row, 1) for row in small.records(OBJECTIVES.get(name), 12)]
+    (whole,) = micro_batches(examples)
+    parts = [micro_batches(examples, rank=rank, world_size=3) for rank in range(3)]
+    total = sum(objective.loss_sum(network, batch).item() for part in parts for batch in part)
+    assert total == pytest.approx(objective.loss_sum(network, whole).item(), rel=1e-5)
+    assert sum(batch.num_targets for part in parts for batch in part) == whole.num_targets
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_an_example_depends_on_seed_and_record_alone(name: str) -> None:
     kind = OBJECTIVES.get(name)

@@ -40,7 +40,7 @@ def training_of(**changes: object) -> TrainingSettings:
 
 def parts_of(config: Config, training: TrainingSettings, source: Source | None = None) -> dict[str, int]:
     source = source or even_source(Causal(), training.context_tokens, VOCAB)
-    return rehearse(config, training, source=source, objective=Causal(), runtime=Runtime()).parts
+    return rehearse(config, training, mixture=[MixturePart(source, Causal())], runtime=Runtime()).parts
 
 
 def saved_bytes(config: Config, training: TrainingSettings, source: Source) -> int:
@@ -113,7 +113,7 @@ def test_whole_depth_and_tokens_follow_from_two_depths(name: str, monkeypatch: p
 
 def test_batches_are_those_of_the_data() -> None:
     source = RecordSource([list(range(n)) for n in (5, 9, 17, 30)], seed=1)
-    drawn = Drawn(source, Causal(), training_of(batch_tokens=40), Runtime())
+    drawn = Drawn([MixturePart(source, Causal())], training_of(batch_tokens=40), Runtime())
     counts = [sum(len(batch.input_ids) for batch in step) for step in drawn.steps]
     assert len(set(counts)) > 1 and max(counts) <= 40
     assert drawn.step_tokens == pytest.approx(sum(counts) / len(counts))

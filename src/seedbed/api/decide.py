@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from seedbed.api.objectives import source_for
+from seedbed.api.objectives import mixture_of, source_for
 from seedbed.api.run_settings import RunSettings, decided
 from seedbed.base.errors import HardwareError
 from seedbed.base.hardware import Hardware, ResidentPeak, disk_free_bytes, probe
@@ -115,7 +115,7 @@ def plan_run(
         hardware=hardware,
         runtime=runtime,
         objective=objective,
-        source=source_for(objective, prepared, training),
+        mixture=mixture_of(objective, prepared, training),
         validation_tokens=_validation_tokens(objective, prepared, training),
         data_bytes=sum(
             shard.tokens.nbytes for shard in prepared.shards

@@ -116,15 +116,20 @@ def _fits(config: Config, objective: type[Objective]) -> bool:
     return config.shape in objective.shapes and kind in family(config.family).architectures
 
 
+def mixture_of(objective: Objective, prepared: PreparedData, training: TrainingSettings) -> list[MixturePart]:
+    """The records of a run, with what is learnt from each."""
+    return [
+        MixturePart(source_for(part, prepared, training, number=number), part, share)
+        for number, (part, share) in enumerate(objective.mixture())
+    ]
+
+
 def learning(objective: Objective, prepared: PreparedData, training: TrainingSettings) -> Learning:
     """The records of a run, trained on by turns where the objective is a mixture, and those held out.
 
     Warns of labelled records that are cut or left out. Held-out records are measured by the objective itself.
     """
-    mixture = [
-        MixturePart(source_for(part, prepared, training, number=number), part, share)
-        for number, (part, share) in enumerate(objective.mixture())
-    ]
+    mixture = mixture_of(objective, prepared, training)
     held_out = source_for(objective, prepared, training, validates=True)
     num_bytes = prepared.validation.num_bytes if objective.reads_text_once else None
     for part in mixture:

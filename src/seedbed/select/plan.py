@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,13 @@ from typing import Any
 from seedbed.base.errors import ConfigError
 from seedbed.base.hardware import Hardware, ResidentPeak
 from seedbed.base.runtime import Runtime
+from seedbed.data.loader import MixturePart
 from seedbed.data.objective import Objective
-from seedbed.data.records import Source
 from seedbed.models.family import Config
 from seedbed.select.compute import forward_flops, parameters_by_part, training_flops
 from seedbed.select.decoding import decode_at_depth
 from seedbed.select.measure import seconds_to_save
-from seedbed.select.rehearsal import even_source, rehearse
+from seedbed.select.rehearsal import even_mixture, rehearse
 from seedbed.training.settings import TrainingSettings
 
 # What a process takes beside its tensors once it computes, where it cannot be measured: kernels that are
@@ -112,7 +112,7 @@ def plan_training(
     hardware: Hardware,
     runtime: Runtime,
     objective: Objective,
-    source: Source | None = None,
+    mixture: Sequence[MixturePart] = (),
     validation_tokens: int = 0,
     data_bytes: int = 0,
     resident: ResidentPeak | None = None,
@@ -120,7 +120,7 @@ def plan_training(
 ) -> Plan:
     """Predict a training from its configuration and a rehearsal of it.
 
-    `source` has its records (none: rows as long as the context), of which `data_bytes` are mapped from disk;
+    `mixture` has its records (none: rows as long as the context), of which `data_bytes` are mapped from disk;
     `resident` counts what the process holds above its imports, before its network is there; `folder` is on
     the disk of the run.
     """
@@ -129,8 +129,7 @@ def plan_training(
     found = rehearse(
         config,
         training,
-        source=source or even_source(objective, row_tokens, config.vocab_size),
-        objective=objective,
+        mixture=mixture or even_mixture(objective, row_tokens, config.vocab_size),
         runtime=runtime,
         resident=resident,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,7 +23,7 @@ from seedbed.base.runtime import Runtime
 from seedbed.data.batch import Batch
 from seedbed.data.loader import Loader, MixturePart, micro_batches
 from seedbed.data.objective import Objective
-from seedbed.data.records import RecordSource, Source
+from seedbed.data.records import RecordSource
 from seedbed.models.family import Config, Network
 from seedbed.models.network import build, initialize
 from seedbed.select.compute import Shares, training_flops
@@ -75,10 +75,8 @@ class Rehearsed:
 class Drawn:
     """The first batches that the loader deals to this rank, and what it takes to deal them."""
 
-    def __init__(
-        self, source: Source, objective: Objective, training: TrainingSettings, runtime: Runtime
-    ) -> None:
-        self.source, self.objective, self.training = source, objective, training
+    def __init__(self, mixture: Sequence[MixturePart], training: TrainingSettings, runtime: Runtime) -> None:
+        self.mixture, self.training = mixture, training
         loader = self._loader(training.batch_tokens)
         seconds, self.steps = [], []
         for _ in range(DRAWN_STEPS):
@@ -103,8 +101,7 @@ class Drawn:
         self.most_tokens = max(batch.num_tokens for step in self.steps for batch in step)
 
     def _loader(self, batch_tokens: int) -> Loader:
-        part = MixturePart(self.source, self.objective)
-        return Loader([part], batch_tokens=batch_tokens, seed=self.training.seed)
+        return Loader(self.mixture, batch_tokens=batch_tokens, seed=self.training.seed)
 
     def batches(self, num_tokens: int) -> list[Batch]:
         """Some batches as they are, or of `num_tokens` where that is less, the largest first."""
@@ -114,6 +111,14 @@ class Drawn:
             found = [micro_batches(loader.next_step())[0] for _ in range(DRAWN_STEPS)]
         largest = max(range(len(found)), key=lambda i: found[i].num_tokens)
         return [found.pop(largest), *found[:MOST_ROUNDS]]
+
+
+def even_mixture(objective: Objective, context_tokens: int, vocab_size: int) -> list[MixturePart]:
+    """What an objective trains on where nothing is known of the data."""
+    return [
+        MixturePart(even_source(part, context_tokens, vocab_size), part, share)
+        for part, share in objective.mixture()
+    ]
 
 
 def even_source(objective: Objective, context_tokens: int, vocab_size: int) -> RecordSource:
@@ -135,22 +140,25 @@ def rehearse(
     config: Config,
     training: TrainingSettings,
     *,
-    source: Source,
-    objective: Objective,
+    mixture: Sequence[MixturePart],
     runtime: Runtime,
     resident: ResidentPeak | None = None,
 ) -> Rehearsed:
-    """Rehearse steps of a training; nothing of them is kept.
+    """Rehearse steps of a training on a mixture whose parts have one kind of loss; nothing of them is kept.
 
     Times are medians of calls spread over a second and a half: what else the machine does counts as it will
     in training. With `resident` the heap's loss is measured: the peak of the rehearsal less its tensors.
     """
-    drawn = Drawn(source, objective, training, runtime)
+    drawn = Drawn(mixture, training, runtime)
     depths, num_tokens = _affordable(config, training, drawn.most_tokens)
     if resident is not None:
         resident.lap()
     rehearsal = _Rehearsal(
-        replace(config, num_layers=depths[-1]), training, drawn.batches(num_tokens), runtime, objective
+        replace(config, num_layers=depths[-1]),
+        training,
+        drawn.batches(num_tokens),
+        runtime,
+        mixture[0].objective,
     )
     accounts = [rehearsal.account(depth, repeat=drawn.num_micro_batches > 1) for depth in depths]
     costs = _time_depths(rehearsal, depths)
