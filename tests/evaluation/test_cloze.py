@@ -8,32 +8,33 @@ from tests.objectives import small
 
 from seedbed.data.batch import collate
 from seedbed.evaluation.cloze import Window, cloze_example, cloze_hits
+from seedbed.models.family import Config
 from seedbed.models.network import family
 
 IDS = list(range(10, 20))
 WINDOW = Window(IDS, 4, 2)  # 14 and 15 are hidden
 
 
-def config(name: str) -> object:
+def config(name: str) -> Config:
     return family(name).sized(32, 1)
 
 
 def test_a_decoder_reads_what_stands_before() -> None:
-    example = cloze_example(small.vocabulary(shape="decoder"), config("gpt2"), WINDOW)  # type: ignore[arg-type]
+    example = cloze_example(small.vocabulary(shape="decoder"), config("gpt2"), WINDOW)
     assert example.input_ids.tolist() == [small.BEGIN, *range(10, 15)]
     assert example.targets.tolist() == [14, 15]
     assert example.target_index is not None and example.target_index.tolist() == [4, 5]
 
 
 def test_an_encoder_reads_both_sides_of_masks() -> None:
-    example = cloze_example(small.vocabulary(shape="encoder"), config("bert"), WINDOW)  # type: ignore[arg-type]
+    example = cloze_example(small.vocabulary(shape="encoder"), config("bert"), WINDOW)
     masked = [*IDS[:4], small.MASK, small.MASK, *IDS[6:]]
     assert example.input_ids.tolist() == [small.BEGIN, *masked, small.END]
     assert example.target_index is not None and example.target_index.tolist() == [5, 6]
 
 
 def test_a_span_model_reads_a_sentinel_and_writes_what_it_stands_for() -> None:
-    example = cloze_example(small.vocabulary(), config("t5"), WINDOW)  # type: ignore[arg-type]
+    example = cloze_example(small.vocabulary(), config("t5"), WINDOW)
     gap = small.SENTINELS[0]
     assert example.source_ids is not None
     assert example.source_ids.tolist() == [small.BEGIN, *IDS[:4], gap, *IDS[6:], small.END]
@@ -43,7 +44,7 @@ def test_a_span_model_reads_a_sentinel_and_writes_what_it_stands_for() -> None:
 
 def test_a_denoising_model_has_written_the_text_before() -> None:
     vocabulary = small.vocabulary(sentinel_ids=())
-    example = cloze_example(vocabulary, config("bart"), WINDOW)  # type: ignore[arg-type]
+    example = cloze_example(vocabulary, config("bart"), WINDOW)
     assert example.source_ids is not None
     assert example.source_ids.tolist() == [small.BEGIN, *IDS[:4], small.MASK, *IDS[6:], small.END]
     assert example.input_ids.tolist() == [small.START, small.BEGIN, *IDS[:5]]

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import models, pre_tokenizers, processors
 
 import seedbed
-from seedbed.api.models import require_fitting
+from seedbed.api.objectives import require_fitting
 from seedbed.base.errors import BundleError, ConfigError, SeedbedError, UsageError
 from seedbed.hub.bundle import open_bundle, save_bundle
 from seedbed.models.network import FAMILIES, family

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -116,32 +117,8 @@ def families_demo(
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     with StopSignals():
-        for name in KINDS:
-            if not (out / "tokenizers" / name / "tokenizer.json").exists():
-                # One kind for all: the pieces are the same, the control tokens each family's own.
-                train_tokenizer_from(
-                    DATA,
-                    out=out / "tokenizers" / name,
-                    kind="bpe",
-                    family=name,
-                    vocab_size=NUM_PIECES + family(name).special.num_tokens,
-                )
-        widths = _widths()
-
-        def wanted(name: str, steps: int) -> dict[str, Any]:
-            every = max(5, -(-steps // 3))
-            overrides = [f"model.num_layers={KINDS[name].num_layers}", f"model.d_model={widths[name]}"]
-            overrides.append(f"training.context_tokens={CONTEXT}")
-            overrides += [f"training.{key}_every_steps={every}" for key in ("evaluate", "checkpoint")]
-            tokenizer = str(out / "tokenizers" / name)
-            return {
-                "recipe": "fast",
-                "family": name,
-                "steps": steps,
-                "tokenizer": tokenizer,
-                "overrides": overrides,
-            }
-
+        _tokenizers(out)
+        wanted = partial(_wanted, out, _widths())
         steps = shared_steps(
             out,
             DATA,
@@ -165,6 +142,26 @@ def families_demo(
         found = _measure(out, results, settings.data, tokens=steps * settings.training.batch_tokens)
     write_file(out / "families.json", json.dumps(found, indent=2).encode())
     return {"steps": steps, "runs": results, "families": found, "report": str(write_report(out))}
+
+
+def _tokenizers(out: Path) -> None:
+    """One kind for all: the pieces are the same, the control tokens each family's own."""
+    for name in KINDS:
+        folder = out / "tokenizers" / name
+        if not (folder / "tokenizer.json").exists():
+            vocab_size = NUM_PIECES + family(name).special.num_tokens
+            train_tokenizer_from(DATA, out=folder, kind="bpe", family=name, vocab_size=vocab_size)
+
+
+def _wanted(out: Path, widths: Mapping[str, int], name: str, steps: int) -> dict[str, Any]:
+    """A run's settings as `pretrain` takes them."""
+    every = max(5, -(-steps // 3))
+    overrides = [f"model.num_layers={KINDS[name].num_layers}", f"model.d_model={widths[name]}"]
+    overrides.append(f"training.context_tokens={CONTEXT}")
+    overrides += [f"training.{key}_every_steps={every}" for key in ("evaluate", "checkpoint")]
+    tokenizer = str(out / "tokenizers" / name)
+    wanted = {"recipe": "fast", "family": name, "steps": steps, "tokenizer": tokenizer}
+    return wanted | {"overrides": overrides}
 
 
 def _widths() -> dict[str, int]:

@@ -65,3 +65,11 @@ AllowPickle = Annotated[
     bool,
     typer.Option("--allow-pickle", help="Read pytorch_model.bin if there is no safetensors; tensors alone."),
 ]
+Show = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Print the run's first N examples, what is read and what must be predicted, and train "
+        "nothing. The tokenizer and the shards stay in --out, and the run goes on with them.",
+    ),
+]

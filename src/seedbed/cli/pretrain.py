@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from seedbed.cli.options import Budget, Device, Json, Out, Overrides
+from seedbed.cli.options import Budget, Device, Json, Out, Overrides, Show
 
 if TYPE_CHECKING:
     from seedbed.api.pretrain import PretrainResult
@@ -30,14 +30,7 @@ def pretrain(
     ] = None,
     overrides: Overrides = None,
     device: Device = "auto",
-    show: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            help="Print the run's first N examples, what is read and what must be predicted, and train "
-            "nothing. The tokenizer and the shards stay in --out, and the run goes on with them.",
-        ),
-    ] = None,
+    show: Show = None,
     json: Json = False,
 ) -> None:
     """Train a base model from a corpus; the same command goes on with a run that was stopped."""
@@ -45,9 +38,6 @@ def pretrain(
     from seedbed.cli.console import print_json
     from seedbed.cli.examples import show_examples
     from seedbed.cli.progress import TrainingProgress, show_plan
-
-    def on_plan(plan: Any, chosen: Any) -> None:
-        show_plan(plan.to_dict(), chosen)
 
     wanted: dict[str, Any] = {
         "family": family,
@@ -68,7 +58,7 @@ def pretrain(
         **wanted,
         device=device,
         callbacks=[TrainingProgress()],
-        on_plan=on_plan,
+        on_plan=lambda plan, chosen: show_plan(plan.to_dict(), chosen),
     )
     if not result.is_main:
         return
