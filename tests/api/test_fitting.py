@@ -1,15 +1,17 @@
 """Which objective goes with which family is known, and a wrong pair is refused before anything is read."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import seedbed
-from seedbed.api.objectives import load_run_settings
+from seedbed.api.objectives import decoder_start_id, load_run_settings
 from seedbed.api.pretrain import pretrain
 from seedbed.base.errors import ConfigError, UsageError
 from seedbed.models.network import FAMILIES, family
+from seedbed.text.special_form import MARIAN
 from seedbed.text.training import train_tokenizer
 
 OWN = {
@@ -85,3 +87,22 @@ def test_a_tokenizer_without_what_the_objective_needs_is_refused(tmp_path: Path)
     for name, words in (("t5", "needs sentinels"), ("bart", "needs a mask token"), ("bert", "needs a mask")):
         with pytest.raises(ConfigError, match=words):
             pretrain(str(corpus), out=tmp_path / name, family=name, **wanted)
+
+
+def test_a_base_s_own_start_token_is_what_its_decoder_reads_first(tmp_path: Path) -> None:
+    """Marian's published files begin answers with the padding token, the last of the vocabulary."""
+    tokenizer = train_tokenizer([f"document {i} of words" for i in range(60)], vocab_size=300, special=MARIAN)
+    config = replace(family("transformer").sized(32, 1), vocab_size=tokenizer.vocab_size, max_positions=64)
+    lm = seedbed.new(config, tokenizer=tokenizer)
+    lm.save(tmp_path / "base")
+    file = tmp_path / "base" / "generation_config.json"
+    start = tokenizer.vocab_size - 1
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"decoder_start_token_id": start}))
+    corpus = tmp_path / "pairs.jsonl"
+    corpus.write_text("\n".join(json.dumps({"input": f"a {i}", "target": f"b {i}"}) for i in range(60)))
+    overrides = [f"model.base={tmp_path / 'base'}", "training.context_tokens=16", "training.batch_tokens=64"]
+    wanted = {"objective": "completion", "steps": 2, "overrides": [*overrides, "training.precision=float32"]}
+    assert decoder_start_id(config, str(tmp_path / "base")) == start != decoder_start_id(config)
+    pretrain(str(corpus), out=tmp_path / "run", **wanted)
+    saved = json.loads((tmp_path / "run" / "model" / "generation_config.json").read_text())
+    assert saved["decoder_start_token_id"] == start

@@ -20,7 +20,7 @@ from seedbed.data.objective import OBJECTIVES, Objective
 from seedbed.data.prepare import PreparedData
 from seedbed.data.records import PairSource, Source, TokenSource
 from seedbed.data.vocabulary import Vocabulary
-from seedbed.hub.bundle import read_config
+from seedbed.hub.bundle import read_config, read_named_tokens
 from seedbed.models.family import Config
 from seedbed.models.network import FAMILIES, family
 from seedbed.text.tokenizer import Tokenizer
@@ -69,16 +69,27 @@ def objective_for(settings: Any, vocabulary: Vocabulary) -> Objective:
     return OBJECTIVES.get(settings.name)(vocabulary, settings)
 
 
-def decoder_start_id(config: Config) -> int | None:
-    """What a decoder reads first after an encoder, as the family's files say; None in other networks."""
+def decoder_start_id(config: Config, base: str | None = None) -> int | None:
+    """What a decoder reads first after an encoder, as the base's files say or its family's.
+
+    None in networks that are no encoder-decoders.
+    """
     if config.shape != "encoder-decoder":
         return None
+    named = named_tokens(base)
+    if "decoder_start_token_id" in named:
+        return named["decoder_start_token_id"]
     return int(family(config.family).write_config(config)["decoder_start_token_id"])
 
 
-def vocabulary_of(tokenizer: Tokenizer, config: Config) -> Vocabulary:
-    """What an objective for a network knows of its tokenizer."""
-    return Vocabulary.of(tokenizer, decoder_start_id=decoder_start_id(config))
+def named_tokens(base: str | None) -> dict[str, int]:
+    """The tokens that a base's answers begin and end with, as its files name them."""
+    return {} if base is None else read_named_tokens(locate(base, weights=False))
+
+
+def vocabulary_of(tokenizer: Tokenizer, config: Config, base: str | None = None) -> Vocabulary:
+    """What an objective for a network, perhaps one that goes on from a base, knows of its tokenizer."""
+    return Vocabulary.of(tokenizer, decoder_start_id=decoder_start_id(config, base))
 
 
 def require_fitting(config: Config, objective: str) -> Config:

@@ -21,6 +21,7 @@ from seedbed.api.objectives import (
     learning,
     learns_from,
     load_run_settings,
+    named_tokens,
     objective_for,
     require_fitting,
     vocabulary_of,
@@ -147,7 +148,7 @@ def pretrain(
         tokenizer, prepared = _prepare(asked, run=run, runtime=runtime)
         resident.lap()
         config = _config(asked, tokenizer, prepared.labels)
-        objective = objective_for(asked.objective, vocabulary_of(tokenizer, config))
+        objective = objective_for(asked.objective, vocabulary_of(tokenizer, config, asked.model.base))
         settings, plan = decide(
             asked,
             saved,
@@ -224,7 +225,7 @@ def show(data: str, *, out: Path | str, num: int = 3, **wanted: Any) -> list[Sho
         tokenizer, prepared = _made(asked, run)
         config = _config(asked, tokenizer, prepared.labels)
         training = asked.training
-        objective = objective_for(asked.objective, vocabulary_of(tokenizer, config))
+        objective = objective_for(asked.objective, vocabulary_of(tokenizer, config, asked.model.base))
         mixture = learning(objective, prepared, training).mixture
         return first_examples(mixture, num, seed=training.seed, config=config, tokenizer=tokenizer)
 
@@ -361,7 +362,8 @@ def _finish(
         fingerprint=prepared.fingerprint,
         version=__version__,
     )
-    save_bundle(run.model_path, module, tokenizer, card=card)
+    named = named_tokens(settings.model.base)
+    save_bundle(run.model_path, module, tokenizer, card=card, generation=named)
     plan = json.loads(run.plan_path.read_text())
     if progress.seconds and "measured" not in plan:
         measured = {

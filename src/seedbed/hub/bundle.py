@@ -114,13 +114,27 @@ def open_bundle(
         _require_fitting(tokenizer, config)
         with fitting_errors(weights.path):
             module = fill_network(weights, config, dtype=DTYPES[dtype], device=place)
+    return module.eval(), tokenizer, _read_generation(folder)
+
+
+def _read_generation(folder: Path) -> dict[str, Any]:
+    """The settings of generation in a bundle's folder."""
     if (folder / GENERATION).is_file():
-        generation = read_object(folder / GENERATION)
-    else:  # older files say it in their config
-        values = read_object(folder / CONFIG)
-        named = (*NAMED_TOKENS, *RECOMMENDED)
-        generation = {name: values[name] for name in named if values.get(name) is not None}
-    return module.eval(), tokenizer, generation
+        return read_object(folder / GENERATION)
+    values = read_object(folder / CONFIG)  # older files say it there
+    named = (*NAMED_TOKENS, *RECOMMENDED)
+    return {name: values[name] for name in named if values.get(name) is not None}
+
+
+def read_named_tokens(path: Path) -> dict[str, int]:
+    """The tokens that a bundle's answers begin and end with, by their names in generation_config.json.
+
+    A list of several ends is left out, and so is all of a GGUF file, whose tokenizer says it.
+    """
+    if is_gguf(path):
+        return {}
+    found = _read_generation(_settled(path))
+    return {name: found[name] for name in NAMED_TOKENS if type(found.get(name)) is int}
 
 
 @contextmanager
