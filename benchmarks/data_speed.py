@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from benchmarks.measuring import machine, table
 
+from seedbed.api.heads import with_labels
 from seedbed.base.hardware import probe
 from seedbed.base.runtime import Runtime
 from seedbed.base.threads import spin_briefly
@@ -56,7 +57,7 @@ def measure(name: str, precision: str, folder: Path) -> dict[str, Any]:
     kind = OBJECTIVES.get(name)
     shape = kind.shapes[0]
     config = family(FAMILIES[shape]).sized(384, 3 if shape == "encoder-decoder" else 6)
-    config = replace(config, vocab_size=VOCAB_SIZE, dropout=0.0)
+    config = with_labels(replace(config, vocab_size=VOCAB_SIZE, dropout=0.0), name, ("a", "b", "c"))
     objective = kind(vocabulary(shape), kind.settings_class())
     draw = np.random.default_rng(0)
     texts = [draw.integers(0, VOCAB_SIZE - 200, n).tolist() for n in draw.integers(50, 1500, 800)]
@@ -66,9 +67,15 @@ def measure(name: str, precision: str, folder: Path) -> dict[str, Any]:
         size = objective.record_tokens(CONTEXT)
         source = TokenSource(shard, context_tokens=size, seed=0, overlap=objective.overlap)
     else:
-        answers = [draw.integers(0, VOCAB_SIZE - 200, n).tolist() for n in draw.integers(10, 100, 800)]
+        sizes = {"labels": [1] * 800, "tags": list(map(len, texts))}
+        many = 4 if kind.head_kind else VOCAB_SIZE - 200  # labels lie there from 1 on
+        answers = [
+            draw.integers(1, many, n).tolist()
+            for n in sizes.get(kind.learns_from, draw.integers(10, 100, 800).tolist())
+        ]
         other = write_shard(folder / f"{name}_answers", answers, vocab_size=VOCAB_SIZE)
-        source = PairSource(shard, other, room=objective.input_room(other.lengths, CONTEXT), seed=0)
+        room, cuts = objective.input_room(other.lengths, CONTEXT), kind.learns_from == "tags"
+        source = PairSource(shard, other, room=room, seed=0, cuts_answers=cuts)
     loader = Loader([MixturePart(source, objective)], batch_tokens=STEP_TOKENS, seed=0)
     module = build(config)
     initialize(module, torch.Generator().manual_seed(0))

@@ -8,7 +8,7 @@ import pytest
 
 import seedbed
 from seedbed.api.objectives import decoder_start_id, load_run_settings
-from seedbed.api.pretrain import pretrain
+from seedbed.api.pretrain import pretrain, run_settings
 from seedbed.base.errors import ConfigError, UsageError
 from seedbed.models.network import FAMILIES, family
 from seedbed.text.special_form import MARIAN
@@ -106,3 +106,10 @@ def test_a_base_s_own_start_token_is_what_its_decoder_reads_first(tmp_path: Path
     pretrain(str(corpus), out=tmp_path / "run", **wanted)
     saved = json.loads((tmp_path / "run" / "model" / "generation_config.json").read_text())
     assert saved["decoder_start_token_id"] == start
+
+
+def test_a_recipe_s_size_yields_to_a_base(tmp_path: Path) -> None:
+    seedbed.new(seedbed.new("bert:tiny").config, seed=0).save(tmp_path / "bert")
+    asked = run_settings("builtin:prose", recipe="fast", overrides=[f"model.base={tmp_path / 'bert'}"])
+    assert asked.model.d_model is None and asked.training.optimizer == "muon"
+    assert run_settings("builtin:prose", recipe="fast").model.d_model == 96

@@ -32,7 +32,7 @@ from seedbed.base.errors import ConfigError, UsageError
 from seedbed.base.files import disk_errors, write_file
 from seedbed.base.hardware import ResidentPeak
 from seedbed.base.runtime import Runtime, derive_seed
-from seedbed.base.settings import to_tree
+from seedbed.base.settings import layered, to_tree
 from seedbed.base.signals import StopSignals
 from seedbed.data.loader import Loader
 from seedbed.data.objective import Objective
@@ -113,9 +113,12 @@ def run_settings(
     ):
         if value is not None:
             flags[table][key] = value
-    layers: list[Mapping[str, Any] | Path] = [named_recipe(recipe)] if recipe else []
-    if settings_file is not None:
-        layers.append(settings_file)
+    layers: list[Mapping[str, Any] | Path] = [] if settings_file is None else [settings_file]
+    if recipe:
+        given = named_recipe(recipe)
+        if layered(*layers, flags, overrides=list(overrides)).get("model", {}).get("base") is not None:
+            given = {table: values for table, values in given.items() if table != "model"}  # it has its size
+        layers.insert(0, given)
     asked = load_run_settings(*layers, flags, overrides=list(overrides))
     # Before a corpus is read; a base is looked at in `_config`.
     if asked.model.base is None:
