@@ -39,10 +39,13 @@ def train(data: Path, out: Path, settings: dict[str, Any], *flags: str) -> float
 
 
 def answers(run: Path, dialogues: list[str]) -> list[str]:
-    """The summaries that a run's model gives."""
+    """The summaries that a run's model gives of dialogues, cut as those it was trained on."""
     import seedbed
 
-    found = seedbed.load(run).generate(dialogues, num_beams=4, max_new_tokens=80, temperature=0.0)
+    lm = seedbed.load(run)
+    room = SHARED["training.context_tokens"] - 1
+    sources = [[*lm.tokenizer.encode(text)[:room], lm.tokenizer.eos_id] for text in dialogues]
+    found = lm.generate(sources, num_beams=4, max_new_tokens=80, temperature=0.0)
     return [answer.text for answer in found]
 
 
