@@ -56,11 +56,8 @@ def test_labels_are_smoothed_in_training_alone(family: str) -> None:
     objective = small.objective("completion", shape=network.config.shape, label_smoothing=0.1)
     plain = small.objective("completion", shape=network.config.shape)
     batch = collate([objective.example(row, 0) for row in small.records(Completion, 5)])
-    source = {} if batch.source_ids is None else {"source": batch.source_ids}
-    if batch.source_layout is not None:
-        source["source_layout"] = batch.source_layout  # type: ignore[assignment]
     network.train()
-    hidden = network(batch.input_ids, batch.layout, **source)
+    hidden = network(batch.input_ids, batch.layout, **batch.source)
     hidden = hidden if batch.target_index is None else hidden[batch.target_index]
     logits = network.output(hidden)
     expected = F.cross_entropy(logits, batch.targets, reduction="sum", label_smoothing=0.1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -52,6 +52,13 @@ class Batch:
     def num_tokens(self) -> int:
         """Tokens that the network reads, N + N_source."""
         return len(self.input_ids) + (0 if self.source_ids is None else len(self.source_ids))
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """What a network's forward pass takes beside the inputs and their layout."""
+        if self.source_ids is None:
+            return {}
+        return {"source": self.source_ids, "source_layout": self.source_layout}
 
     @property
     def tensors(self) -> list[Tensor]:

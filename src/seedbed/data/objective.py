@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,6 +17,7 @@ from seedbed.data.corpora import LearnsFrom
 from seedbed.data.records import Record
 from seedbed.data.vocabulary import Vocabulary
 from seedbed.nn.config import HeadKind
+from seedbed.nn.loss import cross_entropy_sum
 
 
 class Objective(ABC):
@@ -36,6 +38,7 @@ class Objective(ABC):
     overlap: ClassVar[int] = 0
     reads_text_once: ClassVar[bool] = False
     cut_anew: bool = True
+    label_smoothing: float = 0.0  # while a network trains; held-out losses are plain
 
     @abstractmethod
     def __init__(self, vocabulary: Vocabulary, settings: Any) -> None:
@@ -60,16 +63,42 @@ class Objective(ABC):
     def example(self, record: Record, seed: int) -> Example:
         """The row that is learnt from a record; depends on (seed, record) alone."""
 
-    @abstractmethod
+    def logits(self, module: Any, batch: Batch) -> Tensor:
+        """Logits (num_targets, V or labels) of the batch's targets."""
+        return target_logits(module, batch)
+
     def loss_sum(self, module: Any, batch: Batch) -> Tensor:
-        """The loss summed over the batch's targets, a scalar."""
+        """The loss summed over the batch's targets in nats, a scalar; smoothed while the module trains."""
+        smoothing = self.label_smoothing if module.training else 0.0
+        return cross_entropy_sum(self.logits(module, batch), batch.targets, label_smoothing=smoothing)
 
     def measure(self, module: Any, batch: Batch) -> tuple[Tensor, int]:
-        """With a `head_kind`: the held-out loss summed, and the number of targets that are told right."""
-        raise NotImplementedError
+        """The plain loss summed, and the number of targets that are the likeliest of all."""
+        logits = self.logits(module, batch)
+        num_right = int((logits.argmax(-1) == batch.targets).sum())
+        return cross_entropy_sum(logits, batch.targets), num_right
 
 
 OBJECTIVES: Room[type[Objective]] = Room("seedbed.objectives", "OBJECTIVE")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmoothedSettings:
+    """The keys of `[objective]` of those with label smoothing."""
+
+    label_smoothing: float = 0.0  # in training; held-out losses are plain. 0.1 in Vaswani et al. 2017
+
+    def __post_init__(self) -> None:
+        require_share("label_smoothing", self.label_smoothing, zero=True)
+
+
+def target_logits(module: Any, batch: Batch) -> Tensor:
+    """A network's logits (num_targets, V) of the batch's targets, computed nowhere else."""
+    hidden = module(batch.input_ids, batch.layout, **batch.source)  # (N, M)
+    if batch.target_index is not None:
+        hidden = hidden.index_select(0, batch.target_index)  # (num_targets, M)
+    logits: Tensor = module.output(hidden)
+    return logits
 
 
 def require_share(key: str, value: float, *, zero: bool = False) -> None:

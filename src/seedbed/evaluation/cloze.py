@@ -10,6 +10,7 @@ import torch
 
 from seedbed.base.errors import UsageError
 from seedbed.data.batch import Example, collate, longest_first
+from seedbed.data.objective import target_logits
 from seedbed.data.vocabulary import Vocabulary
 from seedbed.models.family import Config, Network
 
@@ -68,11 +69,6 @@ def cloze_hits(module: Network, vocabulary: Vocabulary, windows: Sequence[Window
     for first in range(0, len(examples), BATCH_ROWS):
         some = examples[first : first + BATCH_ROWS]
         batch = collate(some).to(device)
-        source = {} if batch.source_ids is None else {"source": batch.source_ids}
-        if batch.source_layout is not None:
-            source |= {"source_layout": batch.source_layout}  # type: ignore[dict-item]
-        assert batch.target_index is not None
-        hidden = module(batch.input_ids, batch.layout, **source)[batch.target_index]
-        right = (module.output(hidden).argmax(-1) == batch.targets).float()
+        right = (target_logits(module, batch).argmax(-1) == batch.targets).float()
         shares += [part.mean().item() for part in right.split([len(one.targets) for one in some])]
     return torch.tensor(shares)

@@ -5,14 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from torch import Tensor
-
-from seedbed.data.batch import Batch, Example
+from seedbed.data.batch import Example
 from seedbed.data.objective import Objective
 from seedbed.data.records import Record
 from seedbed.data.vocabulary import Vocabulary
-from seedbed.models.family import Network
-from seedbed.objectives._loss import targets_loss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,10 +32,6 @@ class Causal(Objective):
     def example(self, record: Record, seed: int) -> Example:
         """Inputs are all ids but the last, targets all but the first; nothing is drawn."""
         return Example(record.ids[:-1], record.ids[1:])
-
-    def loss_sum(self, module: Network, batch: Batch) -> Tensor:
-        """Summed nats of the batch's targets."""
-        return targets_loss(module, batch)
 
 
 OBJECTIVE = Causal

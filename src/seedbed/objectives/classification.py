@@ -9,13 +9,13 @@ import numpy as np
 from torch import Tensor
 
 from seedbed.data.batch import Batch, Example
+from seedbed.data.objective import SmoothedSettings
 from seedbed.data.records import Record
-from seedbed.objectives._labelled import Labelled, LabelledSettings
-from seedbed.objectives._loss import hidden_states
+from seedbed.objectives._labelled import Labelled
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(LabelledSettings):
+class Settings(SmoothedSettings):
     """The `[objective]` table of this objective."""
 
     name: Literal["classification"] = "classification"
@@ -44,7 +44,8 @@ class Classification(Labelled):
 
     def logits(self, module: Any, batch: Batch) -> Tensor:
         """Logits (rows, labels) of the rows."""
-        found: Tensor = module.classify(hidden_states(module, batch), batch.layout)
+        hidden = module(batch.input_ids, batch.layout, **batch.source)
+        found: Tensor = module.classify(hidden, batch.layout)
         return found
 
 

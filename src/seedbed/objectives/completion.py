@@ -7,25 +7,18 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
-from seedbed.data.batch import Batch, Example
-from seedbed.data.objective import Objective, require_share
+from seedbed.data.batch import Example
+from seedbed.data.objective import Objective, SmoothedSettings
 from seedbed.data.records import Record
 from seedbed.data.vocabulary import Vocabulary
-from seedbed.models.family import Network
-from seedbed.objectives._loss import targets_loss
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(SmoothedSettings):
     """The `[objective]` table of this objective."""
 
     name: Literal["completion"] = "completion"
-    label_smoothing: float = 0.0  # in training; held-out losses are plain. 0.1 in Vaswani et al. 2017
-
-    def __post_init__(self) -> None:
-        require_share("label_smoothing", self.label_smoothing, zero=True)
 
 
 class Completion(Objective):
@@ -39,7 +32,7 @@ class Completion(Objective):
     learns_from = "pairs"
 
     def __init__(self, vocabulary: Vocabulary, settings: Settings) -> None:
-        self.vocabulary, self.settings = vocabulary, settings
+        self.vocabulary, self.label_smoothing = vocabulary, settings.label_smoothing
         self._begin = np.array(vocabulary.begin_ids, dtype=np.int64)
         self._end = np.array(vocabulary.end_ids, dtype=np.int64)
         self._closing = np.array(vocabulary.closing_ids, dtype=np.int64)
@@ -65,11 +58,6 @@ class Completion(Objective):
         source = np.concatenate([self._begin, record.ids, self._end])
         targets = np.concatenate([self._begin, record.answer, self._closing])
         return Example(np.concatenate([[start_id], targets[:-1]]), targets, source_ids=source)
-
-    def loss_sum(self, module: Network, batch: Batch) -> Tensor:
-        """Summed nats of the answers, smoothed while the module trains."""
-        smoothing = self.settings.label_smoothing if module.training else 0.0
-        return targets_loss(module, batch, label_smoothing=smoothing)
 
 
 OBJECTIVE = Completion

@@ -8,16 +8,13 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from seedbed.base.errors import ConfigError
-from seedbed.data.batch import Batch, Example
+from seedbed.data.batch import Example
 from seedbed.data.objective import Objective, require_share, room_for_text
 from seedbed.data.records import Record
 from seedbed.data.vocabulary import Vocabulary
-from seedbed.models.family import Network
 from seedbed.objectives._drawing import count, generator
-from seedbed.objectives._loss import targets_loss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +40,8 @@ class Denoising(Objective):
     """BART's objective (Lewis et al. 1910.13461, section 2.2): the decoder writes the whole text again.
 
     Sentences change places, then spans of Poisson lengths become one mask each (30% of the tokens), then
-    tokens are deleted: of these BART itself used the first two.
+    tokens are deleted: of these BART itself used the first two. All of the text is a target, its control
+    tokens too.
     """
 
     settings_class = Settings
@@ -120,10 +118,6 @@ class Denoising(Objective):
         free = np.flatnonzero(source != (-1 if self._mask_id is None else self._mask_id))
         deleted = draw.permutation(free)[: count(draw, self.settings.delete_rate * len(free))]
         return np.delete(source, deleted)
-
-    def loss_sum(self, module: Network, batch: Batch) -> Tensor:
-        """Summed nats of the whole text, control tokens included, as BART counts them."""
-        return targets_loss(module, batch)
 
 
 OBJECTIVE = Denoising

@@ -7,16 +7,13 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from seedbed.base.errors import ConfigError
-from seedbed.data.batch import Batch, Example
+from seedbed.data.batch import Example
 from seedbed.data.objective import Objective, require_share, room_for_text
 from seedbed.data.records import Record
 from seedbed.data.vocabulary import Vocabulary
-from seedbed.models.family import Network
 from seedbed.objectives._drawing import count, generator
-from seedbed.objectives._loss import targets_loss
 
 MASKED, RANDOM = 0.8, 0.1  # of the chosen tokens; the rest stays as it is (BERT, section 3.1)
 
@@ -97,10 +94,6 @@ class Masked(Objective):
         chosen[order[:whole]] = True
         taken: NDArray[np.int64] = free[chosen[word]]
         return taken
-
-    def loss_sum(self, module: Network, batch: Batch) -> Tensor:
-        """Summed nats of what stood at the chosen places."""
-        return targets_loss(module, batch)
 
 
 OBJECTIVE = Masked

@@ -8,16 +8,13 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from seedbed.base.errors import ConfigError
-from seedbed.data.batch import Batch, Example
+from seedbed.data.batch import Example
 from seedbed.data.objective import Objective, require_share
 from seedbed.data.records import Record
 from seedbed.data.vocabulary import Vocabulary
-from seedbed.models.family import Network
 from seedbed.objectives._drawing import count, generator, segments
-from seedbed.objectives._loss import targets_loss
 
 # UL2's denoisers (Tay et al. 2205.05131, section 3.1): rate, mean length; 0 is one span at the end, the rest
 # of the text before it (S). R and S and X have a third of the tokens each.
@@ -54,7 +51,7 @@ class SpanCorruption(Objective):
     """T5's objective (Raffel et al. 1910.10683, section 3.1.4): sentinels stand for spans, answered in turn.
 
     Source and target share the text out between them, `a <0> b <1>` and `<0> x <1> y`, each ended by the end
-    token; nothing is padded, and nothing lost.
+    token; nothing is padded, and nothing lost. Sentinels and the end are targets, too.
     """
 
     settings_class = Settings
@@ -134,10 +131,6 @@ class SpanCorruption(Objective):
         wanted = count(draw, num_cut / mean) if mean else 1
         num = min(max(1, wanted), num_cut, num_tokens - num_cut)
         return segments(draw, num_tokens - num_cut, num), segments(draw, num_cut, num)
-
-    def loss_sum(self, module: Network, batch: Batch) -> Tensor:
-        """Summed nats of the targets, sentinels and end included, as T5 counts them."""
-        return targets_loss(module, batch)
 
 
 OBJECTIVE = SpanCorruption

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from torch import Tensor
 
-from seedbed.data.batch import Batch, Example
+from seedbed.data.batch import Example
+from seedbed.data.objective import SmoothedSettings
 from seedbed.data.records import Record
-from seedbed.objectives._labelled import Labelled, LabelledSettings
-from seedbed.objectives._loss import target_logits
+from seedbed.objectives._labelled import Labelled
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(LabelledSettings):
+class Settings(SmoothedSettings):
     """The `[objective]` table of this objective."""
 
     name: Literal["tagging"] = "tagging"
@@ -38,10 +37,6 @@ class Tagging(Labelled):
         row = np.concatenate([self.begin, record.ids, self.end])
         tagged = np.flatnonzero(record.answer)
         return Example(row, record.answer[tagged] - 1, tagged + len(self.begin))
-
-    def logits(self, module: Any, batch: Batch) -> Tensor:
-        """Logits (num_targets, labels) of the words' first tokens."""
-        return target_logits(module, batch)
 
 
 OBJECTIVE = Tagging
