@@ -5,21 +5,19 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from seedbed.api.models import configure, load
-from seedbed.api.pretrain import pretrain
 from seedbed.api.recipes import recipe
 from seedbed.api.run_settings import ModelSettings
-from seedbed.api.shared_budget import shared_steps
+from seedbed.api.side_by_side import lstm_width, shared_steps, train_all
 from seedbed.api.tokenizers import train_tokenizer_from
 from seedbed.base.errors import ConfigError
 from seedbed.base.files import disk_errors, write_file
 from seedbed.base.settings import load_settings
 from seedbed.base.signals import StopSignals
-from seedbed.models.network import family, parameter_count
+from seedbed.models.network import parameter_count
 from seedbed.report.run_report import write_report
 from seedbed.text.tokenizer import Tokenizer
 
@@ -79,19 +77,10 @@ def demo(
     with StopSignals():
         left = TRAINING_SHARE * budget_seconds - (time.perf_counter() - started)
         steps = shared_steps(out, DATA, TITLES, wanted, seconds=left, budget_seconds=budget_seconds)
-    summary: dict[str, Any] = {"steps": steps}
-    for name in sizes:
-        result = pretrain(
-            DATA,
-            out=out / "runs" / name,
-            callbacks=[callback(name)] if callback else [],
-            on_plan=(lambda plan, settings, name=name: on_plan(name, plan, settings)) if on_plan else None,
-            **wanted(name, steps),
-        )
-        summary[name] = result.summary()
+    runs = train_all(out, DATA, sizes, wanted, steps, callback=callback, on_plan=on_plan)
     samples = _samples(out, list(sizes))
     write_file(out / "samples.json", json.dumps(samples, indent=2).encode())
-    return summary | {"samples": samples["rows"], "report": str(write_report(out))}
+    return {"steps": steps, **runs, "samples": samples["rows"], "report": str(write_report(out))}
 
 
 def _equal_sizes(vocab_size: int) -> dict[str, dict[str, Any]]:
@@ -100,12 +89,7 @@ def _equal_sizes(vocab_size: int) -> dict[str, dict[str, Any]]:
     context = base["training"]["context_tokens"]
     model = load_settings(ModelSettings, base["model"])
     target = parameter_count(configure(model, vocab_size=vocab_size, context_tokens=context))
-    lstm = family("lstm").sized(64, 2)
-
-    def distance(width: int) -> int:
-        return abs(parameter_count(replace(lstm, vocab_size=vocab_size, d_model=width)) - target)
-
-    width = min(range(16, 512), key=distance)
+    width = lstm_width(target, num_layers=2, vocab_size=vocab_size)
     return {"transformer": dict(base["model"]), "lstm": {"family": "lstm", "d_model": width, "num_layers": 2}}
 
 

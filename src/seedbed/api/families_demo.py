@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from seedbed.api.family_tasks import NUM_WINDOWS, baselines, gather, measure
 from seedbed.api.models import configure, load
-from seedbed.api.pretrain import pretrain, run_settings
+from seedbed.api.pretrain import run_settings
 from seedbed.api.recipes import recipe
 from seedbed.api.run_settings import ModelSettings
-from seedbed.api.shared_budget import shared_steps
+from seedbed.api.side_by_side import lstm_width, shared_steps, train_all
 from seedbed.api.tokenizers import train_tokenizer_from
 from seedbed.base.errors import ConfigError
 from seedbed.base.files import disk_errors, write_file
@@ -46,6 +46,8 @@ class Kind:
 
 
 FILL, GO_ON = "fill the blank", "go on"
+GAP = "    def close(self):\n        if not ___:\n            self.file.close()\n"
+BEGUN = "    def close(self):\n        if self."
 KINDS: dict[str, Kind] = {
     "bert": Kind(
         title="BERT",
@@ -63,7 +65,7 @@ KINDS: dict[str, Kind] = {
         good_at="going on with a text",
         num_layers=4,
         task=GO_ON,
-        given="    def close(self):\n        if self.",
+        given=BEGUN,
     ),
     "t5": Kind(
         title="T5",
@@ -72,7 +74,7 @@ KINDS: dict[str, Kind] = {
         good_at="answers to a text: gaps, summaries",
         num_layers=2,
         task=FILL,
-        given="    def close(self):\n        if not ___:\n            self.file.close()\n",
+        given=GAP,
     ),
     "bart": Kind(
         title="BART",
@@ -81,7 +83,7 @@ KINDS: dict[str, Kind] = {
         good_at="writing a text again: repairs, summaries",
         num_layers=2,
         task=FILL,
-        given="    def close(self):\n        if not ___:\n            self.file.close()\n",
+        given=GAP,
     ),
     "lstm": Kind(
         title="LSTM",
@@ -90,7 +92,7 @@ KINDS: dict[str, Kind] = {
         good_at="long texts in constant memory",
         num_layers=2,
         task=GO_ON,
-        given="    def close(self):\n        if self.",
+        given=BEGUN,
     ),
 }
 
@@ -127,16 +129,7 @@ def families_demo(
             seconds=TRAINING_SHARE * budget_seconds - (time.perf_counter() - started),
             budget_seconds=budget_seconds,
         )
-    results = {
-        name: pretrain(
-            DATA,
-            out=out / "runs" / name,
-            callbacks=[callback(name)] if callback else [],
-            on_plan=(lambda plan, settings, name=name: on_plan(name, plan, settings)) if on_plan else None,
-            **wanted(name, steps),
-        ).summary()
-        for name in KINDS
-    }
+    results = train_all(out, DATA, KINDS, wanted, steps, callback=callback, on_plan=on_plan)
     settings = run_settings(DATA, **wanted("bert", steps))
     with StopSignals():
         found = _measure(out, results, settings.data, tokens=steps * settings.training.batch_tokens)
@@ -170,10 +163,8 @@ def _widths() -> dict[str, int]:
     widths = dict.fromkeys(KINDS, width)
     gpt2 = ModelSettings(family="gpt2", d_model=width, num_layers=KINDS["gpt2"].num_layers)
     target = parameter_count(configure(gpt2, vocab_size=NUM_PIECES, context_tokens=CONTEXT))
-    lstm = replace(family("lstm").sized(width, KINDS["lstm"].num_layers), vocab_size=NUM_PIECES)
-    widths["lstm"] = min(
-        range(16, 512), key=lambda wide: abs(parameter_count(replace(lstm, d_model=wide)) - target)
-    )
+    num_layers = KINDS["lstm"].num_layers
+    widths["lstm"] = lstm_width(target, num_layers=num_layers, vocab_size=NUM_PIECES)
     return widths
 
 

@@ -1,22 +1,25 @@
-"""One budget for several runs on the same text: how many steps all of them can take."""
+"""Several runs on the same text: networks of like size, the steps that all of them can take, all of them."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from seedbed.api.decide import FEWEST_STEPS, most_steps, plan_run
 from seedbed.api.models import configure
 from seedbed.api.objectives import learns_from, objective_for, vocabulary_of
-from seedbed.api.pretrain import run_settings
+from seedbed.api.pretrain import pretrain, run_settings
 from seedbed.base.errors import ConfigError
 from seedbed.base.files import write_file
 from seedbed.base.hardware import ResidentPeak, probe
 from seedbed.base.runtime import Runtime
 from seedbed.data.prepare import prepare
+from seedbed.models.network import family, parameter_count
 from seedbed.select.plan import Plan
 from seedbed.text.tokenizer import Tokenizer
 
@@ -55,6 +58,42 @@ def shared_steps(
     said = {"budget_seconds": budget_seconds, "steps": num_steps, "titles": dict(titles)}
     write_file(note, json.dumps(said).encode())
     return num_steps
+
+
+def train_all(
+    out: Path,
+    data: str,
+    names: Iterable[str],
+    wanted: Wanted,
+    steps: int,
+    *,
+    callback: Callable[[str], Any] | None,
+    on_plan: Callable[[str, Any, Any], None] | None,
+) -> dict[str, dict[str, Any]]:
+    """Train the runs one after the other, or go on with them -> the summary of each.
+
+    `callback(name)` gives the progress of a run, `on_plan(name, plan, settings)` hears its plan.
+    """
+    return {
+        name: pretrain(
+            data,
+            out=out / "runs" / name,
+            callbacks=[callback(name)] if callback else [],
+            on_plan=partial(on_plan, name) if on_plan else None,
+            **wanted(name, steps),
+        ).summary()
+        for name in names
+    }
+
+
+def lstm_width(num_parameters: int, *, num_layers: int, vocab_size: int) -> int:
+    """The width of the LSTM whose size is nearest to a number of parameters."""
+    lstm = replace(family("lstm").sized(64, num_layers), vocab_size=vocab_size)
+
+    def distance(width: int) -> int:
+        return abs(parameter_count(replace(lstm, d_model=width)) - num_parameters)
+
+    return min(range(16, 512), key=distance)
 
 
 def _plan(run: Path, data: str, wanted: dict[str, Any]) -> Plan:
