@@ -117,9 +117,7 @@ def plan_run(
         objective=objective,
         mixture=mixture_of(objective, prepared, training),
         validation_tokens=_validation_tokens(objective, prepared, training),
-        data_bytes=sum(
-            shard.tokens.nbytes for shard in prepared.shards
-        ),  # mapped, and read at random: all of it
+        data_bytes=sum(shard.tokens.nbytes for shard in prepared.shards),  # mapped, read at random: all
         resident=resident,
         folder=folder,
     )

@@ -29,9 +29,7 @@ def first_examples(
     """The first examples of a run, in the order that it reads them whatever the size of its steps."""
     loader = Loader(mixture, batch_tokens=1, seed=seed)  # a step has one example at least
     examples = [example for _ in range(num) for example in loader.next_step()]
-    labelled = any(part.objective.learns_from in ("labels", "tags") for part in mixture)
-    labels = config.head.labels if labelled else ()
-    in_place = config.shape == "encoder"
+    in_place, labels = config.shape == "encoder", config.head.labels
     return [tell(example, tokenizer, in_place=in_place, labels=labels) for example in examples]
 
 

@@ -16,7 +16,6 @@ from seedbed.data.prepare import DataSettings, split_documents
 from seedbed.evaluation.cloze import Window, cloze_hits
 from seedbed.evaluation.probe import features, probe_hits, share_of
 from seedbed.generation.language_model import LanguageModel
-from seedbed.text.tokenizer import Tokenizer
 
 WINDOW_TOKENS, NUM_WINDOWS, SPAN_TOKENS = 64, 1000, 3
 LINES, NUM_WORDS, WORDS_OF_A_PASSAGE, NUM_SENTENCES, MOST_TOKENS = 10, 6000, 6, 2000, 120
@@ -31,6 +30,15 @@ class Labelled(NamedTuple):
     label: str
 
 
+class Probe(NamedTuple):
+    """A task of labels: its name, the labels, and what a probe is fitted on and tested on."""
+
+    name: str
+    labels: tuple[str, ...]
+    sides: tuple[list[Labelled], list[Labelled]]
+    mean: bool
+
+
 class Tasks(NamedTuple):
     """Texts for every network alike: windows of characters to hide tokens in, words and sentences to label.
 
@@ -40,6 +48,13 @@ class Tasks(NamedTuple):
     passages: list[str]
     words: tuple[list[Labelled], list[Labelled]]
     sentences: tuple[list[Labelled], list[Labelled]]
+
+    @property
+    def probes(self) -> tuple[Probe, ...]:
+        """What probes are fitted to: a word by its last piece, a text by the mean of its pieces."""
+        return Probe("words", ROLES, self.words, mean=False), Probe(
+            "sentences", OWNERS, self.sentences, mean=True
+        )
 
 
 def gather(data: DataSettings, *, seed: int = 0) -> Tasks:
@@ -67,35 +82,34 @@ def measure(lm: LanguageModel, tasks: Tasks) -> dict[str, Any]:
     assert lm.tokenizer is not None
     vocabulary = vocabulary_of(lm.tokenizer, lm.config)
     scores: dict[str, Any] = {}
+    passages = lm.tokenizer.encode_batch(tasks.passages)
     for name, length in (("cloze", 1), ("span", SPAN_TOKENS)):
-        windows = _windows(lm.tokenizer, tasks.passages, length)
-        scores[name] = share_of(cloze_hits(lm.module, vocabulary, windows))
-    for name, labels, (train, test) in (
-        ("words", ROLES, tasks.words),
-        ("sentences", OWNERS, tasks.sentences),
-    ):
-        sides = [_features(lm, side, labels, mean=name == "sentences") for side in (train, test)]
-        scores[name] = share_of(probe_hits(*sides, num_classes=len(labels)))
+        scores[name] = share_of(cloze_hits(lm.module, vocabulary, _windows(passages, length)))
+    for probe in tasks.probes:
+        scores[probe.name] = share_of(_probed(lm, probe))
     return scores
 
 
 def baselines(lm: LanguageModel, tasks: Tasks) -> dict[str, dict[str, float]]:
     """What needs no context: the most frequent label, and a probe on the embeddings of the pieces alone."""
     found = {}
-    for name, labels, (train, test) in (
-        ("words", ROLES, tasks.words),
-        ("sentences", OWNERS, tasks.sentences),
-    ):
+    for probe in tasks.probes:
+        train, test = probe.sides
         commonest = Counter(one.label for one in train).most_common(1)[0][0]
-        found[name] = {"most frequent": sum(one.label == commonest for one in test) / len(test)}
-        sides = [_features(lm, side, labels, mean=name == "sentences", bare=True) for side in (train, test)]
-        found[name]["embeddings alone"] = probe_hits(*sides, num_classes=len(labels)).mean().item()
+        found[probe.name] = {
+            "most frequent": sum(one.label == commonest for one in test) / len(test),
+            "embeddings alone": _probed(lm, probe, bare=True).mean().item(),
+        }
     return found
 
 
-def _features(
-    lm: LanguageModel, some: list[Labelled], labels: tuple[str, ...], *, mean: bool, bare: bool = False
-) -> tuple[Tensor, Tensor]:
+def _probed(lm: LanguageModel, probe: Probe, *, bare: bool = False) -> Tensor:
+    """Which of the test's labels a probe tells, (n,); `bare`: from embeddings."""
+    train, test = (_features(lm, side, probe, bare=bare) for side in probe.sides)
+    return probe_hits(train, test, num_classes=len(probe.labels))
+
+
+def _features(lm: LanguageModel, some: list[Labelled], probe: Probe, *, bare: bool) -> tuple[Tensor, Tensor]:
     """Features (n, d_model) and classes (n,): a word's at its last piece, or the mean of the text's."""
     assert lm.tokenizer is not None
     texts = list(dict.fromkeys(one.text for one in some))
@@ -110,16 +124,16 @@ def _features(
         pieces = [i for i, (a, b) in enumerate(spans) if a < one.end and b > one.start]
         if pieces:
             state = of_text[one.text]
-            found.append(state[pieces].mean(0) if mean else state[pieces[-1]])
-            classes.append(labels.index(one.label))
+            found.append(state[pieces].mean(0) if probe.mean else state[pieces[-1]])
+            classes.append(probe.labels.index(one.label))
     return torch.stack(found), torch.tensor(classes)
 
 
-def _windows(tokenizer: Tokenizer, passages: list[str], length: int) -> list[Window]:
+def _windows(passages: list[list[int]], length: int) -> list[Window]:
     """One window of each passage that is long enough, the hidden tokens drawn in its inner half."""
     draw = np.random.default_rng(length)
     windows: list[Window] = []
-    for ids in tokenizer.encode_batch(passages):
+    for ids in passages:
         if len(windows) == NUM_WINDOWS:
             break
         if len(ids) >= WINDOW_TOKENS:

@@ -38,10 +38,15 @@ def plan_with_settings(
     """The plan, and the settings that it is for."""
     if isinstance(model, LanguageModel):
         model = model.config
-    layers = {"data": {"train": "builtin:prose"}, "model": {"family": _family(model)}}
+    given = _given(str(model)) if isinstance(model, str | Path) else model
+    layers = {
+        "data": {"train": "builtin:prose"},
+        "model": {"family": str(model) if given is None else given.family},
+    }
     settings = load_run_settings(layers, overrides=list(overrides))
     training = settings.training
-    config = model if not isinstance(model, str | Path) else _config(str(model), settings)
+    vocab_size, context = settings.tokenizer.vocab_size, training.context_tokens
+    config = given or configure(settings.model, vocab_size=vocab_size, context_tokens=context)
     config = require_fitting(config, settings.objective.name)
     config = with_labels(config, settings.objective.name, config.head.labels or STAND_IN_LABELS)
     vocabulary = Vocabulary.stand_in(config.vocab_size, decoder_start_id=decoder_start_id(config))
@@ -61,21 +66,8 @@ def plan_with_settings(
     return planned, settings
 
 
-def _family(model: str | Path | Config) -> str:
-    """The family of a config, of a model that lies somewhere, of a preset, or named itself."""
-    if not isinstance(model, str | Path):
-        return model.family
-    name = str(model)
-    if is_model(name):
-        return read_config(locate(name, weights=False)).family
-    return name.partition(":")[0]
-
-
-def _config(name: str, settings: RunSettings) -> Config:
-    """The config of a model that lies somewhere, a preset, or a family at the size of the settings."""
+def _given(name: str) -> Config | None:
+    """The config of a model that lies somewhere, or of a preset; None of a family at the settings' size."""
     if is_model(name):
         return read_config(locate(name, weights=False))
-    if ":" in name:
-        return preset(name)
-    vocab_size, context = settings.tokenizer.vocab_size, settings.training.context_tokens
-    return configure(settings.model, vocab_size=vocab_size, context_tokens=context)
+    return preset(name) if ":" in name else None

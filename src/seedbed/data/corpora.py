@@ -19,6 +19,7 @@ from seedbed.data.builtin import BUILTIN, builtin_files, builtin_texts
 
 COMPRESSED = ".gz"
 LearnsFrom = Literal["text", "pairs", "labels", "tags"]
+Holds = Literal["text", "one label", "words"]
 
 
 class Field(NamedTuple):
@@ -29,7 +30,15 @@ class Field(NamedTuple):
 
     name: str
     setting: str
-    holds: Literal["text", "one label", "words"] = "text"
+    holds: Holds = "text"
+
+
+# What the two fields of a labelled record hold.
+HOLDS: dict[LearnsFrom, tuple[Holds, Holds]] = {
+    "pairs": ("text", "text"),
+    "labels": ("text", "one label"),
+    "tags": ("words", "words"),
+}
 
 
 @dataclass(frozen=True)
@@ -84,11 +93,8 @@ def read_pairs(
     The answer is a text, of `labels` one label, of `tags` one for each word of the text, blanks between them.
     A DataError names the file and the line of what has not both of them.
     """
-    holds: tuple[Any, Any] = ("text", "text")
-    if learns_from != "pairs":
-        holds = ("text", "one label") if learns_from == "labels" else ("words", "words")
     empty = True
-    for document in _read(source, *map(Field, fields, ("data.input", "data.target"), holds)):
+    for document in _read(source, *map(Field, fields, ("data.input", "data.target"), HOLDS[learns_from])):
         if document.answer is None:
             raise DataError(
                 f"{document.origin} is a text without an answer; give JSON Lines, JSON or Parquet with the "

@@ -29,13 +29,13 @@ def identifiers(source: str) -> list[Identifier]:
     """
     lines = source.splitlines()
 
-    def place(node: ast.AST, role: str, length: int, *, ends: bool = False) -> Identifier | None:
+    def place(node: ast.AST, role: str, length: int, *, ends: bool = False) -> Identifier:
         row = (node.end_lineno if ends else node.lineno) - 1  # type: ignore[attr-defined]
         column = node.end_col_offset if ends else node.col_offset  # type: ignore[attr-defined]
-        at = len(lines[row].encode()[:column].decode(errors="replace")) - (length if ends else 0)
+        at = len(lines[row].encode()[:column].decode()) - (length if ends else 0)
         return Identifier(row, at, at + length, role)
 
-    found: list[Identifier | None] = []
+    found: list[Identifier] = []
     for node in ast.walk(ast.parse(source)):
         match node:
             case ast.Name(id=name, ctx=context):
@@ -54,9 +54,7 @@ def identifiers(source: str) -> list[Identifier]:
                 if said := _NAMED.match(lines[row], column):
                     role = "class" if isinstance(node, ast.ClassDef) else "function"
                     found.append(Identifier(row, said.end(), said.end() + len(name), role))
-    return sorted(
-        one for one in found if one is not None and lines[one.line][one.start : one.end].isidentifier()
-    )
+    return sorted(one for one in found if lines[one.line][one.start : one.end].isidentifier())
 
 
 def docstrings(source: str) -> Iterator[tuple[str, str]]:

@@ -9,26 +9,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from seedbed.generation.embedding import batches
+from seedbed.generation.embedding import row_states
 from seedbed.models.family import Network
-from seedbed.models.transformer import Transformer
-from seedbed.nn.layout import Layout
 
 WEIGHT_DECAY, ITERATIONS = 1e-3, 100
 Z = 1.96  # of a 95% interval
 
 
-@torch.inference_mode()
 def features(module: Network, rows: Sequence[Sequence[int]]) -> list[Tensor]:
     """The last hidden states (tokens, d_model) of each row, the encoder's where there is one."""
-    device = next(module.parameters()).device
-    encodes = isinstance(module, Transformer) and module.encoder is not None
-    found: dict[int, Tensor] = {}
-    for members in batches(rows):
-        ids = torch.tensor([i for r in members for i in rows[r]], device=device)
-        layout = Layout.of([len(rows[r]) for r in members], device=device)
-        hidden = (module.encode if encodes else module)(ids, layout)  # type: ignore[operator]
-        found |= dict(zip(members, hidden.float().split(layout.lengths), strict=True))
+    found = dict(row_states(module, rows))
     return [found[r] for r in range(len(rows))]
 
 

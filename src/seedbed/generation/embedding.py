@@ -42,23 +42,32 @@ def kept_vectors(said: VectorSettings | None) -> VectorSettings | None:
 
 
 @torch.no_grad()
+def row_states(module: Network, rows: Sequence[Sequence[int]]) -> Iterator[tuple[int, Tensor]]:
+    """The number of each row with its last hidden states (tokens, d_model) in float32, shorter rows first.
+
+    They are the encoder's where there is one. Rows of like length are read together.
+    """
+    device = next(module.parameters()).device
+    encodes = isinstance(module, Transformer) and module.encoder is not None
+    for members in batches(rows):
+        ids = torch.tensor([i for r in members for i in rows[r]], device=device)
+        layout = Layout.of([len(rows[r]) for r in members], device=device)
+        hidden = (module.encode if encodes else module)(ids, layout)  # type: ignore[operator]
+        yield from zip(members, hidden.float().split(layout.lengths), strict=True)
+
+
+@torch.no_grad()
 def embed_rows(module: Network, rows: Sequence[Sequence[int]], *, pooling: str = "mean") -> Tensor:
     """The mean of each row's hidden states, or its first token's: (rows, d_model) in float32.
 
-    They are the encoder's where there is one. Rows of like length are read together.
+    They are those of `row_states`.
     """
     if pooling not in get_args(Pooling):
         raise UsageError(f"pooling {pooling!r} is unknown; {nearest(str(pooling), get_args(Pooling))}")
     device = next(module.parameters()).device
     vectors = torch.empty(len(rows), module.config.d_model, device=device)
-    for members in batches(rows):
-        ids = torch.tensor([i for r in members for i in rows[r]], device=device)
-        layout = Layout.of([len(rows[r]) for r in members], device=device)
-        encoder = isinstance(module, Transformer) and module.encoder is not None
-        hidden = (module.encode if encoder else module)(ids, layout)  # type: ignore[operator]
-        states = hidden.float().split(layout.lengths)
-        pooled = [row.mean(0) if pooling == "mean" else row[0] for row in states]
-        vectors[torch.tensor(members, device=device)] = torch.stack(pooled)
+    for r, states in row_states(module, rows):
+        vectors[r] = states.mean(0) if pooling == "mean" else states[0]
     return vectors
 
 
