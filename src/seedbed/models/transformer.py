@@ -67,6 +67,9 @@ class Transformer(nn.Module):
         self.unembed = None  # the embedding's own module: replacing one replaces both
         if not config.tie_embeddings and head.kind in ("lm", "mlm"):
             self.unembed = Projection(config.d_model, {"unembed": config.vocab_size}, bias=False)
+            self.unembed.step_scales["unembed"] = 1 / config.output_scale
+        elif config.tie_embeddings:
+            self.embed.step_scale = 1 / config.output_scale
 
     def encode(self, ids: Tensor, layout: Layout, *, segments: Tensor | None = None) -> Tensor:
         """ids (N,) -> the encoder's hidden states (N, M)."""

@@ -70,6 +70,8 @@ class Attention(nn.Module):
         self.kv = Projection(config.d_model, {"k": kv, "v": kv}, bias=bias) if cross else None
         self.qkv = None if cross else Projection(config.d_model, {"q": q, "k": kv, "v": kv}, bias=bias)
         self.out = Projection(q, {"out": config.d_model}, bias=config.bias == "all")
+        if config.qk_norm == "none":
+            self._scale_steps()
 
     def forward(self, x: Tensor, view: View) -> Tensor:
         """x (N, M) attends to its own rows or, in cross-attention, to the memory's -> (N, M)."""
@@ -117,6 +119,12 @@ class Attention(nn.Module):
             qk = rotate(qk, angles, interleaved=self.interleaved)
         q, k = qk.split([heads, kv_heads], dim=1)
         return q, k, v
+
+    def _scale_steps(self) -> None:
+        """Let the queries' steps be shorter where no scale divides the scores, as in T5."""
+        queries = self.q or self.qkv
+        if queries is not None and self.scale is not None:
+            queries.step_scales["q"] = self.d_head**-0.5 / self.scale
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, causal: bool) -> Tensor:
         """q (B, H, T, D) over k, v (B, K, S, D) -> (B T, H D)."""

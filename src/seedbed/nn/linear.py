@@ -57,11 +57,13 @@ class Projection(nn.Linear):
     """One product for several named parts that read the same input: x (N, M) -> (N, sum of the parts).
 
     Weight rules and adapters speak of the parts: a projection `attn.qkv` with parts q, k, v answers to
-    `attn.q`, `attn.k` and `attn.v`.
+    `attn.q`, `attn.k` and `attn.v`. `step_scales` are, by part, how much longer than usual an optimizer's
+    steps of a fixed size have to be, where what it gives is scaled by another number than usual.
     """
 
     def __init__(self, d_in: int, parts: Mapping[str, int], *, bias: bool) -> None:
         self.parts = dict(parts)
+        self.step_scales = dict.fromkeys(parts, 1.0)
         super().__init__(d_in, sum(parts.values()), bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -74,7 +76,9 @@ class Projection(nn.Linear):
 
 
 class Embedding(nn.Embedding):
-    """A table (num_rows, M) looked up by id, its memory left as it is."""
+    """A table (num_rows, M) looked up by id, its memory left as it is; `step_scale`: see Projection."""
+
+    step_scale = 1.0
 
     def reset_parameters(self) -> None:
         """Leave the memory as it is."""

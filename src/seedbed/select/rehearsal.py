@@ -235,7 +235,7 @@ class _Rehearsal:
         runtime: Runtime,
         objective: Objective,
     ) -> None:
-        self.training, self.runtime = training, runtime
+        self.training, self.runtime = replace(training, precision=runtime.precision), runtime
         self.module = build(config, runtime.device)
         initialize(self.module, runtime.generator(0))
         self.module.set_activation_checkpointing(training.checkpoint_activations)

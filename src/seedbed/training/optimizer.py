@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from seedbed.base.errors import CheckpointError
 from seedbed.base.rooms import Room
+from seedbed.nn.linear import Projection
 from seedbed.training.settings import TrainingSettings
 
 Parameters = Mapping[str, nn.Parameter]
@@ -53,6 +54,22 @@ OPTIMIZERS: Room[Callable[[nn.Module, TrainingSettings], Optimizer]] = Room(
 def trainable(module: nn.Module) -> dict[str, nn.Parameter]:
     """The parameters that are learnt, a tied one once."""
     return {name: p for name, p in module.named_parameters() if p.requires_grad}
+
+
+class Part(NamedTuple):
+    """Some rows of a parameter that are a matrix of their own; its steps are `step_scale` times the usual."""
+
+    num_rows: int
+    step_scale: float = 1.0
+
+
+def matrix_parts(module: nn.Module) -> dict[str, list[Part]]:
+    """The matrices (q, k, v) in each parameter that several make up, by its name."""
+    return {
+        f"{name}.weight": [Part(rows, child.step_scales[part]) for part, rows in child.parts.items()]
+        for name, child in module.named_modules()
+        if isinstance(child, Projection)
+    }
 
 
 @torch.no_grad()

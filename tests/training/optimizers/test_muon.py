@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from seedbed.models.network import build, family, initialize
+from seedbed.nn.layout import Layout
+from seedbed.nn.linear import named_parts
 from seedbed.training.optimizer import OPTIMIZERS
 from seedbed.training.optimizers.muon import POLYNOMIALS, orthogonalize
 from seedbed.training.settings import TrainingSettings
@@ -96,6 +98,22 @@ def test_every_matrix_of_the_layers_follows_the_rule_and_all_else_adamw() -> Non
         torch.testing.assert_close(after[name], twin, rtol=0, atol=0)
 
 
+def test_in_bfloat16_the_updates_are_those_of_float32_but_for_rounding() -> None:
+    weights = []
+    for precision in ("float32", "bfloat16"):
+        module = network()
+        before = {name: p.detach().clone() for name, p in module.named_parameters()}
+        optimizer = OPTIMIZERS.get("muon")(module, replace(SETTINGS, precision=precision))
+        for step in range(3):
+            learn(module, step)
+            optimizer.step(1.0)
+        weights.append({name: p.detach() - before[name] for name, p in module.named_parameters()})
+    one, other = weights
+    for name, update in one.items():
+        rounded = (other[name] - update).norm() / update.norm()
+        assert rounded == 0 if "blocks" not in name else 1e-5 < rounded < 0.03, (name, rounded)
+
+
 def test_the_state_is_the_memory_itself_and_names_every_matrix() -> None:
     module = network()
     optimizer = OPTIMIZERS.get("muon")(module, SETTINGS)
@@ -116,6 +134,42 @@ def test_a_gradient_of_zero_moves_nothing_and_is_finite() -> None:
     optimizer.step(1.0)
     for old, new in zip(before, module.parameters(), strict=True):
         assert torch.equal(old, new)
+
+
+def test_a_network_whose_weights_hold_the_scales_learns_as_one_that_multiplies_by_them() -> None:
+    # T5 holds the scale of attention in its queries, and large numbers in the table that gives the logits.
+    usual = replace(family("gpt2").sized(32, 2), num_heads=2, vocab_size=40, bias="none", dropout=0.0)
+    usual = replace(usual, tie_embeddings=False)
+    scaled = replace(usual, attention_scale=1.0, output_scale=32**-0.5)
+    factors = {"q": usual.d_head**-0.5, "unembed": 32**0.5}
+    ours, theirs = build(scaled).double(), build(usual).double()
+    initialize(theirs, torch.Generator().manual_seed(0))
+    parts = dict(named_parts(ours))
+
+    def factor(name: str) -> float:
+        return next((f for part, f in factors.items() if part in name.split(".")), 1.0)
+
+    with torch.no_grad():
+        for name, part in named_parts(theirs):
+            part *= 10  # so that attention has something to say from the first step
+            parts[name].copy_(part * factor(name))
+    ids = torch.randint(40, (2, 33), generator=torch.Generator().manual_seed(1))
+    layout = Layout.of([32, 32])
+    losses = []
+    for module in (ours, theirs):
+        optimizer = OPTIMIZERS.get("muon")(module, replace(SETTINGS, weight_decay=0.0))
+        for _ in range(5):
+            hidden = module(ids[:, :-1].flatten(), layout)
+            loss = torch.nn.functional.cross_entropy(module.output(hidden), ids[:, 1:].flatten())
+            losses.append(loss.item())
+            module.zero_grad()
+            loss.backward()
+            optimizer.step(1.0)
+    assert losses[4] < losses[0] - 0.2
+    assert losses[:5] == pytest.approx(losses[5:], rel=1e-4)
+    for name, part in named_parts(theirs):
+        expected = part * factor(name)
+        assert (parts[name] - expected).norm() < 1e-3 * expected.norm(), name
 
 
 @pytest.mark.parametrize("name", ["adamw", "muon"])

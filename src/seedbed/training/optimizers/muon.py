@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from seedbed.nn.linear import Projection
-from seedbed.training.optimizer import Optimizer, Parameters, UpdateRule, trainable
+from seedbed.nn.linear import Embedding, Projection
+from seedbed.training.optimizer import Optimizer, Parameters, Part, UpdateRule, matrix_parts, trainable
 from seedbed.training.optimizers.adamw import AdamW
 from seedbed.training.settings import TrainingSettings
 
@@ -39,6 +39,7 @@ class Piece(NamedTuple):
     name: str
     parameter: nn.Parameter
     rows: slice
+    scale: float
 
 
 class Stack:
@@ -49,14 +50,16 @@ class Stack:
         rows, columns = shape
         # NorMuon evens out the neurons: the rows, or the columns where there are more of them.
         self.axis = -1 if rows >= columns else -2
-        self.scale = max(1.0, rows / columns) ** 0.5
+        shape_scale = max(1.0, rows / columns) ** 0.5
+        self.scales = [shape_scale * piece.scale for piece in pieces]
         self.momentum = pieces[0].parameter.detach().new_zeros(len(pieces), rows, columns)
         self.power = torch.zeros_like(self.momentum.sum(self.axis, keepdim=True))
 
-    def updates(self, gradient: Tensor, momentum: float, num_updates: int) -> Tensor:
+    def updates(self, gradient: Tensor, momentum: float, num_updates: int, dtype: torch.dtype) -> Tensor:
         """The direction of the step for gradients (stack, rows, columns), whose memory is used up."""
         self.momentum.lerp_(gradient, 1 - momentum)
-        x = orthogonalize(gradient.lerp_(self.momentum, momentum))  # Nesterov
+        gradient.lerp_(self.momentum, momentum)  # Nesterov
+        x = orthogonalize(gradient.to(dtype)).to(gradient.dtype)
         size = torch.linalg.vector_norm(x, dim=(-2, -1), keepdim=True)
         self.power.lerp_(x.square().mean(self.axis, keepdim=True), 1 - BETA2)
         x *= (self.power / (1 - BETA2**num_updates) + 1e-8).rsqrt()
@@ -67,10 +70,12 @@ class Stack:
 class Muon:
     """Momentum, orthogonalized, its neurons evened out; a few calls for all matrices of one shape.
 
-    `parts` has for a parameter the rows of each matrix in it (q, k, v), which are orthogonalized apart. An
-    update has singular values of about 1, times sqrt(rows / columns) where there are more rows, so that one
-    learning rate serves every shape; then each neuron's mean square is divided out and the norm restored
-    (NorMuon, Li et al. 2510.05491). The momentum rises from 0.85 to 0.95 over 300 updates.
+    `parts` has for a parameter the matrices in it (q, k, v), which are orthogonalized apart. An update has
+    singular values of about 1, times sqrt(rows / columns) where there are more rows, so that one learning
+    rate serves every shape; then each neuron's mean square is divided out and the norm restored (NorMuon, Li
+    et al. 2510.05491), and the part's own scale comes last. The momentum rises from 0.85 to 0.95 over 300
+    updates. The products that orthogonalize are of `dtype`: bfloat16 is as good (Jordan) and 2.5 times as
+    fast where a CPU has it (12 matrices of 256 x 1024 in 36 ms, 93 in float32; 2026-11-27).
     """
 
     def __init__(
@@ -79,19 +84,20 @@ class Muon:
         *,
         learning_rate: float,
         weight_decay: float = 0.0,
-        parts: Mapping[str, Sequence[int]] | None = None,
+        parts: Mapping[str, Sequence[Part]] | None = None,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
-        self.learning_rate, self.weight_decay = learning_rate, weight_decay
+        self.learning_rate, self.weight_decay, self.dtype = learning_rate, weight_decay, dtype
         self.num_updates = torch.zeros((), dtype=torch.int64)
         by_shape: dict[torch.Size, list[Piece]] = {}
         for name, parameter in parameters.items():
             start = 0
-            for rows in (parts or {}).get(name, [len(parameter)]):
-                where = slice(start, start + rows)
+            for part in (parts or {}).get(name, [Part(len(parameter))]):
+                where = slice(start, start + part.num_rows)
                 by_shape.setdefault(parameter[where].shape, []).append(
-                    Piece(f"{name}.{start}", parameter, where)
+                    Piece(f"{name}.{start}", parameter, where, part.step_scale)
                 )
-                start += rows
+                start += part.num_rows
         self.stacks = [Stack(pieces, shape) for shape, pieces in by_shape.items()]
         self.state = {"num_updates": self.num_updates}
         for stack in self.stacks:
@@ -104,17 +110,18 @@ class Muon:
         self.num_updates += 1
         learning_rate = self.learning_rate * factor
         for stack in self.stacks:
-            gradients = [p.grad[where] for _, p, where in stack.pieces if p.grad is not None]
+            gradients = [p.grad[where] for _, p, where, _ in stack.pieces if p.grad is not None]
             if not gradients:
                 continue
             gradient = torch.stack(gradients)
             if gradient_scale != 1:
                 gradient *= gradient_scale
-            updates = stack.updates(gradient, momentum, int(self.num_updates))
-            matrices = [p[where] for _, p, where in stack.pieces]
+            updates = stack.updates(gradient, momentum, int(self.num_updates), self.dtype)
+            matrices = [p[where] for _, p, where, _ in stack.pieces]
             if self.weight_decay:
                 torch._foreach_mul_(matrices, 1 - learning_rate * self.weight_decay)
-            torch._foreach_add_(matrices, updates.unbind(), alpha=-learning_rate * stack.scale)
+            steps = torch._foreach_mul(updates.unbind(), [-learning_rate * scale for scale in stack.scales])
+            torch._foreach_add_(matrices, steps)
 
 
 def build(module: nn.Module, settings: TrainingSettings) -> Optimizer:
@@ -124,17 +131,40 @@ def build(module: nn.Module, settings: TrainingSettings) -> Optimizer:
         n: p for n, p in parameters.items() if p.ndim == 2 and any(part.isdigit() for part in n.split("."))
     }
     others = {name: p for name, p in parameters.items() if name not in inner}
-    parts = {
-        f"{n}.weight": list(m.parts.values()) for n, m in module.named_modules() if isinstance(m, Projection)
-    }
     rules: dict[str, UpdateRule] = {}
     if inner:
-        rate, decay = settings.matrix_learning_rate, settings.weight_decay
-        rules["matrices"] = Muon(inner, learning_rate=rate, weight_decay=decay, parts=parts)
-    if others:
-        rates = {"learning_rate": settings.learning_rate, "beta1": settings.beta1, "beta2": settings.beta2}
-        rules["others"] = AdamW(others, weight_decay=0.0, eps=1e-10, **rates)
+        rules["matrices"] = Muon(
+            inner,
+            learning_rate=settings.matrix_learning_rate,
+            weight_decay=settings.weight_decay,
+            parts=matrix_parts(module),
+            dtype=torch.bfloat16 if settings.precision == "bfloat16" else torch.float32,
+        )
+    for scale, some in _by_scale(module, others).items():
+        rules["others" if scale == 1 else f"others times {scale:g}"] = AdamW(
+            some,
+            learning_rate=scale * settings.learning_rate,
+            beta1=settings.beta1,
+            beta2=settings.beta2,
+            weight_decay=0.0,
+            eps=1e-10,
+        )
     return Optimizer(rules)
+
+
+def _by_scale(module: nn.Module, parameters: Parameters) -> dict[float, dict[str, nn.Parameter]]:
+    """Parameters apart by how much longer their steps are: a table's or a product's own scale."""
+    scales = {
+        f"{name}.weight": child.step_scale
+        if isinstance(child, Embedding)
+        else min(child.step_scales.values())
+        for name, child in module.named_modules()
+        if isinstance(child, Embedding | Projection)
+    }
+    found: dict[float, dict[str, nn.Parameter]] = {}
+    for name, parameter in parameters.items():
+        found.setdefault(scales.get(name, 1.0), {})[name] = parameter
+    return found
 
 
 OPTIMIZER = build
