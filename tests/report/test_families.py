@@ -49,7 +49,7 @@ def with_words(encoder: float, decoder: float) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("encoder", "decoder", "words"),
     [
-        (0.71, 0.60, "The encoder's features label words best: 71.0% right against the decoder's 60.0%"),
+        (0.71, 0.60, "The encoder's features label words better: 71.0% right against the decoder's 60.0%"),
         (0.60, 0.71, "At this size the encoder's features do not label words better: 60.0%"),
         (0.61, 0.60, "At this size no difference is certain between encoder and decoder on words"),
     ],
@@ -105,6 +105,6 @@ def test_losses_of_different_objectives_are_not_compared(tmp_path: Path, folders
     page = render(tmp_path)
     assert "different objectives do not compare" in page and "is ahead at equal tokens" not in page
     (tmp_path / "families.json").write_text(json.dumps(FOUND))
-    assert "<h1>The encoder&#x27;s features label words best" in render(tmp_path) or (
-        "<h1>The encoder's features label words best" in render(tmp_path)
+    assert "<h1>The encoder&#x27;s features label words better" in render(tmp_path) or (
+        "<h1>The encoder's features label words better" in render(tmp_path)
     )

@@ -99,7 +99,7 @@ def finding(found: Mapping[str, Any]) -> str:
         return ""
     said = f"{encoder.value:.1%} right against the decoder's {decoder.value:.1%}"
     if encoder.interval and decoder.interval and encoder.interval[0] > decoder.interval[1]:
-        return f"The encoder's features label words best: {said}"
+        return f"The encoder's features label words better: {said}"
     if encoder.interval and decoder.interval and encoder.interval[1] < decoder.interval[0]:
         return f"At this size the encoder's features do not label words better: {said}"
     return f"At this size no difference is certain between encoder and decoder on words: {said}"
