@@ -31,6 +31,21 @@ def test_every_family_has_an_objective_of_its_own(name: str) -> None:
     assert settings.objective.name == own
 
 
+def test_t5_learns_with_its_own_optimizer_where_none_is_named(tmp_path: Path) -> None:
+    seedbed.new(replace(family("t5").sized(32, 1), vocab_size=40)).save(tmp_path)
+    own = ("adafactor", 0.01, 0.0)
+    for given in ({"family": "t5"}, {"base": str(tmp_path)}):
+        training = load_run_settings({"data": {"train": "builtin:prose"}, "model": given}).training
+        assert (training.optimizer, training.learning_rate, training.weight_decay) == own
+    layers = {"data": {"train": "builtin:prose"}, "model": {"family": "t5"}}
+    slower = load_run_settings(layers, overrides=["training.learning_rate=0.001"]).training
+    assert (slower.optimizer, slower.learning_rate) == ("adafactor", 0.001)
+    named = load_run_settings(layers, overrides=["training.optimizer=adamw"]).training
+    assert (named.optimizer, named.learning_rate, named.weight_decay) == ("adamw", 1e-3, 0.1)
+    assert run_settings("builtin:prose", family="t5", recipe="fast").training.optimizer == "muon"
+    assert run_settings("builtin:prose", family="bart").training.optimizer == "adamw"
+
+
 @pytest.mark.parametrize(
     ("objective", "name", "words"),
     [

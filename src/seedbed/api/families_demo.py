@@ -34,7 +34,10 @@ LEAST_SECONDS = 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """A kind of network as courses tell of it, and the text that shows what it does."""
+    """A kind of network as courses tell of it, and the text that shows what it does.
+
+    `settings` are what it has different from the recipe.
+    """
 
     title: str
     architecture: str
@@ -43,14 +46,22 @@ class Kind:
     num_layers: int
     task: str
     given: str
+    settings: tuple[str, ...] = ()
 
 
 FILL, GO_ON = "fill the blank", "go on"
 GAP = "    def close(self):\n        if not ___:\n            self.file.close()\n"
 BEGUN = "    def close(self):\n        if self."
 KINDS: dict[str, Kind] = {
+    # Of masks and rates seven settings were tried on 800 to 2,400 steps (docs/LOG.md, 2026-11-27); a share of
+    # masks of 40% is that of Wettig et al. (2202.08005).
     "bert": Kind(
         title="BERT",
+        settings=(
+            "objective.rate=0.4",
+            "training.learning_rate=0.003",
+            "training.matrix_learning_rate=0.01",
+        ),
         architecture="encoder-only",
         sees="both sides of every token",
         good_at="labels for words and texts",
@@ -106,8 +117,9 @@ def families_demo(
 ) -> dict[str, Any]:
     """Train a network of each kind, measure what each is good at, and write the report.
 
-    All read the same pieces of the same text, the same number of them, with the recipe `fast`. The arguments
-    are those of `demo`; the same call goes on where an earlier one in the folder `out` was stopped.
+    All read the same pieces of the same text, the same number of them, with the recipe `fast` and the
+    settings of their kind. The arguments are those of `demo`; the same call goes on where an earlier one in
+    the folder `out` was stopped.
     """
     out = Path(out)
     if budget_seconds < LEAST_SECONDS:
@@ -150,7 +162,7 @@ def _wanted(out: Path, widths: Mapping[str, int], name: str, steps: int) -> dict
     """A run's settings as `pretrain` takes them."""
     every = max(5, -(-steps // 3))
     overrides = [f"model.num_layers={KINDS[name].num_layers}", f"model.d_model={widths[name]}"]
-    overrides.append(f"training.context_tokens={CONTEXT}")
+    overrides += [f"training.context_tokens={CONTEXT}", *KINDS[name].settings]
     overrides += [f"training.{key}_every_steps={every}" for key in ("evaluate", "checkpoint")]
     tokenizer = str(out / "tokenizers" / name)
     wanted = {"recipe": "fast", "family": name, "steps": steps, "tokenizer": tokenizer}

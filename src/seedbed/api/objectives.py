@@ -36,13 +36,15 @@ class Learning(NamedTuple):
 
 
 def load_run_settings(*layers: Mapping[str, Any] | Path, overrides: Sequence[str] = ()) -> RunSettings:
-    """A run's settings; `[objective]` has the keys of the objective that it names, else of the family's."""
+    """A run's settings; `[objective]` has the keys of the objective that it names, else of the family's.
+
+    Where no optimizer is named, the family's own settings of the training lie under all layers.
+    """
     tree = layered(*layers, overrides=overrides)
-    model = tree.get("model", {})
-    name = tree.get("objective", {}).get("name")
-    if name is None:
-        name = family(_family_of(model)).objective
-    return load_settings(_schema(str(name)), *layers, overrides=overrides)
+    own = family(_family_of(tree.get("model", {})))
+    name = tree.get("objective", {}).get("name") or own.objective
+    under = {} if "optimizer" in tree.get("training", {}) else {"training": own.training}
+    return load_settings(_schema(str(name)), under, *layers, overrides=overrides)
 
 
 def _family_of(model: Mapping[str, Any]) -> str:

@@ -64,7 +64,7 @@ class Family:
     `config.json` does not say.
 
     `gguf` says how GGUF files hold it, None where they are not read. `objective` is what it was pre-trained
-    with.
+    with, `training` the settings of a training that it needs other than usual, with an optimizer of its own.
     """
 
     name: str
@@ -88,6 +88,7 @@ class Family:
     fit: Callable[[Any, Collection[str]], Any] = lambda config, names: config
     gguf: GgufForm | None = None
     objective: str = "causal"
+    training: Mapping[str, Any] = field(default_factory=dict)
 
     def architecture(self, config: Config) -> str | None:
         """The class that other tools load such a network with."""

@@ -200,4 +200,6 @@ FAMILY = Family(
     copies=copies,
     fit=fit,
     objective="span_corruption",
+    # Section 3.1.2: Adafactor at 0.01, constant for 10,000 steps, without decay.
+    training={"optimizer": "adafactor", "learning_rate": 0.01, "weight_decay": 0.0},
 )
