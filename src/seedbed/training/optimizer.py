@@ -56,20 +56,33 @@ def trainable(module: nn.Module) -> dict[str, nn.Parameter]:
     return {name: p for name, p in module.named_parameters() if p.requires_grad}
 
 
-class Part(NamedTuple):
-    """Some rows of a parameter that are a matrix of their own; its steps are `step_scale` times the usual."""
+class Piece(NamedTuple):
+    """Rows of a parameter that are a matrix of their own, or all of it.
 
-    num_rows: int
-    step_scale: float = 1.0
+    Steps of a fixed size are to be `step_scale` times the usual ones.
+    """
+
+    name: str
+    parameter: nn.Parameter
+    rows: slice
+    step_scale: float
 
 
-def matrix_parts(module: nn.Module) -> dict[str, list[Part]]:
-    """The matrices (q, k, v) in each parameter that several make up, by its name."""
-    return {
-        f"{name}.weight": [Part(rows, child.step_scales[part]) for part, rows in child.parts.items()]
-        for name, child in module.named_modules()
-        if isinstance(child, Projection)
-    }
+def pieces_of(module: nn.Module, parameters: Parameters) -> list[Piece]:
+    """The parameters of a module piece by piece: a projection's parts are matrices of their own."""
+    projections = {f"{n}.weight": m for n, m in module.named_modules() if isinstance(m, Projection)}
+    found = []
+    for name, parameter in parameters.items():
+        parts = {"": len(parameter)}
+        scales = {"": 1.0}
+        if (projection := projections.get(name)) is not None:
+            parts, scales = projection.parts, projection.step_scales
+        start = 0
+        for part, num_rows in parts.items():
+            rows = slice(start, start + num_rows)
+            found.append(Piece(f"{name}.{start}", parameter, rows, scales[part]))
+            start += num_rows
+    return found
 
 
 @torch.no_grad()

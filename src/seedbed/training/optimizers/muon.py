@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from seedbed.nn.linear import Embedding, Projection
-from seedbed.training.optimizer import Optimizer, Parameters, Part, UpdateRule, matrix_parts, trainable
+from seedbed.training.optimizer import Optimizer, Parameters, Piece, UpdateRule, pieces_of, trainable
 from seedbed.training.optimizers.adamw import AdamW
 from seedbed.training.settings import TrainingSettings
 
@@ -33,15 +32,6 @@ def orthogonalize(matrices: Tensor) -> Tensor:
     return x.mT if tall else x
 
 
-class Piece(NamedTuple):
-    """One matrix: some rows of a parameter."""
-
-    name: str
-    parameter: nn.Parameter
-    rows: slice
-    scale: float
-
-
 class Stack:
     """Matrices of one shape (rows, columns), and what is remembered of them."""
 
@@ -51,7 +41,7 @@ class Stack:
         # NorMuon evens out the neurons: the rows, or the columns where there are more of them.
         self.axis = -1 if rows >= columns else -2
         shape_scale = max(1.0, rows / columns) ** 0.5
-        self.scales = [shape_scale * piece.scale for piece in pieces]
+        self.scales = [shape_scale * piece.step_scale for piece in pieces]
         self.momentum = pieces[0].parameter.detach().new_zeros(len(pieces), rows, columns)
         self.power = torch.zeros_like(self.momentum.sum(self.axis, keepdim=True))
 
@@ -70,34 +60,27 @@ class Stack:
 class Muon:
     """Momentum, orthogonalized, its neurons evened out; a few calls for all matrices of one shape.
 
-    `parts` has for a parameter the matrices in it (q, k, v), which are orthogonalized apart. An update has
-    singular values of about 1, times sqrt(rows / columns) where there are more rows, so that one learning
-    rate serves every shape; then each neuron's mean square is divided out and the norm restored (NorMuon, Li
-    et al. 2510.05491), and the part's own scale comes last. The momentum rises from 0.85 to 0.95 over 300
-    updates. The products that orthogonalize are of `dtype`: bfloat16 is as good (Jordan) and 2.5 times as
-    fast where a CPU has it (12 matrices of 256 x 1024 in 36 ms, 93 in float32; 2026-11-27).
+    The pieces (q, k, v of one parameter) are orthogonalized apart. An update has singular values of about 1,
+    times sqrt(rows / columns) where there are more rows, so that one learning rate serves every shape; then
+    each neuron's mean square is divided out and the norm restored (NorMuon, Li et al. 2510.05491), and the
+    piece's own scale comes last. The momentum rises from 0.85 to 0.95 over 300 updates. The products that
+    orthogonalize are of `dtype`: bfloat16 is as good (Jordan) and 2.5 times as fast where a CPU has it (12
+    matrices of 256 x 1024 in 36 ms, 93 in float32; 2026-11-27).
     """
 
     def __init__(
         self,
-        parameters: Parameters,
+        pieces: Iterable[Piece],
         *,
         learning_rate: float,
         weight_decay: float = 0.0,
-        parts: Mapping[str, Sequence[Part]] | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self.learning_rate, self.weight_decay, self.dtype = learning_rate, weight_decay, dtype
         self.num_updates = torch.zeros((), dtype=torch.int64)
         by_shape: dict[torch.Size, list[Piece]] = {}
-        for name, parameter in parameters.items():
-            start = 0
-            for part in (parts or {}).get(name, [Part(len(parameter))]):
-                where = slice(start, start + part.num_rows)
-                by_shape.setdefault(parameter[where].shape, []).append(
-                    Piece(f"{name}.{start}", parameter, where, part.step_scale)
-                )
-                start += part.num_rows
+        for piece in pieces:
+            by_shape.setdefault(piece.parameter[piece.rows].shape, []).append(piece)
         self.stacks = [Stack(pieces, shape) for shape, pieces in by_shape.items()]
         self.state = {"num_updates": self.num_updates}
         for stack in self.stacks:
@@ -134,10 +117,9 @@ def build(module: nn.Module, settings: TrainingSettings) -> Optimizer:
     rules: dict[str, UpdateRule] = {}
     if inner:
         rules["matrices"] = Muon(
-            inner,
+            pieces_of(module, inner),
             learning_rate=settings.matrix_learning_rate,
             weight_decay=settings.weight_decay,
-            parts=matrix_parts(module),
             dtype=torch.bfloat16 if settings.precision == "bfloat16" else torch.float32,
         )
     for scale, some in _by_scale(module, others).items():
