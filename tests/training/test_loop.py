@@ -266,7 +266,8 @@ def test_without_validation_nothing_is_best(tiny: ModuleType, tmp_path: Path) ->
 
 def test_an_unknown_optimizer_is_refused_by_name(tiny: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(
-        UsageError, match=r"no optimizer is named 'adam'; did you mean 'adamw'\? allowed: adamw, muon"
+        UsageError,
+        match=r"no optimizer is named 'adam'; did you mean 'adamw'\? allowed: adafactor, adamw, muon",
     ):
         tiny.start(tmp_path, optimizer="adam")
 
