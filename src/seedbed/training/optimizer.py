@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from seedbed.base.errors import CheckpointError
 from seedbed.base.rooms import Room
-from seedbed.nn.linear import Projection
+from seedbed.nn.linear import Embedding, Projection
 from seedbed.training.settings import TrainingSettings
 
 Parameters = Mapping[str, nn.Parameter]
@@ -70,14 +70,18 @@ class Piece(NamedTuple):
 
 def pieces_of(module: nn.Module, parameters: Parameters) -> list[Piece]:
     """The parameters of a module piece by piece: a projection's parts are matrices of their own."""
-    projections = {f"{n}.weight": m for n, m in module.named_modules() if isinstance(m, Projection)}
+    owners = {
+        f"{name}.weight": child
+        for name, child in module.named_modules()
+        if isinstance(child, Embedding | Projection)
+    }
     found = []
     for name, parameter in parameters.items():
+        owner, start = owners.get(name), 0
         parts = {"": len(parameter)}
-        scales = {"": 1.0}
-        if (projection := projections.get(name)) is not None:
-            parts, scales = projection.parts, projection.step_scales
-        start = 0
+        scales = {"": owner.step_scale if isinstance(owner, Embedding) else 1.0}
+        if isinstance(owner, Projection):
+            parts, scales = owner.parts, owner.step_scales
         for part, num_rows in parts.items():
             rows = slice(start, start + num_rows)
             found.append(Piece(f"{name}.{start}", parameter, rows, scales[part]))

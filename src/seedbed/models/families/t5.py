@@ -200,6 +200,6 @@ FAMILY = Family(
     copies=copies,
     fit=fit,
     objective="span_corruption",
-    # Section 3.1.2: Adafactor at 0.01, constant for 10,000 steps, without decay.
+    # Section 3.1.2's optimizer, its rate of the first 10,000 steps, and no weight decay.
     training={"optimizer": "adafactor", "learning_rate": 0.01, "weight_decay": 0.0},
 )

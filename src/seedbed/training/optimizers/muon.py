@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from seedbed.nn.linear import Embedding, Projection
 from seedbed.training.optimizer import Optimizer, Parameters, Piece, UpdateRule, pieces_of, trainable
 from seedbed.training.optimizers.adamw import AdamW
 from seedbed.training.settings import TrainingSettings
@@ -135,17 +135,13 @@ def build(module: nn.Module, settings: TrainingSettings) -> Optimizer:
 
 
 def _by_scale(module: nn.Module, parameters: Parameters) -> dict[float, dict[str, nn.Parameter]]:
-    """Parameters apart by how much longer their steps are: a table's or a product's own scale."""
-    scales = {
-        f"{name}.weight": child.step_scale
-        if isinstance(child, Embedding)
-        else min(child.step_scales.values())
-        for name, child in module.named_modules()
-        if isinstance(child, Embedding | Projection)
-    }
+    """Parameters apart by how much longer their steps are; one of several pieces takes the shortest."""
+    scales: dict[int, float] = {}
+    for piece in pieces_of(module, parameters):
+        scales[id(piece.parameter)] = min(piece.step_scale, scales.get(id(piece.parameter), math.inf))
     found: dict[float, dict[str, nn.Parameter]] = {}
     for name, parameter in parameters.items():
-        found.setdefault(scales.get(name, 1.0), {})[name] = parameter
+        found.setdefault(scales[id(parameter)], {})[name] = parameter
     return found
 
 
