@@ -63,7 +63,7 @@ def cloze_hits(module: Network, vocabulary: Vocabulary, windows: Sequence[Window
     The windows come in the order of the rows, longest first. Of several hidden tokens each is told with those
     before it known, but by a masked encoder, which reads none of them.
     """
-    device = next(module.parameters()).device
+    device = module.device
     examples = longest_first([cloze_example(vocabulary, module.config, window) for window in windows])
     shares: list[float] = []
     for first in range(0, len(examples), BATCH_ROWS):

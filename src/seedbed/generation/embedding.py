@@ -47,7 +47,7 @@ def row_states(module: Network, rows: Sequence[Sequence[int]]) -> Iterator[tuple
 
     They are the encoder's where there is one. Rows of like length are read together.
     """
-    device = next(module.parameters()).device
+    device = module.device
     encodes = isinstance(module, Transformer) and module.encoder is not None
     for members in batches(rows):
         ids = torch.tensor([i for r in members for i in rows[r]], device=device)
@@ -64,7 +64,7 @@ def embed_rows(module: Network, rows: Sequence[Sequence[int]], *, pooling: str =
     """
     if pooling not in get_args(Pooling):
         raise UsageError(f"pooling {pooling!r} is unknown; {nearest(str(pooling), get_args(Pooling))}")
-    device = next(module.parameters()).device
+    device = module.device
     vectors = torch.empty(len(rows), module.config.d_model, device=device)
     for r, states in row_states(module, rows):
         vectors[r] = states.mean(0) if pooling == "mean" else states[0]

@@ -103,7 +103,7 @@ class Engine:
         self._forced_bos = () if forced_bos_id is None else (forced_bos_id,)
         self._forced_eos = tuple(forced_eos_ids)
         self._max_rows, self._max_state_tokens, self._chunk_tokens = max_rows, max_state_tokens, chunk_tokens
-        self._device = next(module.parameters()).device
+        self._device = module.device
         self._queue: deque[Row] = deque()
         self._rows: list[Row] = []
         self._state: DecodeState | None = None

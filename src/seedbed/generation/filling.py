@@ -79,7 +79,7 @@ class MaskFiller(Filler):
                 "into each blank; leave it out"
             )
         module, encoder = self._module, self.encoder
-        device = next(module.parameters()).device
+        device = module.device
         fillers = torch.tensor(encoder.fillers, device=device)
         lengths = [len(text.ids) for text in texts]
         found: dict[int, Filled] = {}

@@ -180,7 +180,7 @@ class GapFiller(Filler):
 
     def _fill(self, text: BlankedText, gaps: Sequence[Gap], num_candidates: int, num_tokens: int) -> Filled:
         """Fill the blanks of one text, the first one first."""
-        device = next(self._module.parameters()).device
+        device = self._module.device
         capacity = sum(len(gap.before) for gap in gaps) + num_tokens * len(gaps) + CLOSING_TOKENS
         source: dict[str, Any] = {
             "source": torch.tensor(text.ids, device=device),

@@ -46,7 +46,7 @@ class Inputs:
     @property
     def device(self) -> torch.device:
         """Where the network lies."""
-        return next(self.module.parameters()).device
+        return self.module.device
 
     @property
     def eos_ids(self) -> tuple[int, ...]:

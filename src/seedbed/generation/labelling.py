@@ -68,7 +68,7 @@ def label_rows(
 ) -> list[Tensor]:
     """The logits of rows of tokens: (labels,) of each for classes, (tokens, labels) of each for tags."""
     assert isinstance(module, Transformer)
-    device = next(module.parameters()).device
+    device = module.device
     found: dict[int, Tensor] = {}
     for members in batches(rows):
         ids = torch.tensor([i for r in members for i in rows[r]], device=device)

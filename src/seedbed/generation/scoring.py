@@ -58,7 +58,7 @@ def passes(order: Sequence[int], lengths: Sequence[int]) -> Iterator[list[int]]:
 
 def _logprobs(module: Network, rows: Sequence[Pair], sources: Sequence[Sequence[int]]) -> list[float]:
     """The log-probability of each scored token, the rows' end to end."""
-    device = next(module.parameters()).device
+    device = module.device
     inputs: list[int] = []
     targets: list[int] = []
     at: list[int] = []  # where each target is predicted

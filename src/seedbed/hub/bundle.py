@@ -278,7 +278,7 @@ def _write(
         number = re.search(r"os error (\d+)", str(error))
         raise OSError(int(number[1]) if number else 0, str(error)) from error
     values = chosen.write_config(config) | chosen.head_values(config)
-    values["dtype"] = str(next(module.parameters()).dtype).removeprefix("torch.")
+    values["dtype"] = str(module.dtype).removeprefix("torch.")
     if tokenizer is not None:
         tokenizer.save(folder)
     # Written where there is none, too: other tools would put in those of the family's published models.
@@ -299,18 +299,17 @@ def _write(
 @torch.no_grad()
 def _compare(folder: Path, module: Network) -> None:
     """Load what was written and run it beside the original on one short text of random tokens."""
-    parameter = next(module.parameters())
-    dtype = next(name for name, kind in DTYPES.items() if kind == parameter.dtype)
+    dtype = next(name for name, kind in DTYPES.items() if kind == module.dtype)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SeedbedWarning)  # told of the original already
-            again, _, _ = open_bundle(folder, dtype=dtype, device=str(parameter.device))
+            again, _, _ = open_bundle(folder, dtype=dtype, device=str(module.device))
     except SeedbedError as error:
         raise BundleError(f"what was written to {folder} does not load again: {error}") from error
     config = module.config
     length = min(16, config.max_positions or 16)
     ids = torch.randint(config.vocab_size, (length,), generator=torch.Generator().manual_seed(0))
-    ids, layout = ids.to(parameter.device), Layout.of([length], device=parameter.device)
+    ids, layout = ids.to(module.device), Layout.of([length], device=module.device)
     both_stacks = isinstance(config, ModelConfig) and config.shape == "encoder-decoder"
     source = {"source": ids, "source_layout": layout} if both_stacks else {}
     was_training = module.training

@@ -9,12 +9,12 @@ from torch.utils.checkpoint import checkpoint
 
 from seedbed.nn.config import RecurrentConfig
 from seedbed.nn.layout import Layout
-from seedbed.nn.linear import Embedding, Projection
+from seedbed.nn.linear import Embedding, Placed, Projection
 from seedbed.nn.recurrent import RecurrentLayer, RecurrentState
 from seedbed.nn.state import DecodeState
 
 
-class RecurrentNetwork(nn.Module):
+class RecurrentNetwork(Placed):
     """Answers to the same calls as a Transformer; a row's memory starts at zero."""
 
     def __init__(self, config: RecurrentConfig) -> None:

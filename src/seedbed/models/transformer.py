@@ -10,7 +10,7 @@ from seedbed.nn.attention import View
 from seedbed.nn.block import ACTIVATIONS
 from seedbed.nn.config import ModelConfig
 from seedbed.nn.layout import Layout
-from seedbed.nn.linear import Embedding, Projection, is_hooked, lookup_and_table, product
+from seedbed.nn.linear import Embedding, Placed, Projection, is_hooked, lookup_and_table, product
 from seedbed.nn.norms import make_norm
 from seedbed.nn.stack import Stack, key_padding
 from seedbed.nn.state import AttentionState, DecodeState, KeyRows
@@ -41,7 +41,7 @@ class DenseHead(nn.Module):
         return torch.tanh(self.dense(x))
 
 
-class Transformer(nn.Module):
+class Transformer(Placed):
     """Encoder-only, decoder-only or encoder-decoder; hidden states first, logits where someone reads them."""
 
     def __init__(self, config: ModelConfig) -> None:

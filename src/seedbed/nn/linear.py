@@ -84,6 +84,22 @@ class Embedding(nn.Embedding):
         """Leave the memory as it is."""
 
 
+class Placed(nn.Module):
+    """A network whose device and type are those of its embedding, whatever stands in its other places."""
+
+    embed: Embedding
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network computes, and its inputs must be."""
+        return self.embed.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of its hidden states outside autocast."""
+        return self.embed.weight.dtype
+
+
 def named_parts(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Every parameter by name, a projection's one by one as views of it."""
     for path, child in module.named_modules():
