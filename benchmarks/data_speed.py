@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from benchmarks.measuring import machine, table
 
-from seedbed.api.heads import with_labels
 from seedbed.base.hardware import probe
 from seedbed.base.runtime import Runtime
 from seedbed.base.threads import spin_briefly
@@ -30,6 +29,7 @@ from seedbed.data.records import PairSource, TokenSource
 from seedbed.data.shards import write_shard
 from seedbed.data.vocabulary import Vocabulary
 from seedbed.models.network import build, family, initialize
+from seedbed.runs.heads import with_labels
 from seedbed.training.optimizer import OPTIMIZERS
 from seedbed.training.settings import TrainingSettings
 from seedbed.training.train_step import TrainStep

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SRC = ROOT / "src" / "seedbed"
 ROOMS = ["base", "text", "nn", "models", "quantization", "peft", "hub", "data", "objectives", "training"]
-ROOMS += ["generation", "retrieval", "evaluation", "report", "scope", "select", "align", "adapt"]
+ROOMS += ["generation", "retrieval", "evaluation", "report", "scope", "select", "runs", "align", "adapt"]
 ROOMS += ["integrate", "api", "cli"]
 SOURCES = sorted(SRC.rglob("*.py"))
 CHECKED = [*SOURCES, *sorted((ROOT / "tests").rglob("*.py")), *sorted((ROOT / "benchmarks").rglob("*.py"))]
@@ -56,7 +56,7 @@ def test_imports_point_up_the_list() -> None:
         "from seedbed import training",
         "from .. import training",
         "from ..training import loop",
-        "def later():\n    from seedbed.api.models import load",
+        "def later():\n    from seedbed.generation.loading import load",
     ],
 )
 def test_an_import_the_wrong_way_is_seen(source: str) -> None:

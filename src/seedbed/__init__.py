@@ -7,9 +7,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from seedbed.api.models import load, new
     from seedbed.api.plan import plan
     from seedbed.generation.language_model import Completion, LanguageModel
+    from seedbed.generation.loading import load, new
 
 __version__ = "0.1.0"
 __all__ = ["Completion", "LanguageModel", "__version__", "load", "new", "plan"]
@@ -17,8 +17,8 @@ __all__ = ["Completion", "LanguageModel", "__version__", "load", "new", "plan"]
 _HOMES = {
     "Completion": "seedbed.generation.language_model",
     "LanguageModel": "seedbed.generation.language_model",
-    "load": "seedbed.api.models",
-    "new": "seedbed.api.models",
+    "load": "seedbed.generation.loading",
+    "new": "seedbed.generation.loading",
     "plan": "seedbed.api.plan",
 }
 

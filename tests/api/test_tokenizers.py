@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from seedbed.api import demo, pretrain
-from seedbed.api.objectives import load_run_settings
 from seedbed.api.tokenizers import train_tokenizer_from
 from seedbed.base.errors import SeedbedError
 from seedbed.cli.app import run
 from seedbed.data.corpora import Document
 from seedbed.data.prepare import DataSettings
 from seedbed.models.network import family as named_family
+from seedbed.runs.objectives import load_run_settings
 from seedbed.text.tokenizer import Tokenizer
 
 FRACTION = DataSettings(train="x").validation_fraction

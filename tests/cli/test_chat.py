@@ -20,7 +20,7 @@ import pytest
 import torch
 from rich.cells import cell_len
 
-from seedbed.api.models import load
+from seedbed.generation.loading import load
 from seedbed.hub.bundle import save_bundle
 from seedbed.models.network import build, family
 from seedbed.nn.config import ModelConfig

@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from seedbed.api.models import load
+from seedbed.generation.loading import load
 
 BLANKS = "The ___ sat (___)"
 

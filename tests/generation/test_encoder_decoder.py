@@ -9,9 +9,9 @@ import pytest
 import torch
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
-from seedbed.api.models import load
 from seedbed.base.errors import UsageError
 from seedbed.generation.language_model import LanguageModel
+from seedbed.generation.loading import load
 from seedbed.generation.request import GenerationSettings, Request
 from seedbed.models.family import Network
 from seedbed.nn.layout import Layout

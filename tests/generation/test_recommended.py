@@ -9,8 +9,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
-from seedbed.api.models import load
 from seedbed.generation.language_model import LanguageModel
+from seedbed.generation.loading import load
 from seedbed.generation.recommended import recommended
 from seedbed.models.family import Network
 

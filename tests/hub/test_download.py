@@ -15,16 +15,17 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import seedbed
-from seedbed.api.models import locate
 from seedbed.base.errors import BundleError
 from seedbed.hub.bundle import save_bundle
 from seedbed.hub.download import is_hub_name
+from seedbed.hub.locate import locate
 from seedbed.models.network import build, family, initialize
 from seedbed.text.training import train_tokenizer
 
 CLIENT = """
 import json, sys
-from seedbed.api.models import load, locate
+from seedbed.generation.loading import load
+from seedbed.hub.locate import locate
 from seedbed.base.errors import SeedbedError
 for name, how in json.loads(sys.argv[1]):
     try:

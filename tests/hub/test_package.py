@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 import seedbed
-from seedbed.api.models import locate
 from seedbed.api.plan import plan
 from seedbed.base.errors import BundleError
 from seedbed.hub.bundle import save_bundle
+from seedbed.hub.locate import locate
 from seedbed.hub.package import package_model
 from seedbed.models.network import build, family
 

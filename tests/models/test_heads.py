@@ -13,12 +13,12 @@ from safetensors.torch import load_file, save_file
 from tokenizers import models, pre_tokenizers, processors
 
 import seedbed
-from seedbed.api.objectives import require_fitting
 from seedbed.base.errors import BundleError, ConfigError, SeedbedError, UsageError
 from seedbed.hub.bundle import open_bundle, save_bundle
 from seedbed.models.network import FAMILIES, family
 from seedbed.nn.config import LABELLED, HeadConfig
 from seedbed.nn.layout import Layout
+from seedbed.runs.objectives import require_fitting
 
 SIZES: dict[str, Any] = {
     "vocab_size": 101,

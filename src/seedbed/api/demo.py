@@ -8,17 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from seedbed.api.models import configure, load
-from seedbed.api.recipes import recipe
-from seedbed.api.run_settings import ModelSettings
 from seedbed.api.side_by_side import lstm_width, shared_steps, train_all
 from seedbed.api.tokenizers import train_tokenizer_from
 from seedbed.base.errors import ConfigError
 from seedbed.base.files import disk_errors, write_file
 from seedbed.base.settings import load_settings
 from seedbed.base.signals import StopSignals
+from seedbed.generation.loading import load
 from seedbed.models.network import parameter_count
 from seedbed.report.run_report import write_report
+from seedbed.runs.architecture import configure
+from seedbed.runs.recipes import recipe
+from seedbed.runs.settings import ModelSettings
 from seedbed.text.tokenizer import Tokenizer
 
 DATA = "builtin:prose"

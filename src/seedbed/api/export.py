@@ -7,9 +7,10 @@ from typing import Any
 
 from seedbed import __version__
 from seedbed.api.model_contents import advice
-from seedbed.api.models import load, locate
 from seedbed.base.errors import ConfigError, nearest
+from seedbed.generation.loading import load
 from seedbed.hub.bundle import stored_dtype
+from seedbed.hub.locate import locate
 
 FORMATS = ("bundle",)
 

@@ -11,10 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from seedbed.api.family_tasks import NUM_WINDOWS, baselines, gather, measure
-from seedbed.api.models import configure, load
 from seedbed.api.pretrain import run_settings
-from seedbed.api.recipes import recipe
-from seedbed.api.run_settings import ModelSettings
 from seedbed.api.side_by_side import lstm_width, shared_steps, train_all
 from seedbed.api.tokenizers import train_tokenizer_from
 from seedbed.base.errors import ConfigError
@@ -22,8 +19,12 @@ from seedbed.base.files import disk_errors, write_file
 from seedbed.base.signals import StopSignals
 from seedbed.data.prepare import DataSettings
 from seedbed.generation.language_model import LanguageModel
+from seedbed.generation.loading import load
 from seedbed.models.network import family, parameter_count
 from seedbed.report.run_report import write_report
+from seedbed.runs.architecture import configure
+from seedbed.runs.recipes import recipe
+from seedbed.runs.settings import ModelSettings
 
 DATA = "builtin:code"
 NUM_PIECES, CONTEXT = 2048, 128

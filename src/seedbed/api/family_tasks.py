@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seedbed.api.objectives import vocabulary_of
 from seedbed.data.labelled_code import OWNERS, ROLES, docstrings, identifiers
 from seedbed.data.prepare import DataSettings, split_documents
 from seedbed.evaluation.cloze import Window, cloze_hits
 from seedbed.evaluation.probe import features, probe_hits, share_of
 from seedbed.generation.language_model import LanguageModel
+from seedbed.runs.objectives import vocabulary_of
 
 WINDOW_TOKENS, NUM_WINDOWS, SPAN_TOKENS = 64, 1000, 3
 LINES, NUM_WORDS, WORDS_OF_A_PASSAGE, NUM_SENTENCES, MOST_TOKENS = 10, 6000, 6, 2000, 120

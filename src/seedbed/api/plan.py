@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from seedbed.api.heads import STAND_IN_LABELS, with_labels
-from seedbed.api.models import configure, is_model, locate
-from seedbed.api.objectives import decoder_start_id, load_run_settings, objective_for, require_fitting
-from seedbed.api.run_settings import RunSettings
 from seedbed.base.hardware import ResidentPeak, probe
 from seedbed.base.runtime import Runtime
 from seedbed.data.vocabulary import Vocabulary
 from seedbed.generation.language_model import LanguageModel
 from seedbed.hub.bundle import read_config
+from seedbed.hub.locate import is_model, locate
 from seedbed.models.family import Config
 from seedbed.models.network import preset
+from seedbed.runs.architecture import configure
+from seedbed.runs.heads import STAND_IN_LABELS, with_labels
+from seedbed.runs.objectives import decoder_start_id, load_run_settings, objective_for, require_fitting
+from seedbed.runs.settings import RunSettings
 from seedbed.select.plan import Plan, plan_training
 
 

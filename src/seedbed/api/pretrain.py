@@ -12,22 +12,6 @@ from typing import Any
 import torch
 
 from seedbed import __version__
-from seedbed.api.card import model_card
-from seedbed.api.decide import decide, saved_plan
-from seedbed.api.examples import NUM_KEPT, first_examples, write_examples
-from seedbed.api.heads import base_labels, on_body, with_labels
-from seedbed.api.models import configure, locate
-from seedbed.api.objectives import (
-    learning,
-    learns_from,
-    load_run_settings,
-    named_tokens,
-    objective_for,
-    require_fitting,
-    vocabulary_of,
-)
-from seedbed.api.recipes import recipe as named_recipe
-from seedbed.api.run_settings import RunSettings, decided
 from seedbed.base.errors import ConfigError, UsageError
 from seedbed.base.files import disk_errors, write_file
 from seedbed.base.hardware import ResidentPeak
@@ -39,10 +23,27 @@ from seedbed.data.objective import Objective
 from seedbed.data.prepare import PreparedData, prepare, training_texts
 from seedbed.data.shown import Shown
 from seedbed.hub.bundle import open_bundle, read_config, read_tokenizer, save_bundle
+from seedbed.hub.locate import locate
 from seedbed.models.family import Config, Network
 from seedbed.models.network import build, initialize
 from seedbed.models.network import family as named_family
 from seedbed.report.run_report import write_report
+from seedbed.runs.architecture import configure
+from seedbed.runs.card import model_card
+from seedbed.runs.decide import decide, saved_plan
+from seedbed.runs.examples import NUM_KEPT, first_examples, write_examples
+from seedbed.runs.heads import base_labels, on_body, with_labels
+from seedbed.runs.objectives import (
+    learning,
+    learns_from,
+    load_run_settings,
+    named_tokens,
+    objective_for,
+    require_fitting,
+    vocabulary_of,
+)
+from seedbed.runs.recipes import recipe as named_recipe
+from seedbed.runs.settings import RunSettings, decided
 from seedbed.select.plan import Plan
 from seedbed.text.tokenizer import Tokenizer
 from seedbed.text.training import train_tokenizer

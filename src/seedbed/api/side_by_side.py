@@ -10,9 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from seedbed.api.decide import FEWEST_STEPS, most_steps, plan_run
-from seedbed.api.models import configure
-from seedbed.api.objectives import learns_from, objective_for, vocabulary_of
 from seedbed.api.pretrain import pretrain, run_settings
 from seedbed.base.errors import ConfigError
 from seedbed.base.files import write_file
@@ -20,6 +17,9 @@ from seedbed.base.hardware import ResidentPeak, probe
 from seedbed.base.runtime import Runtime
 from seedbed.data.prepare import prepare
 from seedbed.models.network import family, parameter_count
+from seedbed.runs.architecture import configure
+from seedbed.runs.decide import FEWEST_STEPS, most_steps, plan_run
+from seedbed.runs.objectives import learns_from, objective_for, vocabulary_of
 from seedbed.select.plan import Plan
 from seedbed.text.tokenizer import Tokenizer
 

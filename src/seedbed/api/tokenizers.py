@@ -6,13 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from seedbed.api.examples import example_of_text
-from seedbed.api.models import locate
-from seedbed.api.objectives import decoder_start_id
 from seedbed.data.prepare import DataSettings, training_texts
 from seedbed.data.shown import Shown, ShownPiece, tell_tokens
 from seedbed.hub.bundle import CONFIG, read_config, read_tokenizer
+from seedbed.hub.locate import locate
 from seedbed.models.network import family as named_family
+from seedbed.runs.examples import example_of_text
+from seedbed.runs.objectives import decoder_start_id
 from seedbed.text.tokenizer import Tokenizer
 from seedbed.text.training import train_tokenizer
 

@@ -38,10 +38,10 @@ def chat(
     json: Json = False,
 ) -> None:
     """Talk with a model; from a pipe each line is a message."""
-    from seedbed.api.models import load as load_model
     from seedbed.cli.chat_session import SETTINGS, Session
     from seedbed.cli.console import print_json
     from seedbed.cli.notices import tell_recommended
+    from seedbed.generation.loading import load as load_model
     from seedbed.generation.request import GenerationSettings
 
     settings = GenerationSettings(

@@ -58,9 +58,9 @@ def generate(
     """Complete prompts, or fill their blanks; one answer is printed as it comes."""
     from dataclasses import fields
 
-    from seedbed.api.models import load
     from seedbed.base.errors import BundleError, UsageError
     from seedbed.cli.filling import check_flags, fill_blanks
+    from seedbed.generation.loading import load
     from seedbed.generation.request import GenerationSettings
 
     given = given_flags(context)

@@ -9,8 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from seedbed.api.models import locate
-from seedbed.api.run_settings import ModelSettings, RunSettings
+from seedbed.hub.locate import locate
+from seedbed.runs.settings import ModelSettings, RunSettings
 from seedbed.base.errors import ConfigError, SeedbedWarning
 from seedbed.base.runtime import derive_seed
 from seedbed.base.settings import layered, load_settings

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import torch
 
-from seedbed.api.models import locate
-from seedbed.api.run_settings import RunSettings
+from seedbed.hub.locate import locate
+from seedbed.runs.settings import RunSettings
 from seedbed.base.errors import SeedbedWarning
 from seedbed.data.objective import OBJECTIVES
 from seedbed.hub.bundle import read_config

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import seedbed
-from seedbed.api.objectives import decoder_start_id, load_run_settings
+from seedbed.runs.objectives import decoder_start_id, load_run_settings
 from seedbed.api.pretrain import pretrain, run_settings
 from seedbed.base.errors import ConfigError, UsageError
 from seedbed.models.network import FAMILIES, family

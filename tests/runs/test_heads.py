@@ -11,7 +11,7 @@ import torch
 import transformers
 
 import seedbed
-from seedbed.api.heads import on_body
+from seedbed.runs.heads import on_body
 from seedbed.api.pretrain import PretrainResult, pretrain
 from seedbed.base.errors import ConfigError, SeedbedWarning
 from seedbed.hub.bundle import open_bundle

@@ -10,8 +10,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from seedbed.api.objectives import mixture_of, source_for
-from seedbed.api.run_settings import RunSettings, decided
+from seedbed.runs.objectives import mixture_of, source_for
+from seedbed.runs.settings import RunSettings, decided
 from seedbed.base.errors import HardwareError
 from seedbed.base.hardware import Hardware, ResidentPeak, disk_free_bytes, probe
 from seedbed.base.runtime import Runtime

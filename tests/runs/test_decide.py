@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from seedbed.api import decide
-from seedbed.api.decide import most_steps
+from seedbed.runs import decide
+from seedbed.runs.decide import most_steps
 from seedbed.api.pretrain import PretrainResult, pretrain
 from seedbed.select import rehearsal
 

@@ -1,0 +1,42 @@
+"""A language model by its name, or with fresh weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from seedbed.base.errors import ConfigError
+from seedbed.generation.language_model import LanguageModel
+from seedbed.hub.bundle import open_bundle, vector_settings
+from seedbed.hub.locate import locate
+from seedbed.models.family import Config
+from seedbed.models.network import build, initialize, preset
+from seedbed.text.tokenizer import Tokenizer
+
+
+def load(
+    model: str | Path, *, dtype: str = "float32", device: str = "cpu", allow_pickle: bool = False
+) -> LanguageModel:
+    """Load a model: a bundle's folder, a run's, a `.gguf` file, `package:NAME`, or `org/name` of the hub.
+
+    `org/name@revision` is the model at a branch, a tag or a commit; a path that exists comes first.
+    `allow_pickle` reads weights that are there as `pytorch_model.bin` alone, and no more than tensors.
+    Errors: BundleError naming what is missing, damaged or contradictory.
+    """
+    path = locate(model, allow_pickle=allow_pickle)
+    module, tokenizer, generation = open_bundle(path, dtype=dtype, device=device, allow_pickle=allow_pickle)
+    return LanguageModel(module, tokenizer, generation=generation, vectors=vector_settings(path))
+
+
+def new(config: str | Config, *, tokenizer: Tokenizer | None = None, seed: int = 0) -> LanguageModel:
+    """A freshly initialised model, as its family publishes, of a preset (`gpt2:124m`) or of a config."""
+    config = preset(config) if isinstance(config, str) else config
+    if tokenizer is not None and tokenizer.vocab_size > config.vocab_size:
+        raise ConfigError(
+            f"the tokenizer has {tokenizer.vocab_size} tokens, but the config has vocab_size="
+            f"{config.vocab_size}; raise it to at least {tokenizer.vocab_size}"
+        )
+    module = build(config)
+    initialize(module, torch.Generator().manual_seed(seed))
+    return LanguageModel(module.eval(), tokenizer)
