@@ -6,14 +6,15 @@ from typing import Any
 
 import pytest
 
-from seedbed.api import demo, pretrain
+from seedbed.api import demo
 from seedbed.api.tokenizers import train_tokenizer_from
 from seedbed.base.errors import SeedbedError
 from seedbed.cli.app import run
 from seedbed.data.corpora import Document
 from seedbed.data.prepare import DataSettings
 from seedbed.models.network import family as named_family
-from seedbed.runs.objectives import load_run_settings
+from seedbed.runs.prepared import new_tokenizer
+from seedbed.runs.start import load_run
 from seedbed.text.tokenizer import Tokenizer
 
 FRACTION = DataSettings(train="x").validation_fraction
@@ -117,9 +118,9 @@ def test_a_run_trains_the_tokenizer_of_its_family(
     family: str, kind: str | None, made: str, corpus: Path
 ) -> None:
     tokenizing = {"vocab_size": 400} | ({} if kind is None else {"kind": kind})
-    settings = load_run_settings(
+    settings, start = load_run(
         {"model": {"family": family}, "tokenizer": tokenizing, "data": {"train": str(corpus)}}
     )
-    tokenizer = pretrain._tokenizer(settings)
+    tokenizer = new_tokenizer(settings, start)
     assert tokenizer.kind == made
     assert len(tokenizer.special_ids) == named_family(family).special.num_tokens

@@ -10,7 +10,7 @@ import torch
 from tokenizers import processors
 from transformers import GenerationConfig, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from seedbed.base.errors import ConfigError, SeedbedError, UsageError
+from seedbed.base.errors import BundleError, ConfigError, SeedbedError, UsageError
 from seedbed.generation import scoring
 from seedbed.generation.language_model import Completion, LanguageModel
 from seedbed.generation.request import GenerationSettings
@@ -157,7 +157,7 @@ def test_wrong_prompts_are_refused_in_one_line(gpt2: Network, tokenizer: Tokeniz
 
 def test_a_tokenizer_with_more_tokens_than_the_network_is_refused() -> None:
     module = build(replace(family("gru").sized(8, 1), vocab_size=256))
-    with pytest.raises(UsageError, match="257 tokens, but the network knows 256"):
+    with pytest.raises(BundleError, match="257 tokens, but the network knows 256"):
         LanguageModel(module, train_tokenizer(["a"], "bytes", vocab_size=257))
 
 

@@ -294,7 +294,7 @@ def test_a_tokenizer_beyond_the_vocabulary_is_refused(
     bundle: Path, tmp_path: Path, tokenizer: Tokenizer
 ) -> None:
     small = make("gpt2", vocab_size=tokenizer.vocab_size - 1)
-    message = "the tokenizer has {} tokens, but the weights know {}; use the tokenizer that the model was"
+    message = "the tokenizer has {} tokens, but the network knows {}; use the tokenizer that the network was"
     expected = message.format(tokenizer.vocab_size, tokenizer.vocab_size - 1)
     with pytest.raises(BundleError, match=expected):
         save_bundle(tmp_path / "small", small, tokenizer)

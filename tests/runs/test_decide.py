@@ -10,7 +10,8 @@ import pytest
 
 from seedbed.runs import decide
 from seedbed.runs.decide import most_steps
-from seedbed.api.pretrain import PretrainResult, pretrain
+from seedbed.api.pretrain import pretrain
+from seedbed.runs.train import Run
 from seedbed.select import rehearsal
 
 SETTINGS = {
@@ -29,7 +30,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     corpus = tmp_path / "corpus.jsonl"
     corpus.write_text("\n".join(json.dumps({"text": f"document {i} of a few words"}) for i in range(60)))
 
-    def begin(**wanted: Any) -> PretrainResult:
+    def begin(**wanted: Any) -> Run:
         overrides = [f"{key}={value}" for key, value in SETTINGS.items()]
         return pretrain(str(corpus), out=tmp_path / "run", family="gpt2", overrides=overrides, **wanted)
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 import seedbed
-from seedbed.runs.objectives import decoder_start_id, load_run_settings
-from seedbed.api.pretrain import pretrain, run_settings
+from seedbed.api.pretrain import pretrain
+from seedbed.hub.base import Base
+from seedbed.runs.start import Start, load_run, run_settings
 from seedbed.base.errors import ConfigError, UsageError
 from seedbed.models.network import FAMILIES, family
 from seedbed.text.special_form import MARIAN
@@ -27,7 +28,7 @@ OWN = {
 def test_every_family_has_an_objective_of_its_own(name: str) -> None:
     own = OWN.get(name, "causal")
     assert family(name).objective == own
-    settings = load_run_settings({"data": {"train": "builtin:prose"}, "model": {"family": name}})
+    settings, _ = load_run({"data": {"train": "builtin:prose"}, "model": {"family": name}})
     assert settings.objective.name == own
 
 
@@ -35,15 +36,15 @@ def test_t5_learns_with_its_own_optimizer_where_none_is_named(tmp_path: Path) ->
     seedbed.new(replace(family("t5").sized(32, 1), vocab_size=40)).save(tmp_path)
     own = ("adafactor", 0.01, 0.0)
     for given in ({"family": "t5"}, {"base": str(tmp_path)}):
-        training = load_run_settings({"data": {"train": "builtin:prose"}, "model": given}).training
+        training = load_run({"data": {"train": "builtin:prose"}, "model": given})[0].training
         assert (training.optimizer, training.learning_rate, training.weight_decay) == own
     layers = {"data": {"train": "builtin:prose"}, "model": {"family": "t5"}}
-    slower = load_run_settings(layers, overrides=["training.learning_rate=0.001"]).training
+    slower = load_run(layers, overrides=["training.learning_rate=0.001"])[0].training
     assert (slower.optimizer, slower.learning_rate) == ("adafactor", 0.001)
-    named = load_run_settings(layers, overrides=["training.optimizer=adamw"]).training
+    named = load_run(layers, overrides=["training.optimizer=adamw"])[0].training
     assert (named.optimizer, named.learning_rate, named.weight_decay) == ("adamw", 1e-3, 0.1)
-    assert run_settings("builtin:prose", family="t5", recipe="fast").training.optimizer == "muon"
-    assert run_settings("builtin:prose", family="bart").training.optimizer == "adamw"
+    assert run_settings("builtin:prose", family="t5", recipe="fast")[0].training.optimizer == "muon"
+    assert run_settings("builtin:prose", family="bart")[0].training.optimizer == "adamw"
 
 
 @pytest.mark.parametrize(
@@ -81,17 +82,17 @@ def test_a_base_is_refused_likewise_and_has_its_family_s_own(tmp_path: Path) -> 
     with pytest.raises(ConfigError, match="causal trains a decoder, but bert is an encoder"):
         seedbed.plan(tmp_path / "bert", overrides=["objective.name=causal"])
     layers = {"data": {"train": "builtin:prose"}, "model": {"base": str(tmp_path / "bert")}}
-    assert load_run_settings(layers).objective.name == "masked"
+    assert load_run(layers)[0].objective.name == "masked"
 
 
 def test_an_objective_has_its_own_keys(tmp_path: Path) -> None:
     layers = {"data": {"train": "builtin:prose"}, "model": {"family": "t5"}}
-    settings = load_run_settings(layers, overrides=["objective.rate=0.5"])
+    settings, _ = load_run(layers, overrides=["objective.rate=0.5"])
     assert settings.objective.rate == 0.5 and settings.objective.mixture == "none"
     with pytest.raises(UsageError, match="unknown setting 'whole_words' in \\[objective\\]"):
-        load_run_settings(layers, overrides=["objective.whole_words=true"])
+        load_run(layers, overrides=["objective.whole_words=true"])
     with pytest.raises(UsageError, match="no objective is named 'mask'; did you mean 'masked'"):
-        load_run_settings(layers, overrides=["objective.name=mask"])
+        load_run(layers, overrides=["objective.name=mask"])
 
 
 def test_a_tokenizer_without_what_the_objective_needs_is_refused(tmp_path: Path) -> None:
@@ -117,7 +118,8 @@ def test_a_base_s_own_start_token_is_what_its_decoder_reads_first(tmp_path: Path
     corpus.write_text("\n".join(json.dumps({"input": f"a {i}", "target": f"b {i}"}) for i in range(60)))
     overrides = [f"model.base={tmp_path / 'base'}", "training.context_tokens=16", "training.batch_tokens=64"]
     wanted = {"objective": "completion", "steps": 2, "overrides": [*overrides, "training.precision=float32"]}
-    assert decoder_start_id(config, str(tmp_path / "base")) == start != decoder_start_id(config)
+    begun = Start(base=Base.open(tmp_path / "base"))
+    assert begun.decoder_start_id(config) == start != Start().decoder_start_id(config)
     pretrain(str(corpus), out=tmp_path / "run", **wanted)
     saved = json.loads((tmp_path / "run" / "model" / "generation_config.json").read_text())
     assert saved["decoder_start_token_id"] == start
@@ -125,6 +127,6 @@ def test_a_base_s_own_start_token_is_what_its_decoder_reads_first(tmp_path: Path
 
 def test_a_recipe_s_size_yields_to_a_base(tmp_path: Path) -> None:
     seedbed.new(seedbed.new("bert:tiny").config, seed=0).save(tmp_path / "bert")
-    asked = run_settings("builtin:prose", recipe="fast", overrides=[f"model.base={tmp_path / 'bert'}"])
+    asked, _ = run_settings("builtin:prose", recipe="fast", overrides=[f"model.base={tmp_path / 'bert'}"])
     assert asked.model.d_model is None and asked.training.optimizer == "muon"
-    assert run_settings("builtin:prose", recipe="fast").model.d_model == 96
+    assert run_settings("builtin:prose", recipe="fast")[0].model.d_model == 96

@@ -12,7 +12,8 @@ import transformers
 
 import seedbed
 from seedbed.runs.heads import on_body
-from seedbed.api.pretrain import PretrainResult, pretrain
+from seedbed.api.pretrain import pretrain
+from seedbed.runs.train import Run
 from seedbed.base.errors import ConfigError, SeedbedWarning
 from seedbed.hub.bundle import open_bundle
 from seedbed.models.network import family
@@ -49,7 +50,7 @@ def begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def run(
         objective: str, *overrides: str, out: str = "run", steps: int = 40, **wanted: Any
-    ) -> PretrainResult:
+    ) -> Run:
         data, own = str(tmp_path / f"{objective}.jsonl"), [*SETTINGS, *overrides]
         return pretrain(data, out=tmp_path / out, objective=objective, steps=steps, overrides=own, **wanted)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import platform
-from importlib.util import find_spec
+import re
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,6 @@ from seedbed.models.family import Config
 from seedbed.models.network import FAMILIES, family, parameter_count
 from seedbed.select.plan import forward_flops_per_token
 
-# Optional libraries, by the extra of the package that brings them.
-EXTRAS = {
-    "data": "pyarrow",
-    "report": "matplotlib",
-    "track": "tensorboard",
-    "hub": "sentencepiece",
-    "harness": "lm_eval",
-}
 # Weights, gradients and AdamW's two moments in float32; activations come on top.
 STATE_BYTES = 16
 # What a training step reaches of the measured float32 products, and the tokens a parameter of Hoffmann et al.
@@ -41,13 +34,31 @@ def examine_machine() -> dict[str, Any]:
         },
         "hardware": found.to_dict() | {"precision": found.precision},
         "disk_free_bytes": disk_free_bytes(Path()),
-        "extras": {extra: find_spec(module) is not None for extra, module in EXTRAS.items()},
+        "extras": installed_extras(),
         "presets": [
             _trainable(f"{name}:{size}", config, found)
             for name in FAMILIES.names()
             for size, config in family(name).presets.items()
         ],
     }
+
+
+def installed_extras() -> dict[str, bool]:
+    """The extras that the package declares, and whether all libraries of each are installed."""
+    found: dict[str, bool] = {}
+    for requirement in requires("seedbed") or []:
+        name, _, marker = requirement.partition(";")
+        if extra := re.search(r"""extra == ["']([^"']+)""", marker):
+            library = re.split(r"[^A-Za-z0-9._-]", name.strip(), maxsplit=1)[0]
+            found[extra[1]] = found.get(extra[1], True) and _is_installed(library)
+    return dict(sorted(found.items()))
+
+
+def _is_installed(library: str) -> bool:
+    try:
+        return bool(version(library))
+    except PackageNotFoundError:
+        return False
 
 
 def _trainable(name: str, config: Config, hardware: Hardware) -> dict[str, Any]:

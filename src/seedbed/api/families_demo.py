@@ -10,14 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from seedbed.api.family_tasks import NUM_WINDOWS, baselines, gather, measure
-from seedbed.api.pretrain import run_settings
 from seedbed.api.side_by_side import lstm_width, shared_steps, train_all
 from seedbed.api.tokenizers import train_tokenizer_from
 from seedbed.base.errors import ConfigError
 from seedbed.base.files import disk_errors, write_file
 from seedbed.base.signals import StopSignals
 from seedbed.data.prepare import DataSettings
+from seedbed.evaluation.family_tasks import NUM_WINDOWS, baselines, gather, measure
 from seedbed.generation.language_model import LanguageModel
 from seedbed.generation.loading import load
 from seedbed.models.network import family, parameter_count
@@ -25,6 +24,7 @@ from seedbed.report.run_report import write_report
 from seedbed.runs.architecture import configure
 from seedbed.runs.recipes import recipe
 from seedbed.runs.settings import ModelSettings
+from seedbed.runs.start import run_settings
 
 DATA = "builtin:code"
 NUM_PIECES, CONTEXT = 2048, 128
@@ -143,7 +143,7 @@ def families_demo(
             budget_seconds=budget_seconds,
         )
     results = train_all(out, DATA, KINDS, wanted, steps, callback=callback, on_plan=on_plan)
-    settings = run_settings(DATA, **wanted("bert", steps))
+    settings, _ = run_settings(DATA, **wanted("bert", steps))
     with StopSignals():
         found = _measure(out, results, settings.data, tokens=steps * settings.training.batch_tokens)
     write_file(out / "families.json", json.dumps(found, indent=2).encode())

@@ -10,18 +10,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from seedbed.api.pretrain import pretrain, run_settings
+from seedbed.api.pretrain import pretrain
 from seedbed.base.errors import ConfigError
 from seedbed.base.files import write_file
 from seedbed.base.hardware import ResidentPeak, probe
 from seedbed.base.runtime import Runtime
-from seedbed.data.prepare import prepare
 from seedbed.models.network import family, parameter_count
-from seedbed.runs.architecture import configure
 from seedbed.runs.decide import FEWEST_STEPS, most_steps, plan_run
-from seedbed.runs.objectives import learns_from, objective_for, vocabulary_of
+from seedbed.runs.prepared import prepare
+from seedbed.runs.start import run_settings
 from seedbed.select.plan import Plan
-from seedbed.text.tokenizer import Tokenizer
+from seedbed.training.run_folder import RunFolder
 
 Wanted = Callable[[str, int], dict[str, Any]]
 
@@ -50,7 +49,7 @@ def shared_steps(
     left = seconds - (time.perf_counter() - started)
 
     def cost(steps: int) -> float:
-        settings = {name: run_settings(data, **wanted(name, steps)).training for name in titles}
+        settings = {name: run_settings(data, **wanted(name, steps))[0].training for name in titles}
         return sum(plan.for_settings(settings[name]).seconds for name, plan in plans.items())
 
     at_most = int(max(0.0, left) / sum(plan.step_seconds for plan in plans.values()))
@@ -96,24 +95,21 @@ def lstm_width(num_parameters: int, *, num_layers: int, vocab_size: int) -> int:
     return min(range(16, 512), key=distance)
 
 
-def _plan(run: Path, data: str, wanted: dict[str, Any]) -> Plan:
-    """The plan that `pretrain` would make for a run; its shards stay for it."""
-    settings = run_settings(data, **wanted)
+def _plan(folder: Path, data: str, wanted: dict[str, Any]) -> Plan:
+    """The plan that `pretrain` would make for a run; its tokenizer and shards stay for it."""
+    settings, start = run_settings(data, **wanted)
     resident = ResidentPeak()
-    tokenizer = Tokenizer.load(str(settings.tokenizer.path))
-    kind = learns_from(settings.objective)
-    prepared = prepare(settings.data, tokenizer, run / "data", learns_from=kind)
-    config = configure(
-        settings.model, vocab_size=tokenizer.vocab_size, context_tokens=settings.training.context_tokens
-    )
-    with Runtime.from_environment(num_threads=settings.training.num_threads) as runtime:
+    with (
+        Runtime.from_environment(num_threads=settings.training.num_threads) as runtime,
+        RunFolder(folder) as run,
+    ):
+        prepared = prepare(settings, start, run)
         return plan_run(
             settings,
-            config,
-            objective=objective_for(settings.objective, vocabulary_of(tokenizer, config)),
-            prepared=prepared,
+            start,
+            prepared,
             hardware=probe(),
             runtime=runtime,
-            folder=run,
+            folder=folder,
             resident=resident,
         )

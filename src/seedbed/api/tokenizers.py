@@ -6,13 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from seedbed.base.errors import BundleError
 from seedbed.data.prepare import DataSettings, training_texts
 from seedbed.data.shown import Shown, ShownPiece, tell_tokens
-from seedbed.hub.bundle import CONFIG, read_config, read_tokenizer
-from seedbed.hub.locate import locate
+from seedbed.hub.base import Base
+from seedbed.hub.bundle import CONFIG
 from seedbed.models.network import family as named_family
 from seedbed.runs.examples import example_of_text
-from seedbed.runs.objectives import decoder_start_id
+from seedbed.runs.start import Start
 from seedbed.text.tokenizer import Tokenizer
 from seedbed.text.training import train_tokenizer
 
@@ -69,12 +70,19 @@ def told(model: str | Path, text: str) -> list[ShownPiece]:
 
 def told_by(model: str | Path, text: str, objective: str, *, seed: int = 0) -> Shown:
     """What an objective makes of a text, by the tokenizer of a model's or a tokenizer's folder."""
-    own = Tokenizer.is_in(Path(model)) and not (Path(model) / CONFIG).exists()
-    start_id = None if own else decoder_start_id(read_config(locate(model, weights=False)))
-    return example_of_text(text, _tokenizer(model), objective, seed=seed, start_id=start_id)
+    if Tokenizer.is_in(Path(model)) and not (Path(model) / CONFIG).exists():
+        return example_of_text(text, Tokenizer.load(Path(model)), objective, seed=seed, start_id=None)
+    base = Base.open(model)
+    start_id = Start(base=base).decoder_start_id(base.config)
+    return example_of_text(text, _own(base), objective, seed=seed, start_id=start_id)
 
 
 def _tokenizer(model: str | Path) -> Tokenizer:
     path = Path(model)
-    own = Tokenizer.is_in(path)
-    return Tokenizer.load(path) if own else read_tokenizer(locate(model, weights=False))
+    return Tokenizer.load(path) if Tokenizer.is_in(path) else _own(Base.open(model))
+
+
+def _own(base: Base) -> Tokenizer:
+    if base.tokenizer is None:
+        raise BundleError(f"{base.name} has no tokenizer; give a model or a folder that has one")
+    return base.tokenizer

@@ -10,7 +10,8 @@ import typer
 from seedbed.cli.options import Budget, Device, Json, Out, Overrides, Show
 
 if TYPE_CHECKING:
-    from seedbed.api.pretrain import PretrainResult
+    from seedbed.runs.train import Run
+    from seedbed.training.loop import Callback
 
 
 def pretrain(
@@ -31,13 +32,17 @@ def pretrain(
     overrides: Overrides = None,
     device: Device = "auto",
     show: Show = None,
+    tensorboard: Annotated[
+        bool,
+        typer.Option("--tensorboard", help="Write what is measured to OUT/tensorboard, too (extra track)."),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Train a base model from a corpus; the same command goes on with a run that was stopped."""
     from seedbed.api import pretrain as api
     from seedbed.cli.console import print_json
     from seedbed.cli.examples import show_examples
-    from seedbed.cli.progress import TrainingProgress, show_plan
+    from seedbed.cli.progress import show_plan
 
     wanted: dict[str, Any] = {
         "family": family,
@@ -57,7 +62,7 @@ def pretrain(
         out=out,
         **wanted,
         device=device,
-        callbacks=[TrainingProgress()],
+        callbacks=_callbacks(out, tensorboard=tensorboard),
         on_plan=lambda plan, chosen: show_plan(plan.to_dict(), chosen),
     )
     if not result.is_main:
@@ -68,7 +73,15 @@ def pretrain(
         _print_result(result)
 
 
-def _print_result(result: PretrainResult) -> None:
+def _callbacks(out: Path, *, tensorboard: bool) -> list[Callback]:
+    """What shows the training while it runs."""
+    from seedbed.cli.progress import TrainingProgress
+    from seedbed.training.tensorboard import TensorBoard
+
+    return [TrainingProgress(), *([TensorBoard(out / "tensorboard")] if tensorboard else [])]
+
+
+def _print_result(result: Run) -> None:
     """What was made, how good it is and what it cost."""
     from seedbed.cli.console import print_facts
     from seedbed.report.units import bytes_text, seconds_text

@@ -13,6 +13,7 @@ from seedbed.base.errors import UsageError
 from seedbed.generation.request import GenerationSettings, Request
 from seedbed.hub.vectors import VectorSettings
 from seedbed.models.family import Config, Network
+from seedbed.models.network import require_vocabulary
 from seedbed.nn.config import HeadConfig, ModelConfig
 from seedbed.text.tokenizer import Tokenizer
 
@@ -32,11 +33,7 @@ class Inputs:
     ) -> None:
         self.module, self.tokenizer = module, tokenizer
         self.generation, self.vectors = dict(generation or {}), vectors
-        if tokenizer is not None and tokenizer.vocab_size > module.config.vocab_size:
-            raise UsageError(
-                f"the tokenizer has {tokenizer.vocab_size} tokens, but the network knows "
-                f"{module.config.vocab_size}; take the tokenizer that the network was trained with"
-            )
+        require_vocabulary(tokenizer, module.config)
 
     @property
     def config(self) -> Config:

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import torch
 
-from seedbed.base.errors import ConfigError
 from seedbed.generation.language_model import LanguageModel
 from seedbed.hub.bundle import open_bundle, vector_settings
 from seedbed.hub.locate import locate
 from seedbed.models.family import Config
-from seedbed.models.network import build, initialize, preset
+from seedbed.models.network import build, initialize, preset, require_vocabulary
 from seedbed.text.tokenizer import Tokenizer
 
 
@@ -32,11 +31,7 @@ def load(
 def new(config: str | Config, *, tokenizer: Tokenizer | None = None, seed: int = 0) -> LanguageModel:
     """A freshly initialised model, as its family publishes, of a preset (`gpt2:124m`) or of a config."""
     config = preset(config) if isinstance(config, str) else config
-    if tokenizer is not None and tokenizer.vocab_size > config.vocab_size:
-        raise ConfigError(
-            f"the tokenizer has {tokenizer.vocab_size} tokens, but the config has vocab_size="
-            f"{config.vocab_size}; raise it to at least {tokenizer.vocab_size}"
-        )
+    require_vocabulary(tokenizer, config)
     module = build(config)
     initialize(module, torch.Generator().manual_seed(seed))
     return LanguageModel(module.eval(), tokenizer)

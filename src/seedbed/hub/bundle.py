@@ -26,13 +26,19 @@ from seedbed.base.errors import BundleError, ConfigError, SeedbedError, SeedbedW
 from seedbed.base.files import disk_errors, sync
 from seedbed.base.json_file import read_object
 from seedbed.base.runtime import find_device
-from seedbed.hub.gguf import gguf_numbers, is_gguf, open_gguf, read_gguf_config, read_gguf_tokenizer
+from seedbed.hub.gguf import (
+    gguf_numbers,
+    inspect_gguf,
+    is_gguf,
+    open_gguf,
+    read_gguf_config,
+)
 from seedbed.hub.published import fill_network
 from seedbed.hub.vectors import MODULES, POOLING, VectorSettings, read_vectors, write_vectors
 from seedbed.hub.weight_files import SINGLE as WEIGHTS
 from seedbed.hub.weight_files import open_weights
 from seedbed.models.family import Config, Family, Network
-from seedbed.models.network import FAMILIES, export_tensors, family
+from seedbed.models.network import FAMILIES, export_tensors, family, require_vocabulary
 from seedbed.nn.config import ModelConfig
 from seedbed.nn.layout import Layout
 from seedbed.text.tokenizer import TEMPLATE_FILE, Tokenizer
@@ -73,7 +79,7 @@ def save_bundle(
     """
     path = Path(path).resolve()
     _require_replaceable(path)
-    _require_fitting(tokenizer, module.config)
+    require_vocabulary(tokenizer, module.config)
     aside, replaced = path.with_name(path.name + PARTIAL), path.with_name(path.name + REPLACED)
     with disk_errors(path):
         _put_back(path)
@@ -102,19 +108,32 @@ def open_bundle(
     `allow_pickle` reads `pytorch_model.bin` where there are no safetensors, tensors alone.
     Errors: BundleError naming the file that is missing, cut or contradicts another.
     """
-    path = Path(path)
+    config, tokenizer, generation = read_bundle(Path(path))
+    module = read_network(Path(path), config, dtype=dtype, device=device, allow_pickle=allow_pickle)
+    return module, tokenizer, generation
+
+
+def read_bundle(path: Path) -> tuple[Config, Tokenizer | None, dict[str, Any]]:
+    """All but the weights of a folder or a GGUF file: config, tokenizer, generation settings."""
+    if is_gguf(path):
+        return inspect_gguf(path)
+    config, folder = read_config(path), _settled(path)
+    tokenizer = Tokenizer.load(folder) if Tokenizer.is_in(folder) else None
+    require_vocabulary(tokenizer, config)
+    return config, tokenizer, _read_generation(folder)
+
+
+def read_network(
+    path: Path, config: Config, *, dtype: str = "float32", device: str = "cpu", allow_pickle: bool = False
+) -> Network:
+    """The network of a folder or a GGUF file whose config has been read, in evaluation."""
     if dtype not in DTYPES:
         raise ConfigError(f"dtype {dtype!r} is unknown; {nearest(dtype, DTYPES)}")
     place = find_device(device)
     if is_gguf(path):
-        return open_gguf(path, dtype=DTYPES[dtype], device=place)
-    config, folder = read_config(path), _settled(path)
-    with open_weights(folder, allow_pickle=allow_pickle) as weights:
-        tokenizer = Tokenizer.load(folder) if Tokenizer.is_in(folder) else None
-        _require_fitting(tokenizer, config)
-        with fitting_errors(weights.path):
-            module = fill_network(weights, config, dtype=DTYPES[dtype], device=place)
-    return module.eval(), tokenizer, _read_generation(folder)
+        return open_gguf(path, dtype=DTYPES[dtype], device=place)[0]
+    with open_weights(_settled(path), allow_pickle=allow_pickle) as weights, fitting_errors(weights.path):
+        return fill_network(weights, config, dtype=DTYPES[dtype], device=place).eval()
 
 
 def _read_generation(folder: Path) -> dict[str, Any]:
@@ -124,17 +143,6 @@ def _read_generation(folder: Path) -> dict[str, Any]:
     values = read_object(folder / CONFIG)  # older files say it there
     named = (*NAMED_TOKENS, *RECOMMENDED)
     return {name: values[name] for name in named if values.get(name) is not None}
-
-
-def read_named_tokens(path: Path) -> dict[str, int]:
-    """The tokens that a bundle's answers begin and end with, by their names in generation_config.json.
-
-    A list of several ends is left out, and so is all of a GGUF file, whose tokenizer says it.
-    """
-    if is_gguf(path):
-        return {}
-    found = _read_generation(_settled(path))
-    return {name: found[name] for name in NAMED_TOKENS if type(found.get(name)) is int}
 
 
 @contextmanager
@@ -200,14 +208,6 @@ def _require_replaceable(path: Path) -> None:
         )
 
 
-def _require_fitting(tokenizer: Tokenizer | None, config: Config) -> None:
-    if tokenizer is not None and tokenizer.vocab_size > config.vocab_size:
-        raise BundleError(
-            f"the tokenizer has {tokenizer.vocab_size} tokens, but the weights know {config.vocab_size}; use "
-            f"the tokenizer that the model was trained with"
-        )
-
-
 def read_config(path: Path) -> Config:
     """The config of a bundle's folder or a GGUF file."""
     if is_gguf(path):
@@ -239,14 +239,6 @@ def stored_dtype(path: Path, *, allow_pickle: bool = False) -> str:
                 counts[str(held.dtype).removeprefix("torch.")] += prod(held.shape)
     kind = counts.most_common(1)[0][0] if counts else ""
     return {"F16": "float16", "BF16": "bfloat16"}.get(kind, kind if kind in DTYPES else "float32")
-
-
-def read_tokenizer(path: Path) -> Tokenizer:
-    """The tokenizer of a bundle's folder or a GGUF file."""
-    tokenizer = read_gguf_tokenizer(path) if is_gguf(path) else Tokenizer.load(path)
-    if tokenizer is None:
-        raise BundleError(f"{path} holds no tokenizer; give a model or a folder that has one")
-    return tokenizer
 
 
 def _family_of(values: Mapping[str, Any], path: Path) -> Family:

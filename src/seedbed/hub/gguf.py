@@ -17,7 +17,14 @@ from seedbed.hub.finite import warn_unless_finite
 from seedbed.hub.gguf_file import GgufFile, open_gguf_file
 from seedbed.hub.gguf_tokenizer import generation_settings, read_tokenizer
 from seedbed.models.family import Config, Family, GgufForm, Network
-from seedbed.models.network import FAMILIES, build, family, import_tensors, require_plausible
+from seedbed.models.network import (
+    FAMILIES,
+    build,
+    family,
+    import_tensors,
+    require_plausible,
+    require_vocabulary,
+)
 from seedbed.nn.config import PositionConfig, RotaryScaling
 from seedbed.nn.positions import rotary_frequencies
 from seedbed.text.tokenizer import Tokenizer
@@ -67,10 +74,7 @@ def _require_whole(file: GgufFile) -> tuple[Config, Tokenizer | None, dict[str, 
     num_values = sum(tensor.num_values for tensor in file.tensors.values())
     require_plausible(config, len(file.tensors), num_values, "numbers")
     tokenizer = read_tokenizer(file)
-    if tokenizer is not None and tokenizer.vocab_size > config.vocab_size:
-        raise BundleError(
-            f"its tokenizer has {tokenizer.vocab_size} tokens, but the weights know {config.vocab_size}"
-        )
+    require_vocabulary(tokenizer, config)
     import_tensors(build(config, "meta"), _Tensors(file, form, config, without_memory=True))
     return config, tokenizer, generation_settings(file)
 
@@ -88,12 +92,6 @@ def gguf_numbers(path: Path) -> Counter[str]:
         for tensor in file.tensors.values():
             counts[tensor.quantization.name] += tensor.num_values
     return counts
-
-
-def read_gguf_tokenizer(path: Path) -> Tokenizer | None:
-    """The tokenizer of a GGUF file, None where it has none."""
-    with open_gguf_file(path) as file:
-        return read_tokenizer(file)
 
 
 def _family_of(file: GgufFile) -> tuple[Family, GgufForm]:

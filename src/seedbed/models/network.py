@@ -16,6 +16,7 @@ from seedbed.models.transformer import Transformer
 from seedbed.models.weights import export_weights, import_weights
 from seedbed.nn.config import ModelConfig, RecurrentConfig
 from seedbed.nn.linear import named_parts
+from seedbed.text.tokenizer import Tokenizer
 
 MAX_TABLES = 1 << 24  # numbers of positions' tables that a network may have beside what its file holds
 FAMILIES: Room[Family] = Room("seedbed.models.families", "FAMILY")
@@ -91,6 +92,26 @@ def require_plausible(config: Config, num_tensors: int, num_held: int, unit: str
     raise BundleError(
         f"the config asks for {wanted}, but the weights hold {held}; the file is cut or is of another config"
     )
+
+
+def require_vocabulary(tokenizer: Tokenizer | None, config: Config) -> None:
+    """Refuse a tokenizer with tokens that the network does not know; fewer are allowed.
+
+    Errors: BundleError.
+    """
+    if tokenizer is not None and tokenizer.vocab_size > config.vocab_size:
+        raise BundleError(
+            f"the tokenizer has {tokenizer.vocab_size} tokens, but the network knows {config.vocab_size}; "
+            "use the tokenizer that the network was trained with, or a vocab_size of at least "
+            f"{tokenizer.vocab_size}"
+        )
+
+
+def decoder_start_id(config: Config) -> int | None:
+    """What a decoder reads first after an encoder, as its family's files say; None in any other network."""
+    if config.shape != "encoder-decoder":
+        return None
+    return int(family(config.family).write_config(config)["decoder_start_token_id"])
 
 
 def preset(name: str) -> Config:

@@ -1,4 +1,4 @@
-"""What the machine decides before step 1, once: the precision, and the steps that a budget buys."""
+"""What the machine decides before step 1, once: the precision, and the steps that a budget pays for."""
 
 from __future__ import annotations
 
@@ -6,22 +6,23 @@ import json
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from seedbed.runs.objectives import mixture_of, source_for
-from seedbed.runs.settings import RunSettings, decided
 from seedbed.base.errors import HardwareError
 from seedbed.base.hardware import Hardware, ResidentPeak, disk_free_bytes, probe
 from seedbed.base.runtime import Runtime
-from seedbed.data.objective import Objective
-from seedbed.data.prepare import PreparedData
+from seedbed.data.objective import OBJECTIVES
+from seedbed.data.vocabulary import Vocabulary
 from seedbed.models.family import Config
 from seedbed.report.units import bytes_text
+from seedbed.runs.heads import STAND_IN_LABELS, with_labels
+from seedbed.runs.objectives import require_fitting
+from seedbed.runs.prepared import Prepared
+from seedbed.runs.settings import RunSettings, decided
+from seedbed.runs.start import Start
 from seedbed.select.plan import Plan, plan_training
 from seedbed.training.run_folder import RunFolder
-from seedbed.training.settings import TrainingSettings
 
 # Of a budget: the rest is for a machine that is slower than when it was measured, and for the bundle.
 BUDGET_SHARE = 0.85
@@ -31,25 +32,24 @@ EVALUATION_SHARE = 0.1
 
 def decide(
     asked: RunSettings,
-    saved: Mapping[str, Any] | None,
+    start: Start,
+    prepared: Prepared,
     *,
-    config: Config,
-    objective: Objective,
-    prepared: PreparedData,
-    runtime: Runtime,
     run: RunFolder,
+    runtime: Runtime,
     resident: ResidentPeak,
 ) -> tuple[RunSettings, Plan]:
     """The settings with nothing left open, and the plan; on resume what was decided then stays, unmeasured.
 
     Errors: HardwareError where memory or disk cannot hold the run.
     """
+    saved = run.saved_settings()
+    then = {} if saved is None else saved["training"]
     training = asked.training
-    then = saved["training"] if saved is not None else {}
     precision = training.precision if training.precision != "auto" else then.get("precision", "auto")
     plan = saved_plan(run) if saved is not None else None
     if plan is None:
-        precision, plan = _measured(precision, asked, config, objective, prepared, runtime, run, resident)
+        precision, plan = _measured(precision, asked, start, prepared, run, runtime, resident)
     settings = decided(asked, precision=precision)
     if training.budget_seconds is not None:
         of_budget = then or _affordable(plan, settings, BUDGET_SHARE * training.budget_seconds)
@@ -65,11 +65,10 @@ def decide(
 def _measured(
     precision: str,
     asked: RunSettings,
-    config: Config,
-    objective: Objective,
-    prepared: PreparedData,
-    runtime: Runtime,
+    start: Start,
+    prepared: Prepared,
     run: RunFolder,
+    runtime: Runtime,
     resident: ResidentPeak,
 ) -> tuple[str, Plan]:
     """The precision, the faster one where it is still open, and the plan with it."""
@@ -80,9 +79,8 @@ def _measured(
     plans = {
         kind: plan_run(
             asked,
-            config,
-            objective=objective,
-            prepared=prepared,
+            start,
+            prepared,
             hardware=hardware,
             runtime=replace(runtime, precision=kind),
             folder=run.path,
@@ -90,7 +88,7 @@ def _measured(
         )
         for kind in (("float32", "bfloat16") if precision == "auto" else (precision,))
     }
-    if precision == "auto":  # fast products alone do not make fast steps: both were timed on this shape
+    if precision == "auto":  # fast matmuls alone do not make fast steps: both were timed on this shape
         faster = plans["bfloat16"].step_seconds < 0.9 * plans["float32"].step_seconds
         precision = ("float32", "bfloat16")[runtime.broadcast_int(int(faster))]
     return precision, plans[precision].above(resident)
@@ -98,10 +96,9 @@ def _measured(
 
 def plan_run(
     settings: RunSettings,
-    config: Config,
+    start: Start,
+    prepared: Prepared,
     *,
-    objective: Objective,
-    prepared: PreparedData,
     hardware: Hardware,
     runtime: Runtime,
     folder: Path,
@@ -110,26 +107,43 @@ def plan_run(
     """The plan of a run on its own records."""
     training = settings.training
     return plan_training(
-        config,
+        prepared.config,
         training,
         hardware=hardware,
         runtime=runtime,
-        objective=objective,
-        mixture=mixture_of(objective, prepared, training),
-        validation_tokens=_validation_tokens(objective, prepared, training),
-        data_bytes=sum(shard.tokens.nbytes for shard in prepared.shards),  # mapped, read at random: all
+        objective=prepared.objective,
+        mixture=prepared.mixture,
+        validation_tokens=prepared.validation_tokens(training.seed),
+        data_bytes=sum(shard.tokens.nbytes for shard in prepared.data.shards),  # mapped, read at random: all
         resident=resident,
         folder=folder,
     )
 
 
-def _validation_tokens(objective: Objective, prepared: PreparedData, training: TrainingSettings) -> int:
-    """Tokens that the network reads of what is held out, as the first records have it."""
-    records = list(islice(source_for(objective, prepared, training, validates=True).records(0, 0), 64))
-    read = sum(objective.example(record, training.seed).num_tokens for record in records)
-    held = sum(len(r.ids) + (0 if r.answer is None else len(r.answer)) for r in records)
-    shards = (prepared.validation, prepared.validation_answers)
-    return sum(shard.num_tokens for shard in shards if shard is not None) * read // max(1, held)
+def plan_config(
+    settings: RunSettings, start: Start, given: Config | None, *, runtime: Runtime, resident: ResidentPeak
+) -> Plan:
+    """The plan of a run whose data is not known: rows as long as the context, two labels.
+
+    `given` is the network's config, None for the one that the settings describe.
+    """
+    name = settings.objective.name
+    if given is None:
+        vocab_size = settings.tokenizer.vocab_size
+        config = start.config(settings, vocab_size=vocab_size, labels=STAND_IN_LABELS)
+    else:
+        config = with_labels(require_fitting(given, name), name, given.head.labels or STAND_IN_LABELS)
+    vocabulary = Vocabulary.stand_in(
+        config.vocab_size, decoder_start_id=start.decoder_start_id(config)
+    )
+    return plan_training(
+        config,
+        settings.training,
+        hardware=probe(),
+        runtime=runtime,
+        objective=OBJECTIVES.get(name)(vocabulary, settings.objective),
+        resident=resident,
+    )
 
 
 def saved_plan(run: RunFolder) -> Plan | None:

@@ -9,13 +9,13 @@ import numpy as np
 
 from seedbed.base.errors import ConfigError, UsageError
 from seedbed.base.files import write_file
-from seedbed.data.loader import Loader, MixturePart
+from seedbed.data.loader import Loader
 from seedbed.data.objective import OBJECTIVES, Objective
 from seedbed.data.records import Record
 from seedbed.data.shown import Shown, tell
 from seedbed.data.vocabulary import Vocabulary
-from seedbed.models.family import Config
 from seedbed.report.run_files import EXAMPLES
+from seedbed.runs.prepared import Prepared
 from seedbed.text.tokenizer import Tokenizer
 from seedbed.training.run_folder import RunFolder
 
@@ -23,14 +23,12 @@ NUM_KEPT = 3  # examples that a run writes down for its report
 MOST_TOKENS = 512  # of a text that an objective is shown on
 
 
-def first_examples(
-    mixture: Sequence[MixturePart], num: int, *, seed: int, config: Config, tokenizer: Tokenizer
-) -> list[Shown]:
+def first_examples(prepared: Prepared, num: int, *, seed: int) -> list[Shown]:
     """The first examples of a run, in the order that it reads them whatever the size of its steps."""
-    loader = Loader(mixture, batch_tokens=1, seed=seed)  # a step has one example at least
+    loader = Loader(prepared.mixture, batch_tokens=1, seed=seed)  # a step has one example at least
     examples = [example for _ in range(num) for example in loader.next_step()]
-    in_place, labels = config.shape == "encoder", config.head.labels
-    return [tell(example, tokenizer, in_place=in_place, labels=labels) for example in examples]
+    in_place, labels = prepared.config.shape == "encoder", prepared.config.head.labels
+    return [tell(example, prepared.tokenizer, in_place=in_place, labels=labels) for example in examples]
 
 
 def write_examples(examples: Sequence[Shown], run: RunFolder) -> None:

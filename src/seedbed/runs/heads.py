@@ -8,11 +8,8 @@ from dataclasses import replace
 
 import torch
 
-from seedbed.hub.locate import locate
-from seedbed.runs.settings import RunSettings
 from seedbed.base.errors import SeedbedWarning
 from seedbed.data.objective import OBJECTIVES
-from seedbed.hub.bundle import read_config
 from seedbed.models.family import Config, Network
 from seedbed.models.network import build, family, initialize
 from seedbed.models.transformer import Transformer
@@ -20,15 +17,6 @@ from seedbed.nn.config import HeadConfig, ModelConfig
 
 BODY = ("embed", "encoder", "decoder", "pooler")
 STAND_IN_LABELS = ("0", "1")  # of a plan, where nothing is known of the data
-
-
-def base_labels(settings: RunSettings) -> tuple[str, ...]:
-    """The labels that the base's head gives already, none where the objective puts on another kind."""
-    kind = OBJECTIVES.get(settings.objective.name).head_kind
-    if settings.model.base is None or kind is None:
-        return ()
-    head = read_config(locate(settings.model.base, weights=False)).head
-    return head.labels if head.kind == kind else ()
 
 
 def with_labels(config: Config, objective: str, labels: Sequence[str]) -> Config:

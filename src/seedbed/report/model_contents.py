@@ -23,7 +23,7 @@ from seedbed.hub.weight_files import (
     open_weights,
 )
 from seedbed.models.family import Config
-from seedbed.models.network import parameter_count
+from seedbed.models.network import parameter_count, require_vocabulary
 from seedbed.report.units import bytes_text, count_text
 from seedbed.text.tokenizer import Tokenizer
 
@@ -159,11 +159,11 @@ def _tokenizer(path: Path, names: set[str], config: Config | None, found: Found)
         found["problems"].append(str(error))
         return None
     found["holds"] |= describe_tokenizer(tokenizer, config)
-    if config is not None and tokenizer.vocab_size > config.vocab_size:
-        found["problems"].append(
-            f"the tokenizer has {tokenizer.vocab_size} tokens, but the weights know {config.vocab_size}; use "
-            "the tokenizer that the model was trained with"
-        )
+    try:
+        if config is not None:
+            require_vocabulary(tokenizer, config)
+    except SeedbedError as error:
+        found["problems"].append(str(error))
     return tokenizer
 
 

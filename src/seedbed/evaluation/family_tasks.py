@@ -12,10 +12,11 @@ from torch import Tensor
 
 from seedbed.data.labelled_code import OWNERS, ROLES, docstrings, identifiers
 from seedbed.data.prepare import DataSettings, split_documents
+from seedbed.data.vocabulary import Vocabulary
 from seedbed.evaluation.cloze import Window, cloze_hits
 from seedbed.evaluation.probe import features, probe_hits, share_of
 from seedbed.generation.language_model import LanguageModel
-from seedbed.runs.objectives import vocabulary_of
+from seedbed.models.network import decoder_start_id
 
 WINDOW_TOKENS, NUM_WINDOWS, SPAN_TOKENS = 64, 1000, 3
 LINES, NUM_WORDS, WORDS_OF_A_PASSAGE, NUM_SENTENCES, MOST_TOKENS = 10, 6000, 6, 2000, 120
@@ -80,7 +81,7 @@ def gather(data: DataSettings, *, seed: int = 0) -> Tasks:
 def measure(lm: LanguageModel, tasks: Tasks) -> dict[str, Any]:
     """Shares with intervals: `cloze` (one token hidden), `span` (three), `words` and `sentences` (probes)."""
     assert lm.tokenizer is not None
-    vocabulary = vocabulary_of(lm.tokenizer, lm.config)
+    vocabulary = Vocabulary.of(lm.tokenizer, decoder_start_id=decoder_start_id(lm.config))
     scores: dict[str, Any] = {}
     passages = lm.tokenizer.encode_batch(tasks.passages)
     for name, length in (("cloze", 1), ("span", SPAN_TOKENS)):

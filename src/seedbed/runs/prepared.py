@@ -1,0 +1,175 @@
+"""All that a run reads, made in one place: tokenizer, shards, objective, mixture, what is held out."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from seedbed.base.errors import ConfigError, SeedbedWarning
+from seedbed.base.files import disk_errors, write_file
+from seedbed.base.runtime import Runtime, derive_seed
+from seedbed.base.settings import to_tree
+from seedbed.data import prepare as corpus
+from seedbed.data.loader import MixturePart
+from seedbed.data.objective import OBJECTIVES, Objective
+from seedbed.data.prepare import PreparedData, training_texts
+from seedbed.data.records import PairSource, Source, TokenSource
+from seedbed.data.vocabulary import Vocabulary
+from seedbed.models.family import Config
+from seedbed.models.network import family
+from seedbed.runs.settings import RunSettings
+from seedbed.runs.start import Start
+from seedbed.text.tokenizer import Tokenizer
+from seedbed.text.training import train_tokenizer
+from seedbed.training.evaluation import Validation
+from seedbed.training.run_folder import RunFolder
+from seedbed.training.settings import TrainingSettings
+
+MEASURED_RECORDS = 64  # of what is held out, whose tokens stand for all
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prepared:
+    """What a run trains with: the network's config, the records and what is learnt from each."""
+
+    tokenizer: Tokenizer
+    data: PreparedData
+    config: Config
+    objective: Objective
+    mixture: list[MixturePart]
+    held_out: Validation
+
+    def validation_tokens(self, seed: int) -> int:
+        """Tokens that the network reads of what is held out, as its first records have it."""
+        records = list(islice(self.held_out.source.records(0, 0), MEASURED_RECORDS))
+        read = sum(self.objective.example(record, seed).num_tokens for record in records)
+        held = sum(len(r.ids) + (0 if r.answer is None else len(r.answer)) for r in records)
+        shards = (self.data.validation, self.data.validation_answers)
+        return sum(shard.num_tokens for shard in shards if shard is not None) * read // max(1, held)
+
+
+def prepare(
+    settings: RunSettings, start: Start, run: RunFolder, *, runtime: Runtime | None = None
+) -> Prepared:
+    """Make what a run in this folder reads, or open what was made before.
+
+    The tokenizer is in the run's folder, the shards are in `.shards` beside it. With a `runtime` the main
+    rank makes them, and the others wait for it. Warns of labelled records that are cut or left out.
+    """
+    if runtime is not None and not runtime.is_main:
+        runtime.broadcast_int(0)  # waits here for the main rank
+    kind = OBJECTIVES.get(settings.objective.name)
+    tokenizer = _tokenizer(settings, start, run)
+    data = corpus.prepare(
+        settings.data,
+        tokenizer,
+        run.path / "data",
+        learns_from=kind.learns_from,
+        head_labels=start.labels(settings.objective.name),
+    )
+    if runtime is not None and runtime.is_main:
+        runtime.broadcast_int(0)
+    training = settings.training
+    config = start.config(settings, vocab_size=tokenizer.vocab_size, labels=data.labels)
+    vocabulary = Vocabulary.of(tokenizer, decoder_start_id=start.decoder_start_id(config))
+    objective = kind(vocabulary, settings.objective)
+    mixture = [
+        MixturePart(_source(part, data, training, number=number), part, share)
+        for number, (part, share) in enumerate(objective.mixture())
+    ]
+    for part in mixture:
+        if isinstance(part.source, PairSource):
+            _warn_of_length(part.source, training.context_tokens)
+    num_bytes = data.validation.num_bytes if objective.reads_text_once else None
+    held_out = Validation(_source(objective, data, training, validates=True), objective, num_bytes)
+    return Prepared(
+        tokenizer=tokenizer,
+        data=data,
+        config=config,
+        objective=objective,
+        mixture=mixture,
+        held_out=held_out,
+    )
+
+
+def _tokenizer(settings: RunSettings, start: Start, run: RunFolder) -> Tokenizer:
+    """The tokenizer in a run's folder, made where it is not there yet.
+
+    One that other settings made, before the run had a checkpoint, is made again.
+    """
+    folder, tree = run.path / "tokenizer", to_tree(settings)
+    model = {key: tree["model"].get(key) for key in ("family", "base")}
+    made_from = {"tokenizer": tree["tokenizer"], "data": tree["data"], "model": model}
+    made_from["learns_from"] = OBJECTIVES.get(settings.objective.name).learns_from
+    content, note = json.dumps(made_from, sort_keys=True).encode(), folder / "made_from.json"
+    if note.exists() and not run.can_resume and note.read_bytes() != content:
+        (folder / "tokenizer.json").unlink(missing_ok=True)
+    if not (folder / "tokenizer.json").exists():
+        made = new_tokenizer(settings, start)
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        write_file(note, content)
+        made.save(folder)
+    return Tokenizer.load(folder)
+
+
+def new_tokenizer(settings: RunSettings, start: Start) -> Tokenizer:
+    """The one that the settings name, the base's, or one trained on the training documents."""
+    wanted = settings.tokenizer
+    if wanted.path is not None:
+        return Tokenizer.load(Path(wanted.path))
+    if start.base is not None:
+        if start.base.tokenizer is None:
+            raise ConfigError(
+                f"the base {start.base.name} has no tokenizer; give one with --tokenizer FOLDER"
+            )
+        return start.base.tokenizer
+    form = family(settings.model.family).special
+    texts = training_texts(settings.data, learns_from=OBJECTIVES.get(settings.objective.name).learns_from)
+    return train_tokenizer(texts, wanted.kind, vocab_size=wanted.vocab_size, special=form)
+
+
+def _source(
+    objective: Objective,
+    data: PreparedData,
+    training: TrainingSettings,
+    *,
+    validates: bool = False,
+    number: int = 0,
+) -> Source:
+    """The records of one part of a mixture, or those held out."""
+    context = training.context_tokens
+    seed = derive_seed(training.seed, f"part {number}") if number else training.seed
+    shard = data.validation if validates else data.train
+    if objective.learns_from == "text":
+        return TokenSource(
+            shard,
+            context_tokens=objective.record_tokens(context),
+            seed=seed,
+            shuffle=not validates,
+            overlap=objective.overlap,
+            cut_anew=objective.cut_anew,
+        )
+    answers = data.validation_answers if validates else data.train_answers
+    assert answers is not None
+    room = objective.input_room(answers.lengths, context)
+    cuts = objective.learns_from == "tags"
+    return PairSource(shard, answers, room=room, seed=seed, shuffle=not validates, cuts_answers=cuts)
+
+
+def _warn_of_length(source: PairSource, context_tokens: int) -> None:
+    total = source.inputs.num_documents
+    for count, what in (
+        (source.num_cut, "lose the end of their input"),
+        (source.num_left_out, "are left out"),
+    ):
+        if count:
+            warnings.warn(
+                f"{count:,} of {total:,} labelled records do not fit into training.context_tokens="
+                f"{context_tokens} and {what}; raise it to have them whole",
+                SeedbedWarning,
+                stacklevel=3,
+            )

@@ -1,0 +1,162 @@
+"""What a run starts from, fresh weights or a base, and the settings that go with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, make_dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from seedbed.base.errors import ConfigError
+from seedbed.base.runtime import derive_seed
+from seedbed.base.settings import layered, load_settings
+from seedbed.data.objective import OBJECTIVES
+from seedbed.hub.base import Base
+from seedbed.models.family import Config, Network
+from seedbed.models.network import build, decoder_start_id, family, initialize
+from seedbed.runs.architecture import configure
+from seedbed.runs.heads import on_body, with_labels
+from seedbed.runs.objectives import require_fitting
+from seedbed.runs.recipes import recipe as named_recipe
+from seedbed.runs.settings import ModelSettings, RunSettings
+from seedbed.training.run_folder import RunFolder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """Fresh weights, or those of a base that has been read once.
+
+    `modify` changes the network before it trains: it freezes parameters, or puts modules in others' places.
+    It must do the same to every network of one config, since the planner's is one without memory.
+    """
+
+    base: Base | None = None
+    modify: Callable[[Network], None] | None = None
+
+    def config(self, settings: RunSettings, *, vocab_size: int, labels: Sequence[str] = ()) -> Config:
+        """The base's config, or the one that the settings describe, with a head for the labels, if any."""
+        objective = settings.objective.name
+        if self.base is not None:
+            config = require_fitting(self.base.config, objective)
+        else:
+            context = settings.training.context_tokens
+            config = configure(settings.model, vocab_size=vocab_size, context_tokens=context)
+        return with_labels(config, objective, labels)
+
+    def labels(self, objective: str) -> tuple[str, ...]:
+        """The labels of the base's head, none where the objective puts on another kind of head."""
+        if self.base is None or self.base.config.head.kind != OBJECTIVES.get(objective).head_kind:
+            return ()
+        return self.base.config.head.labels
+
+    def decoder_start_id(self, config: Config) -> int | None:
+        """What a decoder reads first after an encoder, as the base's files say or its family's."""
+        own = decoder_start_id(config)
+        named = {} if self.base is None else self.base.named_tokens
+        return own if own is None else named.get("decoder_start_token_id", own)
+
+    def network(self, config: Config, *, seed: int) -> Network:
+        """The network to train: the base's, or one whose weights are drawn from the seed."""
+        generator = torch.Generator().manual_seed(derive_seed(seed, "weights"))
+        if self.base is not None:
+            module = on_body(self.base.network(), config.head, generator)
+        else:
+            module = build(config)
+            initialize(module, generator)
+        return self._modified(module)
+
+    def outline(self, config: Config) -> Network:
+        """The same network without memory, on the meta device, for a plan."""
+        return self._modified(build(config, "meta"))
+
+    def _modified(self, module: Network) -> Network:
+        if self.modify is not None:
+            self.modify(module)
+        return module
+
+
+def run_settings(
+    data: str,
+    *,
+    out: Path | str | None = None,
+    family: str | None = None,
+    recipe: str | None = None,
+    settings_file: Path | None = None,
+    overrides: Sequence[str] = (),
+    steps: int | None = None,
+    budget_seconds: float | None = None,
+    tokenizer: str | None = None,
+    objective: str | None = None,
+) -> tuple[RunSettings, Start]:
+    """The settings of a run and its start: the recipe's, under a TOML file's, under the flags'.
+
+    A run in `out` that can resume keeps the commit of its base.
+    """
+    if steps is not None and budget_seconds is not None:
+        raise ConfigError("--steps and --budget both say how long to train; give one of them")
+    flags: dict[str, Any] = {
+        "data": {"train": data},
+        "model": {},
+        "tokenizer": {},
+        "training": {},
+        "objective": {},
+    }
+    for table, key, value in (
+        ("model", "family", family),
+        ("training", "num_steps", steps),
+        ("training", "budget_seconds", budget_seconds),
+        ("tokenizer", "path", tokenizer),
+        ("objective", "name", objective),
+    ):
+        if value is not None:
+            flags[table][key] = value
+    layers: list[Mapping[str, Any] | Path] = [] if settings_file is None else [settings_file]
+    if recipe:
+        given = named_recipe(recipe)
+        if layered(*layers, flags, overrides=list(overrides)).get("model", {}).get("base") is not None:
+            given = {table: values for table, values in given.items() if table != "model"}  # it has its size
+        layers.insert(0, given)
+    return load_run(*layers, flags, overrides=list(overrides), out=out)
+
+
+def load_run(
+    *layers: Mapping[str, Any] | Path, overrides: Sequence[str] = (), out: Path | str | None = None
+) -> tuple[RunSettings, Start]:
+    """A run's settings and its start.
+
+    `[objective]` has the keys of the objective that it names, of the family's own where it names none. Where
+    no optimizer is named, the family's own settings of the training lie under all layers. A base is looked
+    up and read here, and nowhere else in a run; the settings name the commit of one on the hub.
+    """
+    tree = layered(*layers, overrides=overrides)
+    name, base = tree.get("model", {}).get("base"), None
+    if name is not None:
+        pinned = _pinned(str(name), out)
+        base = Base.open(pinned or str(name))
+        layers = (*layers, {"model": {"base": pinned or base.name}})
+        overrides = [given for given in overrides if given.partition("=")[0].strip() != "model.base"]
+    named = tree.get("model", {}).get("family", ModelSettings.family)
+    own = family(str(named) if base is None else base.config.family)
+    objective = str(tree.get("objective", {}).get("name") or own.objective)
+    under = {} if "optimizer" in tree.get("training", {}) else {"training": own.training}
+    settings = load_settings(_schema(objective), under, *layers, overrides=overrides)
+    # Before a corpus is read and a tokenizer is trained.
+    require_fitting(own.sized(64, 1) if base is None else base.config, objective)
+    return settings, Start(base=base)
+
+
+def _pinned(name: str, out: Path | str | None) -> str | None:
+    """The base of the run in `out` where it is the one of this name, perhaps at a commit."""
+    saved = None if out is None else RunFolder(out).saved_settings()
+    then = None if saved is None else saved.get("model", {}).get("base")
+    return then if then is not None and (then == name or then.startswith(f"{name}@")) else None
+
+
+@cache
+def _schema(objective: str) -> type[RunSettings]:
+    settings_class = OBJECTIVES.get(objective).settings_class
+    own = [("objective", settings_class, field(default_factory=settings_class))]
+    return make_dataclass("RunSettings", own, bases=(RunSettings,), frozen=True, kw_only=True)
