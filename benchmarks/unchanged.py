@@ -75,8 +75,7 @@ def main() -> None:
 
 def measure(place: Path, source: Path) -> dict[str, Any]:
     """SHA-256 of each run's `model/model.safetensors`, and each generation's token ids."""
-    pairs = [{"input": f"add {a} to {b}:", "target": f" {a + b}"} for a in range(20) for b in range(20)]
-    (place / "pairs.jsonl").write_text("\n".join(map(json.dumps, pairs)))
+    write_pairs(place)
     environment = os.environ | {"PYTHONPATH": str(source)}
     found: dict[str, Any] = {}
     for name, arguments in RUNS.items():
@@ -105,6 +104,12 @@ def measure(place: Path, source: Path) -> dict[str, Any]:
     return found | {
         f"{i} {name} {how}": ids for i, ((name, how), ids) in enumerate(zip(GENERATE, tokens, strict=True))
     }
+
+
+def write_pairs(place: Path) -> None:
+    """Put the labelled records of the run `completion` into a folder."""
+    pairs = [{"input": f"add {a} to {b}:", "target": f" {a + b}"} for a in range(20) for b in range(20)]
+    (place / "pairs.jsonl").write_text("\n".join(map(json.dumps, pairs)))
 
 
 def _is_size(flag: str) -> bool:
