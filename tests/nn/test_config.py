@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from seedbed.base.errors import ConfigError
-from seedbed.nn.config import EncoderConfig, ModelConfig, PositionConfig, RecurrentConfig, RotaryScaling
+from seedbed.nn.config import PRE, EncoderConfig, ModelConfig, PositionConfig, RecurrentConfig, RotaryScaling
 
 MODEL = ModelConfig(
     family="gpt2", shape="decoder", vocab_size=11, d_model=12, num_layers=2, num_heads=3, d_ff=24
@@ -21,13 +21,14 @@ LLAMA3 = RotaryScaling(kind="llama3", factor=8.0)
     ("config", "change", "message"),
     [
         (MODEL, {"norm": "layr"}, "norm='layr' cannot be; did you mean 'layer'? allowed: layer, "),
-        (MODEL, {"residual": "both"}, "residual='both' cannot be; allowed: parallel, post, pre"),
+        (MODEL, {"residual": "post"}, "residual='post' cannot be; allowed: a ResidualConfig"),
+        (PRE, {"norms": ("middle",)}, "norms=('middle',) cannot be; allowed: a tuple of input, sum"),
         (MODEL, {"d_model": "12"}, "d_model='12' cannot be; allowed: a whole number"),
         (MODEL, {"d_model": 12.0}, "d_model=12.0 cannot be; allowed: a whole number"),
         (MODEL, {"vocab_size": True}, "vocab_size=True cannot be; allowed: a whole number"),
         (MODEL, {"tie_embeddings": 1}, "tie_embeddings=1 cannot be; allowed: true or false"),
         (MODEL, {"norm_eps": float("nan")}, "norm_eps=nan cannot be; allowed: a finite number"),
-        (MODEL, {"position": {"kind": "rotary"}}, "cannot be; allowed: a table"),
+        (MODEL, {"position": {"kind": "rotary"}}, "cannot be; allowed: a PositionConfig"),
         (MODEL, {"num_layers": 0}, "num_layers=0 must be at least 1"),
         (MODEL, {"num_kv_heads": 0}, "num_kv_heads=0 must be at least 1"),
         (

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from seedbed.models.network import build, family
-from seedbed.nn.config import HeadConfig, ModelConfig, PositionConfig
+from seedbed.nn.config import PARALLEL, POST, HeadConfig, ModelConfig, PositionConfig
 from seedbed.nn.layout import Layout
 
 LENGTHS = [7, 7, 3]
@@ -18,9 +18,9 @@ BASE = ModelConfig(
 NETWORKS: dict[str, Any] = {
     "decoder": BASE,
     "alibi": replace(BASE, position=PositionConfig(kind="alibi")),
-    "encoder": replace(BASE, shape="encoder", residual="post", segment_types=2, head=HeadConfig(kind="mlm")),
+    "encoder": replace(BASE, shape="encoder", residual=POST, segment_types=2, head=HeadConfig(kind="mlm")),
     "encoder-decoder": replace(BASE, shape="encoder-decoder", position=PositionConfig(kind="buckets")),
-    "parallel": replace(BASE, residual="parallel", gated_ffn=True, activation="silu", num_kv_heads=1),
+    "parallel": replace(BASE, residual=PARALLEL, gated_ffn=True, activation="silu", num_kv_heads=1),
     "seedling": replace(family("seedling").sized(32, 3), vocab_size=40, dropout=0.2),
     "lstm": replace(family("lstm").sized(32, 3), vocab_size=40, dropout=0.2),
     "gru": replace(family("gru").sized(32, 3), vocab_size=40, dropout=0.2),

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seedbed.models.transformer import Transformer
-from seedbed.nn.config import ModelConfig, PositionConfig
+from seedbed.nn.config import PARALLEL, ModelConfig, PositionConfig
 from seedbed.nn.linear import LARGE_NUMBERS, few_tokens_product, product, takes_few
 
 ROTARY = PositionConfig(kind="rotary")
@@ -20,7 +20,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "gemma": {"position": ROTARY, "norm": "rms_offset", "gated_ffn": True, "bias": "none"},
     "seedling": {"position": ROTARY, "norm": "layer_plain", "qk_norm": "plain", "attention_scale": 0.5},
     "alibi": {"position": PositionConfig(kind="alibi")},
-    "parallel": {"residual": "parallel"},
+    "parallel": {"residual": PARALLEL},
 }
 
 

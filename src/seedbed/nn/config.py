@@ -10,6 +10,7 @@ from seedbed.base.errors import ConfigError, nearest
 
 Activation = Literal["relu", "relu_squared", "gelu", "gelu_tanh", "silu"]
 NormKind = Literal["layer", "layer_no_bias", "layer_plain", "rms", "rms_plain", "rms_offset"]
+NormPlace = Literal["input", "sum"]
 HeadKind = Literal["lm", "mlm", "none", "classification", "tagging"]
 LABELLED: tuple[HeadKind, ...] = ("classification", "tagging")
 MAX_LABELS = 100_000
@@ -30,10 +31,16 @@ def check_fields(config: Any, **least: int) -> None:
         kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
         if not any(_is_a(value, kind) for kind in kinds):
             words = [word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
-            allowed = nearest(str(value), words) if words else f"allowed: {_NAMES.get(kinds[0], 'a table')}"
+            allowed = nearest(str(value), words) if words else f"allowed: {_name(kinds[0])}"
             raise ConfigError(f"{name}={value!r} cannot be; {allowed}")
         if value is not None and name in least and value < least[name]:
             raise ConfigError(f"{name}={value} must be at least {least[name]}")
+
+
+def _name(kind: Any) -> str:
+    if get_origin(kind) is tuple:
+        return "a tuple of " + (", ".join(get_args(get_args(kind)[0])) or "texts")
+    return _NAMES.get(kind) or f"a {kind.__name__}"
 
 
 def _is_a(value: object, kind: Any) -> bool:
@@ -103,6 +110,31 @@ class PositionConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ResidualConfig:
+    """Where the norms of a block are, x being what its branches (attention, feed-forward) are added to.
+
+    Each branch has a norm at each of the places in `norms`: of its `input`, x + branch(norm(x)), or of the
+    `sum`, norm(x + branch(x)). With `parallel` all branches have one input, and one norm at each place.
+    """
+
+    norms: tuple[NormPlace, ...] = ("input",)
+    parallel: bool = False
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    @property
+    def final_norm(self) -> bool:
+        """Whether a norm follows the last block: where its sum has none."""
+        return "sum" not in self.norms
+
+
+PRE = ResidualConfig()
+POST = ResidualConfig(norms=("sum",))
+PARALLEL = ResidualConfig(parallel=True)
+
+
+@dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
     """What an encoder has different from its decoder."""
 
@@ -142,8 +174,8 @@ class ModelConfig:
 
     `family` says whose `config.json` and weight names a bundle is written with. `norm` is LayerNorm
     (`layer`), without a bias or without parameters (`layer_plain`), or RMSNorm with or without a weight, or
-    with one that is counted from 1 (`rms_offset`). `residual` is pre-norm, post-norm, or pre-norm with
-    attention and feed-forward in parallel. `qk_norm` is the norm's own kind without parameters (`plain`) or
+    with one that is counted from 1 (`rms_offset`). `residual` is `PRE`-norm, `POST`-norm, or pre-norm with
+    attention and feed-forward in `PARALLEL`. `qk_norm` is the norm's own kind without parameters (`plain`) or
     RMSNorm with a weight. `logit_cap` c bounds the logits to c tanh(x / c).
     """
 
@@ -162,7 +194,7 @@ class ModelConfig:
     segment_types: int = 0
     norm: NormKind = "layer"
     norm_eps: float = 1e-5
-    residual: Literal["pre", "post", "parallel"] = "pre"
+    residual: ResidualConfig = PRE
     activation: Activation = "gelu_tanh"
     gated_ffn: bool = False
     bias: Literal["all", "qkv", "none"] = "all"  # of the products

@@ -57,7 +57,7 @@ class Stack(nn.Module):
         self.segment = Embedding(config.segment_types, config.d_model) if config.segment_types else None
         self.embed_norm = make_norm(config) if config.embedding_norm else None
         self.blocks = nn.ModuleList(Block(config, i, cross=cross) for i in range(config.num_layers))
-        self.final_norm = None if config.residual == "post" else make_norm(config)
+        self.final_norm = make_norm(config) if config.residual.final_norm else None
 
     def forward(
         self,

@@ -15,7 +15,7 @@ from seedbed.models.families import llama
 from seedbed.models.family import Family
 from seedbed.models.transformer import Transformer
 from seedbed.models.weights import Rule
-from seedbed.nn.config import ModelConfig, PositionConfig
+from seedbed.nn.config import PARALLEL, ModelConfig, PositionConfig
 from seedbed.nn.linear import Embedding, Projection
 
 D_HEAD = 256
@@ -29,7 +29,7 @@ def _config(d_model: int, num_layers: int, num_heads: int, **fields: Any) -> Mod
         "max_positions": 2048,
         "position": PositionConfig(kind="rotary", rotary_interleaved=True),
         "norm": "layer_no_bias",
-        "residual": "parallel",
+        "residual": PARALLEL,
         "activation": "silu",
         "gated_ffn": True,
         "bias": "none",
