@@ -16,7 +16,8 @@ NUM_STEPS, ROWS, LENGTH, SOURCE_LENGTH, LEARNING_RATE = 50, 4, 16, 11, 1e-4
 
 
 def config_of(name: str) -> Any:
-    config = replace(family(name).sized(64, 2), vocab_size=101, num_heads=4, head_dim=None, dropout=0.0)
+    config = replace(family(name).sized(64, 2), vocab_size=101, num_heads=4, dropout=0.0)
+    config = config.with_attention(head_dim=None)
     return replace(config, tie_embeddings=True)
 
 

@@ -7,12 +7,21 @@ from typing import Any
 import pytest
 
 from seedbed.base.errors import ConfigError
-from seedbed.nn.config import PRE, EncoderConfig, ModelConfig, PositionConfig, RecurrentConfig, RotaryScaling
+from seedbed.nn.config import (
+    PRE,
+    AttentionConfig,
+    EncoderConfig,
+    ModelConfig,
+    PositionConfig,
+    RecurrentConfig,
+    RotaryScaling,
+)
 
 MODEL = ModelConfig(
     family="gpt2", shape="decoder", vocab_size=11, d_model=12, num_layers=2, num_heads=3, d_ff=24
 )
 RECURRENT = RecurrentConfig(family="lstm", cell="lstm", vocab_size=11, d_model=12, num_layers=2)
+ATTENTION, TWO, ODD = AttentionConfig(), AttentionConfig(num_kv_heads=2), AttentionConfig(head_dim=3)
 ROTARY = PositionConfig(kind="rotary")
 LLAMA3 = RotaryScaling(kind="llama3", factor=8.0)
 
@@ -30,14 +39,15 @@ LLAMA3 = RotaryScaling(kind="llama3", factor=8.0)
         (MODEL, {"norm_eps": float("nan")}, "norm_eps=nan cannot be; allowed: a finite number"),
         (MODEL, {"position": {"kind": "rotary"}}, "cannot be; allowed: a PositionConfig"),
         (MODEL, {"num_layers": 0}, "num_layers=0 must be at least 1"),
-        (MODEL, {"num_kv_heads": 0}, "num_kv_heads=0 must be at least 1"),
+        (ATTENTION, {"num_kv_heads": 0}, "num_kv_heads=0 must be at least 1"),
         (
             MODEL,
             {"num_heads": 5},
             "d_model=12 cannot be split into num_heads=5 equal heads; choose a divisor",
         ),
-        (MODEL, {"num_kv_heads": 2}, "num_heads=3 is no multiple of num_kv_heads=2"),
-        (MODEL, {"position": ROTARY, "head_dim": 3}, "rotary positions turn pairs, but head_dim=3 is odd"),
+        (ATTENTION, {"qk_norm": "layer"}, "qk_norm='layer' cannot be; allowed: none, plain, rms"),
+        (MODEL, {"attention": TWO}, "num_heads=3 is no multiple of num_kv_heads=2"),
+        (MODEL, {"position": ROTARY, "attention": ODD}, "rotary positions turn pairs, but head_dim=3 is odd"),
         (MODEL, {"dropout": 1.0}, "dropout=1.0 must lie in [0, 1)"),
         (
             MODEL,

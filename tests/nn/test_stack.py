@@ -20,7 +20,7 @@ NETWORKS: dict[str, Any] = {
     "alibi": replace(BASE, position=PositionConfig(kind="alibi")),
     "encoder": replace(BASE, shape="encoder", residual=POST, segment_types=2, head=HeadConfig(kind="mlm")),
     "encoder-decoder": replace(BASE, shape="encoder-decoder", position=PositionConfig(kind="buckets")),
-    "parallel": replace(BASE, residual=PARALLEL, gated_ffn=True, activation="silu", num_kv_heads=1),
+    "parallel": replace(BASE, residual=PARALLEL, gated_ffn=True).with_attention(num_kv_heads=1),
     "seedling": replace(family("seedling").sized(32, 3), vocab_size=40, dropout=0.2),
     "lstm": replace(family("lstm").sized(32, 3), vocab_size=40, dropout=0.2),
     "gru": replace(family("gru").sized(32, 3), vocab_size=40, dropout=0.2),

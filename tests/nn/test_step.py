@@ -8,17 +8,32 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seedbed.models.transformer import Transformer
-from seedbed.nn.config import PARALLEL, ModelConfig, PositionConfig
+from seedbed.nn.config import PARALLEL, AttentionConfig, ModelConfig, PositionConfig
 from seedbed.nn.linear import LARGE_NUMBERS, few_tokens_product, product, takes_few
 
 ROTARY = PositionConfig(kind="rotary")
 SHAPES: dict[str, dict[str, Any]] = {
     "gpt2": {},
-    "llama": {"position": ROTARY, "norm": "rms", "num_kv_heads": 2, "gated_ffn": True, "bias": "none"},
+    "llama": {
+        "position": ROTARY,
+        "norm": "rms",
+        "attention": AttentionConfig(num_kv_heads=2),
+        "gated_ffn": True,
+        "bias": "none",
+    },
     "qwen2": {"position": ROTARY, "norm": "rms", "gated_ffn": True, "bias": "qkv"},
-    "qwen3": {"position": ROTARY, "norm": "rms", "num_kv_heads": 2, "qk_norm": "rms", "bias": "none"},
+    "qwen3": {
+        "position": ROTARY,
+        "norm": "rms",
+        "attention": AttentionConfig(num_kv_heads=2, qk_norm="rms"),
+        "bias": "none",
+    },
     "gemma": {"position": ROTARY, "norm": "rms_offset", "gated_ffn": True, "bias": "none"},
-    "seedling": {"position": ROTARY, "norm": "layer_plain", "qk_norm": "plain", "attention_scale": 0.5},
+    "seedling": {
+        "position": ROTARY,
+        "norm": "layer_plain",
+        "attention": AttentionConfig(qk_norm="plain", scale=0.5),
+    },
     "alibi": {"position": PositionConfig(kind="alibi")},
     "parallel": {"residual": PARALLEL},
 }

@@ -170,7 +170,7 @@ def own_config(config: Config) -> dict[str, Any]:
 
 
 def read_own_config(values: Mapping[str, Any], config_class: type[Config]) -> Config:
-    """The config that `own_config` wrote, today or before the norms' places had a table."""
+    """The config that `own_config` wrote, today or before attention and the norms' places had tables."""
     known = {f.name for f in fields(config_class)}
     given = {key: value for key, value in _with_tables(values).items() if key in known}
     family = str(values["model_type"]).removeprefix("seedbed_")
@@ -190,8 +190,15 @@ def read_own_config(values: Mapping[str, Any], config_class: type[Config]) -> Co
 
 
 def _with_tables(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values with a table for the norms' places, which were a word until 2026-11."""
+    """The values with tables for attention and the norms' places, which were flat until 2026-11."""
     values = dict(values)
+    flat = ("num_kv_heads", "head_dim", "qk_norm", "attention_scale")
+    own = {name.removeprefix("attention_"): values.pop(name) for name in flat if name in values}
+    if isinstance(values.get("position"), dict) and "window" in values["position"]:
+        own["window"] = values["position"]["window"]
+        values["position"] = {name: one for name, one in values["position"].items() if name != "window"}
+    if own:
+        values["attention"] = own
     residuals = {"pre": PRE, "post": POST, "parallel": PARALLEL}
     if isinstance(residual := values.get("residual"), str):
         values["residual"] = residuals.get(residual, residual)

@@ -84,8 +84,7 @@ class PositionConfig:
     """How a network knows the order of its tokens.
 
     `learned` and `sinusoidal` are added to the embeddings (`offset` rows of a learned table stay unused),
-    `rotary` turns queries and keys, `alibi` and `buckets` (T5's) bias the scores. With a `window` a token
-    sees so many in the past at most, itself among them (Mistral, 2310.06825).
+    `rotary` turns queries and keys, `alibi` and `buckets` (T5's) bias the scores.
     """
 
     kind: Literal["learned", "sinusoidal", "rotary", "alibi", "buckets"] = "learned"
@@ -95,10 +94,9 @@ class PositionConfig:
     scaling: RotaryScaling | None = None
     num_buckets: int = 32
     max_distance: int = 128
-    window: int | None = None
 
     def __post_init__(self) -> None:
-        check_fields(self, offset=0, rotary_base=1, num_buckets=4, window=1)
+        check_fields(self, offset=0, rotary_base=1, num_buckets=4)
         if self.max_distance <= self.num_buckets // 2:
             raise ConfigError(
                 f"max_distance={self.max_distance} must lie beyond the {self.num_buckets // 2} exact buckets"
@@ -107,6 +105,25 @@ class PositionConfig:
             raise ConfigError(
                 f"position scaling belongs to kind 'rotary', not {self.kind!r}; leave one of them out"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionConfig:
+    """What is attention's own: its heads' sizes, what is done to queries and keys, and which keys are seen.
+
+    `qk_norm` is the norm of each query and key (Henry et al. 2010.04245): the network's own kind without
+    parameters (`plain`) or RMSNorm with a weight. With a `window` a token sees that many in the past at most,
+    itself among them (Mistral, 2310.06825).
+    """
+
+    num_kv_heads: int | None = None  # None: num_heads
+    head_dim: int | None = None  # None: d_model / num_heads
+    qk_norm: Literal["none", "plain", "rms"] = "none"
+    scale: float | None = None  # of the scores; None: head_dim ** -0.5
+    window: int | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self, num_kv_heads=1, head_dim=1, window=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,8 +192,7 @@ class ModelConfig:
     `family` says whose `config.json` and weight names a bundle is written with. `norm` is LayerNorm
     (`layer`), without a bias or without parameters (`layer_plain`), or RMSNorm with or without a weight, or
     with one that is counted from 1 (`rms_offset`). `residual` is `PRE`-norm, `POST`-norm, or pre-norm with
-    attention and feed-forward in `PARALLEL`. `qk_norm` is the norm's own kind without parameters (`plain`) or
-    RMSNorm with a weight. `logit_cap` c bounds the logits to c tanh(x / c).
+    attention and feed-forward in `PARALLEL`. `logit_cap` c bounds the logits to c tanh(x / c).
     """
 
     family: str
@@ -186,8 +202,7 @@ class ModelConfig:
     num_layers: int
     num_heads: int
     d_ff: int
-    num_kv_heads: int | None = None  # None: num_heads
-    head_dim: int | None = None  # None: d_model / num_heads
+    attention: AttentionConfig = field(default_factory=AttentionConfig)
     max_positions: int = 1024
     position: PositionConfig = field(default_factory=PositionConfig)
     encoder: EncoderConfig | None = None  # None: as the decoder
@@ -198,8 +213,6 @@ class ModelConfig:
     activation: Activation = "gelu_tanh"
     gated_ffn: bool = False
     bias: Literal["all", "qkv", "none"] = "all"  # of the products
-    qk_norm: Literal["none", "plain", "rms"] = "none"  # of each query and key (Henry et al. 2010.04245)
-    attention_scale: float | None = None  # None: head_dim ** -0.5
     embedding_scale: float = 1.0
     embedding_norm: bool = False
     output_scale: float = 1.0
@@ -209,11 +222,11 @@ class ModelConfig:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        sizes = ("vocab_size", "d_model", "num_layers", "num_heads", "num_kv_heads", "head_dim", "d_ff")
+        sizes = ("vocab_size", "d_model", "num_layers", "num_heads", "d_ff")
         check_fields(
             self, **dict.fromkeys(sizes, 1), max_positions=1, segment_types=0, norm_eps=0, logit_cap=1
         )
-        if self.head_dim is None and self.d_model % self.num_heads:
+        if self.attention.head_dim is None and self.d_model % self.num_heads:
             raise ConfigError(
                 f"d_model={self.d_model} cannot be split into num_heads={self.num_heads} equal heads; "
                 f"choose a divisor of {self.d_model} or set head_dim"
@@ -238,15 +251,19 @@ class ModelConfig:
             return self
         return replace(self, encoder=None, **asdict(self.encoder))
 
+    def with_attention(self, **changes: Any) -> ModelConfig:
+        """The config with these fields of its attention changed, the others kept."""
+        return replace(self, attention=replace(self.attention, **changes))
+
     @property
     def kv_heads(self) -> int:
         """Key and value heads, whether given or not."""
-        return self.num_kv_heads or self.num_heads
+        return self.attention.num_kv_heads or self.num_heads
 
     @property
     def d_head(self) -> int:
         """Numbers in a head, whether given or not."""
-        return self.head_dim or self.d_model // self.num_heads
+        return self.attention.head_dim or self.d_model // self.num_heads
 
 
 @dataclass(frozen=True, kw_only=True)
