@@ -1,11 +1,11 @@
 """Where a block's norms are, and which of these places the bare calls of a decoding step know."""
 
 from collections.abc import Callable
-from itertools import combinations
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import torch
+from tests.nn.variants import RESIDUALS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -16,13 +16,6 @@ from seedbed.nn.layout import Layout
 from seedbed.nn.step import layer_steps
 
 Branch = Callable[[Tensor], Tensor]
-PLACES: tuple[NormPlace, ...] = get_args(NormPlace)
-RESIDUALS = [
-    ResidualConfig(norms=norms, parallel=parallel)
-    for number in range(len(PLACES) + 1)
-    for norms in combinations(PLACES, number)
-    for parallel in (False, True)
-]
 
 
 def make(residual: ResidualConfig, *, cross: bool) -> tuple[Block, View]:
@@ -56,7 +49,6 @@ def written_out(x: Tensor, branches: list[Branch], norms: dict[NormPlace, nn.Mod
         return sum(branch(h) for branch in branches)
 
     formulas: dict[frozenset[NormPlace], Callable[[], Tensor]] = {
-        frozenset(): lambda: x + total(x),
         frozenset({"input"}): lambda: x + total(n["input"](x)),
         frozenset({"sum"}): lambda: n["sum"](x + total(x)),
         frozenset({"input", "sum"}): lambda: n["sum"](x + total(n["input"](x))),

@@ -1,16 +1,19 @@
 """A config that cannot be is refused when it is made, with what is allowed."""
 
 import re
-from dataclasses import replace
-from typing import Any
+from dataclasses import is_dataclass, replace
+from typing import Any, get_type_hints
 
 import pytest
+from tests.nn.variants import words
 
+import seedbed.nn.config as nn_config
 from seedbed.base.errors import ConfigError
 from seedbed.nn.config import (
     PRE,
     AttentionConfig,
     EncoderConfig,
+    HeadConfig,
     ModelConfig,
     PositionConfig,
     RecurrentConfig,
@@ -24,6 +27,7 @@ RECURRENT = RecurrentConfig(family="lstm", cell="lstm", vocab_size=11, d_model=1
 ATTENTION, TWO, ODD = AttentionConfig(), AttentionConfig(num_kv_heads=2), AttentionConfig(head_dim=3)
 ROTARY = PositionConfig(kind="rotary")
 LLAMA3 = RotaryScaling(kind="llama3", factor=8.0)
+MADE = [MODEL, RECURRENT, ATTENTION, ROTARY, LLAMA3, HeadConfig()]
 
 
 @pytest.mark.parametrize(
@@ -72,6 +76,23 @@ LLAMA3 = RotaryScaling(kind="llama3", factor=8.0)
 def test_what_cannot_be_is_refused(config: Any, change: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)):
         replace(config, **change)
+
+
+WORDS = [
+    (kind, name)
+    for kind in vars(nn_config).values()
+    if is_dataclass(kind) and isinstance(kind, type)
+    for name in get_type_hints(kind)
+    if words(kind, name) and all(isinstance(word, str) for word in words(kind, name))
+]
+
+
+@pytest.mark.parametrize(("kind", "name"), WORDS, ids=lambda one: getattr(one, "__name__", one))
+def test_an_unknown_word_is_answered_with_the_known_ones(kind: Any, name: str) -> None:
+    made = next(one for one in MADE if type(one) is kind)
+    with pytest.raises(ConfigError, match=f"{name}='other' cannot be; .*allowed: ") as refused:
+        replace(made, **{name: "other"})
+    assert all(word in str(refused.value) for word in words(kind, name))
 
 
 def test_an_encoder_has_its_own_numbers_and_shares_the_rest() -> None:
