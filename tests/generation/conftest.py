@@ -27,7 +27,7 @@ def make(kind: str) -> Network:
     if isinstance(config, ModelConfig):
         config = replace(config, max_positions=CONTEXT)
         if kind == "llama":
-            config = replace(config, num_heads=4, num_kv_heads=2, head_dim=8)
+            config = replace(config, num_heads=4).with_attention(num_kv_heads=2, head_dim=8)
     module, generator = build(config), torch.Generator().manual_seed(5)
     with torch.no_grad():
         for name, parameter in module.named_parameters():

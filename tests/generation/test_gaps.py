@@ -52,7 +52,7 @@ def tiny_pair(kind: str) -> tuple[Any, LanguageModel]:
     """The reference and our model, with the same random weights."""
     tokenizer = words_tokenizer(kind)
     config = replace(family(kind).sized(32, 2), vocab_size=tokenizer.vocab_size + 2, max_positions=40)
-    config = replace(config, num_heads=4, head_dim=8, dropout=0.0)
+    config = replace(config, num_heads=4, dropout=0.0).with_attention(head_dim=8)
     theirs, module = make_pair(config, lambda m, std=0.15: randomize(m, std))
     start = {"decoder_start_token_id": tokenizer.vocabulary["<pad>"]}
     return theirs, LanguageModel(module, tokenizer, generation=start)

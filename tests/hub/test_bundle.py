@@ -15,18 +15,22 @@ from safetensors.torch import load_file, save_file
 from seedbed.base.errors import BundleError, ConfigError, HardwareError, SeedbedError
 from seedbed.hub.bundle import open_bundle, save_bundle
 from seedbed.models.network import build, family, initialize
-from seedbed.nn.config import PositionConfig, RotaryScaling
+from seedbed.nn.config import AttentionConfig, PositionConfig, RotaryScaling
 from seedbed.nn.layout import Layout
 from seedbed.text.tokenizer import Tokenizer
 from seedbed.text.training import train_tokenizer
 
 TEXT = "What a model has read is what it may say; what it says is not always what it read."
 LLAMA3 = RotaryScaling(kind="llama3", factor=8.0, original_positions=16)
-PUBLIC = {
+PUBLIC: dict[str, dict[str, Any]] = {
     "gpt2": {"num_heads": 4},
     "gpt2 untied": {"num_heads": 2, "d_ff": 96, "activation": "relu", "tie_embeddings": False},
-    "llama": {"num_heads": 4, "num_kv_heads": 2, "position": PositionConfig(kind="rotary", scaling=LLAMA3)},
-    "llama tied": {"num_heads": 4, "num_kv_heads": 1, "tie_embeddings": True},
+    "llama": {
+        "num_heads": 4,
+        "attention": AttentionConfig(num_kv_heads=2),
+        "position": PositionConfig(kind="rotary", scaling=LLAMA3),
+    },
+    "llama tied": {"num_heads": 4, "attention": AttentionConfig(num_kv_heads=1), "tie_embeddings": True},
 }
 
 

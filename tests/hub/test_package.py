@@ -76,7 +76,7 @@ def test_a_training_of_a_package_is_planned(site: Path, write_gguf: Any) -> None
 def small() -> Any:
     """A LLaMA of the size that the writer knows."""
     config = replace(family("llama").sized(64, 2), vocab_size=40, max_positions=16, d_ff=96)
-    module = build(replace(config, num_heads=4, num_kv_heads=2)).eval()
+    module = build(replace(config, num_heads=4).with_attention(num_kv_heads=2)).eval()
     for parameter in module.parameters():
         parameter.data.fill_(0.01)
     return module

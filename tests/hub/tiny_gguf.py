@@ -16,10 +16,11 @@ from seedbed.models.network import build, export_tensors, family, initialize
 LAYERS, HEADS, KV_HEADS = 2, 4, 2
 
 
-def make_model(name: str, vocab_size: int, **fields: Any) -> Any:
+def make_model(name: str, vocab_size: int, *, head_dim: int | None = None, **fields: Any) -> Any:
     """A model with weights so large that logits are of order 10, and that every bias and norm shows."""
     config = replace(family(name).sized(64, LAYERS), vocab_size=vocab_size, max_positions=48, d_ff=96)
-    module = build(replace(config, num_heads=HEADS, num_kv_heads=KV_HEADS, **fields)).eval()
+    config = replace(config, num_heads=HEADS, **fields)
+    module = build(config.with_attention(num_kv_heads=KV_HEADS, head_dim=head_dim)).eval()
     generator = torch.Generator().manual_seed(0)
     initialize(module, generator)
     with torch.no_grad():
@@ -48,7 +49,7 @@ def metadata(module: Any, **changes: Any) -> dict[str, Any]:
         "attention.layer_norm_rms_epsilon": module.config.norm_eps,
         "rope.freq_base": module.config.position.rotary_base,
     }
-    if module.config.head_dim:
+    if module.config.attention.head_dim:
         values |= {
             "attention.key_length": module.config.d_head,
             "attention.value_length": module.config.d_head,

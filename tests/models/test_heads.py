@@ -20,18 +20,17 @@ from seedbed.nn.config import LABELLED, HeadConfig
 from seedbed.nn.layout import Layout
 from seedbed.runs.objectives import require_fitting
 
-SIZES: dict[str, Any] = {
-    "vocab_size": 101,
-    "hidden_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 96,
-    "max_position_embeddings": 60,
-}
-CLASSES = {
-    "bert": (transformers.BertModel, transformers.BertConfig(**SIZES)),
-    "roberta": (transformers.RobertaModel, transformers.RobertaConfig(**SIZES, layer_norm_eps=1e-5)),
-}
+BARE = [name for name in FAMILIES.names() if "none" in family(name).architectures]
+
+
+def tiny(name: str, **fields: Any) -> Any:
+    return replace(family(name).sized(64, 3), vocab_size=101, num_heads=4, dropout=0.0, **fields)
+
+
+def published_config(name: str, **changes: Any) -> Any:
+    """The public class's config of a tiny network."""
+    values = changes | family(name).write_config(tiny(name))
+    return transformers.AutoConfig.for_model(values.pop("model_type"), **values)
 
 
 @pytest.fixture
@@ -47,13 +46,13 @@ def word_pieces() -> Any:
     return transformers.PreTrainedTokenizerFast(tokenizer_object=core, mask_token="[MASK]", **named)
 
 
-@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("name", BARE)
 @torch.no_grad()
 def test_an_encoder_without_a_head_gives_states_and_pooled_ones(
     name: str, tmp_path: Path, fill_randomly: Any
 ) -> None:
-    model_class, config = CLASSES[name]
-    oracle: Any = model_class(config).eval()
+    model_class: Any = getattr(transformers, family(name).architectures["none"])
+    oracle: Any = model_class(published_config(name)).eval()
     fill_randomly(oracle)
     oracle.save_pretrained(tmp_path / "theirs")
     module: Any = open_bundle(tmp_path / "theirs")[0]
@@ -73,21 +72,15 @@ def test_an_encoder_without_a_head_gives_states_and_pooled_ones(
     assert all(torch.equal(before[key], after[key]) for key in before)
 
 
-def tiny(name: str, **fields: Any) -> Any:
-    return replace(family(name).sized(64, 3), vocab_size=101, num_heads=4, dropout=0.0, **fields)
-
-
 LABELS = ("negative", "so so", "positive")
 EACH = [(kind, name) for name in FAMILIES.names() for kind in family(name).architectures if kind in LABELLED]
 
 
 def labelled_oracle(kind: Any, name: str, fill_randomly: Any) -> Any:
     """The published class with three labels and random weights."""
-    chosen = family(name)
-    values = {"pad_token_id": 1} | chosen.write_config(tiny(name))
-    values |= {"id2label": dict(enumerate(LABELS)), "label2id": {label: i for i, label in enumerate(LABELS)}}
-    theirs = transformers.AutoConfig.for_model(values.pop("model_type"), **values)
-    oracle = getattr(transformers, chosen.architectures[kind])(theirs).eval()
+    named = {"id2label": dict(enumerate(LABELS)), "label2id": {label: i for i, label in enumerate(LABELS)}}
+    theirs = published_config(name, pad_token_id=1, **named)
+    oracle = getattr(transformers, family(name).architectures[kind])(theirs).eval()
     fill_randomly(oracle, std=0.2)
     return oracle
 
@@ -276,7 +269,7 @@ def test_a_network_with_labels_is_not_trained_on_tokens() -> None:
 def test_the_published_bert_has_a_masked_head_a_pooler_and_one_that_is_left_out(
     tmp_path: Path, fill_randomly: Any
 ) -> None:
-    oracle: Any = transformers.BertForPreTraining(CLASSES["bert"][1]).eval()
+    oracle: Any = transformers.BertForPreTraining(published_config("bert")).eval()
     fill_randomly(oracle)
     oracle.save_pretrained(tmp_path)
     assert any("seq_relationship" in key for key in load_file(tmp_path / "model.safetensors"))

@@ -7,15 +7,17 @@ from typing import Any
 
 import pytest
 import torch
+from tests.nn.variants import words
 from torch import Tensor, nn
 
 from seedbed.models.network import build, export_tensors, family, initialize, preset
+from seedbed.nn.config import RecurrentConfig
 from seedbed.nn.layout import Layout
 
 VOCAB_SIZE, D_MODEL, NUM_LAYERS = 101, 64, 3
 
 
-@pytest.fixture(params=["lstm", "lstm tied", "gru"])
+@pytest.fixture(params=[cell + tied for cell in words(RecurrentConfig, "cell") for tied in ("", " tied")])
 def module(request: pytest.FixtureRequest, fill_randomly: Callable[..., None]) -> Any:
     name, _, tied = request.param.partition(" ")
     config = replace(

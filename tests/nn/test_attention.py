@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.nn.variants import words
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
@@ -17,6 +18,7 @@ from seedbed.nn.config import ModelConfig, PositionConfig
 from seedbed.nn.layout import Layout
 
 NUM_LAYERS = 2
+BIASED = ("alibi", "buckets")  # positions that are added to the scores
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def extend(module: Transformer, *steps: list[int], slack: int | None = None, **s
     return spy
 
 
-@pytest.mark.parametrize("kind", ["learned", "sinusoidal", "rotary"])
+@pytest.mark.parametrize("kind", [kind for kind in words(PositionConfig, "kind") if kind not in BIASED])
 def test_a_forward_pass_builds_no_mask(kind: Any) -> None:
     """Neighbours of one length are one call with the kernel's own causality."""
     spy = forward(make(position=PositionConfig(kind=kind)), [5, 5, 7, 1, 1, 1, 5])
@@ -121,7 +123,7 @@ def test_a_chunk_after_a_past_builds_one_mask_for_all_layers() -> None:
     assert masks[1] is masks[0]
 
 
-@pytest.mark.parametrize("kind", ["alibi", "buckets"])
+@pytest.mark.parametrize("kind", BIASED)
 def test_biases_are_built_once_for_all_layers(kind: Any) -> None:
     spy = forward(make(position=PositionConfig(kind=kind)), [5, 5, 3])
     assert spy.shapes() == [(2, 5, 5), (1, 3, 3)]

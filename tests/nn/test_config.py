@@ -1,42 +1,57 @@
 """A config that cannot be is refused when it is made, with what is allowed."""
 
 import re
-from dataclasses import replace
-from typing import Any
+from dataclasses import is_dataclass, replace
+from typing import Any, get_type_hints
 
 import pytest
+from tests.nn.variants import words
 
+import seedbed.nn.config as nn_config
 from seedbed.base.errors import ConfigError
-from seedbed.nn.config import EncoderConfig, ModelConfig, PositionConfig, RecurrentConfig, RotaryScaling
+from seedbed.nn.config import (
+    PRE,
+    AttentionConfig,
+    EncoderConfig,
+    HeadConfig,
+    ModelConfig,
+    PositionConfig,
+    RecurrentConfig,
+    RotaryScaling,
+)
 
 MODEL = ModelConfig(
     family="gpt2", shape="decoder", vocab_size=11, d_model=12, num_layers=2, num_heads=3, d_ff=24
 )
 RECURRENT = RecurrentConfig(family="lstm", cell="lstm", vocab_size=11, d_model=12, num_layers=2)
+ATTENTION, TWO, ODD = AttentionConfig(), AttentionConfig(num_kv_heads=2), AttentionConfig(head_dim=3)
 ROTARY = PositionConfig(kind="rotary")
 LLAMA3 = RotaryScaling(kind="llama3", factor=8.0)
+MADE = [MODEL, RECURRENT, ATTENTION, ROTARY, LLAMA3, HeadConfig()]
 
 
 @pytest.mark.parametrize(
     ("config", "change", "message"),
     [
         (MODEL, {"norm": "layr"}, "norm='layr' cannot be; did you mean 'layer'? allowed: layer, "),
-        (MODEL, {"residual": "both"}, "residual='both' cannot be; allowed: parallel, post, pre"),
+        (MODEL, {"residual": "post"}, "residual='post' cannot be; allowed: a ResidualConfig"),
+        (PRE, {"norms": ("middle",)}, "norms=('middle',) cannot be; allowed: a tuple of input, sum"),
         (MODEL, {"d_model": "12"}, "d_model='12' cannot be; allowed: a whole number"),
         (MODEL, {"d_model": 12.0}, "d_model=12.0 cannot be; allowed: a whole number"),
         (MODEL, {"vocab_size": True}, "vocab_size=True cannot be; allowed: a whole number"),
         (MODEL, {"tie_embeddings": 1}, "tie_embeddings=1 cannot be; allowed: true or false"),
         (MODEL, {"norm_eps": float("nan")}, "norm_eps=nan cannot be; allowed: a finite number"),
-        (MODEL, {"position": {"kind": "rotary"}}, "cannot be; allowed: a table"),
+        (MODEL, {"position": {"kind": "rotary"}}, "cannot be; allowed: a PositionConfig"),
         (MODEL, {"num_layers": 0}, "num_layers=0 must be at least 1"),
-        (MODEL, {"num_kv_heads": 0}, "num_kv_heads=0 must be at least 1"),
+        (ATTENTION, {"num_kv_heads": 0}, "num_kv_heads=0 must be at least 1"),
         (
             MODEL,
             {"num_heads": 5},
             "d_model=12 cannot be split into num_heads=5 equal heads; choose a divisor",
         ),
-        (MODEL, {"num_kv_heads": 2}, "num_heads=3 is no multiple of num_kv_heads=2"),
-        (MODEL, {"position": ROTARY, "head_dim": 3}, "rotary positions turn pairs, but head_dim=3 is odd"),
+        (ATTENTION, {"qk_norm": "layer"}, "qk_norm='layer' cannot be; allowed: none, plain, rms"),
+        (MODEL, {"attention": TWO}, "num_heads=3 is no multiple of num_kv_heads=2"),
+        (MODEL, {"position": ROTARY, "attention": ODD}, "rotary positions turn pairs, but head_dim=3 is odd"),
         (MODEL, {"dropout": 1.0}, "dropout=1.0 must lie in [0, 1)"),
         (
             MODEL,
@@ -61,6 +76,23 @@ LLAMA3 = RotaryScaling(kind="llama3", factor=8.0)
 def test_what_cannot_be_is_refused(config: Any, change: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)):
         replace(config, **change)
+
+
+WORDS = [
+    (kind, name)
+    for kind in vars(nn_config).values()
+    if is_dataclass(kind) and isinstance(kind, type)
+    for name in get_type_hints(kind)
+    if words(kind, name) and all(isinstance(word, str) for word in words(kind, name))
+]
+
+
+@pytest.mark.parametrize(("kind", "name"), WORDS, ids=lambda one: getattr(one, "__name__", one))
+def test_an_unknown_word_is_answered_with_the_known_ones(kind: Any, name: str) -> None:
+    made = next(one for one in MADE if type(one) is kind)
+    with pytest.raises(ConfigError, match=f"{name}='other' cannot be; .*allowed: ") as refused:
+        replace(made, **{name: "other"})
+    assert all(word in str(refused.value) for word in words(kind, name))
 
 
 def test_an_encoder_has_its_own_numbers_and_shares_the_rest() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from tests.nn.variants import words
 from torch import Tensor
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from transformers.models.bloom.modeling_bloom import build_alibi_tensor
@@ -69,6 +70,10 @@ SCALINGS: dict[str, tuple[RotaryScaling | None, dict[str, Any]]] = {
         },
     ),
 }
+
+
+def test_every_kind_of_scaling_has_a_reference() -> None:
+    assert {scaling.kind for scaling, _ in SCALINGS.values() if scaling} == set(words(RotaryScaling, "kind"))
 
 
 @pytest.mark.parametrize("name", SCALINGS)

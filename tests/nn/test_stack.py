@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 import torch
+from tests.nn.variants import variants
 from torch import Tensor
 
-from seedbed.models.network import build, family
-from seedbed.nn.config import HeadConfig, ModelConfig, PositionConfig
+from seedbed.models.network import FAMILIES, build, family
+from seedbed.nn.config import POST, HeadConfig, ModelConfig, PositionConfig
 from seedbed.nn.layout import Layout
 
 LENGTHS = [7, 7, 3]
@@ -16,15 +17,22 @@ BASE = ModelConfig(
     family="gpt2", shape="decoder", vocab_size=40, d_model=32, num_layers=3, num_heads=4, d_ff=64, dropout=0.2
 )
 NETWORKS: dict[str, Any] = {
-    "decoder": BASE,
-    "alibi": replace(BASE, position=PositionConfig(kind="alibi")),
-    "encoder": replace(BASE, shape="encoder", residual="post", segment_types=2, head=HeadConfig(kind="mlm")),
-    "encoder-decoder": replace(BASE, shape="encoder-decoder", position=PositionConfig(kind="buckets")),
-    "parallel": replace(BASE, residual="parallel", gated_ffn=True, activation="silu", num_kv_heads=1),
-    "seedling": replace(family("seedling").sized(32, 3), vocab_size=40, dropout=0.2),
-    "lstm": replace(family("lstm").sized(32, 3), vocab_size=40, dropout=0.2),
-    "gru": replace(family("gru").sized(32, 3), vocab_size=40, dropout=0.2),
+    **{config.shape: config for config in variants(BASE, "shape").values()},
+    **variants(BASE, "position.kind", "residual", "attention.qk_norm", "gated_ffn"),
+    "masked": replace(BASE, shape="encoder", residual=POST, segment_types=2, head=HeadConfig(kind="mlm")),
+    "encoder-decoder, buckets": replace(
+        BASE, shape="encoder-decoder", position=PositionConfig(kind="buckets")
+    ),
+    "grouped": BASE.with_attention(num_kv_heads=1),
+    # Those without a reference in another package.
+    **{
+        name: replace(family(name).sized(32, 3), vocab_size=40, dropout=0.2)
+        for name in FAMILIES.names()
+        if not family(name).architectures
+    },
 }
+SHAPES = {name: config.shape for name, config in NETWORKS.items()}
+DECODERS = [name for name, shape in SHAPES.items() if shape == "decoder"]
 
 
 def make(name: str, **changes: Any) -> Any:
@@ -38,7 +46,7 @@ def make(name: str, **changes: Any) -> Any:
 
 def run(module: Any, name: str) -> Tensor:
     ids, layout = torch.arange(17), Layout.of(LENGTHS)
-    source = {"source": ids.flip(0), "source_layout": layout} if name == "encoder-decoder" else {}
+    source = {"source": ids.flip(0), "source_layout": layout} if SHAPES[name] == "encoder-decoder" else {}
     return module.output(module(ids, layout, **source))
 
 
@@ -83,7 +91,7 @@ def test_autocast_stays_near_float32(name: str) -> None:
     assert 1e-5 < error < 0.1
 
 
-@pytest.mark.parametrize("name", ["decoder", "alibi", "seedling", "lstm"])
+@pytest.mark.parametrize("name", DECODERS)
 @pytest.mark.parametrize("cast", ["autocast", "bfloat16", "float16", "float64"])
 @torch.no_grad()
 def test_decoding_works_in_every_precision(name: str, cast: str) -> None:
@@ -119,12 +127,15 @@ def test_logits_are_capped() -> None:
 
 @torch.no_grad()
 def test_a_cast_leaves_the_tables_of_positions_exact() -> None:
-    for kind, table in (("rotary", "frequencies"), ("sinusoidal", "sinusoids"), ("alibi", "slopes")):
-        module: Any = build(replace(BASE, position=PositionConfig(kind=kind)))
-        before = getattr(module.decoder, table).clone()
+    found = set()
+    for kind in variants(BASE, "position.kind").values():
+        module: Any = build(kind)
+        before = {name: table.clone() for name, table in module.decoder.named_buffers()}
         module.half().to(torch.bfloat16).double()
-        assert torch.equal(getattr(module.decoder, table), before)
-        assert table not in module.state_dict()
+        assert all(torch.equal(getattr(module.decoder, name), table) for name, table in before.items())
+        assert not set(before) & set(module.decoder.state_dict())
+        found |= set(before)
+    assert found >= {"frequencies", "sinusoids", "slopes"}
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -133,10 +144,10 @@ def test_everything_lies_on_the_network_s_device(name: str) -> None:
     """The device without memory stands in for a GPU: mixing it with the CPU is an error there as here."""
     module = build(NETWORKS[name], "meta").eval()
     ids, layout = torch.arange(17, device="meta"), Layout.of(LENGTHS, device=torch.device("meta"))
-    source = {"source": ids, "source_layout": layout} if name == "encoder-decoder" else {}
+    source = {"source": ids, "source_layout": layout} if SHAPES[name] == "encoder-decoder" else {}
     logits = module.output(module(ids, layout, **source))
     assert logits.device.type == "meta" and logits.shape == (17, 40)
-    if name == "encoder":
+    if SHAPES[name] == "encoder":
         return
     state = module.start(3, 12, **source)
     for counts in (LENGTHS, [2, 0, 1], [1, 1, 1]):

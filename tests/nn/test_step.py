@@ -1,32 +1,38 @@
 """The bare calls of a decoding step: the same numbers as the modules, and no hook is passed over."""
 
-from typing import Any
+from dataclasses import replace
 
 import pytest
 import torch
+from tests.nn.variants import variants
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from seedbed.models.network import FAMILIES, family
 from seedbed.models.transformer import Transformer
-from seedbed.nn.config import ModelConfig, PositionConfig
+from seedbed.nn.config import ModelConfig
 from seedbed.nn.linear import LARGE_NUMBERS, few_tokens_product, product, takes_few
 
-ROTARY = PositionConfig(kind="rotary")
-SHAPES: dict[str, dict[str, Any]] = {
-    "gpt2": {},
-    "llama": {"position": ROTARY, "norm": "rms", "num_kv_heads": 2, "gated_ffn": True, "bias": "none"},
-    "qwen2": {"position": ROTARY, "norm": "rms", "gated_ffn": True, "bias": "qkv"},
-    "qwen3": {"position": ROTARY, "norm": "rms", "num_kv_heads": 2, "qk_norm": "rms", "bias": "none"},
-    "gemma": {"position": ROTARY, "norm": "rms_offset", "gated_ffn": True, "bias": "none"},
-    "seedling": {"position": ROTARY, "norm": "layer_plain", "qk_norm": "plain", "attention_scale": 0.5},
-    "alibi": {"position": PositionConfig(kind="alibi")},
-    "parallel": {"residual": "parallel"},
-}
+BASE = ModelConfig(
+    family="gpt2", shape="decoder", vocab_size=31, d_model=32, num_layers=2, num_heads=4, d_ff=48
+)
+
+
+def of_family(name: str) -> ModelConfig | None:
+    """A family's own proportions at the base's size, two heads to one of keys; None if it is no decoder."""
+    config = replace(family(name).sized(32, 2), vocab_size=31)
+    if not isinstance(config, ModelConfig) or config.shape != "decoder":
+        return None
+    return replace(config, num_heads=4).with_attention(num_kv_heads=2, head_dim=8)
+
+
+OF_FAMILIES = {name: config for name in FAMILIES.names() if (config := of_family(name)) is not None}
+VARIANTS = {name: config for name, config in variants(BASE).items() if config.shape == "decoder"}
+SHAPES = OF_FAMILIES | VARIANTS
 
 
 def make(name: str) -> Transformer:
-    sizes = {"vocab_size": 31, "d_model": 32, "num_layers": 2, "num_heads": 4, "d_ff": 48}
-    module = Transformer(ModelConfig(family="gpt2", shape="decoder", **sizes, **SHAPES[name])).eval()
+    module = Transformer(SHAPES[name]).eval()
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in module.parameters():

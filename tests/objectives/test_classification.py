@@ -19,6 +19,7 @@ from seedbed.objectives.classification import Classification
 
 RECORD = Record(np.array([5, 6, 7]), (0, 0), np.array([2]))
 PAD = 0
+LABELLED = [name for name in small.NAMES if OBJECTIVES.get(name).head_kind]
 SIZES = {
     "bert": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64},
     "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 2},
@@ -103,7 +104,7 @@ def test_labels_are_smoothed_in_training_alone() -> None:
     assert plain != pytest.approx(expected, rel=1e-4)
 
 
-@pytest.mark.parametrize("name", ["classification", "tagging"])
+@pytest.mark.parametrize("name", LABELLED)
 def test_a_long_text_fills_the_context_and_a_short_context_is_refused(name: str) -> None:
     objective = small.objective(name, shape="encoder")
     (room,) = objective.input_room(np.array([1]), 16)
@@ -113,7 +114,7 @@ def test_a_long_text_fills_the_context_and_a_short_context_is_refused(name: str)
         objective.input_room(np.array([1]), 2)
 
 
-@pytest.mark.parametrize("name", ["classification", "tagging"])
+@pytest.mark.parametrize("name", LABELLED)
 def test_what_is_told_right_is_counted(name: str) -> None:
     network: Any = small.network("bert", name).eval()
     objective = small.objective(name, shape="encoder", label_smoothing=0.3)
@@ -121,7 +122,7 @@ def test_what_is_told_right_is_counted(name: str) -> None:
     with torch.no_grad():
         hidden = network(batch.input_ids, batch.layout)
         logits = (
-            network.classify(hidden, batch.layout) if name == "classification" else network.output(hidden)
+            network.classify(hidden, batch.layout) if batch.target_index is None else network.output(hidden)
         )
         logits = logits if batch.target_index is None else logits[batch.target_index]
         expected = sum(int(row.argmax()) == int(t) for row, t in zip(logits, batch.targets, strict=True))

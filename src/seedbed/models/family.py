@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields, replace
-from typing import Any
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
+from typing import Any, get_args, get_type_hints
 
 import torch
 
@@ -16,13 +17,13 @@ from seedbed.models.weights import Rule
 from seedbed.nn.config import (
     LABELLED,
     MAX_LABELS,
-    EncoderConfig,
+    PARALLEL,
+    POST,
+    PRE,
     HeadConfig,
     HeadKind,
     ModelConfig,
-    PositionConfig,
     RecurrentConfig,
-    RotaryScaling,
 )
 from seedbed.text.special_form import DECODER, SpecialForm
 
@@ -164,16 +165,14 @@ def decoder_head(config: ModelConfig, *, tags: str = "score") -> list[Rule]:
 
 def own_config(config: Config) -> dict[str, Any]:
     """The `config.json` of a family without a public class: our own fields, and a `model_type` of ours."""
-    values = asdict(config)
-    if isinstance(config, ModelConfig):
-        values["head"]["labels"] = list(config.head.labels)  # as JSON has it
+    values: dict[str, Any] = json.loads(json.dumps(asdict(config)))
     return {"model_type": f"seedbed_{values.pop('family')}"} | values
 
 
 def read_own_config(values: Mapping[str, Any], config_class: type[Config]) -> Config:
-    """The config that `own_config` wrote."""
+    """The config that `own_config` wrote, today or before attention and the norms' places had tables."""
     known = {f.name for f in fields(config_class)}
-    given = {key: value for key, value in values.items() if key in known}
+    given = {key: value for key, value in _with_tables(values).items() if key in known}
     family = str(values["model_type"]).removeprefix("seedbed_")
     missing = [f.name for f in fields(config_class) if f.default is MISSING and f.default_factory is MISSING]
     missing = [name for name in missing if name not in given and name != "family"]
@@ -182,17 +181,39 @@ def read_own_config(values: Mapping[str, Any], config_class: type[Config]) -> Co
             f"config.json of {values['model_type']} lacks {', '.join(missing)}; take the whole bundle again"
         )
     try:
-        if isinstance(given.get("position"), dict):
-            position = dict(given["position"])
-            if position.get("scaling"):
-                position["scaling"] = RotaryScaling(**position["scaling"])
-            given["position"] = PositionConfig(**position)
-        for name, kind in (("head", HeadConfig), ("encoder", EncoderConfig)):
-            if isinstance(given.get(name), dict):
-                lists = {key: tuple(one) for key, one in given[name].items() if isinstance(one, list)}
-                given[name] = kind(**given[name] | lists)
-        return config_class(family=family, **given)
+        config: Config = _read_table(config_class, {"family": family} | given)
+        return config
     except TypeError as error:
         raise BundleError(
             f"config.json of {values['model_type']} does not fit {config_class.__name__}: {error}"
         ) from None
+
+
+def _with_tables(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values with tables for attention and the norms' places, which were flat until 2026-11."""
+    values = dict(values)
+    flat = ("num_kv_heads", "head_dim", "qk_norm", "attention_scale")
+    own = {name.removeprefix("attention_"): values.pop(name) for name in flat if name in values}
+    if isinstance(values.get("position"), dict) and "window" in values["position"]:
+        own["window"] = values["position"]["window"]
+        values["position"] = {name: one for name, one in values["position"].items() if name != "window"}
+    if own:
+        values["attention"] = own
+    residuals = {"pre": PRE, "post": POST, "parallel": PARALLEL}
+    if isinstance(residual := values.get("residual"), str):
+        values["residual"] = residuals.get(residual, residual)
+    return values
+
+
+def _read_table(kind: type[Any], values: Mapping[str, Any]) -> Any:
+    """A dataclass of what JSON has of it: dictionaries for dataclasses, lists for tuples."""
+    hints = get_type_hints(kind)
+
+    def read(name: str, value: Any) -> Any:
+        if isinstance(value, list):
+            return tuple(value)
+        hint = hints.get(name)
+        tables = [one for one in (hint, *get_args(hint)) if is_dataclass(one) and isinstance(one, type)]
+        return _read_table(tables[0], value) if tables and isinstance(value, dict) else value
+
+    return kind(**{name: read(name, value) for name, value in values.items()})

@@ -52,17 +52,18 @@ class Attention(nn.Module):
         super().__init__()
         self.layer, self.d_head, self.dropout = layer, config.d_head, config.dropout
         self.num_heads, self.num_kv_heads = config.num_heads, config.kv_heads
-        self.scale, self.norm_eps = config.attention_scale, config.norm_eps
+        self.scale, self.norm_eps = config.attention.scale, config.norm_eps
         self.rotary = config.position.kind == "rotary"
         self.normalize: Callable[..., Tensor] | None = None
         self.q_norm = self.k_norm = None
-        if config.qk_norm == "plain":
+        qk_norm = config.attention.qk_norm
+        if qk_norm == "plain":
             self.normalize = F.layer_norm if config.norm.startswith("layer") else F.rms_norm
-        elif config.qk_norm == "rms" and not cross:
+        elif qk_norm == "rms" and not cross:
             self.q_norm, self.k_norm = (
                 RMSNorm(self.d_head, eps=config.norm_eps, weight=True) for _ in range(2)
             )
-        self.turns = self.rotary or config.qk_norm != "none"  # something lies between the product and q, k
+        self.turns = self.rotary or qk_norm != "none"  # something lies between the product and q, k
         self.interleaved = config.position.rotary_interleaved
         q, kv = self.num_heads * self.d_head, self.num_kv_heads * self.d_head
         bias = config.bias != "none"
@@ -70,7 +71,7 @@ class Attention(nn.Module):
         self.kv = Projection(config.d_model, {"k": kv, "v": kv}, bias=bias) if cross else None
         self.qkv = None if cross else Projection(config.d_model, {"q": q, "k": kv, "v": kv}, bias=bias)
         self.out = Projection(q, {"out": config.d_model}, bias=config.bias == "all")
-        if config.qk_norm == "none":
+        if qk_norm == "none":
             self._scale_steps()
 
     def forward(self, x: Tensor, view: View) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from seedbed.nn.attention import Attention, View
-from seedbed.nn.config import ModelConfig
+from seedbed.nn.config import ModelConfig, NormPlace
 from seedbed.nn.linear import Projection
 from seedbed.nn.norms import make_norm
 
@@ -81,33 +82,54 @@ class FeedForward(nn.Module):
 class Block(nn.Module):
     """Self-attention, cross-attention where there is a memory, feed-forward."""
 
+    attn_norm: nn.Module
+    ffn_norm: nn.Module
+
     def __init__(self, config: ModelConfig, layer: int, *, cross: bool) -> None:
         super().__init__()
         self.residual, self.dropout = config.residual, config.dropout
-        self.attn_norm = make_norm(config)
+        self._make_norms("attn", config)
         self.attn = Attention(config, layer, cross=False)
-        self.cross_norm = make_norm(config) if cross else None
+        if cross and not self.residual.parallel:
+            self._make_norms("cross", config)
         self.cross = Attention(config, layer, cross=True) if cross else None
-        self.ffn_norm = None if config.residual == "parallel" else make_norm(config)
+        if not self.residual.parallel:
+            self._make_norms("ffn", config)
         self.ffn = FeedForward(config)
 
     def forward(self, x: Tensor, own: View, memory: View | None) -> Tensor:
         """x (N, M) -> (N, M)."""
-        if self.ffn_norm is None:
-            h = self.attn_norm(x)
-            return x + self._drop(self.attn(h, own)) + self._drop(self.ffn(h))
-        x = self._attend(x, self.attn_norm, self.attn, own)
+        branches: dict[str, Callable[[Tensor], Tensor]] = {"attn": partial(self.attn, view=own)}
         if self.cross is not None:
-            assert self.cross_norm is not None and memory is not None
-            x = self._attend(x, self.cross_norm, self.cross, memory)
-        if self.residual == "pre":
-            return x + self._drop(self.ffn(self.ffn_norm(x)))
-        return self.ffn_norm(x + self._drop(self.ffn(x)))  # type: ignore[no-any-return]
+            assert memory is not None
+            branches["cross"] = partial(self.cross, view=memory)
+        branches["ffn"] = self.ffn
+        if self.residual.parallel:
+            return self._add("attn", x, *branches.values())
+        for name, branch in branches.items():
+            x = self._add(name, x, branch)
+        return x
 
-    def _attend(self, x: Tensor, norm: nn.Module, attention: nn.Module, view: View) -> Tensor:
-        if self.residual == "pre":
-            return x + self._drop(attention(norm(x), view))
-        return norm(x + self._drop(attention(x, view)))  # type: ignore[no-any-return]
+    def _add(self, name: str, x: Tensor, *branches: Callable[[Tensor], Tensor]) -> Tensor:
+        """Add to x what the branches make of it; each place of a norm is a line here."""
+        h = self._norm(name, "input", x)
+        for branch in branches:
+            x = x + self._drop(branch(h))
+        return self._norm(name, "sum", x)
+
+    def _norm(self, name: str, place: NormPlace, x: Tensor) -> Tensor:
+        if place not in self.residual.norms:
+            return x
+        y: Tensor = getattr(self, self._norm_name(name, place))(x)
+        return y
+
+    def _norm_name(self, name: str, place: NormPlace) -> str:
+        """Of a branch's norms the first has the short name."""
+        return f"{name}_norm" if place == self.residual.norms[0] else f"{name}_{place}_norm"
+
+    def _make_norms(self, name: str, config: ModelConfig) -> None:
+        for place in self.residual.norms:
+            self.add_module(self._norm_name(name, place), make_norm(config))
 
     def _drop(self, x: Tensor) -> Tensor:
         return F.dropout(x, self.dropout, self.training) if self.dropout else x

@@ -10,6 +10,7 @@ from seedbed.base.errors import ConfigError, nearest
 
 Activation = Literal["relu", "relu_squared", "gelu", "gelu_tanh", "silu"]
 NormKind = Literal["layer", "layer_no_bias", "layer_plain", "rms", "rms_plain", "rms_offset"]
+NormPlace = Literal["input", "sum"]
 HeadKind = Literal["lm", "mlm", "none", "classification", "tagging"]
 LABELLED: tuple[HeadKind, ...] = ("classification", "tagging")
 MAX_LABELS = 100_000
@@ -30,10 +31,16 @@ def check_fields(config: Any, **least: int) -> None:
         kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
         if not any(_is_a(value, kind) for kind in kinds):
             words = [word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
-            allowed = nearest(str(value), words) if words else f"allowed: {_NAMES.get(kinds[0], 'a table')}"
+            allowed = nearest(str(value), words) if words else f"allowed: {_name(kinds[0])}"
             raise ConfigError(f"{name}={value!r} cannot be; {allowed}")
         if value is not None and name in least and value < least[name]:
             raise ConfigError(f"{name}={value} must be at least {least[name]}")
+
+
+def _name(kind: Any) -> str:
+    if get_origin(kind) is tuple:
+        return "a tuple of " + (", ".join(get_args(get_args(kind)[0])) or "texts")
+    return _NAMES.get(kind) or f"a {kind.__name__}"
 
 
 def _is_a(value: object, kind: Any) -> bool:
@@ -77,8 +84,7 @@ class PositionConfig:
     """How a network knows the order of its tokens.
 
     `learned` and `sinusoidal` are added to the embeddings (`offset` rows of a learned table stay unused),
-    `rotary` turns queries and keys, `alibi` and `buckets` (T5's) bias the scores. With a `window` a token
-    sees so many in the past at most, itself among them (Mistral, 2310.06825).
+    `rotary` turns queries and keys, `alibi` and `buckets` (T5's) bias the scores.
     """
 
     kind: Literal["learned", "sinusoidal", "rotary", "alibi", "buckets"] = "learned"
@@ -88,10 +94,9 @@ class PositionConfig:
     scaling: RotaryScaling | None = None
     num_buckets: int = 32
     max_distance: int = 128
-    window: int | None = None
 
     def __post_init__(self) -> None:
-        check_fields(self, offset=0, rotary_base=1, num_buckets=4, window=1)
+        check_fields(self, offset=0, rotary_base=1, num_buckets=4)
         if self.max_distance <= self.num_buckets // 2:
             raise ConfigError(
                 f"max_distance={self.max_distance} must lie beyond the {self.num_buckets // 2} exact buckets"
@@ -100,6 +105,50 @@ class PositionConfig:
             raise ConfigError(
                 f"position scaling belongs to kind 'rotary', not {self.kind!r}; leave one of them out"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionConfig:
+    """What is attention's own: its heads' sizes, what is done to queries and keys, and which keys are seen.
+
+    `qk_norm` is the norm of each query and key (Henry et al. 2010.04245): the network's own kind without
+    parameters (`plain`) or RMSNorm with a weight. With a `window` a token sees that many in the past at most,
+    itself among them (Mistral, 2310.06825).
+    """
+
+    num_kv_heads: int | None = None  # None: num_heads
+    head_dim: int | None = None  # None: d_model / num_heads
+    qk_norm: Literal["none", "plain", "rms"] = "none"
+    scale: float | None = None  # of the scores; None: head_dim ** -0.5
+    window: int | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self, num_kv_heads=1, head_dim=1, window=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResidualConfig:
+    """Where the norms of a block are, x being what its branches (attention, feed-forward) are added to.
+
+    Each branch has a norm at each of the places in `norms`: of its `input`, x + branch(norm(x)), or of the
+    `sum`, norm(x + branch(x)). With `parallel` all branches have one input, and one norm at each place.
+    """
+
+    norms: tuple[NormPlace, ...] = ("input",)
+    parallel: bool = False
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    @property
+    def final_norm(self) -> bool:
+        """Whether a norm follows the last block: where its sum has none."""
+        return "sum" not in self.norms
+
+
+PRE = ResidualConfig()
+POST = ResidualConfig(norms=("sum",))
+PARALLEL = ResidualConfig(parallel=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,9 +191,8 @@ class ModelConfig:
 
     `family` says whose `config.json` and weight names a bundle is written with. `norm` is LayerNorm
     (`layer`), without a bias or without parameters (`layer_plain`), or RMSNorm with or without a weight, or
-    with one that is counted from 1 (`rms_offset`). `residual` is pre-norm, post-norm, or pre-norm with
-    attention and feed-forward in parallel. `qk_norm` is the norm's own kind without parameters (`plain`) or
-    RMSNorm with a weight. `logit_cap` c bounds the logits to c tanh(x / c).
+    with one that is counted from 1 (`rms_offset`). `residual` is `PRE`-norm, `POST`-norm, or pre-norm with
+    attention and feed-forward in `PARALLEL`. `logit_cap` c bounds the logits to c tanh(x / c).
     """
 
     family: str
@@ -154,20 +202,17 @@ class ModelConfig:
     num_layers: int
     num_heads: int
     d_ff: int
-    num_kv_heads: int | None = None  # None: num_heads
-    head_dim: int | None = None  # None: d_model / num_heads
+    attention: AttentionConfig = field(default_factory=AttentionConfig)
     max_positions: int = 1024
     position: PositionConfig = field(default_factory=PositionConfig)
     encoder: EncoderConfig | None = None  # None: as the decoder
     segment_types: int = 0
     norm: NormKind = "layer"
     norm_eps: float = 1e-5
-    residual: Literal["pre", "post", "parallel"] = "pre"
+    residual: ResidualConfig = PRE
     activation: Activation = "gelu_tanh"
     gated_ffn: bool = False
     bias: Literal["all", "qkv", "none"] = "all"  # of the products
-    qk_norm: Literal["none", "plain", "rms"] = "none"  # of each query and key (Henry et al. 2010.04245)
-    attention_scale: float | None = None  # None: head_dim ** -0.5
     embedding_scale: float = 1.0
     embedding_norm: bool = False
     output_scale: float = 1.0
@@ -177,11 +222,11 @@ class ModelConfig:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        sizes = ("vocab_size", "d_model", "num_layers", "num_heads", "num_kv_heads", "head_dim", "d_ff")
+        sizes = ("vocab_size", "d_model", "num_layers", "num_heads", "d_ff")
         check_fields(
             self, **dict.fromkeys(sizes, 1), max_positions=1, segment_types=0, norm_eps=0, logit_cap=1
         )
-        if self.head_dim is None and self.d_model % self.num_heads:
+        if self.attention.head_dim is None and self.d_model % self.num_heads:
             raise ConfigError(
                 f"d_model={self.d_model} cannot be split into num_heads={self.num_heads} equal heads; "
                 f"choose a divisor of {self.d_model} or set head_dim"
@@ -206,15 +251,19 @@ class ModelConfig:
             return self
         return replace(self, encoder=None, **asdict(self.encoder))
 
+    def with_attention(self, **changes: Any) -> ModelConfig:
+        """The config with these fields of its attention changed, the others kept."""
+        return replace(self, attention=replace(self.attention, **changes))
+
     @property
     def kv_heads(self) -> int:
         """Key and value heads, whether given or not."""
-        return self.num_kv_heads or self.num_heads
+        return self.attention.num_kv_heads or self.num_heads
 
     @property
     def d_head(self) -> int:
         """Numbers in a head, whether given or not."""
-        return self.head_dim or self.d_model // self.num_heads
+        return self.attention.head_dim or self.d_model // self.num_heads
 
 
 @dataclass(frozen=True, kw_only=True)

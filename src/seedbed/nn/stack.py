@@ -39,7 +39,8 @@ class Stack(nn.Module):
     def __init__(self, config: ModelConfig, *, causal: bool, cross: bool) -> None:
         super().__init__()
         position = config.position
-        self.position_config, self.causal, self.dropout = position, causal, config.dropout
+        self.position_config, self.window = position, config.attention.window
+        self.causal, self.dropout = causal, config.dropout
         self.checkpoint_activations = False
         self.slack = CALL_NUMBERS // (2 * config.kv_heads * config.d_head)
         self.position = self.buckets = None
@@ -57,7 +58,7 @@ class Stack(nn.Module):
         self.segment = Embedding(config.segment_types, config.d_model) if config.segment_types else None
         self.embed_norm = make_norm(config) if config.embedding_norm else None
         self.blocks = nn.ModuleList(Block(config, i, cross=cross) for i in range(config.num_layers))
-        self.final_norm = None if config.residual == "post" else make_norm(config)
+        self.final_norm = make_norm(config) if config.residual.final_norm else None
 
     def forward(
         self,
@@ -145,7 +146,7 @@ class Stack(nn.Module):
     def _bias(self, group: Group, positions: Tensor, dtype: torch.dtype) -> Tensor | None:
         """Distance, causality and padding for a group's scores (B or 1, H or 1, T, S): bool or added."""
         t, s, kind = group.num_queries, group.num_keys, self.position_config.kind
-        relative, window = kind in ("alibi", "buckets"), self.position_config.window
+        relative, window = kind in ("alibi", "buckets"), self.window
         reaches = window is None or s <= window
         if group.is_even and not relative and reaches and (t in (1, s) or not self.causal):
             return None  # all is seen, or the kernel's own mask is right

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from seedbed.nn.attention import Attention
 from seedbed.nn.block import Block, FeedForward
+from seedbed.nn.config import PRE
 from seedbed.nn.linear import Projection, is_hooked, one_token_product
 from seedbed.nn.norms import RMSNorm
 from seedbed.nn.positions import Angles
@@ -38,14 +39,14 @@ def layer_step(block: nn.Module, product: Callable[..., Tensor]) -> Step | None:
 
     None for a layer that only its modules can run: another residual, cross-attention, a hook on it.
     """
-    if type(block) is not Block or block.residual != "pre" or block.cross is not None:
+    if type(block) is not Block or block.residual != PRE or block.cross is not None:
         return None
     attn, ffn = block.attn, block.ffn
     if type(attn) is not Attention or type(ffn) is not FeedForward:
         return None
     if any(map(is_hooked, (block, attn, ffn))):
         return None
-    assert attn.qkv is not None and block.ffn_norm is not None
+    assert attn.qkv is not None
     leaves = (block.attn_norm, attn.qkv, attn.out, block.ffn_norm, ffn.inner, ffn.down)
     (norm, a), (qkv, b), (out, c), (ffn_norm, d), (inner, e), (down, f) = (_call(m, product) for m in leaves)
     heads, kv_heads, d_head, scale = attn.num_heads, attn.num_kv_heads, attn.d_head, attn.scale

@@ -7,8 +7,10 @@ from dataclasses import fields, replace
 from seedbed.base.errors import ConfigError
 from seedbed.models.family import Config
 from seedbed.models.network import family
+from seedbed.nn.config import AttentionConfig, ModelConfig
 from seedbed.runs.settings import ModelSettings, sized_fields
 
+ATTENTION = {f.name for f in fields(AttentionConfig)}  # keys of [model] as the others are
 DEFAULT_WIDTH, DEFAULT_DEPTH = 256, 4
 
 
@@ -25,6 +27,8 @@ def configure(settings: ModelSettings, *, vocab_size: int, context_tokens: int) 
         config = chosen.sized(settings.d_model or DEFAULT_WIDTH, settings.num_layers or DEFAULT_DEPTH)
     changes = sized_fields(settings)
     known = {f.name for f in fields(config)}
+    if isinstance(config, ModelConfig):
+        known |= ATTENTION
     if foreign := [name for name in changes if name not in known]:
         raise ConfigError(f"the family {settings.family} has no {foreign[0]}; leave model.{foreign[0]} out")
     if "max_positions" in known:
@@ -34,4 +38,7 @@ def configure(settings: ModelSettings, *, vocab_size: int, context_tokens: int) 
                 f"training.context_tokens={context_tokens} is more than model.max_positions="
                 f"{changes['max_positions']}; raise the latter or leave it out"
             )
+    if isinstance(config, ModelConfig):
+        own = {name: changes.pop(name) for name in ATTENTION & changes.keys()}
+        changes["attention"] = replace(config.attention, **own)
     return replace(config, vocab_size=vocab_size, **changes)

@@ -9,7 +9,7 @@ from seedbed.base.errors import BundleError
 from seedbed.models.network import family
 
 CASES = {
-    "gemma": tiny("gemma", num_heads=4, num_kv_heads=1, head_dim=24),
+    "gemma": tiny("gemma", num_heads=4).with_attention(num_kv_heads=1, head_dim=24),
     "gemma, all heads": tiny("gemma", num_heads=4),
 }
 COUNTS = {"2b": 2_506_172_416, "7b": 8_537_680_896}

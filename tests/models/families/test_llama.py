@@ -13,11 +13,11 @@ def rotary(kind: str, **values: float) -> PositionConfig:
 LLAMA3 = rotary("llama3", factor=8.0, original_positions=16)
 CASES = {
     "llama": tiny("llama", num_heads=4),
-    "llama grouped-query, llama3": tiny("llama", num_heads=4, num_kv_heads=2, position=LLAMA3),
+    "llama grouped-query, llama3": tiny("llama", num_heads=4, position=LLAMA3).with_attention(num_kv_heads=2),
     "llama multi-query, linear": tiny(
-        "llama", num_heads=4, num_kv_heads=1, position=rotary("linear", factor=4.0), tie_embeddings=True
-    ),
-    "llama wide heads": tiny("llama", num_heads=4, head_dim=24, norm_eps=1e-3),
+        "llama", num_heads=4, position=rotary("linear", factor=4.0), tie_embeddings=True
+    ).with_attention(num_kv_heads=1),
+    "llama wide heads": tiny("llama", num_heads=4, norm_eps=1e-3).with_attention(head_dim=24),
 }
 COUNTS = {
     "7b": 6_738_415_616,

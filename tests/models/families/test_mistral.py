@@ -2,18 +2,11 @@
 
 from tests.models.reference import tiny
 
-from seedbed.nn.config import PositionConfig
-
-
-def window(num_tokens: int) -> PositionConfig:
-    return PositionConfig(kind="rotary", window=num_tokens)
-
-
 CASES = {
-    "mistral": tiny("mistral", num_heads=4, num_kv_heads=2),
-    "mistral window": tiny("mistral", num_heads=4, num_kv_heads=2, position=window(6)),
-    "mistral window of one, tied": tiny(
-        "mistral", num_heads=4, head_dim=24, tie_embeddings=True, position=window(1)
+    "mistral": tiny("mistral", num_heads=4).with_attention(num_kv_heads=2),
+    "mistral window": tiny("mistral", num_heads=4).with_attention(num_kv_heads=2, window=6),
+    "mistral window of one, tied": tiny("mistral", num_heads=4, tie_embeddings=True).with_attention(
+        head_dim=24, window=1
     ),
 }
 COUNTS = {

@@ -9,7 +9,7 @@ from seedbed.base.errors import BundleError, ConfigError
 from seedbed.models.network import family
 
 CASES = {
-    "qwen2": tiny("qwen2", num_heads=4, num_kv_heads=2),
+    "qwen2": tiny("qwen2", num_heads=4).with_attention(num_kv_heads=2),
     "qwen2 tied": tiny("qwen2", num_heads=4, tie_embeddings=True),
 }
 COUNTS = {
@@ -39,4 +39,4 @@ def test_a_window_in_some_layers_is_refused(name: str, change: dict[str, Any]) -
 
 def test_heads_that_the_published_config_has_no_word_for_are_refused() -> None:
     with pytest.raises(ConfigError, match="head_dim=24 times num_heads=4 must be d_model=64"):
-        family("qwen2").write_config(tiny("qwen2", num_heads=4, head_dim=24))
+        family("qwen2").write_config(tiny("qwen2", num_heads=4).with_attention(head_dim=24))

@@ -3,7 +3,7 @@
 from tests.models.reference import tiny
 
 CASES = {
-    "qwen3": tiny("qwen3", num_heads=4, num_kv_heads=2, head_dim=24),
+    "qwen3": tiny("qwen3", num_heads=4).with_attention(num_kv_heads=2, head_dim=24),
     "qwen3 tied": tiny("qwen3", num_heads=4, tie_embeddings=True),
 }
 COUNTS = {

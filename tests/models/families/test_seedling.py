@@ -1,13 +1,27 @@
 """The fast recipe, beside one written out for a single document."""
 
+import json
 import math
+from dataclasses import replace
 from typing import Any
 
+import pytest
 import torch
 from tests.models.reference import tiny
 from torch import Tensor, nn
 
+from seedbed.models.families import seedling
 from seedbed.models.network import build, initialize
+from seedbed.nn.config import (
+    PARALLEL,
+    POST,
+    PRE,
+    EncoderConfig,
+    HeadConfig,
+    PositionConfig,
+    ResidualConfig,
+    RotaryScaling,
+)
 
 
 class SeedlingOracle(nn.Module):
@@ -79,3 +93,42 @@ def test_a_seedling_starts_as_its_recipe_says() -> None:
     assert not any(
         weight.any() for weight in (block.attn.out.weight, block.ffn.down.weight, module.unembed.weight)
     )
+
+
+ODD = replace(
+    seedling.sized(64, 2),
+    num_heads=4,
+    position=PositionConfig(kind="rotary", scaling=RotaryScaling(kind="linear", factor=2.0)),
+    encoder=EncoderConfig(num_layers=1, num_heads=2, d_ff=8),
+    head=HeadConfig(kind="tagging", labels=("a", "b")),
+).with_attention(num_kv_heads=1, head_dim=16, window=7)
+# As config.json had ODD until 2026-11: attention's fields between the others, the norms' places as a word.
+LEGACY = """
+{"model_type": "seedbed_seedling", "shape": "decoder", "vocab_size": 4096, "d_model": 64,
+"num_layers": 2, "num_heads": 4, "d_ff": 256, "num_kv_heads": 1, "head_dim": 16, "max_positions":
+256, "position": {"kind": "rotary", "offset": 0, "rotary_base": 10000.0, "rotary_interleaved":
+false, "scaling": {"kind": "linear", "factor": 2.0, "low_frequency_factor": 1.0,
+"high_frequency_factor": 4.0, "original_positions": 8192}, "num_buckets": 32, "max_distance": 128,
+"window": 7}, "encoder": {"num_layers": 1, "num_heads": 2, "d_ff": 8}, "segment_types": 0, "norm":
+"layer_plain", "norm_eps": 1e-05, "residual": "parallel", "activation": "relu_squared", "gated_ffn":
+false, "bias": "none", "qk_norm": "plain", "attention_scale": 0.3535533905932738, "embedding_scale":
+1.0, "embedding_norm": true, "output_scale": 1.0, "logit_cap": 15.0, "head": {"kind": "tagging",
+"pooler": false, "dense": false, "labels": ["a", "b"], "several_labels": false}, "tie_embeddings":
+false, "dropout": 0.0}
+"""
+
+
+@pytest.mark.parametrize(("word", "residual"), [("pre", PRE), ("post", POST), ("parallel", PARALLEL)])
+def test_a_config_of_a_bundle_that_was_saved_before_attention_had_a_table_is_read(
+    word: str, residual: ResidualConfig
+) -> None:
+    values = json.loads(LEGACY) | {"residual": word}
+    assert seedling.read_config(values) == replace(ODD, residual=residual)
+
+
+@pytest.mark.parametrize("residual", [PRE, POST, PARALLEL])
+def test_a_config_is_written_with_its_tables_and_read_again(residual: ResidualConfig) -> None:
+    config = replace(ODD, residual=residual)
+    written = json.loads(json.dumps(seedling.FAMILY.write_config(config)))
+    assert written == seedling.FAMILY.write_config(config) and seedling.read_config(written) == config
+    assert written["attention"]["num_kv_heads"] == 1 and "num_kv_heads" not in written

@@ -16,11 +16,11 @@ FLAN: dict[str, Any] = {
     "output_scale": 1.0,
 }
 CASES = {
-    "t5": tiny("t5", num_heads=4, head_dim=8, position=BUCKETS),
+    "t5": tiny("t5", num_heads=4, position=BUCKETS).with_attention(head_dim=8),
     "t5 uneven": tiny(
-        "t5", num_heads=4, head_dim=16, encoder=EncoderConfig(num_layers=2, num_heads=4, d_ff=256)
-    ),
-    "flan-t5": tiny("t5", num_heads=4, head_dim=8, position=BUCKETS, **FLAN),
+        "t5", num_heads=4, encoder=EncoderConfig(num_layers=2, num_heads=4, d_ff=256)
+    ).with_attention(head_dim=16),
+    "flan-t5": tiny("t5", num_heads=4, position=BUCKETS, **FLAN).with_attention(head_dim=8),
 }
 COUNTS = {
     "small": 60_506_624,

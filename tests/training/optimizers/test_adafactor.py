@@ -15,7 +15,7 @@ SETTINGS = TrainingSettings(optimizer="adafactor", learning_rate=0.05, weight_de
 
 
 def network() -> nn.Module:
-    module = build(replace(family("t5").sized(32, 1), num_heads=2, head_dim=8, vocab_size=40))
+    module = build(replace(family("t5").sized(32, 1), num_heads=2, vocab_size=40).with_attention(head_dim=8))
     initialize(module, torch.Generator().manual_seed(0))
     return module
 

@@ -140,7 +140,7 @@ def test_a_network_whose_weights_hold_the_scales_learns_as_one_that_multiplies_b
     # T5 holds the scale of attention in its queries, and large numbers in the table that gives the logits.
     usual = replace(family("gpt2").sized(32, 2), num_heads=2, vocab_size=40, bias="none", dropout=0.0)
     usual = replace(usual, tie_embeddings=False)
-    scaled = replace(usual, attention_scale=1.0, output_scale=32**-0.5)
+    scaled = replace(usual.with_attention(scale=1.0), output_scale=32**-0.5)
     factors = {"q": usual.d_head**-0.5, "unembed": 32**0.5}
     ours, theirs = build(scaled).double(), build(usual).double()
     initialize(theirs, torch.Generator().manual_seed(0))

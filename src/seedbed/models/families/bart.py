@@ -14,6 +14,7 @@ from seedbed.models.family import Family
 from seedbed.models.transformer import Transformer
 from seedbed.models.weights import Rule
 from seedbed.nn.config import (
+    POST,
     Activation,
     EncoderConfig,
     HeadConfig,
@@ -40,7 +41,7 @@ def _config(d_model: int, num_layers: int, **fields: Any) -> ModelConfig:
         "d_ff": 4 * d_model,
         "max_positions": 1024,
         "position": PositionConfig(offset=OFFSET),
-        "residual": "post",
+        "residual": POST,
         "activation": "gelu",
         "embedding_norm": True,
         "dropout": 0.1,

@@ -13,7 +13,7 @@ from seedbed.models import initialization
 from seedbed.models.family import Family
 from seedbed.models.transformer import Transformer
 from seedbed.models.weights import Rule
-from seedbed.nn.config import Activation, HeadConfig, HeadKind, ModelConfig
+from seedbed.nn.config import POST, Activation, HeadConfig, HeadKind, ModelConfig
 from seedbed.text.special_form import BERT
 
 ACTIVATIONS: dict[str, Activation] = {
@@ -34,7 +34,7 @@ def _config(d_model: int, num_layers: int, **fields: Any) -> ModelConfig:
         "max_positions": 512,
         "segment_types": 2,
         "norm_eps": 1e-12,
-        "residual": "post",
+        "residual": POST,
         "activation": "gelu",
         "embedding_norm": True,
         "head": HeadConfig(kind="mlm", pooler=True),

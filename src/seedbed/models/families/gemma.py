@@ -13,7 +13,7 @@ from seedbed.base.errors import BundleError
 from seedbed.models.families import llama
 from seedbed.models.family import Family, GgufForm, tied_output
 from seedbed.models.transformer import Transformer
-from seedbed.nn.config import ModelConfig
+from seedbed.nn.config import AttentionConfig, ModelConfig
 from seedbed.nn.norms import RMSNorm
 
 HEAD_DIM = 256
@@ -33,9 +33,8 @@ def _of_llama(config: ModelConfig, **fields: Any) -> ModelConfig:
 
 def _config(d_model: int, num_layers: int, num_heads: int, d_ff: int, num_kv_heads: int) -> ModelConfig:
     base = llama.shaped("gemma", d_model, num_layers, num_heads, d_ff)
-    return _of_llama(
-        base, vocab_size=256_000, head_dim=HEAD_DIM, num_kv_heads=num_kv_heads, max_positions=8192
-    )
+    attention = AttentionConfig(num_kv_heads=num_kv_heads, head_dim=HEAD_DIM)
+    return _of_llama(base, vocab_size=256_000, attention=attention, max_positions=8192)
 
 
 def sized(d_model: int, num_layers: int) -> ModelConfig:

@@ -12,14 +12,14 @@ from seedbed.models import initialization
 from seedbed.models.family import Family, tied_output
 from seedbed.models.transformer import Transformer
 from seedbed.models.weights import Rule
-from seedbed.nn.config import Activation, ModelConfig
+from seedbed.nn.config import POST, Activation, ModelConfig
 
 # "gelu" of this class is the approximation by tanh.
 ACTIVATIONS: dict[str, Activation] = {"gelu": "gelu_tanh", "relu": "relu", "silu": "silu"}
 
 
 def _config(d_model: int, num_layers: int, num_heads: int, **fields: Any) -> ModelConfig:
-    base: dict[str, Any] = {"vocab_size": 40_478, "max_positions": 512, "residual": "post", "dropout": 0.1}
+    base: dict[str, Any] = {"vocab_size": 40_478, "max_positions": 512, "residual": POST, "dropout": 0.1}
     shape = {"d_model": d_model, "num_layers": num_layers, "num_heads": num_heads, "d_ff": 4 * d_model}
     return ModelConfig(family="gpt", shape="decoder", **base | shape | fields)
 

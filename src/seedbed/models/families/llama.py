@@ -13,10 +13,11 @@ from seedbed.models import initialization
 from seedbed.models.family import Family, GgufForm, decoder_head, tied_output
 from seedbed.models.transformer import Transformer
 from seedbed.models.weights import Rule
-from seedbed.nn.config import HeadKind, ModelConfig, PositionConfig, RotaryScaling
+from seedbed.nn.config import AttentionConfig, HeadKind, ModelConfig, PositionConfig, RotaryScaling
 
 IGNORED = (r".*\.rotary_emb\.inv_freq",)
 EMBEDDING = "model.embed_tokens.weight"
+GROUPED = AttentionConfig(num_kv_heads=8)
 
 
 def shaped(
@@ -45,7 +46,7 @@ def _config(d_model: int, num_layers: int, num_heads: int, d_ff: int, **fields: 
 def _llama3(d_model: int, num_layers: int, num_heads: int, d_ff: int, **fields: Any) -> ModelConfig:
     scaling = RotaryScaling(kind="llama3", factor=fields.pop("factor"))
     position = PositionConfig(kind="rotary", rotary_base=500_000.0, scaling=scaling)
-    base = {"vocab_size": 128_256, "num_kv_heads": 8, "max_positions": 131_072, "norm_eps": 1e-5}
+    base = {"vocab_size": 128_256, "attention": GROUPED, "max_positions": 131_072, "norm_eps": 1e-5}
     return _config(d_model, num_layers, num_heads, d_ff, **base | {"position": position} | fields)
 
 
@@ -78,8 +79,9 @@ def read_config(values: Mapping[str, Any]) -> ModelConfig:
         values["num_attention_heads"],
         values["intermediate_size"],
         vocab_size=values["vocab_size"],
-        num_kv_heads=values.get("num_key_value_heads"),
-        head_dim=values.get("head_dim"),
+        attention=AttentionConfig(
+            num_kv_heads=values.get("num_key_value_heads"), head_dim=values.get("head_dim")
+        ),
         max_positions=values.get("max_position_embeddings", 2048),
         position=PositionConfig(kind="rotary", rotary_base=base, scaling=_read_scaling(scaling)),
         norm_eps=values.get("rms_norm_eps", 1e-6),
@@ -207,7 +209,7 @@ FAMILY = Family(
         "65b": _config(8192, 80, 64, 22_016),
         "2-7b": _config(4096, 32, 32, 11_008, **_LLAMA2),
         "2-13b": _config(5120, 40, 40, 13_824, **_LLAMA2),
-        "2-70b": _config(8192, 80, 64, 28_672, num_kv_heads=8, **_LLAMA2),
+        "2-70b": _config(8192, 80, 64, 28_672, attention=GROUPED, **_LLAMA2),
         "3-8b": replace(
             _llama3(4096, 32, 32, 14_336, factor=8.0),
             max_positions=8192,
@@ -217,8 +219,8 @@ FAMILY = Family(
         "3.1-70b": _llama3(8192, 80, 64, 28_672, factor=8.0),
         "3.2-1b": _llama3(2048, 16, 32, 8192, factor=32.0, tie_embeddings=True),
         "3.2-3b": _llama3(3072, 28, 24, 8192, factor=32.0, tie_embeddings=True),
-        "smollm2-135m": _smollm2(576, 30, 9, 1536, num_kv_heads=3),
-        "smollm2-360m": _smollm2(960, 32, 15, 2560, num_kv_heads=5),
+        "smollm2-135m": _smollm2(576, 30, 9, 1536, attention=AttentionConfig(num_kv_heads=3)),
+        "smollm2-360m": _smollm2(960, 32, 15, 2560, attention=AttentionConfig(num_kv_heads=5)),
         "smollm2-1.7b": _smollm2(
             2048, 24, 32, 8192, position=PositionConfig(kind="rotary", rotary_base=130_000.0)
         ),

@@ -8,13 +8,25 @@ from typing import Any
 
 from seedbed.models.families import llama
 from seedbed.models.family import Family, tied_output
-from seedbed.nn.config import ModelConfig, PositionConfig
+from seedbed.nn.config import AttentionConfig, ModelConfig, PositionConfig
 
 
-def _config(d_model: int, num_layers: int, num_heads: int, d_ff: int, **fields: Any) -> ModelConfig:
-    base = llama.shaped("mistral", d_model, num_layers, num_heads, d_ff)
-    values: dict[str, Any] = {"num_kv_heads": 8, "max_positions": 32_768, "norm_eps": 1e-5}
-    return replace(base, **values | fields)
+def _config(
+    d_model: int,
+    num_layers: int,
+    num_heads: int,
+    d_ff: int,
+    *,
+    rotary_base: float = 1_000_000.0,
+    **fields: Any,
+) -> ModelConfig:
+    values: dict[str, Any] = {
+        "max_positions": 32_768,
+        "position": PositionConfig(kind="rotary", rotary_base=rotary_base),
+        "norm_eps": 1e-5,
+        "attention": AttentionConfig(num_kv_heads=8),
+    }
+    return llama.shaped("mistral", d_model, num_layers, num_heads, d_ff, **values | fields)
 
 
 def sized(d_model: int, num_layers: int) -> ModelConfig:
@@ -25,16 +37,12 @@ def sized(d_model: int, num_layers: int) -> ModelConfig:
 def read_config(values: Mapping[str, Any]) -> ModelConfig:
     """`config.json` of `MistralForCausalLM` -> ours; a file that names no window has one of 4,096."""
     config = replace(llama.read_config(values), family="mistral")
-    return replace(config, position=replace(config.position, window=values.get("sliding_window", 4096)))
+    return config.with_attention(window=values.get("sliding_window", 4096))
 
 
 def write_config(config: ModelConfig) -> dict[str, Any]:
     """Ours -> `config.json` of `MistralForCausalLM`."""
-    return llama.write_config(config) | {"model_type": "mistral", "sliding_window": config.position.window}
-
-
-def _position(base: float, window: int | None = None) -> PositionConfig:
-    return PositionConfig(kind="rotary", rotary_base=base, window=window)
+    return llama.write_config(config) | {"model_type": "mistral", "sliding_window": config.attention.window}
 
 
 FAMILY = Family(
@@ -42,17 +50,16 @@ FAMILY = Family(
     model_types=("mistral",),
     architectures=llama.architectures("Mistral"),
     presets={
-        "7b-v0.1": _config(4096, 32, 32, 14_336, position=_position(10_000.0, window=4096)),
-        "7b-v0.2": _config(4096, 32, 32, 14_336, position=_position(1_000_000.0)),
-        "7b-v0.3": _config(4096, 32, 32, 14_336, position=_position(1_000_000.0), vocab_size=32_768),
+        "7b-v0.1": _config(4096, 32, 32, 14_336, rotary_base=10_000.0).with_attention(window=4096),
+        "7b-v0.2": _config(4096, 32, 32, 14_336),
+        "7b-v0.3": _config(4096, 32, 32, 14_336, vocab_size=32_768),
         "nemo-12b": _config(
             5120,
             40,
             32,
             14_336,
-            position=_position(1_000_000.0),
             vocab_size=131_072,
-            head_dim=128,
+            attention=AttentionConfig(num_kv_heads=8, head_dim=128),
             max_positions=131_072,
         ),
     },

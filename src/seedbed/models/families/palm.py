@@ -15,7 +15,7 @@ from seedbed.models.families import llama
 from seedbed.models.family import Family
 from seedbed.models.transformer import Transformer
 from seedbed.models.weights import Rule
-from seedbed.nn.config import ModelConfig, PositionConfig
+from seedbed.nn.config import PARALLEL, AttentionConfig, ModelConfig, PositionConfig
 from seedbed.nn.linear import Embedding, Projection
 
 D_HEAD = 256
@@ -24,12 +24,11 @@ D_HEAD = 256
 def _config(d_model: int, num_layers: int, num_heads: int, **fields: Any) -> ModelConfig:
     base: dict[str, Any] = {
         "vocab_size": 256_000,
-        "num_kv_heads": 1,
-        "head_dim": D_HEAD,
+        "attention": AttentionConfig(num_kv_heads=1, head_dim=D_HEAD),
         "max_positions": 2048,
         "position": PositionConfig(kind="rotary", rotary_interleaved=True),
         "norm": "layer_no_bias",
-        "residual": "parallel",
+        "residual": PARALLEL,
         "activation": "silu",
         "gated_ffn": True,
         "bias": "none",
@@ -43,7 +42,8 @@ def _config(d_model: int, num_layers: int, num_heads: int, **fields: Any) -> Mod
 def sized(d_model: int, num_layers: int) -> ModelConfig:
     """PaLM's proportions: a feed-forward of 4 d_model; heads of 256, of 64 in small ones."""
     d_head = D_HEAD if d_model >= 4 * D_HEAD else 64
-    return _config(d_model, num_layers, max(1, d_model // d_head), head_dim=d_head)
+    attention = AttentionConfig(num_kv_heads=1, head_dim=d_head)
+    return _config(d_model, num_layers, max(1, d_model // d_head), attention=attention)
 
 
 def read_config(values: Mapping[str, Any]) -> ModelConfig:
@@ -70,8 +70,10 @@ def read_config(values: Mapping[str, Any]) -> ModelConfig:
         values["num_attention_heads"],
         vocab_size=values["vocab_size"],
         d_ff=values["intermediate_size"],
-        num_kv_heads=values.get("num_key_value_heads") or values["num_attention_heads"],
-        head_dim=values.get("head_dim") or values["hidden_size"] // values["num_attention_heads"],
+        attention=AttentionConfig(
+            num_kv_heads=values.get("num_key_value_heads") or values["num_attention_heads"],
+            head_dim=values.get("head_dim") or values["hidden_size"] // values["num_attention_heads"],
+        ),
         max_positions=values.get("max_position_embeddings", 8192),
         position=PositionConfig(kind="rotary", rotary_base=base, rotary_interleaved=True),
         norm_eps=values.get("layer_norm_eps", 1e-5),

@@ -9,20 +9,22 @@ from typing import Any
 from seedbed.base.errors import BundleError
 from seedbed.models.families import llama
 from seedbed.models.family import Family, GgufForm, tied_output
-from seedbed.nn.config import ModelConfig, PositionConfig
+from seedbed.nn.config import AttentionConfig, ModelConfig, PositionConfig
 
 ROTARY_BASE = 1_000_000.0
 
 
-def _config(d_model: int, num_layers: int, num_heads: int, d_ff: int, **fields: Any) -> ModelConfig:
-    base = llama.shaped("qwen2", d_model, num_layers, num_heads, d_ff)
+def _config(
+    d_model: int, num_layers: int, num_heads: int, d_ff: int, *, num_kv_heads: int, **fields: Any
+) -> ModelConfig:
     values: dict[str, Any] = {
         "vocab_size": 151_936,
         "max_positions": 32_768,
         "position": PositionConfig(kind="rotary", rotary_base=ROTARY_BASE),
         "bias": "qkv",
+        "attention": AttentionConfig(num_kv_heads=num_kv_heads),
     }
-    return replace(base, **values | fields)
+    return llama.shaped("qwen2", d_model, num_layers, num_heads, d_ff, **values | fields)
 
 
 def sized(d_model: int, num_layers: int) -> ModelConfig:

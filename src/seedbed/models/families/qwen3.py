@@ -9,35 +9,36 @@ from typing import Any
 from seedbed.models.families import llama, qwen2
 from seedbed.models.family import Family, GgufForm, tied_output
 from seedbed.models.weights import Rule
-from seedbed.nn.config import ModelConfig, PositionConfig
+from seedbed.nn.config import AttentionConfig, ModelConfig, PositionConfig
 
 HEAD_DIM = 128
 NORMS = {"attn_q_norm": "self_attn.q_norm", "attn_k_norm": "self_attn.k_norm"}
 
 
 def _config(d_model: int, num_layers: int, num_heads: int, d_ff: int, **fields: Any) -> ModelConfig:
-    base = llama.shaped("qwen3", d_model, num_layers, num_heads, d_ff)
     values: dict[str, Any] = {
         "vocab_size": 151_936,
-        "num_kv_heads": 8,
-        "head_dim": HEAD_DIM,
         "max_positions": 40_960,
         "position": PositionConfig(kind="rotary", rotary_base=qwen2.ROTARY_BASE),
-        "qk_norm": "rms",
+        "attention": AttentionConfig(num_kv_heads=8, head_dim=HEAD_DIM, qk_norm="rms"),
     }
-    return replace(base, **values | fields)
+    return llama.shaped("qwen3", d_model, num_layers, num_heads, d_ff, **values | fields)
+
+
+def _of_llama(config: ModelConfig) -> ModelConfig:
+    return replace(config, family="qwen3").with_attention(qk_norm="rms")
 
 
 def sized(d_model: int, num_layers: int) -> ModelConfig:
     """LLaMA's proportions, with the norms."""
-    return replace(llama.sized(d_model, num_layers), family="qwen3", qk_norm="rms")
+    return _of_llama(llama.sized(d_model, num_layers))
 
 
 def read_config(values: Mapping[str, Any]) -> ModelConfig:
     """`config.json` of `Qwen3ForCausalLM` -> ours."""
     qwen2.require_no_window(values)
     given = {"max_position_embeddings": 32_768, "head_dim": HEAD_DIM} | dict(values)
-    return replace(llama.read_config(given), family="qwen3", qk_norm="rms")
+    return _of_llama(llama.read_config(given))
 
 
 def write_config(config: ModelConfig) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import torch
 from seedbed.models.family import Config, Family, own_config, read_own_config
 from seedbed.models.transformer import Transformer
 from seedbed.models.weights import Rule
-from seedbed.nn.config import ModelConfig, PositionConfig
+from seedbed.nn.config import AttentionConfig, ModelConfig, PositionConfig
 from seedbed.nn.linear import Projection
 
 HEAD_DIM = 32
@@ -32,13 +32,12 @@ def sized(d_model: int, num_layers: int) -> ModelConfig:
         num_layers=num_layers,
         num_heads=d_model // head_dim,
         d_ff=4 * d_model,
+        attention=AttentionConfig(qk_norm="plain", scale=2 * head_dim**-0.5),
         max_positions=256,
         position=PositionConfig(kind="rotary"),
         norm="layer_plain",
         activation="relu_squared",
         bias="none",
-        qk_norm="plain",
-        attention_scale=2 * head_dim**-0.5,
         embedding_norm=True,
         logit_cap=15.0,
         tie_embeddings=False,

@@ -16,7 +16,7 @@ from seedbed.base.errors import BundleError, ConfigError, nearest
 from seedbed.models.family import Family
 from seedbed.models.transformer import Transformer
 from seedbed.models.weights import Rule
-from seedbed.nn.config import Activation, EncoderConfig, ModelConfig, PositionConfig
+from seedbed.nn.config import Activation, AttentionConfig, EncoderConfig, ModelConfig, PositionConfig
 from seedbed.nn.linear import named_parts
 from seedbed.text.special_form import T5
 
@@ -29,13 +29,15 @@ ACTIVATIONS: dict[str, Activation] = {
     "gated-gelu": "gelu_tanh",
     "gated-silu": "silu",
 }
-FIXED: dict[str, Any] = {"norm": "rms", "norm_eps": 1e-6, "bias": "none", "attention_scale": 1.0}
+FIXED: dict[str, Any] = {"norm": "rms", "norm_eps": 1e-6, "bias": "none"}
 
 
-def _config(d_model: int, num_layers: int, num_heads: int, d_ff: int, **fields: Any) -> ModelConfig:
+def _config(
+    d_model: int, num_layers: int, num_heads: int, d_ff: int, *, head_dim: int = 64, **fields: Any
+) -> ModelConfig:
     base: dict[str, Any] = {
         "vocab_size": 32_128,
-        "head_dim": 64,
+        "attention": AttentionConfig(head_dim=head_dim, scale=1.0),
         "max_positions": 512,
         "position": PositionConfig(kind="buckets"),
         "activation": "relu",

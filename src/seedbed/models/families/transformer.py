@@ -16,7 +16,7 @@ from seedbed.models.families import bart
 from seedbed.models.family import Family
 from seedbed.models.transformer import Transformer
 from seedbed.models.weights import Rule
-from seedbed.nn.config import ModelConfig, PositionConfig
+from seedbed.nn.config import POST, ModelConfig, PositionConfig
 from seedbed.nn.linear import named_parts
 from seedbed.text.special_form import MARIAN
 
@@ -28,7 +28,7 @@ def _config(d_model: int, num_layers: int, **fields: Any) -> ModelConfig:
         "d_ff": 4 * d_model,
         "max_positions": 1024,
         "position": PositionConfig(kind="sinusoidal"),
-        "residual": "post",
+        "residual": POST,
         "activation": "relu",
         "embedding_scale": d_model**0.5,
         "dropout": 0.1,
