@@ -128,13 +128,16 @@ NAMES = ("<s>", "</s>", END, "<|im_start|>", "<start_of_turn>", "<end_of_turn>")
 
 
 class Counted(LanguageModel):
-    """A model that counts the prompts that it renders."""
+    """A model that notes how many tokens the prompts have that it renders."""
 
-    num_rendered = 0
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
+        self.rendered: list[int] = []
 
     def chat_ids(self, messages: Sequence[Message]) -> list[int]:
-        self.num_rendered += 1
-        return super().chat_ids(messages)
+        ids = super().chat_ids(messages)
+        self.rendered.append(len(ids))
+        return ids
 
 
 def with_template(gpt2: Network, template: str, context: int) -> Counted:
@@ -177,14 +180,17 @@ def test_as_many_turns_are_kept_as_fit(style: str, gpt2: Network) -> None:
     assert 0 in num_left_out and len(num_left_out) > 3
 
 
-def test_a_long_conversation_is_cut_after_few_prompts(gpt2: Network) -> None:
+@pytest.mark.parametrize("is_short", [True, False])
+def test_a_long_conversation_is_cut_after_few_prompts(is_short: bool, gpt2: Network) -> None:
+    """Also where most of a turn is what the template writes around it."""
     lm = with_template(gpt2, TEMPLATES["chatml"], 4096)
-    talk = Conversation(lm, random_turns(random.Random(3), 1000))
+    short = [{"role": "user", "content": "hm"}, {"role": "assistant", "content": "ok"}] * 1000
+    talk = Conversation(lm, short if is_short else random_turns(random.Random(3), 1000))
     for number in range(3):
-        before = lm.num_rendered
         ids = talk.prompt(f"question {number}", max_new_tokens=500)
-        assert 4096 - 500 - 600 < len(ids) <= 4096 - 500 and 950 < talk.num_unseen < 1000
-        assert lm.num_rendered - before <= 6
+        assert 4096 - 500 - 600 < len(ids) <= 4096 - 500 and talk.num_unseen > 800
+        assert len(lm.rendered) <= 5 and max(lm.rendered) < 4 * 4096, lm.rendered
+        lm.rendered.clear()
         talk.add(f"question {number}", "answer")
 
 
@@ -192,13 +198,31 @@ def test_a_short_conversation_is_rendered_once(gpt2: Network) -> None:
     lm = with_template(gpt2, TEMPLATES["chatml"], 4096)
     talk = Conversation(lm, random_turns(random.Random(3), 4))
     talk.prompt("question", max_new_tokens=500)
-    assert lm.num_rendered == 1
+    assert len(lm.rendered) == 1
 
 
-@pytest.mark.parametrize("liar", ["no turn", "every turn", "the oldest turn"])
+def test_turns_whose_thoughts_the_template_drops_are_all_kept(gpt2: Network) -> None:
+    lm = with_template(gpt2, TEMPLATES["thinking"], 1024)
+    turn = [
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": "<think>hm </think>" * 30 + "a"},
+    ]
+    talk = Conversation(lm, turn * 10)
+    assert talk.prompt("why?", max_new_tokens=500) == lm.chat_ids(
+        [*turn * 10, {"role": "user", "content": "why?"}]
+    )
+    assert talk.num_unseen == 0
+
+
+@pytest.mark.parametrize("liar", ["no turn", "every turn", "the oldest turn", "turns, the more the older"])
 def test_the_search_ends_soon_whatever_is_estimated(liar: str) -> None:
     """Sizes that have nothing to do with what a turn adds, which is 10 tokens; 100 turns of 200 fit."""
-    sizes = {"no turn": [0] * 200, "every turn": [999] * 200, "the oldest turn": [9999] + [0] * 199}[liar]
+    sizes = {
+        "no turn": [0] * 200,
+        "every turn": [999] * 200,
+        "the oldest turn": [9999] + [0] * 199,
+        "turns, the more the older": [2**n for n in range(200)][::-1],
+    }[liar]
     rendered = []
 
     def render(num_kept: int) -> list[int]:

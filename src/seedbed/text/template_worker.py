@@ -69,7 +69,7 @@ class TemplateWorker:
 
     def _exchange(self, line: bytes) -> bytes | int:
         """Send a request -> the answer, or the exit code of a process that ended without one."""
-        if not self._is_idle:
+        if not self._is_idle:  # Ctrl-C cut the exchange before, and its answer may still come
             self._end()
         self._running = self._running or _start()
         channel = self._running[1]
@@ -88,9 +88,6 @@ class TemplateWorker:
         except TimeoutError:
             self._end()
             return TOO_LONG
-        except BaseException:  # Ctrl-C: nobody waits for the answer that is under way
-            self._end()
-            raise
         self._is_idle = True
         return bytes(answer)
 
