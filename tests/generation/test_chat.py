@@ -1,15 +1,22 @@
 """Chat: the template's ids are what is answered, and a conversation keeps to the context by whole turns."""
 
+import random
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from transformers import AutoTokenizer
 
 from seedbed.base.errors import UsageError
-from seedbed.generation.chat import Conversation
+from seedbed.generation.chat import MAX_ESTIMATES, Conversation, most_that_fit
 from seedbed.generation.language_model import Completion, LanguageModel
 from seedbed.hub.bundle import open_bundle
 from seedbed.models.family import Network
+from seedbed.models.network import build
+from seedbed.nn.config import ModelConfig
+from seedbed.text.chat_template import Message
 from seedbed.text.special_form import decoder_form
 from seedbed.text.tokenizer import END_OF_TEXT, Tokenizer
 from seedbed.text.training import train_tokenizer
@@ -110,3 +117,117 @@ def test_reset_keeps_what_stands_before_the_turns(lm: LanguageModel) -> None:
     talk.reset()
     assert talk.messages == [{"role": "system", "content": "S"}]
     assert Conversation(lm, [{"role": "assistant", "content": "I begin"}]).prompt("x", max_new_tokens=1)
+
+
+# ---- which turns are kept, beside a search that renders them all
+
+TEMPLATES = {
+    file.stem: file.read_text() for file in (Path(__file__).parents[1] / "text" / "templates").glob("*.jinja")
+}
+NAMES = ("<s>", "</s>", END, "<|im_start|>", "<start_of_turn>", "<end_of_turn>")
+
+
+class Counted(LanguageModel):
+    """A model that notes how many tokens the prompts have that it renders."""
+
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
+        self.rendered: list[int] = []
+
+    def chat_ids(self, messages: Sequence[Message]) -> list[int]:
+        ids = super().chat_ids(messages)
+        self.rendered.append(len(ids))
+        return ids
+
+
+def with_template(gpt2: Network, template: str, context: int) -> Counted:
+    assert isinstance(gpt2.config, ModelConfig)
+    made = train_tokenizer(["text"], "bytes", vocab_size=270, special=decoder_form(END_OF_TEXT, *NAMES))
+    tokens = {"chat_template": template, "bos_token": "<s>", "eos_token": "</s>"}
+    config = replace(gpt2.config, vocab_size=270, max_positions=context)
+    return Counted(build(config), Tokenizer(made._core, made.config | tokens))
+
+
+def random_turns(draw: random.Random, num_turns: int) -> list[dict[str, Any]]:
+    """Questions and answers of very different lengths, some of them with thoughts."""
+    messages = []
+    for _ in range(num_turns):
+        thoughts = f"<think>{'hm ' * draw.randrange(60)}</think>" if draw.random() < 0.3 else ""
+        messages.append({"role": "user", "content": "q" * draw.choice([1, 5, 40, 200])})
+        messages.append({"role": "assistant", "content": thoughts + "ü " * draw.choice([1, 9, 90])})
+    return messages
+
+
+@pytest.mark.parametrize("style", TEMPLATES)
+def test_as_many_turns_are_kept_as_fit(style: str, gpt2: Network) -> None:
+    draw = random.Random(style)
+    lm = with_template(gpt2, TEMPLATES[style], 1024)
+    head = [] if style == "gemma" else [{"role": "system", "content": "Be brief."}]
+    num_left_out = set()
+    for num_turns in (0, 1, 2, 3, 7, 12, 20):
+        messages = [*head, *random_turns(draw, num_turns)]
+        question = {"role": "user", "content": "why? " * draw.randrange(1, 20)}
+        prompts = [
+            lm.chat_ids([*head, *messages[len(head) + 2 * first :], question])
+            for first in range(num_turns + 1)
+        ]
+        for reserved in (1, draw.randrange(2, 400), 512):
+            talk = Conversation(lm, messages)
+            first = next(n for n, ids in enumerate(prompts) if len(ids) <= 1024 - reserved)
+            assert talk.prompt(question["content"], max_new_tokens=reserved) == prompts[first]
+            assert talk.num_unseen == first
+            num_left_out.add(first)
+    assert 0 in num_left_out and len(num_left_out) > 3
+
+
+@pytest.mark.parametrize("is_short", [True, False])
+def test_a_long_conversation_is_cut_after_few_prompts(is_short: bool, gpt2: Network) -> None:
+    """Also where most of a turn is what the template writes around it."""
+    lm = with_template(gpt2, TEMPLATES["chatml"], 4096)
+    short = [{"role": "user", "content": "hm"}, {"role": "assistant", "content": "ok"}] * 1000
+    talk = Conversation(lm, short if is_short else random_turns(random.Random(3), 1000))
+    for number in range(3):
+        ids = talk.prompt(f"question {number}", max_new_tokens=500)
+        assert 4096 - 500 - 600 < len(ids) <= 4096 - 500 and talk.num_unseen > 800
+        assert len(lm.rendered) <= 5 and max(lm.rendered) < 4 * 4096, lm.rendered
+        lm.rendered.clear()
+        talk.add(f"question {number}", "answer")
+
+
+def test_a_short_conversation_is_rendered_once(gpt2: Network) -> None:
+    lm = with_template(gpt2, TEMPLATES["chatml"], 4096)
+    talk = Conversation(lm, random_turns(random.Random(3), 4))
+    talk.prompt("question", max_new_tokens=500)
+    assert len(lm.rendered) == 1
+
+
+def test_turns_whose_thoughts_the_template_drops_are_all_kept(gpt2: Network) -> None:
+    lm = with_template(gpt2, TEMPLATES["thinking"], 1024)
+    turn = [
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": "<think>hm </think>" * 30 + "a"},
+    ]
+    talk = Conversation(lm, turn * 10)
+    assert talk.prompt("why?", max_new_tokens=500) == lm.chat_ids(
+        [*turn * 10, {"role": "user", "content": "why?"}]
+    )
+    assert talk.num_unseen == 0
+
+
+@pytest.mark.parametrize("liar", ["no turn", "every turn", "the oldest turn", "turns, the more the older"])
+def test_the_search_ends_soon_whatever_is_estimated(liar: str) -> None:
+    """Sizes that have nothing to do with what a turn adds, which is 10 tokens; 100 turns of 200 fit."""
+    sizes = {
+        "no turn": [0] * 200,
+        "every turn": [999] * 200,
+        "the oldest turn": [9999] + [0] * 199,
+        "turns, the more the older": [2**n for n in range(200)][::-1],
+    }[liar]
+    rendered = []
+
+    def render(num_kept: int) -> list[int]:
+        rendered.append(num_kept)
+        return [0] * (10 * num_kept + (500 if num_kept % 3 else 0) * (num_kept > 100))
+
+    assert most_that_fit(render, sizes, 1000) == (100, [0] * 1000)
+    assert len(rendered) <= 2 + MAX_ESTIMATES + 8

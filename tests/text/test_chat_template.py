@@ -259,6 +259,8 @@ HOSTILE = {
 @pytest.mark.parametrize("what", HOSTILE)
 def test_a_hostile_template_ends_in_one_line(what: str) -> None:
     source, part = HOSTILE[what]
+    sound = pair("bytes", "chatml")[0]
+    ids = sound.encode(QUESTION)
     started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(BundleError) as caught:
         ChatTemplate(source, pair("bytes", "chatml")[2]).encode(QUESTION)
@@ -266,6 +268,7 @@ def test_a_hostile_template_ends_in_one_line(what: str) -> None:
     print(f"{what}: {time.perf_counter() - started:.2f} s: {said}")
     assert part in said and "\n" not in said and "chat template" in said and "chat_template.jinja" in said
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 << 10  # KiB of this process
+    assert sound.encode(QUESTION) == ids
 
 
 @pytest.mark.parametrize("what", ["tree", "JSON", "doubling"])

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Mapping, Sequence
-from itertools import chain
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate, chain
 from typing import Any
 
 from seedbed.base.errors import UsageError
@@ -12,6 +12,7 @@ from seedbed.generation.language_model import LanguageModel
 from seedbed.text.chat_template import check_messages
 
 HEAD_ROLES = ("system", "developer")
+MAX_ESTIMATES = 6  # prompts after which the search halves what is left, should a template defy all estimates
 
 
 class Conversation:
@@ -24,6 +25,7 @@ class Conversation:
         self._lm = lm
         self.messages = check_messages(messages) if messages else []
         self.num_unseen = 0  # turns that the last prompt left out
+        self._num_tokens: dict[str, int] = {}  # of the texts in messages, each counted once
 
     def prompt(self, text: str, *, max_new_tokens: int) -> list[int]:
         """The token ids of the conversation with a new message of the user's at its end.
@@ -32,22 +34,23 @@ class Conversation:
         context if they are more. Errors: UsageError where the new message alone does not fit.
         """
         head, turns = self._turns()
-        question = {"role": "user", "content": text}
         room, reserved = self._room(max_new_tokens)
-        found: dict[int, list[int]] = {}
 
-        def fits(first: int) -> bool:
-            found[first] = self._lm.chat_ids([*head, *chain(*turns[first:]), question])
-            return room is None or len(found[first]) <= room
+        def render(num_kept: int) -> list[int]:
+            kept = chain(*turns[len(turns) - num_kept :])
+            return self._lm.chat_ids([*head, *kept, {"role": "user", "content": text}])
 
-        first = 0 if fits(0) else bisect_left(range(len(turns) + 1), True, lo=1, key=fits)
-        if first > len(turns):
+        if room is None:
+            num_kept, ids = len(turns), render(len(turns))
+        else:
+            num_kept, ids = most_that_fit(render, [self._size_tokens(turn) for turn in turns], room)
+        if room is not None and len(ids) > room:
             raise UsageError(
-                f"the message and what comes before every turn have {len(found[len(turns)])} tokens, but "
+                f"the message and what comes before every turn have {len(ids)} tokens, but "
                 f"{room} fit beside {reserved} reserved for the answer; shorten it, or lower max_new_tokens"
             )
-        self.num_unseen = first
-        return found[first]
+        self.num_unseen = len(turns) - num_kept
+        return ids
 
     def add(self, text: str, answer: str) -> None:
         """Keep a turn: what the user wrote and what the model answered."""
@@ -55,7 +58,7 @@ class Conversation:
 
     def reset(self) -> None:
         """Forget all turns; what stands before them stays."""
-        self.messages, self.num_unseen = self._turns()[0], 0
+        self.messages, self.num_unseen, self._num_tokens = self._turns()[0], 0, {}
 
     def _room(self, max_new_tokens: int) -> tuple[int | None, int]:
         """Tokens that a prompt may have, None for any number, and those kept for the answer."""
@@ -64,6 +67,15 @@ class Conversation:
             return None, max_new_tokens
         reserved = min(max_new_tokens, context // 2)
         return context - reserved, reserved
+
+    def _size_tokens(self, turn: list[dict[str, Any]]) -> int:
+        """Tokens of a turn's texts alone, without what the template writes around them."""
+        texts = [str(value) for message in turn for value in message.values()]
+        tokenizer = self._lm.chat_template.tokenizer
+        for text in texts:
+            if text not in self._num_tokens:
+                self._num_tokens[text] = len(tokenizer.encode(text))
+        return sum(self._num_tokens[text] for text in texts)
 
     def _turns(self) -> tuple[list[dict[str, Any]], list[list[dict[str, Any]]]]:
         head: list[dict[str, Any]] = []
@@ -76,3 +88,32 @@ class Conversation:
             else:
                 turns[-1].append(message)
         return head, turns
+
+
+def most_that_fit(
+    render: Callable[[int], list[int]], sizes: Sequence[int], room: int
+) -> tuple[int, list[int]]:
+    """The most of the last turns that fit, and the prompt with them: it has at most `room` tokens.
+
+    `render` gives the prompt with a number of turns and `sizes` the tokens of each turn's texts. How many fit
+    is estimated from them and from what the template added to each turn of the prompt before, until it is
+    seen that one turn more does not fit. A prompt without turns is returned however many tokens it has.
+    """
+    total, added, num_tried = len(sizes), 0.0, 0
+    after = list(accumulate(reversed(sizes), initial=0))  # tokens of the texts of the last 0, 1, .. turns
+    whole = render(total) if after[-1] <= room else None
+    if whole is not None and len(whole) <= room:
+        return total, whole
+    base = best = render(0)
+    num_kept, too_many = 0, total + (whole is None)
+    while len(base) <= room and too_many - num_kept > 1:
+        estimates = [len(base) + tokens + added * turns for turns, tokens in enumerate(after)]
+        guess = bisect_right(estimates, room) - 1 if num_tried < MAX_ESTIMATES else (num_kept + too_many) // 2
+        tried = min(max(guess, num_kept + 1), too_many - 1)
+        ids = render(tried)
+        num_tried, added = num_tried + 1, (len(ids) - len(base) - after[tried]) / tried
+        if len(ids) <= room:
+            num_kept, best = tried, ids
+        else:
+            too_many = tried
+    return num_kept, best

@@ -6,19 +6,14 @@ as transformers does it, trim_blocks and lstrip_blocks on, in a process with lim
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
-import signal
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from seedbed.base.errors import BundleError, UsageError
-from seedbed.text import template_process
 from seedbed.text.control import ControlEncoder
+from seedbed.text.template_worker import WORKER
 from seedbed.text.tokenizer import Tokenizer
 
 Message = Mapping[str, Any]
@@ -26,7 +21,6 @@ SPECIAL_NAMES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 # The tag with which transformers finds what the assistant said; a block that always holds takes its place.
 GENERATION = re.compile(r"(\{%[-+]?\s*)(end)?generation(\s*[-+]?%\})")
 INNER_ATTRIBUTE = re.compile(r"""(?:\.\s*|[\[(]\s*["'])(__\w+)""")
-WALL_SECONDS = 10.0  # the limit of CPU seconds strikes long before, unless the machine has none to give
 ADVICE = "put a sound template in chat_template.jinja beside tokenizer.json, or use `generate`"
 
 
@@ -43,7 +37,7 @@ class ChatTemplate:
                 f"the model's chat template reaches for the attribute {found[1]}, which no template needs; "
                 f"{ADVICE}"
             )
-        self.source = source
+        self.source, self.tokenizer = source, tokenizer
         self._rendered = GENERATION.sub(_plain_block, source)
         self._control = ControlEncoder(tokenizer, source)
         names = {f"{name}_token": tokenizer.config.get(f"{name}_token") for name in SPECIAL_NAMES}
@@ -81,7 +75,7 @@ class ChatTemplate:
             ],
             "add_generation_prompt": add_generation_prompt,
         }
-        said = _run({"source": self._rendered, "variables": variables})
+        said = WORKER.render(self._rendered, variables)
         if "refused" in said:
             raise UsageError(
                 f"the model's chat template refuses these messages: {self._line(said['refused'])}; "
@@ -145,25 +139,3 @@ def _content(token: Any) -> str:
 
 def _plain_block(tag: re.Match[str]) -> str:
     return f"{tag[1]}{'endif' if tag[2] else 'if true'}{tag[3]}"
-
-
-def _run(asked: dict[str, Any]) -> dict[str, Any]:
-    """Render in another process -> what it answers."""
-    found = importlib.util.find_spec("minijinja")
-    assert found is not None and found.origin is not None
-    library = str(Path(found.origin).parents[1])
-    command = [sys.executable, "-I", "-S", template_process.__file__, library]
-    try:
-        done = subprocess.run(
-            command, input=json.dumps(asked).encode(), capture_output=True, timeout=WALL_SECONDS, check=False
-        )
-        code = done.returncode
-    except subprocess.TimeoutExpired:
-        code = -signal.SIGPROF
-    if code == 0:
-        return dict(json.loads(done.stdout))
-    if code in (-signal.SIGPROF, -signal.SIGKILL):
-        return {"endless": f"it takes more than {template_process.CPU_SECONDS} s"}
-    memory = code == -signal.SIGABRT or b"MemoryError" in done.stderr
-    taken = f"it takes more than {template_process.MEMORY_BYTES >> 20} MiB"
-    return {"error": taken if memory else f"it ends the template engine (code {code})"}

@@ -1,13 +1,16 @@
-"""Renders one chat template in a process of its own, which ends when it takes too long or too much.
+"""Renders chat templates in a process of its own, which ends when one takes too long or too much memory.
 
 A template comes with a model from anywhere. The engine's fuel stops loops, but a list that holds itself
 twice, forty times over, takes few steps to make and all of the memory to show: only a process can be stopped
 there. It is started as a script, with the folder of minijinja as its argument, and imports nothing of ours.
+`template_worker` holds its other side.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import resource
 import signal
 import sys
 from datetime import datetime
@@ -15,8 +18,11 @@ from typing import Any
 
 CPU_SECONDS = 0.5  # 10,000 messages of 600 characters take 0.02 s (2026-11-24)
 MEMORY_BYTES = 256 << 20
+# What a render may leave behind (freed memory that is not given back), as it counts against the next render.
+KEPT_BYTES = 32 << 20
 FUEL = 10_000_000  # steps of the engine: 0.2 s
 MAX_CHARACTERS = 16 << 20
+OUT_OF_MEMORY = 99  # the exit code
 # Words of the engine for what ran out of fuel, or would.
 ENDLESS = ("ran out of fuel", "too many elements", "recursion limit exceeded")
 
@@ -73,16 +79,42 @@ def render(source: str, variables: dict[str, Any]) -> dict[str, Any]:
     return {"text": text}
 
 
-def main() -> None:
-    """Read `{"source": .., "variables": ..}` from stdin, and answer on stdout."""
-    import resource  # not on every system, and the package imports this file for its limits
+def size_bytes() -> int:
+    """Give the memory that counts against the limit; 0 without /proc, where systems enforce no such limit."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
 
+
+def serve() -> None:
+    """Answer each line of stdin, `{"source": .., "variables": ..}`, with a line on stdout.
+
+    It returns where stdin ends, or after an answer that left too much memory behind.
+    """
+    most = size_bytes() + KEPT_BYTES
+    for line in sys.stdin.buffer:
+        signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)  # its signal ends the process
+        answer = json.dumps(render(**json.loads(line))).encode()
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        sys.stdout.buffer.write(answer + b"\n")
+        sys.stdout.buffer.flush()
+        del line, answer
+        if size_bytes() > most:
+            return
+
+
+def main() -> None:
+    """Set the limits of this process, then serve."""
     for limit, most in ((resource.RLIMIT_AS, MEMORY_BYTES), (resource.RLIMIT_CORE, 0)):
         resource.setrlimit(limit, (most, most))
-    signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)  # its signal ends the process
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
     sys.path.append(sys.argv[1])
-    asked = json.loads(sys.stdin.buffer.read())
-    json.dump(render(asked["source"], asked["variables"]), sys.stdout)
+    try:
+        serve()
+    except MemoryError:
+        os._exit(OUT_OF_MEMORY)
 
 
 if __name__ == "__main__":

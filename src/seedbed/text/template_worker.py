@@ -1,0 +1,121 @@
+"""Starts, asks and replaces the process that renders chat templates.
+
+To start Python takes 20 ms and to render a prompt 0.3 ms, so one process renders for the whole program. A
+request is a line of JSON and its answer is another: the process reads a whole request before it writes, and
+the program sends a whole request before it reads, so neither waits for the other however long the lines are.
+"""
+
+from __future__ import annotations
+
+import atexit
+import importlib.util
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from seedbed.text import template_process
+
+WALL_SECONDS = 10.0  # the limit of CPU seconds strikes long before, unless the machine has none to give
+TOO_LONG = -signal.SIGPROF
+# What no template causes: the process ended after an answer (KEPT_BYTES), or was ended from outside.
+NOT_OF_THE_TEMPLATE = (0, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP)
+
+
+class TemplateWorker:
+    """A process with limits, started by the first render and replaced when a template breaks a limit.
+
+    Threads may share it; a forked child starts its own. The process has a session of its own, so Ctrl-C in a
+    terminal does not reach it, and it ends where its input ends, so it does not outlive a killed program.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: tuple[subprocess.Popen[bytes], socket.socket] | None = None
+        self._is_idle = True  # false from a request until its whole answer is here
+
+    def render(self, source: str, variables: dict[str, Any]) -> dict[str, Any]:
+        """Render a template -> the answer of `template_process.render`, `error` where it ends the process."""
+        line = json.dumps({"source": source, "variables": variables}).encode() + b"\n"
+        with self._lock:
+            answer = self._exchange(line)
+            if answer in NOT_OF_THE_TEMPLATE:
+                answer = self._exchange(line)
+        if isinstance(answer, bytes):
+            return dict(json.loads(answer))
+        if answer == TOO_LONG:
+            return {"endless": f"it takes more than {template_process.CPU_SECONDS} s"}
+        if answer in (-signal.SIGABRT, template_process.OUT_OF_MEMORY):
+            return {"error": f"it takes more than {template_process.MEMORY_BYTES >> 20} MiB"}
+        return {"error": f"it ends the template engine (code {answer})"}
+
+    def close(self) -> None:
+        """End the process, if one runs; the next render starts another."""
+        with self._lock:
+            self._end()
+
+    def forget(self) -> None:
+        """Leave the process to the parent of this forked child."""
+        if self._running is not None:
+            process, channel = self._running
+            process.returncode = 0  # it is no child of ours to wait for
+            channel.close()
+        self._lock, self._running = threading.Lock(), None
+
+    def _exchange(self, line: bytes) -> bytes | int:
+        """Send a request -> the answer, or the exit code of a process that ended without one."""
+        if not self._is_idle:  # Ctrl-C cut the exchange before, and its answer may still come
+            self._end()
+        self._running = self._running or _start()
+        channel = self._running[1]
+        self._is_idle = False
+        answer = bytearray()
+        try:
+            channel.settimeout(WALL_SECONDS)
+            channel.sendall(line)
+            while not answer.endswith(b"\n"):
+                part = channel.recv(1 << 20)
+                if not part:
+                    return self._end()
+                answer += part
+        except ConnectionError:
+            return self._end()
+        except TimeoutError:
+            self._end()
+            return TOO_LONG
+        self._is_idle = True
+        return bytes(answer)
+
+    def _end(self) -> int:
+        """End the process if it has not ended by itself -> its exit code."""
+        if self._running is None:
+            return 0
+        process, channel = self._running
+        process.kill()  # a process that has closed its end of the channel keeps its own exit code
+        code = process.wait()
+        channel.close()
+        self._running = None
+        return code
+
+
+def _start() -> tuple[subprocess.Popen[bytes], socket.socket]:
+    found = importlib.util.find_spec("minijinja")
+    assert found is not None and found.origin is not None
+    library = str(Path(found.origin).parents[1])
+    ours, its = socket.socketpair()
+    with its:
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-S", template_process.__file__, library],
+            stdin=its.fileno(), stdout=its.fileno(), stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+    return process, ours
+
+
+WORKER = TemplateWorker()  # one for the program, as its standard streams are
+atexit.register(WORKER.close)
+os.register_at_fork(after_in_child=WORKER.forget)
