@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from seedbed.api.pretrain import pretrain
 from seedbed.runs import decide
 from seedbed.runs.decide import most_steps
-from seedbed.api.pretrain import pretrain
 from seedbed.runs.train import Run
 from seedbed.select import rehearsal
 

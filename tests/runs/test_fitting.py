@@ -8,10 +8,10 @@ import pytest
 
 import seedbed
 from seedbed.api.pretrain import pretrain
-from seedbed.hub.base import Base
-from seedbed.runs.start import Start, load_run, run_settings
 from seedbed.base.errors import ConfigError, UsageError
+from seedbed.hub.base import Base
 from seedbed.models.network import FAMILIES, family
+from seedbed.runs.start import Start, load_run, run_settings
 from seedbed.text.special_form import MARIAN
 from seedbed.text.training import train_tokenizer
 

@@ -11,13 +11,13 @@ import torch
 import transformers
 
 import seedbed
-from seedbed.runs.heads import on_body
 from seedbed.api.pretrain import pretrain
-from seedbed.runs.train import Run
 from seedbed.base.errors import ConfigError, SeedbedWarning
 from seedbed.hub.bundle import open_bundle
 from seedbed.models.network import family
 from seedbed.nn.config import HeadConfig
+from seedbed.runs.heads import on_body
+from seedbed.runs.train import Run
 from seedbed.select import rehearsal
 from seedbed.text.training import train_tokenizer
 
@@ -48,9 +48,7 @@ def begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     for name, records in (("classification", TEXTS), ("tagging", TAGGED)):
         (tmp_path / name).with_suffix(".jsonl").write_text("\n".join(map(json.dumps, records)))
 
-    def run(
-        objective: str, *overrides: str, out: str = "run", steps: int = 40, **wanted: Any
-    ) -> Run:
+    def run(objective: str, *overrides: str, out: str = "run", steps: int = 40, **wanted: Any) -> Run:
         data, own = str(tmp_path / f"{objective}.jsonl"), [*SETTINGS, *overrides]
         return pretrain(data, out=tmp_path / out, objective=objective, steps=steps, overrides=own, **wanted)
 

@@ -120,7 +120,10 @@ def test_a_run_from_scratch_says_so_and_one_from_a_base_names_its_parent(
     base: Path, corpus: Path, tmp_path: Path
 ) -> None:
     scratch = pretrain(
-        str(corpus), out=tmp_path / "scratch", family="gpt2", steps=10,
+        str(corpus),
+        out=tmp_path / "scratch",
+        family="gpt2",
+        steps=10,
         overrides=["model.d_model=16", "model.num_layers=1", "tokenizer.kind=bytes", *SETTINGS],
     )
     assert "Pre-trained from scratch with the objective `causal`" in (scratch.model / "README.md").read_text()

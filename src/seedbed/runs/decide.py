@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from seedbed.base.errors import HardwareError
 from seedbed.base.hardware import Hardware, ResidentPeak, disk_free_bytes, probe
@@ -133,9 +132,7 @@ def plan_config(
         config = start.config(settings, vocab_size=vocab_size, labels=STAND_IN_LABELS)
     else:
         config = with_labels(require_fitting(given, name), name, given.head.labels or STAND_IN_LABELS)
-    vocabulary = Vocabulary.stand_in(
-        config.vocab_size, decoder_start_id=start.decoder_start_id(config)
-    )
+    vocabulary = Vocabulary.stand_in(config.vocab_size, decoder_start_id=start.decoder_start_id(config))
     return plan_training(
         config,
         settings.training,
