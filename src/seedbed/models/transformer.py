@@ -124,11 +124,6 @@ class Transformer(Placed):
         cap = self.config.logit_cap
         return logits if cap is None else cap * torch.tanh(logits / cap)
 
-    def pool(self, hidden: Tensor, layout: Layout) -> Tensor:
-        """What BERT's pooler makes of each row's first token: hidden (N, M) -> (rows, M)."""
-        assert self.pooler is not None
-        return torch.tanh(self.pooler(self._of_rows(hidden, layout)))
-
     def classify(self, hidden: Tensor, layout: Layout) -> Tensor:
         """Logits (rows, labels) of hidden (N, M): of an encoder's first token, a decoder's last one."""
         return self.output(self._of_rows(hidden, layout))
