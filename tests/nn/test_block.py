@@ -7,13 +7,13 @@ import pytest
 import torch
 from tests.nn.variants import RESIDUALS
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from seedbed.nn.attention import View
 from seedbed.nn.block import Block
 from seedbed.nn.config import PRE, ModelConfig, NormPlace, ResidualConfig
 from seedbed.nn.layout import Layout
-from seedbed.nn.step import layer_steps
+from seedbed.nn.matmul import linear_call
+from seedbed.nn.step import LayerSteps
 
 Branch = Callable[[Tensor], Tensor]
 
@@ -90,4 +90,4 @@ def test_norms_are_where_the_config_says(residual: ResidualConfig, cross: bool) 
 @pytest.mark.parametrize("residual", RESIDUALS, ids=str)
 def test_a_step_s_bare_calls_know_norms_of_the_inputs_alone(residual: ResidualConfig) -> None:
     block = make(residual, cross=False)[0].eval()
-    assert (layer_steps([block], F.linear) is not None) == (residual == PRE)
+    assert bool(LayerSteps(nn.ModuleList([block]), linear_call).calls) == (residual == PRE)

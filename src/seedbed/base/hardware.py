@@ -185,6 +185,19 @@ def cpu_name() -> str:
     return next(iter(_cpu_info("model name")), "") or platform.processor() or platform.machine()
 
 
+def cpu_vendor() -> str:
+    """The processor's maker as it names itself, `AuthenticAMD`; empty where the system does not say.
+
+    Only the first processor's lines are read, of what may be hundreds.
+    """
+    try:
+        with Path("/proc/cpuinfo").open() as lines:
+            named = (line.partition(":")[2].strip() for line in lines if line.startswith("vendor_id"))
+            return next(named, "")
+    except OSError:
+        return ""
+
+
 def instructions() -> str:
     """The widest vector or matrix instructions that torch can use."""
     flags = set(" ".join(_cpu_info("flags")).split())

@@ -116,7 +116,7 @@ def _features(lm: LanguageModel, some: list[Labelled], probe: Probe, *, bare: bo
     texts = list(dict.fromkeys(one.text for one in some))
     encoded = {text: lm.tokenizer.encode_spans(text) for text in texts}
     rows = [encoded[text][0][:MOST_TOKENS] for text in texts]
-    table = lm.module.embed.weight.detach().float()
+    table = lm.module.embed.dense().detach().float()
     states = [table[row] for row in rows] if bare else features(lm.module, rows)
     of_text = dict(zip(texts, states, strict=True))
     found, classes = [], []

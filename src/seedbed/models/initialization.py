@@ -5,25 +5,26 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from seedbed.nn.linear import Embedding, Projection
+from seedbed.nn.linear import EmbeddingLike, LinearLike, whole_modules
 
 
 @torch.no_grad()
 def normal(
     module: nn.Module, generator: torch.Generator, *, std: float, residual_std: float | None = None
 ) -> None:
-    """Products and tables normal(0, std), the products that end a branch normal(0, residual_std), norms 1.
+    """Projections and tables normal(0, std), what ends a branch normal(0, residual_std), norms 1.
 
     GPT-2 scales the latter by 1 / sqrt(2 num_layers) (Radford et al. 2019, section 2.3).
     """
-    for name, child in module.named_modules():
-        if isinstance(child, Projection):
+    for name, child in whole_modules(module):
+        if isinstance(child, LinearLike):
             ends = name.endswith((".out", ".down"))
-            child.weight.normal_(0, residual_std if ends and residual_std else std, generator=generator)
-            if child.bias is not None:
-                child.bias.zero_()
-        elif isinstance(child, Embedding):
-            child.weight.normal_(0, std, generator=generator)
+            weight, bias = child.dense()
+            weight.normal_(0, residual_std if ends and residual_std else std, generator=generator)
+            if bias is not None:
+                bias.zero_()
+        elif isinstance(child, EmbeddingLike):
+            child.dense().normal_(0, std, generator=generator)
         elif child is not module and not list(child.children()):
             for parameter_name, parameter in child.named_parameters(recurse=False):
                 parameter.fill_(1.0 if parameter_name == "weight" else 0.0)

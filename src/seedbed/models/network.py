@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seedbed.base.errors import BundleError, ConfigError, nearest
+from seedbed.base.errors import BundleError, ConfigError, UsageError, nearest
 from seedbed.base.rooms import Room
 from seedbed.models.family import Config, Family, Network
 from seedbed.models.recurrent import RecurrentNetwork
@@ -41,9 +41,17 @@ def initialize(module: Network, generator: torch.Generator) -> None:
 def import_tensors(module: Network, theirs: Mapping[str, Tensor]) -> None:
     """Fill the network with the tensors of its family's published file.
 
-    Errors: BundleError where one is missing, unknown, or of another shape.
+    Errors: BundleError where one is missing, unknown, or of another shape; UsageError where what stands in a
+    place of the network computes its dense weights, which nothing can be written into.
     """
-    import_weights(theirs, dict(named_parts(module)), **_translation(module.config))
+    parts = dict(named_parts(module))
+    own = {parameter.untyped_storage().data_ptr() for parameter in module.parameters()}
+    if computed := [name for name, part in parts.items() if part.untyped_storage().data_ptr() not in own]:
+        raise UsageError(
+            f"{computed[0]} is computed by what stands in its place and cannot be loaded; load the network's "
+            "weights first, then put wrappers into it"
+        )
+    import_weights(theirs, parts, **_translation(module.config))
 
 
 def export_tensors(module: Network) -> dict[str, Tensor]:

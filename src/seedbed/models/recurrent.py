@@ -9,7 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 from seedbed.nn.config import RecurrentConfig
 from seedbed.nn.layout import Layout
-from seedbed.nn.linear import Embedding, Placed, Projection
+from seedbed.nn.linear import Embedding, EmbeddingLike, Placed, Projection
 from seedbed.nn.recurrent import RecurrentLayer, RecurrentState
 from seedbed.nn.state import DecodeState
 
@@ -21,7 +21,7 @@ class RecurrentNetwork(Placed):
         super().__init__()
         self.config = config
         self.checkpoint_activations = False
-        self.embed = Embedding(config.vocab_size, config.d_model)
+        self.embed: EmbeddingLike = Embedding(config.vocab_size, config.d_model)
         self.layers = nn.ModuleList(
             RecurrentLayer(config.cell, config.d_model) for _ in range(config.num_layers)
         )
@@ -35,7 +35,7 @@ class RecurrentNetwork(Placed):
 
     def output(self, hidden: Tensor) -> Tensor:
         """Logits (..., V) of the hidden states (..., M) that someone reads."""
-        return F.linear(hidden, self.embed.weight) if self.unembed is None else self.unembed(hidden)
+        return self.embed.unembed(hidden) if self.unembed is None else self.unembed(hidden)
 
     def start(self, num_rows: int, capacity: int) -> RecurrentState:
         """Empty rows; what they remember does not grow, so `capacity` asks for nothing."""
@@ -73,4 +73,4 @@ class RecurrentNetwork(Placed):
     def _memory(self, num_rows: int) -> Tensor:
         num_memories = 2 if self.config.cell == "lstm" else 1
         shape = (len(self.layers), num_memories, num_rows, self.config.d_model)
-        return self.embed.weight.detach().new_zeros(shape)
+        return torch.zeros(shape, dtype=self.dtype, device=self.device)

@@ -10,7 +10,7 @@ from seedbed.nn.attention import View
 from seedbed.nn.block import ACTIVATIONS
 from seedbed.nn.config import ModelConfig
 from seedbed.nn.layout import Layout
-from seedbed.nn.linear import Embedding, Placed, Projection, is_hooked, lookup_and_table, product
+from seedbed.nn.linear import Embedding, EmbeddingLike, Placed, Projection, Unembed
 from seedbed.nn.norms import make_norm
 from seedbed.nn.stack import Stack, key_padding
 from seedbed.nn.state import AttentionState, DecodeState, KeyRows
@@ -47,7 +47,8 @@ class Transformer(Placed):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.embed = Embedding(config.vocab_size, config.d_model)
+        embed = Embedding(config.vocab_size, config.d_model)
+        self.embed: EmbeddingLike = embed
         self.encoder = self.decoder = None
         if config.shape != "decoder":
             self.encoder = Stack(config.of_encoder, causal=False, cross=False)
@@ -69,7 +70,7 @@ class Transformer(Placed):
             self.unembed = Projection(config.d_model, {"unembed": config.vocab_size}, bias=False)
             self.unembed.step_scales["unembed"] = 1 / config.output_scale
         elif config.tie_embeddings:
-            self.embed.step_scale = 1 / config.output_scale
+            embed.step_scale = 1 / config.output_scale
 
     def encode(self, ids: Tensor, layout: Layout, *, segments: Tensor | None = None) -> Tensor:
         """ids (N,) -> the encoder's hidden states (N, M)."""
@@ -99,11 +100,10 @@ class Transformer(Placed):
                 causal=False,
                 memory=self.encode(source, source_layout),
             )
-        if not self._shares_table():
-            return self.decoder(self._embed(ids), layout, memory=memory)  # type: ignore[no-any-return]
-        x, table = lookup_and_table(self.embed.weight, ids)
+        x, unembed = self._lookup(ids)
         hidden: Tensor = self.decoder(self._scale(x), layout, memory=memory)
-        hidden.shared_table = table  # type: ignore[attr-defined]  # for `output` of these very states
+        if unembed is not None:
+            hidden.unembed = unembed  # type: ignore[attr-defined]  # for `output` of these very states
         return hidden
 
     def output(self, hidden: Tensor) -> Tensor:
@@ -115,22 +115,14 @@ class Transformer(Placed):
             return hidden
         if self.classifier is not None:
             return self._labelled(hidden)
-        table = getattr(hidden, "shared_table", self.embed.weight)
+        unembed = getattr(hidden, "unembed", self.embed.unembed)
         if self.transform is not None:
             hidden = self.transform(hidden)
         if self.config.output_scale != 1:
             hidden = hidden * self.config.output_scale
-        if self.unembed is not None:
-            logits = self.unembed(hidden)
-        else:
-            logits = product(hidden, table, self.output_bias)
+        logits = self.unembed(hidden) if self.unembed is not None else unembed(hidden, self.output_bias)
         cap = self.config.logit_cap
         return logits if cap is None else cap * torch.tanh(logits / cap)
-
-    def pool(self, hidden: Tensor, layout: Layout) -> Tensor:
-        """What BERT's pooler makes of each row's first token: hidden (N, M) -> (rows, M)."""
-        assert self.pooler is not None
-        return torch.tanh(self.pooler(self._of_rows(hidden, layout)))
 
     def classify(self, hidden: Tensor, layout: Layout) -> Tensor:
         """Logits (rows, labels) of hidden (N, M): of an encoder's first token, a decoder's last one."""
@@ -196,19 +188,17 @@ class Transformer(Placed):
     def _embed(self, ids: Tensor) -> Tensor:
         return self._scale(self.embed(ids))
 
+    def _lookup(self, ids: Tensor) -> tuple[Tensor, Unembed | None]:
+        """The tokens' rows, and an output that shares the gradient of the lookup where there is one."""
+        tied = getattr(self.embed, "tied", None) if self.unembed is None else None
+        return (self.embed(ids), None) if tied is None else tied(ids)
+
     def _scale(self, x: Tensor) -> Tensor:
         scale = self.config.embedding_scale
         # Rounded to the states' own type, as Gemma's is.
         return x * torch.tensor(scale, dtype=x.dtype, device=x.device) if scale != 1 else x
 
-    def _shares_table(self) -> bool:
-        """The output's gradient may come to the embedding through the lookup."""
-        embed = self.embed
-        plain = type(embed) is Embedding and not is_hooked(embed)
-        learns = torch.is_grad_enabled() and embed.weight.requires_grad and not torch.compiler.is_compiling()
-        return plain and learns and self.unembed is None
-
     def _key_rows(self, num_rows: int, capacity: int) -> KeyRows:
         config = self.config
-        like = self.embed.weight.detach().new_empty(0, config.d_head)
+        like = torch.empty(0, config.d_head, dtype=self.dtype, device=self.device)
         return KeyRows(config.num_layers, num_rows, num_heads=config.kv_heads, capacity=capacity, like=like)

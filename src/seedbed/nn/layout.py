@@ -149,12 +149,6 @@ def cut(x: Tensor, shapes: Sequence[tuple[int, int]]) -> list[Tensor]:
     return [piece.view(*shape, *heads).transpose(1, 2) for piece, shape in zip(pieces, shapes, strict=True)]
 
 
-def strip(ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Layout]:
-    """Padded ids (batch, seq), on either side -> flat ids (N,) and their layout."""
-    mask = attention_mask.bool()
-    return ids[mask], Layout.of(mask.sum(1).tolist(), device=ids.device)
-
-
 def restore(flat: Tensor, attention_mask: Tensor) -> Tensor:
     """Flat (N, M) -> (batch, seq, M), zeros where the mask is."""
     padded = flat.new_zeros(*attention_mask.shape, flat.size(-1))

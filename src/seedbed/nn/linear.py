@@ -1,60 +1,90 @@
-"""Linear maps and embeddings whose memory a family's initialisation or a bundle fills."""
+"""Linear maps and embeddings, as types: what may stand in their places, and the one way to put it there.
+
+A projection's place holds a `LinearLike` module and an embedding's an `EmbeddingLike` one: the plain classes
+below, or a wrapper (an adapter, packed weights) that answers for what it holds. Everybody else asks through
+these two protocols and never looks for a weight. Of a module that has them, three more methods are used:
+
+- `bare()`, of a Linear-like: its weight and bias while a call of it is the matmul with them and nothing else,
+  None otherwise; the fused recurrent kernel and decoding steps compute with them in place of the call;
+- `tied(ids)`, of an embedding: see `Embedding.tied`;
+- `pieces()`: for parameters of its own by name, (rows, step scale) of each matrix that one is made of. Steps
+  of a fixed size are to be as many times the usual ones (training/optimizer.py).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from difflib import get_close_matches
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 from torch.nn.modules import module as torch_modules
 
-# Where oneDNN's product of a few tokens beats the one that torch takes: with AVX-512, 4 to 32 tokens over
-# weights that come from memory, 1.13 to 1.68 times; with AVX2 or smaller weights it loses (2026-11-24).
-FEW_TOKENS, LARGE_NUMBERS = (4, 32), 2**19
-HAS_FEW_TOKENS_PRODUCT = (
-    torch.backends.mkldnn.is_available()
-    and torch.backends.cpu.get_cpu_capability() == "AVX512"
-    and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-)
+from seedbed.base.errors import UsageError
+from seedbed.nn.matmul import product
+
+Weights = tuple[Tensor, Tensor | None]  # (d_out, d_in) and (d_out,)
+Unembed = Callable[[Tensor, Tensor | None], Tensor]
+Pieces = dict[str, list[tuple[int, float]]]
 
 
-def takes_few(num_tokens: int, like: Tensor) -> bool:
-    """Tell whether products of so many tokens, without gradients, may be oneDNN's."""
-    return HAS_FEW_TOKENS_PRODUCT and FEW_TOKENS[0] <= num_tokens <= FEW_TOKENS[1] and is_plain(like)
+@runtime_checkable
+class LinearLike(Protocol):
+    """A module in a projection's place: x (N, in_features) -> (N, sum of the parts)."""
+
+    @property
+    def parts(self) -> Mapping[str, int]:
+        """The named parts of the output and their sizes, in order."""
+
+    @property
+    def in_features(self) -> int:
+        """The width of the input."""
+
+    def __call__(self, x: Tensor, /) -> Tensor:
+        """x (N, in_features) -> (N, sum of the parts)."""
+
+    def dense(self) -> Weights:
+        """The dense weight and bias that it amounts to: for export, merging, counting.
+
+        They are the parameters themselves where it is those: what is written into them is then loaded.
+        """
 
 
-def is_plain(x: Tensor) -> bool:
-    """Tell whether products of x are float32 on a CPU, without gradients."""
-    plain = x.dtype is torch.float32 and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
-    return plain and not torch.is_grad_enabled()
+@runtime_checkable
+class EmbeddingLike(Protocol):
+    """A module in an embedding's place: a table (num_embeddings, embedding_dim) of rows looked up by id."""
 
+    @property
+    def num_embeddings(self) -> int:
+        """The number of rows."""
 
-def one_token_product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`F.linear` for the one token x (d_in,) -> (d_out,), where `is_plain`.
+    @property
+    def embedding_dim(self) -> int:
+        """The width of a row."""
 
-    With a bias a 12 x 768 decoder's products take 0.983 of F.linear's time (AVX-512, 2026-11-24).
-    """
-    return torch.mv(weight, x) if bias is None else torch.addmv(bias, weight, x)
+    @property
+    def device(self) -> torch.device:
+        """Where the rows are."""
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the rows that it returns."""
 
-def few_tokens_product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`F.linear` for a few tokens x (N, d_in), where `takes_few`."""
-    if not HAS_FEW_TOKENS_PRODUCT or weight.numel() < LARGE_NUMBERS:
-        return F.linear(x, weight, bias)
-    y: Tensor = torch.ops.mkldnn._linear_pointwise(x.contiguous(), weight, bias, "none", [], "")
-    return y
+    def __call__(self, ids: Tensor, /) -> Tensor:
+        """ids (...) -> (..., M)."""
 
+    def unembed(self, hidden: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Logits (N, num_embeddings) of hidden states (N, M): the output of a network that ties it."""
 
-def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x (N, d_in), weight (d_out, d_in), bias (d_out,) -> (N, d_out)."""
-    return (few_tokens_product if takes_few(x.size(0), x) else F.linear)(x, weight, bias)
+    def dense(self) -> Tensor:
+        """The dense table that it amounts to; the parameter itself where it is one."""
 
 
 class Projection(nn.Linear):
-    """One product for several named parts that read the same input: x (N, M) -> (N, sum of the parts).
+    """One matmul for several named parts that read the same input: x (N, M) -> (N, sum of the parts).
 
     Weight rules and adapters speak of the parts: a projection `attn.qkv` with parts q, k, v answers to
     `attn.q`, `attn.k` and `attn.v`. `step_scales` are, by part, how much longer than usual an optimizer's
@@ -71,6 +101,18 @@ class Projection(nn.Linear):
         own = self._parameters  # nn.Module looks for `self.weight` in vain before it looks there
         return product(x, own["weight"], own["bias"])  # type: ignore[arg-type]
 
+    def dense(self) -> Weights:
+        """The parameters."""
+        return self.weight, self.bias
+
+    def bare(self) -> Weights | None:
+        """The parameters, unless a hook or a subclass does more than the matmul."""
+        return self.dense() if type(self) is Projection and not is_hooked(self) else None
+
+    def pieces(self) -> Pieces:
+        """The parts are matrices of their own."""
+        return {"weight": [(rows, self.step_scales[part]) for part, rows in self.parts.items()]}
+
     def reset_parameters(self) -> None:
         """Leave the memory as it is."""
 
@@ -80,6 +122,40 @@ class Embedding(nn.Embedding):
 
     step_scale = 1.0
 
+    @property
+    def device(self) -> torch.device:
+        """Where the table is."""
+        return self.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The table's type."""
+        return self.weight.dtype
+
+    def unembed(self, hidden: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Logits (N, num_rows) of hidden states (N, M)."""
+        return product(hidden, self.weight, bias)
+
+    def tied(self, ids: Tensor) -> tuple[Tensor, Unembed | None]:
+        """Rows of ids (N,) -> (N, M), and an `unembed` for a pass that ties it; None: its own will do.
+
+        Autograd would make a gradient (V, M) for either use and add the two; here the output's comes to the
+        lookup, which adds its rows to it in place: a step of gpt2:124m with 1,024 tokens is 5% shorter.
+        """
+        learns = torch.is_grad_enabled() and self.weight.requires_grad and not torch.compiler.is_compiling()
+        if not learns or type(self) is not Embedding or is_hooked(self):
+            return self(ids), None
+        x, table = _LookupAndTable.apply(self.weight, ids)  # type: ignore[no-untyped-call]
+        return x, partial(_unembed, table)
+
+    def dense(self) -> Tensor:
+        """The parameter."""
+        return self.weight
+
+    def pieces(self) -> Pieces:
+        """One matrix."""
+        return {"weight": [(self.num_embeddings, self.step_scale)]}
+
     def reset_parameters(self) -> None:
         """Leave the memory as it is."""
 
@@ -87,51 +163,110 @@ class Embedding(nn.Embedding):
 class Placed(nn.Module):
     """A network whose device and type are those of its embedding, whatever stands in its other places."""
 
-    embed: Embedding
+    embed: EmbeddingLike
 
     @property
     def device(self) -> torch.device:
         """Where the network computes, and its inputs must be."""
-        return self.embed.weight.device
+        return self.embed.device
 
     @property
     def dtype(self) -> torch.dtype:
         """The type of its hidden states outside autocast."""
-        return self.embed.weight.dtype
+        return self.embed.dtype
+
+
+def replace(root: nn.Module, path: str, new: nn.Module) -> None:
+    """Put `new` in the place of the Linear-like module or the embedding at `path` of `root`.
+
+    A tied output follows, it is a method of the embedding; so do rows that are being decoded, from their next
+    step on: what a decode state keeps of the layers is compared with them in every step (nn/step.py).
+    Errors: UsageError where `path` is no such place, or `new` is of another kind or size.
+    """
+    places = {name: _form(child) for name, child in whole_modules(root) if _form(child)}
+    if path not in places:
+        near = ", ".join(get_close_matches(path, places, cutoff=0.0))
+        raise UsageError(f"no projection or embedding is at {path!r}; the nearest names are {near or 'none'}")
+    if _form(new) != places[path]:
+        raise UsageError(
+            f"{path} holds {places[path]}, but a {type(new).__name__} with {_form(new) or 'neither'} was to "
+            "replace it; give it the parts and sizes of what it replaces"
+        )
+    parent, _, name = path.rpartition(".")
+    setattr(root.get_submodule(parent), name, new.train(root.get_submodule(path).training))
+
+
+def _form(module: nn.Module) -> str:
+    """What a module must share with the one that it replaces; empty where it cannot."""
+    if isinstance(module, LinearLike):
+        return f"a projection of {module.in_features} to {dict(module.parts)}"
+    if isinstance(module, EmbeddingLike):
+        return f"an embedding of {module.num_embeddings} x {module.embedding_dim}"
+    return ""
+
+
+def whole_modules(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Modules by path; of a Linear-like one or an embedding itself alone, not what it holds."""
+    whole: str | None = None
+    for path, child in module.named_modules():
+        if whole is None or not path.startswith(whole):
+            yield path, child
+            whole = None
+            if isinstance(child, LinearLike | EmbeddingLike):
+                whole = f"{path}." if path else ""
+
+
+def linear_modules(module: nn.Module) -> Iterator[tuple[str, LinearLike]]:
+    """The Linear-like modules by path, a wrapper in place of what it holds."""
+    return ((path, child) for path, child in whole_modules(module) if isinstance(child, LinearLike))
+
+
+def num_weights(linear: LinearLike) -> int:
+    """Numbers of its dense weight: half of the FLOPs of a token."""
+    return linear.in_features * sum(linear.parts.values())
 
 
 def named_parts(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Every parameter by name, a projection's one by one as views of it."""
-    for path, child in module.named_modules():
-        if isinstance(child, Projection):
+    """Every dense tensor by name, a projection's parts one by one as views of it."""
+    for path, child in whole_modules(module):
+        if isinstance(child, LinearLike):
             parent = path.rpartition(".")[0]
-            for name, parameter in child.named_parameters(recurse=False):
-                pieces = parameter.detach().split(list(child.parts.values()))
-                for part, piece in zip(child.parts, pieces, strict=True):
+            for name, tensor in zip(("weight", "bias"), child.dense(), strict=True):
+                pieces = () if tensor is None else tensor.detach().split(list(child.parts.values()))
+                for part, piece in zip(child.parts, pieces, strict=tensor is not None):
                     yield ".".join(filter(None, (parent, part, name))), piece
+        elif isinstance(child, EmbeddingLike):
+            yield ".".join(filter(None, (path, "weight"))), child.dense().detach()
         else:
             for name, parameter in child.named_parameters(recurse=False):
                 yield ".".join(filter(None, (path, name))), parameter.detach()
 
 
+def bare_weights(module: nn.Module) -> Weights | None:
+    """What the module's `bare()` says; None where it has none."""
+    offer = getattr(module, "bare", None)
+    weights: Weights | None = None if offer is None else offer()
+    return weights
+
+
 def is_hooked(module: nn.Module) -> bool:
     """Tell whether a forward hook must be called, which only the module's own call does."""
-    hooks = (module._forward_hooks, module._forward_pre_hooks)
-    everywhere = (torch_modules._global_forward_hooks, torch_modules._global_forward_pre_hooks)
-    return any(hooks) or any(everywhere)
+    return any(map(bool, hooks_of(module)))
 
 
-def lookup_and_table(weight: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows of weight (V, M) for ids (N,) -> (N, M), and the weight again for a product that shares it.
+def hooks_of(module: nn.Module) -> tuple[Mapping[int, Any], ...]:
+    """Where torch keeps the forward hooks of a module and of all modules, as they are added and removed."""
+    own = (module._forward_hooks, module._forward_pre_hooks)
+    return *own, torch_modules._global_forward_hooks, torch_modules._global_forward_pre_hooks
 
-    Autograd would make a gradient (V, M) for either use and add the two; here the product's comes to the
-    lookup, which adds its rows to it in place: a step of gpt2:124m with 1,024 tokens is 5% shorter.
-    """
-    x, table = _LookupAndTable.apply(weight, ids)  # type: ignore[no-untyped-call]
-    return x, table
+
+def _unembed(table: Tensor, hidden: Tensor, bias: Tensor | None = None) -> Tensor:
+    return product(hidden, table, bias)
 
 
 class _LookupAndTable(torch.autograd.Function):
+    """Rows of the weight, and the weight again for the output that shares it."""
+
     @staticmethod
     def forward(ctx: Any, weight: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
         """Forward."""

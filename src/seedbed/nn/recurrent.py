@@ -1,4 +1,4 @@
-"""Recurrent layers over flat tokens: LSTM and GRU, one fused kernel while the products are plain.
+"""Recurrent layers over flat tokens: LSTM and GRU, one fused kernel while the projections are plain.
 
 Letters: N tokens of a flat batch, B rows, T steps, M d_model, G gates (4 of an LSTM, 3 of a GRU).
 """
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from seedbed.nn.layout import Layout
-from seedbed.nn.linear import Projection
+from seedbed.nn.linear import Projection, Weights, bare_weights
 from seedbed.nn.state import DecodeState, Snapshot
 
 LSTM_GATES, GRU_GATES = ("input", "forget", "cell", "output"), ("reset", "update", "new")
@@ -36,20 +36,24 @@ class RecurrentLayer(nn.Module):
     def forward(self, x: Tensor, layout: Layout, memory: Tensor) -> tuple[Tensor, Tensor]:
         """x (N, M), memory (1 or 2, B, M) of the rows with tokens -> (N, M), the memory after."""
         lengths = [n for n in layout.lengths if n]
-        fused = type(self.read) is Projection and type(self.recur) is Projection
-        if not fused:
+        read, recur = bare_weights(self.read), bare_weights(self.recur)
+        if read is None or recur is None:
             return self._step_by_step(x, lengths, memory)
         even = len(set(lengths)) == 1
         if even:
-            y, memory = self._fused(x.unflatten(0, (len(lengths), -1)), memory)
+            y, memory = self._fused(x.unflatten(0, (len(lengths), -1)), memory, (read, recur))
             return y.flatten(0, 1), memory
         order, packed, sizes = pack(lengths, x.device)
-        y, memory = self._fused(x[packed], memory[:, order], sizes)
+        y, memory = self._fused(x[packed], memory[:, order], (read, recur), sizes)
         return y[_inverse(packed)], memory[:, _inverse(order)]
 
-    def _fused(self, x: Tensor, memory: Tensor, sizes: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def _fused(
+        self, x: Tensor, memory: Tensor, both: tuple[Weights, Weights], sizes: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """x (B, T, M), or packed (N, M) with the rows alive at each step."""
-        weights = [self.read.weight, self.recur.weight, self.read.bias, self.recur.bias]
+        (read, read_bias), (recur, recur_bias) = both
+        assert read_bias is not None and recur_bias is not None
+        weights = [read, recur, read_bias, recur_bias]
         initial = [state[None].to(x.dtype) for state in memory]
         if self.cell == "lstm":
             if sizes is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,8 @@ from seedbed.nn.attention import Attention, View
 from seedbed.nn.block import Block
 from seedbed.nn.config import ModelConfig
 from seedbed.nn.layout import Group, Layout
-from seedbed.nn.linear import Embedding, few_tokens_product, is_plain, one_token_product, takes_few
+from seedbed.nn.linear import Embedding
+from seedbed.nn.matmul import Call, few_tokens_call, is_plain, linear_call, one_token_call, takes_few
 from seedbed.nn.norms import make_norm
 from seedbed.nn.positions import (
     alibi_slopes,
@@ -23,7 +24,7 @@ from seedbed.nn.positions import (
     sinusoidal_table,
 )
 from seedbed.nn.state import AttentionState
-from seedbed.nn.step import Step, layer_steps
+from seedbed.nn.step import LayerSteps
 
 # An attention call costs as much as reading so many numbers of keys and values (2 cores, 2026-11).
 CALL_NUMBERS = 100_000
@@ -72,11 +73,12 @@ class Stack(nn.Module):
         """x (N, M), segments (N,) -> (N, M)."""
         x = self._embed(x, layout, segments)
         own = self._view(layout, x.dtype, state)
-        if state is not None and (product := self._steps_product(own, x)) is not None:
-            if product not in state.steps:
-                state.steps[product] = layer_steps(self.blocks, product)
-            if state.steps[product] is not None:
-                return self._advance(x, own, state.steps[product], flat=product is one_token_product)
+        if state is not None and (matmul := self._steps_matmul(own, x)) is not None:
+            steps = state.steps.get(matmul)
+            if steps is None or not steps.hold(self.blocks):
+                steps = state.steps[matmul] = LayerSteps(self.blocks, matmul)
+            if steps.calls:
+                return self._advance(x, own, steps)
         for block in self.blocks:
             if self.checkpoint_activations and torch.is_grad_enabled():
                 x = checkpoint(block, x, own, memory, use_reentrant=False)
@@ -84,20 +86,20 @@ class Stack(nn.Module):
                 x = block(x, own, memory)
         return self._last(x)
 
-    def _steps_product(self, own: View, x: Tensor) -> Callable[..., Tensor] | None:
-        """The product of the layers' bare calls where they do: one token of each row, after equal pasts."""
+    def _steps_matmul(self, own: View, x: Tensor) -> Callable[[Tensor, Tensor | None], Call] | None:
+        """The matmul of the layers' bare calls where they do: one token of each row, after equal pasts."""
         assert own.rows is not None
         if self.training or not own.rows.is_rectangle or own.queries[0][1] > 1 or own.biases[0] is not None:
             return None
         if len(x) == 1 and is_plain(x):
-            return one_token_product
-        return few_tokens_product if takes_few(len(x), x) else F.linear
+            return one_token_call
+        return few_tokens_call if takes_few(len(x), x) else linear_call
 
-    def _advance(self, x: Tensor, own: View, steps: Sequence[Step], *, flat: bool) -> Tensor:
-        """x (B, M) through the layers' bare calls and the last norm, `flat` as (M,)."""
+    def _advance(self, x: Tensor, own: View, steps: LayerSteps) -> Tensor:
+        """x (B, M) through the layers' bare calls and the last norm."""
         assert own.rows is not None
-        y = x.view(-1) if flat else x
-        for step, places, (pair,) in zip(steps, own.rows.places, own.rows.pairs, strict=True):
+        y = x.view(-1) if steps.flat else x
+        for step, places, (pair,) in zip(steps.calls, own.rows.places, own.rows.pairs, strict=True):
             y = step(y, places, pair, own.angles)
         return self._last(y.view(x.shape))
 
@@ -123,7 +125,8 @@ class Stack(nn.Module):
         elif self.position_config.kind == "sinusoidal":
             x = x + self.sinusoids[layout.positions].to(x.dtype)
         if self.segment is not None:
-            x = x + (self.segment.weight[0] if segments is None else self.segment(segments))
+            # Without segments all tokens are of the first.
+            x = x + self.segment(layout.positions.new_zeros(1) if segments is None else segments)
         if self.embed_norm is not None:
             x = self.embed_norm(x)
         return F.dropout(x, self.dropout, self.training) if self.dropout else x

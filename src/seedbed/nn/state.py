@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
@@ -211,8 +211,8 @@ class AttentionState:
 
     keys: KeyRows
     memory: KeyRows | None = None
-    # The layers' bare calls (nn/step.py) by the product in them, found at the first step.
-    steps: dict[Callable[..., Tensor], Any] = field(default_factory=dict)
+    # The layers' `LayerSteps` (nn/step.py) by the matmul in them, found at the first step.
+    steps: dict[object, Any] = field(default_factory=dict)
 
     @property
     def lengths(self) -> list[int]:

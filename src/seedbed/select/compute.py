@@ -83,7 +83,7 @@ def forward_flops(config: Config, *, row_tokens: int, shares: Shares | None = No
     rest = [m for m in module.modules() if isinstance(m, Projection) and id(m) not in inner]
     flops["output"] = 2.0 * sum(product.weight.numel() for product in rest)
     if config.tie_embeddings and not config.head.labels:
-        flops["output"] += 2.0 * module.embed.weight.numel()
+        flops["output"] += 2.0 * module.embed.num_embeddings * module.embed.embedding_dim
     flops["output"] *= shares.targets
     return {part: amount for part, amount in flops.items() if amount}
 

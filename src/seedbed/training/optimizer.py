@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from seedbed.base.errors import CheckpointError
 from seedbed.base.rooms import Room
-from seedbed.nn.linear import Embedding, Projection
 from seedbed.training.settings import TrainingSettings
 
 Parameters = Mapping[str, nn.Parameter]
@@ -69,22 +68,17 @@ class Piece(NamedTuple):
 
 
 def pieces_of(module: nn.Module, parameters: Parameters) -> list[Piece]:
-    """The parameters of a module piece by piece: a projection's parts are matrices of their own."""
-    owners = {
-        f"{name}.weight": child
-        for name, child in module.named_modules()
-        if isinstance(child, Embedding | Projection)
-    }
+    """The parameters of a module piece by piece, as their owners say (nn/linear.py), else each as one."""
+    said: dict[str, list[tuple[int, float]]] = {}
+    for path, owner in module.named_modules():
+        if (pieces := getattr(owner, "pieces", None)) is not None:
+            said |= {f"{path}.{name}": own for name, own in pieces().items()}
     found = []
     for name, parameter in parameters.items():
-        owner, start = owners.get(name), 0
-        parts = {"": len(parameter)}
-        scales = {"": owner.step_scale if isinstance(owner, Embedding) else 1.0}
-        if isinstance(owner, Projection):
-            parts, scales = owner.parts, owner.step_scales
-        for part, num_rows in parts.items():
+        start = 0
+        for num_rows, step_scale in said.get(name, [(len(parameter), 1.0)]):
             rows = slice(start, start + num_rows)
-            found.append(Piece(f"{name}.{start}", parameter, rows, scales[part]))
+            found.append(Piece(f"{name}.{start}", parameter, rows, step_scale))
             start += num_rows
     return found
 

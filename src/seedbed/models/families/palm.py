@@ -16,7 +16,7 @@ from seedbed.models.family import Family
 from seedbed.models.transformer import Transformer
 from seedbed.models.weights import Rule
 from seedbed.nn.config import PARALLEL, AttentionConfig, ModelConfig, PositionConfig
-from seedbed.nn.linear import Embedding, Projection
+from seedbed.nn.linear import EmbeddingLike, LinearLike, whole_modules
 
 D_HEAD = 256
 
@@ -114,11 +114,11 @@ def rules(config: ModelConfig) -> list[Rule]:
 @torch.no_grad()
 def initialize(module: Transformer, generator: torch.Generator) -> None:
     """Products normal at variance 1 / d_in, the embedding normal(0, 1), norms 1 (section 5)."""
-    for child in module.modules():
-        if isinstance(child, Projection):
-            child.weight.normal_(0, child.in_features**-0.5, generator=generator)
-        elif isinstance(child, Embedding):
-            child.weight.normal_(generator=generator)
+    for _, child in whole_modules(module):
+        if isinstance(child, LinearLike):
+            child.dense()[0].normal_(0, child.in_features**-0.5, generator=generator)
+        elif isinstance(child, EmbeddingLike):
+            child.dense().normal_(generator=generator)
         elif not list(child.children()):
             for parameter in child.parameters():
                 parameter.fill_(1.0)

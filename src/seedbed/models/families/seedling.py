@@ -16,7 +16,7 @@ from seedbed.models.family import Config, Family, own_config, read_own_config
 from seedbed.models.transformer import Transformer
 from seedbed.models.weights import Rule
 from seedbed.nn.config import AttentionConfig, ModelConfig, PositionConfig
-from seedbed.nn.linear import Projection
+from seedbed.nn.linear import linear_modules
 
 HEAD_DIM = 32
 
@@ -63,15 +63,14 @@ def rules(config: ModelConfig) -> list[Rule]:
 @torch.no_grad()
 def initialize(module: Transformer, generator: torch.Generator) -> None:
     """Embedding normal(0, 1); products uniform at variance 1 / d_in; output and ends of branches zero."""
-    module.embed.weight.normal_(generator=generator)
-    for name, child in module.named_modules():
-        if not isinstance(child, Projection):
-            continue
+    module.embed.dense().normal_(generator=generator)
+    for name, linear in linear_modules(module):
+        weight, _ = linear.dense()
         if name.endswith((".out", ".down")) or name == "unembed":
-            child.weight.zero_()
+            weight.zero_()
         else:
-            limit = (3 / child.in_features) ** 0.5
-            child.weight.uniform_(-limit, limit, generator=generator)
+            limit = (3 / linear.in_features) ** 0.5
+            weight.uniform_(-limit, limit, generator=generator)
 
 
 FAMILY = Family(
