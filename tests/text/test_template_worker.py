@@ -219,6 +219,7 @@ def test_an_interrupt_anywhere_leaves_no_answer_behind(worker: TemplateWorker) -
 def test_ctrl_c_in_a_terminal_does_not_reach_the_process() -> None:
     source = f"""{BEGIN}
 try:
+    print("busy", flush=True)
     while True:
         echo("x" * 100_000)
 except KeyboardInterrupt:
@@ -232,6 +233,7 @@ except KeyboardInterrupt:
 """
     with program(source) as process:
         assert process.stdout is not None and process.stdout.readline().startswith("one ")
+        assert process.stdout.readline() == "busy\n"
         os.killpg(process.pid, signal.SIGINT)
         assert process.stdout.readline() == "interrupted two\n"
         assert process.stdout.readline().startswith("idle ")
