@@ -24,7 +24,7 @@ def tokenizer(
     family: Annotated[
         str | None,
         typer.Option(
-            help="Whose control tokens it has: bert, roberta, t5 ... By default those that go with the kind.",
+            help="Whose special tokens it has: bert, roberta, t5 ... By default those that go with the kind.",
             show_default=False,
         ),
     ] = None,
@@ -34,10 +34,14 @@ def tokenizer(
     ] = None,
     objective: Annotated[
         str | None,
-        typer.Option(help="With --inspect: show what this objective makes of the text; masked, causal."),
+        typer.Option(
+            help="Train one for a run with this objective: with its special tokens beside the family's. With "
+            "--inspect: show what it makes of the text; masked, causal ...",
+            show_default=False,
+        ),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="With --objective: another seed masks other tokens.")
+        int | None, typer.Option(help="With --inspect and --objective: another seed masks other tokens.")
     ] = None,
     json: Json = False,
 ) -> None:
@@ -47,7 +51,10 @@ def tokenizer(
     from seedbed.cli.console import print_facts, print_json
     from seedbed.cli.examples import show_examples
 
-    _refuse_without_effect(inspect, objective, seed)
+    if seed is not None and (inspect is None or objective is None):
+        raise UsageError(
+            "--seed has no effect without --inspect MODEL and --objective NAME; leave it out, or add these"
+        )
     if inspect is not None and objective is not None:
         show_examples([api.told_by(inspect, data, objective, seed=seed or 0)], json=json)
         return
@@ -57,7 +64,13 @@ def tokenizer(
     if out is None:
         raise UsageError("where shall the tokenizer go? give --out FOLDER, or --inspect MODEL to look at one")
     made = api.train_tokenizer_from(
-        data, out=out, kind=kind, family=family, vocab_size=vocab_size, whole=True
+        data,
+        out=out,
+        kind=kind,
+        family=family,
+        objective=objective,
+        vocab_size=vocab_size,
+        whole=True,
     )
     if json:
         print_json(made)
@@ -83,14 +96,3 @@ def _inspect(model: str, text: str, *, json: bool) -> None:
     print()
     rows = [[str(p.id), repr(p.token), "" if p.bytes is None else p.bytes.hex(" ")] for p in pieces]
     print_table(f"{len(pieces)} tokens", ["id", "token", "bytes"], rows, numbers=[0])
-
-
-def _refuse_without_effect(inspect: str | None, objective: str | None, seed: int | None) -> None:
-    from seedbed.base.errors import UsageError
-
-    for flag, value, needed, other in (
-        ("--objective", objective, "--inspect MODEL", inspect),
-        ("--seed", seed, "--objective NAME", objective),
-    ):
-        if value is not None and other is None:
-            raise UsageError(f"{flag} has no effect without {needed}; leave it out, or add that")
