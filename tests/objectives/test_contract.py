@@ -150,6 +150,26 @@ def test_no_row_is_longer_than_the_context(name: str, context: int) -> None:
     assert context - 2 <= longest <= context
 
 
+@pytest.mark.parametrize("name", TEXT_NAMES)
+def test_the_end_of_a_document_is_no_part_of_its_text(name: str) -> None:
+    """A token alone is in its row; its document's end is a target of a decoder, left out by the others."""
+    objective = small.objective(name)
+    end, alone, ended, other = (
+        objective.example(Record(np.array(ids, dtype=np.int64), (0, 0)), 0)
+        for ids in ([small.EOS], [3], [3, small.EOS], range(9))
+    )
+    for example, text in ((end, set[int]()), (alone, {3}), (ended, {3})):
+        read = np.concatenate([ids for ids in (*example[:2], example.source_ids) if ids is not None])
+        if not objective.overlap or example is ended:
+            assert {i for i in read.tolist() if i < small.TEXT} == text
+        batch = collate([example, other])
+        assert batch.num_targets == len(example.targets) + len(other.targets)
+    if objective.overlap:
+        assert (len(end.targets), len(alone.targets), ended.targets.tolist()) == (0, 0, [small.EOS])
+    else:
+        assert all(np.array_equal(x, y) for x, y in zip(alone, ended, strict=True) if x is not None)
+
+
 @pytest.mark.parametrize(("name", "family"), [p for p in PAIRS if p[0] in TEXT_NAMES])
 @pytest.mark.parametrize("ids", [[small.EOS], [3], [3, small.EOS]])
 def test_a_record_of_hardly_any_text_is_a_row_beside_another(name: str, family: str, ids: list[int]) -> None:

@@ -20,7 +20,7 @@ from transformers import AutoTokenizer
 
 from seedbed.base.errors import ConfigError
 from seedbed.text import training
-from seedbed.text.special_form import BERT, DECODER, MARIAN, ROBERTA, T5, Needed, SpecialForm, decoder_form
+from seedbed.text.special_form import BERT, DECODER, MARIAN, ROBERTA, T5, SpecialForm, decoder_form
 from seedbed.text.tokenizer import END_OF_TEXT, Tokenizer, blocks
 from seedbed.text.training import BYTE_KINDS, KINDS, train_tokenizer
 
@@ -32,12 +32,6 @@ CORPUS = [
 ] * 3
 FORMS = {"decoder": DECODER, "bert": BERT, "roberta": ROBERTA, "t5": T5, "marian": MARIAN}
 PAIRS = [(form, kind) for form in FORMS for kind in KINDS if form != "decoder" or kind in BYTE_KINDS]
-# What an objective adds to a family's tokens: sentinels, a mask, both.
-ADDED: dict[str, tuple[Needed, ...]] = {
-    "roberta": ("sentinels",),
-    "t5": ("mask",),
-    "marian": ("mask", "sentinels"),
-}
 CONTROLS = (*BERT.tokens, *ROBERTA.tokens, *T5.tokens, END_OF_TEXT, "<extra_id_0>", "<extra_id_99>")
 # White space and marks that some normalizer removes, joins or composes, and control strings.
 TEXTS = st.one_of(
@@ -189,45 +183,6 @@ def test_no_text_becomes_a_control_token(form: str, kind: str, text: str) -> Non
     assert len(tokenizer.begins_word) == tokenizer.vocab_size
     if kind in BYTE_KINDS:
         assert tokenizer.decode(ids) == text
-
-
-@pytest.mark.parametrize("form", ADDED)
-def test_tokens_that_an_objective_needs_join_the_family_s(form: str, tmp_path: Path) -> None:
-    """Those of the family keep their ids, the new ones have their role, and `transformers` reads them."""
-    needed, before = ADDED[form], trained(form, FORMS[form].kind)
-    made = train_tokenizer(CORPUS, vocab_size=480, special=FORMS[form].having(needed))
-    made.save(tmp_path)
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": form}))
-    theirs = AutoTokenizer.from_pretrained(tmp_path)
-    size = made.vocab_size
-    for name in ("bos", "eos", "pad", "unk", "cls", "sep"):
-        assert (
-            getattr(made, f"{name}_id")
-            == getattr(before, f"{name}_id")
-            == getattr(theirs, f"{name}_token_id")
-        )
-    assert size <= 480  # as was asked for, new ones included
-    assert made.sentinel_ids == tuple(range(size - 1, size - 101, -1))
-    mask = before.mask_id if form == "roberta" else size - 101
-    assert made.mask_id == theirs.mask_token_id == mask and theirs.mask_token == "<mask>"
-    assert made.special_ids == frozenset(theirs.all_special_ids) and made.special_ids > before.special_ids
-    first = made.sentinel_ids[0]
-    marked = theirs("the <mask> and <extra_id_0>", add_special_tokens=False)["input_ids"]
-    assert [i for i in marked if i in (mask, first)] == [mask, first]
-    hidden = made.encode("the <mask> and <extra_id_0>")
-    assert {mask, first}.isdisjoint(hidden)
-    assert made.encode_document("the")[-1] == made.eos_id
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_a_form_that_has_what_is_needed_stays_as_it_is(form: str) -> None:
-    own: dict[str, tuple[Needed, ...]] = {
-        "bert": ("mask",),
-        "roberta": ("eos", "mask"),
-        "t5": ("eos", "sentinels"),
-    }
-    assert FORMS[form].having(own.get(form, ())) == FORMS[form]
-    assert form == "bert" or FORMS[form].having(("eos",)) == FORMS[form]
 
 
 def test_control_strings_that_are_text_can_be_read_again() -> None:
