@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
+from seedbed.base.errors import ConfigError
 from seedbed.data.objective import OBJECTIVES, Objective
 from seedbed.data.records import Record, RecordSource
 from seedbed.data.vocabulary import Vocabulary
 from seedbed.models.family import Network
 from seedbed.models.network import FAMILIES, build, family, initialize
+from seedbed.runs.objectives import require_fitting
 
 SIZE, TEXT = 60, 40  # ids of text are below TEXT
 EOS, MASK, BEGIN, END, START = 40, 41, 42, 43, 44
@@ -48,12 +51,11 @@ def objective(name: str, *, shape: str | None = None, **settings: Any) -> Object
 
 def fitting(name: str) -> list[str]:
     """The families that an objective trains: as they are, or with the head that it puts on them."""
-    kind, found = OBJECTIVES.get(name), []
+    found = []
     for each in FAMILIES.names():
-        config = family(each).sized(64, 1)
-        heads = kind.heads if kind.head_kind is None else (kind.head_kind,)
-        has = config.head.kind in heads or kind.head_kind in family(each).architectures
-        found += [each] if config.shape in kind.shapes and has else []
+        with suppress(ConfigError):
+            require_fitting(family(each).sized(64, 1), name)
+            found.append(each)
     return found
 
 
@@ -64,9 +66,10 @@ def network(
     num_layers: int = 2,
     seed: int = 3,
     dropout: float = 0.0,
+    vocab_size: int = SIZE,
 ) -> Network:
     """A small network of a family, with the head that an objective puts on it."""
-    config: Any = replace(family(name).sized(32, num_layers), vocab_size=SIZE, dropout=dropout)
+    config: Any = replace(family(name).sized(32, num_layers), vocab_size=vocab_size, dropout=dropout)
     if config.shape != "decoder" or config.max_positions is not None:
         config = replace(config, max_positions=64)
     head_kind = None if objective is None else OBJECTIVES.get(objective).head_kind

@@ -5,6 +5,7 @@ import pytest
 from tests.objectives import small
 from torch.nn import functional as F
 
+from seedbed.base.errors import ConfigError
 from seedbed.data.batch import collate
 from seedbed.data.records import Record
 from seedbed.objectives.completion import Completion, Settings
@@ -34,6 +35,11 @@ def test_an_answer_to_nothing_begins_with_its_second_token_where_no_token_begins
         Record(np.zeros(0, np.int64), (0, 0), np.arange(3)), 0
     )
     assert example.input_ids.tolist() == [0, 1, 2] and example.targets.tolist() == [1, 2, small.EOS]
+
+
+def test_a_tokenizer_without_an_end_is_refused() -> None:
+    with pytest.raises(ConfigError, match="the objective completion needs an end token, and this tokenizer"):
+        Completion(small.vocabulary(eos_id=None, end_ids=()), Settings())
 
 
 @pytest.mark.parametrize("shape", ["decoder", "encoder-decoder"])

@@ -25,7 +25,7 @@ def joined(example: Example, sentinels: tuple[int, ...] = small.SENTINELS) -> tu
     """The text that source and targets give together, and the lengths of the gaps."""
     assert example.source_ids is not None
     source, targets = example.source_ids.tolist(), example.targets.tolist()
-    assert source[-1] == targets[-1] == small.END
+    assert source[0] == small.BEGIN and source[-1] == targets[-1] == small.END
     gaps: dict[int, list[int]] = {}
     for token in targets[:-1]:
         if token in sentinels:
@@ -35,7 +35,7 @@ def joined(example: Example, sentinels: tuple[int, ...] = small.SENTINELS) -> tu
             gaps[last].append(token)
     assert tuple(gaps) == sentinels[: len(gaps)]
     assert [token for token in source if token in sentinels] == list(gaps)
-    text = [inner for token in source[:-1] for inner in gaps.get(token, [token])]
+    text = [inner for token in source[1:-1] for inner in gaps.get(token, [token])]
     return text, [len(gap) for gap in gaps.values()]
 
 
@@ -105,15 +105,19 @@ def test_more_gaps_than_sentinels_are_refused() -> None:
 
 
 def test_a_tokenizer_without_sentinels_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"needs sentinels <extra_id_0>, .* train one for T5"):
-        SpanCorruption(small.vocabulary(sentinel_ids=()), Settings())
+    with pytest.raises(ConfigError, match=r"needs sentinels <extra_id_0>, .* --family bart --objective span"):
+        SpanCorruption(small.vocabulary(sentinel_ids=(), family="bart"), Settings())
 
 
-def test_a_span_at_the_end_makes_a_prefix_and_its_continuation() -> None:
-    objective = small.objective("span_corruption", rate=0.25, mean_span_tokens=0)
-    example = objective.example(Record(np.arange(40), (0, 0)), 0)
+@pytest.mark.parametrize("begin", [(), (small.BEGIN,)])
+def test_a_span_at_the_end_makes_a_prefix_and_its_continuation(begin: tuple[int, ...]) -> None:
+    """An encoder reads what the tokenizer puts before a text, BART's <s>, before this one, too."""
+    settings = Settings(rate=0.25, mean_span_tokens=0)
+    example = SpanCorruption(small.vocabulary(begin_ids=begin), settings).example(
+        Record(np.arange(40), (0, 0)), 0
+    )
     assert example.source_ids is not None
-    assert example.source_ids.tolist() == [*range(30), small.SENTINELS[0], small.END]
+    assert example.source_ids.tolist() == [*begin, *range(30), small.SENTINELS[0], small.END]
     assert example.targets.tolist() == [small.SENTINELS[0], *range(30, 40), small.END]
 
 

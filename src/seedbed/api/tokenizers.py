@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from seedbed.base.errors import BundleError
+from seedbed.data.corpora import LearnsFrom
+from seedbed.data.objective import OBJECTIVES
 from seedbed.data.prepare import DataSettings, training_texts
 from seedbed.data.shown import Shown, ShownPiece, tell_tokens
 from seedbed.hub.base import Base
 from seedbed.hub.bundle import CONFIG
 from seedbed.models.network import family as named_family
 from seedbed.runs.examples import example_of_text
+from seedbed.runs.objectives import require_fitting
 from seedbed.runs.start import Start
+from seedbed.text.special_form import form_of_kind
 from seedbed.text.tokenizer import Tokenizer
 from seedbed.text.training import train_tokenizer
 
@@ -32,6 +36,7 @@ def train_tokenizer_from(
     out: Path,
     kind: str | None = None,
     family: str | None = None,
+    objective: str | None = None,
     vocab_size: int = 4096,
     text_field: str = "text",
     whole: bool = False,
@@ -39,14 +44,22 @@ def train_tokenizer_from(
     """Train a tokenizer on a corpus, write it to the folder `out`, and say what it is.
 
     It learns from the documents that a training on `data` learns from, never from those that it holds out;
-    `whole`: from all of them, for a tokenizer alone. It has the control tokens of the family, and its kind
-    where none is given; without a family, those that go with the kind.
+    `whole`: from all of them, for a tokenizer alone. It has the special tokens of the family, and its kind
+    where none is given; without a family, those that go with the kind. For an objective it has
+    those that it needs, too, and learns from the records that the objective learns from.
     """
+    form = form_of_kind(kind) if family is None else named_family(family).special
+    learns_from: LearnsFrom = "text"
+    if objective is not None:
+        if family is not None:
+            require_fitting(named_family(family).sized(64, 1), objective)
+        chosen = OBJECTIVES.get(objective)
+        form, learns_from = form.having(chosen.needs), chosen.learns_from
     settings = DataSettings(train=data, text_field=text_field)
     if whole:
         settings = replace(settings, validation_fraction=0)
-    form = None if family is None else named_family(family).special
-    tokenizer = train_tokenizer(training_texts(settings), kind, vocab_size=vocab_size, special=form)
+    texts = training_texts(settings, learns_from=learns_from)
+    tokenizer = train_tokenizer(texts, kind, vocab_size=vocab_size, special=form)
     tokenizer.save(out)
     return {
         "kind": tokenizer.kind,

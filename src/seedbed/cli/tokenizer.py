@@ -24,7 +24,7 @@ def tokenizer(
     family: Annotated[
         str | None,
         typer.Option(
-            help="Whose control tokens it has: bert, roberta, t5 ... By default those that go with the kind.",
+            help="Whose special tokens it has: bert, roberta, t5 ... By default those that go with the kind.",
             show_default=False,
         ),
     ] = None,
@@ -34,10 +34,14 @@ def tokenizer(
     ] = None,
     objective: Annotated[
         str | None,
-        typer.Option(help="With --inspect: show what this objective makes of the text; masked, causal."),
+        typer.Option(
+            help="Train one for a run with this objective: with its special tokens beside the family's. With "
+            "--inspect: show what it makes of the text; masked, causal ...",
+            show_default=False,
+        ),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="With --objective: another seed masks other tokens.")
+        int | None, typer.Option(help="With --inspect and --objective: another seed masks other tokens.")
     ] = None,
     json: Json = False,
 ) -> None:
@@ -45,19 +49,18 @@ def tokenizer(
     from seedbed.api import tokenizers as api
     from seedbed.base.errors import UsageError
     from seedbed.cli.console import print_facts, print_json
-    from seedbed.cli.examples import show_examples
 
-    _refuse_without_effect(inspect, objective, seed)
-    if inspect is not None and objective is not None:
-        show_examples([api.told_by(inspect, data, objective, seed=seed or 0)], json=json)
-        return
+    if seed is not None and (inspect is None or objective is None):
+        raise UsageError(
+            "--seed has no effect without --inspect MODEL and --objective NAME; leave it out, or add these"
+        )
     if inspect is not None:
-        _inspect(inspect, data, json=json)
+        _inspect(inspect, data, objective, seed=seed or 0, json=json)
         return
     if out is None:
         raise UsageError("where shall the tokenizer go? give --out FOLDER, or --inspect MODEL to look at one")
     made = api.train_tokenizer_from(
-        data, out=out, kind=kind, family=family, vocab_size=vocab_size, whole=True
+        data, out=out, kind=kind, family=family, objective=objective, vocab_size=vocab_size, whole=True
     )
     if json:
         print_json(made)
@@ -68,12 +71,15 @@ def tokenizer(
     print_facts(f"A {made['kind']} tokenizer", {"vocabulary": kept, "folder": str(out)})
 
 
-def _inspect(model: str, text: str, *, json: bool) -> None:
-    """Print a text in its pieces, and a table of them."""
+def _inspect(model: str, text: str, objective: str | None, *, seed: int, json: bool) -> None:
+    """Print a text in its tokens and a table of them, or what an objective makes of it."""
     from seedbed.api import tokenizers as api
     from seedbed.cli.console import print_json, print_table
-    from seedbed.cli.examples import print_pieces
+    from seedbed.cli.examples import print_pieces, show_examples
 
+    if objective is not None:
+        show_examples([api.told_by(model, text, objective, seed=seed)], json=json)
+        return
     pieces = api.inspect(model, text)
     if json:
         tokens = [{"id": p.id, "token": p.token, "bytes": p.bytes and p.bytes.hex()} for p in pieces]
@@ -83,14 +89,3 @@ def _inspect(model: str, text: str, *, json: bool) -> None:
     print()
     rows = [[str(p.id), repr(p.token), "" if p.bytes is None else p.bytes.hex(" ")] for p in pieces]
     print_table(f"{len(pieces)} tokens", ["id", "token", "bytes"], rows, numbers=[0])
-
-
-def _refuse_without_effect(inspect: str | None, objective: str | None, seed: int | None) -> None:
-    from seedbed.base.errors import UsageError
-
-    for flag, value, needed, other in (
-        ("--objective", objective, "--inspect MODEL", inspect),
-        ("--seed", seed, "--objective NAME", objective),
-    ):
-        if value is not None and other is None:
-            raise UsageError(f"{flag} has no effect without {needed}; leave it out, or add that")

@@ -18,13 +18,15 @@ from seedbed.data.records import Record
 from seedbed.data.vocabulary import Vocabulary
 from seedbed.nn.config import HeadKind
 from seedbed.nn.loss import cross_entropy_sum
+from seedbed.text.special_form import Blank, Needed
 
 
 class Objective(ABC):
     """What is learnt from a record, and how; made from a vocabulary and the settings of `[objective]`.
 
     `shapes` and `heads` are those of the networks that it trains; `head_kind` is that of the head that it
-    puts on a network, with the labels of its records. `learns_from` says what its records are:
+    puts on a network, with the labels of its records. `needs` are the special tokens that it cannot do
+    without: a tokenizer that is trained for it has them. `learns_from` says what its records are:
     pieces of documents that share `overlap` tokens with their neighbours (cut anew in each pass, or alike
     in all), or labelled ones. `reads_text_once`: its targets are the text, each token once, so that its
     loss can be told in bits per byte.
@@ -34,6 +36,7 @@ class Objective(ABC):
     shapes: ClassVar[tuple[str, ...]]
     heads: ClassVar[tuple[str, ...]] = ("lm",)
     head_kind: ClassVar[HeadKind | None] = None
+    needs: ClassVar[tuple[Needed, ...]] = ()
     learns_from: ClassVar[LearnsFrom] = "text"
     overlap: ClassVar[int] = 0
     reads_text_once: ClassVar[bool] = False
@@ -58,6 +61,11 @@ class Objective(ABC):
     def mixture(self) -> list[tuple[Objective, float]]:
         """What is trained by turns in place of it, with shares of the tokens."""
         return [(self, 1.0)]
+
+    @classmethod
+    def blank(cls) -> Blank | None:
+        """What stands for a gap in the rows that it trains with, None where there are no gaps."""
+        return next((role for role in cls.needs if role != "eos"), None)
 
     @abstractmethod
     def example(self, record: Record, seed: int) -> Example:

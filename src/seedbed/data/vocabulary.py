@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seedbed.base.errors import ConfigError
+from seedbed.text.special_form import NUM_SENTINELS, Needed
 from seedbed.text.tokenizer import Tokenizer
 
 SENTENCE_ENDS = (".", "!", "?", "\n")
-NUM_SENTINELS = 100
+# What a message calls the special tokens that an objective needs.
+CALLED = {
+    "eos": "an end token",
+    "mask": "a mask token",
+    "sentinels": "sentinels <extra_id_0>, <extra_id_1> ...",
+}
+LEAST_ADVISED = 512  # tokens: those of all bytes and the special ones of any family are fewer
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -20,7 +28,7 @@ class Vocabulary:
 
     `begin_ids` and `end_ids` stand around a document; `begins_word` and `ends_sentence` (size,) tell of each
     id whether its token does; `decoder_start_id` is what a decoder reads first in an encoder-decoder, and
-    None for any other network.
+    None for any other network. `family` is the network's, where one is known.
     """
 
     size: int
@@ -33,9 +41,12 @@ class Vocabulary:
     begins_word: NDArray[np.bool_]
     ends_sentence: NDArray[np.bool_]
     decoder_start_id: int | None = None
+    family: str | None = None
 
     @classmethod
-    def of(cls, tokenizer: Tokenizer, *, decoder_start_id: int | None = None) -> Vocabulary:
+    def of(
+        cls, tokenizer: Tokenizer, *, decoder_start_id: int | None = None, family: str | None = None
+    ) -> Vocabulary:
         """A tokenizer's."""
         size = tokenizer.vocab_size
         begin_ids, end_ids = tokenizer.around_ids
@@ -54,6 +65,7 @@ class Vocabulary:
             begins_word=tokenizer.begins_word,
             ends_sentence=ends,
             decoder_start_id=decoder_start_id,
+            family=family,
         )
 
     @classmethod
@@ -87,12 +99,26 @@ class Vocabulary:
         """A record's ids without the end of its document."""
         return ids[:-1] if len(ids) and ids[-1] == self.eos_id else ids
 
-    def needed(self, role: str, objective: str) -> int:
-        """The id of `mask` or `decoder_start`; a ConfigError says how to come by a missing one."""
-        token_id: int | None = getattr(self, f"{role}_id")
-        if token_id is None:
+    def require(self, needed: Collection[Needed], objective: str) -> None:
+        """Refuse with a ConfigError a vocabulary that lacks special tokens which an objective needs."""
+        held = {"eos": self.closing_ids, "sentinels": self.sentinel_ids}
+        held["mask"] = () if self.mask_id is None else (self.mask_id,)
+        missing = [role for role in needed if not held[role]]
+        if missing:
+            num = sum(NUM_SENTINELS if role == "sentinels" else 1 for role in missing)
+            family = "" if self.family is None else f"--family {self.family} "
             raise ConfigError(
-                f"the objective {objective} needs a {role} token, and this tokenizer has none; train one for "
-                "the family (seedbed tokenizer DATA --family FAMILY), or name it in tokenizer_config.json"
+                f"the objective {objective} needs {' and '.join(CALLED[role] for role in missing)}, and this "
+                "tokenizer has none; for a network from scratch train one that has (seedbed tokenizer DATA "
+                f"{family}--objective {objective} --vocab-size {max(LEAST_ADVISED, self.size + num)} --out "
+                "FOLDER), or name the token that it has in tokenizer_config.json"
             )
-        return token_id
+
+    def decoder_start(self, objective: str) -> int:
+        """What a decoder reads first; a ConfigError where no decoder reads after an encoder."""
+        if self.decoder_start_id is None:
+            raise ConfigError(
+                f"the objective {objective} trains an encoder-decoder, and nothing says what its decoder "
+                "reads first; name an end or a padding token in tokenizer_config.json"
+            )
+        return self.decoder_start_id

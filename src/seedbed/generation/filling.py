@@ -1,8 +1,8 @@
 """Blanks filled by a model that reads what stands before and after them.
 
-Which way a network fills them is known by its head, its shape and its tokenizer: a masked model puts one
-token into each (this file); an encoder-decoder writes what stands in them, either behind sentinels or within
-the whole text (gaps.py).
+Which way a network fills them is known by its head, its shape, its tokenizer and its generation settings:
+a masked model puts one token into each (this file); an encoder-decoder writes what stands in them, either
+behind sentinels or within the whole text (gaps.py).
 """
 
 from __future__ import annotations

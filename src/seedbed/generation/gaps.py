@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from itertools import chain
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -30,13 +30,12 @@ from seedbed.models.network import FAMILIES, family
 from seedbed.nn.layout import Layout
 from seedbed.nn.state import DecodeState
 from seedbed.text.blanks import BlankedText, BlankEncoder
+from seedbed.text.special_form import BLANK_KEY
 from seedbed.text.tokenizer import Tokenizer
 
 MAX_NEW_TOKENS = 16  # of a blank, where none are given
 NUM_BEAMS = 8  # that a search has at least; more where more candidates are asked for
 CLOSING_TOKENS = 4  # of the text after a blank, that a denoising model has to go on with
-
-Way = Literal["mask", "sentinels", "rewriting"]
 
 
 class Gap(NamedTuple):
@@ -59,39 +58,50 @@ def filler_of(
     *,
     start_ids: Callable[[], Sequence[int]],
     eos_ids: Sequence[int],
+    blank: object = None,
 ) -> Filler:
     """What fills blanks with this network, refused with a UsageError where nothing does.
 
-    `start_ids` gives what an encoder-decoder's answers start with, `eos_ids` end them.
+    `start_ids` gives what an encoder-decoder's answers start with, `eos_ids` end them. `blank` is what its
+    files say that a blank becomes for it, "sentinels" or "mask"; where they say nothing, the one that its
+    tokenizer has, of both the sentinels (CodeT5 has a mask, which it was not pre-trained with).
     """
-    way = _way(module, tokenizer)
+    _require_filling(module)
     if tokenizer is None:
         raise UsageError(
             "filling blanks needs a tokenizer, and this model has none; put the tokenizer.json of its "
             "training beside its config.json"
         )
-    if way == "mask":
+    if module.config.head.kind == "mlm":
         return MaskFiller(module, BlankEncoder(tokenizer))
-    sentinels = tokenizer.sentinel_ids if way == "sentinels" else ()
+    sentinels = _sentinels(tokenizer, blank)
     encoder = BlankEncoder(tokenizer, sentinels=sentinels, whole_gaps=True)
     return GapFiller(module, encoder, rewrites=not sentinels, start_ids=start_ids(), eos_ids=eos_ids)
 
 
-def _way(module: Network, tokenizer: Tokenizer | None) -> Way:
-    """How a network fills blanks, by its head, its shape, and what its tokenizer has."""
-    config = module.config
-    if config.head.kind == "mlm":
-        return "mask"
-    if config.shape == "encoder-decoder" and config.head.kind == "lm":
-        if tokenizer is None or tokenizer.sentinel_ids:
-            return "sentinels"
-        if tokenizer.mask_id is not None:
-            return "rewriting"
+def _sentinels(tokenizer: Tokenizer, blank: object) -> tuple[int, ...]:
+    """The sentinels that blanks become for an encoder-decoder, none where they become masks."""
+    held = {"sentinels": bool(tokenizer.sentinel_ids), "mask": tokenizer.mask_id is not None}
+    if not any(held.values()):
         raise UsageError(
             "an encoder-decoder fills blanks through sentinels <extra_id_0>, <extra_id_1> ... or through a "
             "mask token, and this model's tokenizer has neither; take a model that was trained to fill gaps, "
             "or let it answer a prompt (`generate`)"
         )
+    if blank is not None and not held.get(str(blank)):
+        raise UsageError(
+            f"generation_config.json says that a blank becomes {str(blank)[:40]!r} ({BLANK_KEY}), and this "
+            f"model's tokenizer has only: {', '.join(name for name, has in held.items() if has)}; take the "
+            "tokenizer of its training, or name what it has there"
+        )
+    return () if blank == "mask" else tokenizer.sentinel_ids
+
+
+def _require_filling(module: Network) -> None:
+    """Refuse a network that fills no blanks, by its head and its shape."""
+    config = module.config
+    if config.head.kind == "mlm" or (config.shape == "encoder-decoder" and config.head.kind == "lm"):
+        return
     can = [name for name in FAMILIES.names() if family(name).sized(64, 1).head.kind == "mlm"]
     advice = f"take a masked model ({' or '.join(can)}) or an encoder-decoder trained to fill gaps"
     if config.shape == "decoder":

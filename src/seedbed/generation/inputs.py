@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from seedbed.base.errors import UsageError
+from seedbed.generation.filling import Filler
+from seedbed.generation.gaps import filler_of
 from seedbed.generation.request import GenerationSettings, Request
 from seedbed.hub.vectors import VectorSettings
 from seedbed.models.family import Config, Network
 from seedbed.models.network import require_vocabulary
 from seedbed.nn.config import HeadConfig, ModelConfig
+from seedbed.text.special_form import BLANK_KEY
 from seedbed.text.tokenizer import Tokenizer
 
 Prompt = str | Sequence[int]
@@ -50,6 +54,25 @@ class Inputs:
         """The tokens that end an answer."""
         own = None if self.tokenizer is None else self.tokenizer.eos_id
         return self._named("eos_token_id", own)
+
+    def blank_ids(self, text: str) -> list[int]:
+        """The token ids of a text with blanks, each `___` or the model's own mark, as a prompt of `generate`.
+
+        A blank becomes the mask or the next sentinel, as the model was trained; all else in the text stays
+        text. Errors: UsageError for a text without a blank and for a model that fills none.
+        """
+        return list(self._filler.encoder.encode(text).ids)
+
+    @cached_property
+    def _filler(self) -> Filler:
+        """What fills blanks, refused with a UsageError where nothing does."""
+        return filler_of(
+            self.module,
+            self.tokenizer,
+            start_ids=self._start_ids,
+            eos_ids=self.eos_ids,
+            blank=self.generation.get(BLANK_KEY),
+        )
 
     def _need_tokenizer(self, what: str) -> Tokenizer:
         if self.tokenizer is None:

@@ -15,8 +15,7 @@ from seedbed.generation.answer import Answer
 from seedbed.generation.beam import EarlyStopping
 from seedbed.generation.embedding import chosen_vectors, embed_rows, kept_vectors
 from seedbed.generation.engine import Engine, evaluating
-from seedbed.generation.filling import Candidate, Filled, Filler, require_count
-from seedbed.generation.gaps import filler_of
+from seedbed.generation.filling import Candidate, Filled, require_count
 from seedbed.generation.inputs import Inputs, Prompt, is_single, several_of
 from seedbed.generation.labelling import Classification, Tag, classified, label_rows, row_logits, tagged
 from seedbed.generation.request import (
@@ -180,7 +179,8 @@ class LanguageModel(Inputs):
         A single prompt gives one result, not a list of one. Temperature 0 is greedy; `num_beams` > 1
         searches, and its samples are the best answers found. `eos_ids` () never ends before max_new_tokens.
         The same prompt and seed give the same answer, whatever the other prompts are; the other settings are
-        those of GenerationSettings.
+        those of GenerationSettings. A prompt's text is text, `<extra_id_0>` and `<mask>` too: a prompt with
+        blanks is `blank_ids("Thank you ___ me")`.
         """
         settings = GenerationSettings(
             max_new_tokens=max_new_tokens,
@@ -291,10 +291,10 @@ class LanguageModel(Inputs):
         """Fill the blanks of a text, each `___` or the model's own mask or sentinel: a Filled for each text.
 
         A single text gives one result, not a list of one. A masked model puts one token into each blank, as
-        if the others stayed blank; an encoder-decoder, by its tokenizer's sentinels or mask, any number up to
-        `max_new_tokens` (16), given the best candidates in the blanks before. Probabilities are those of
-        MaskFiller and GapFiller; control tokens are never candidates. Errors: UsageError for a text without
-        a blank or longer than the context, and for a model that fills none.
+        if the others stayed blank; an encoder-decoder, by the sentinels or masks that it was trained with,
+        any number up to `max_new_tokens` (16), given the best candidates in the blanks before. Probabilities
+        are those of MaskFiller and GapFiller; special tokens are never candidates. Errors: UsageError for a
+        text without a blank or longer than the context, and for a model that fills none.
         """
         filler = self._filler
         require_count("num_candidates", num_candidates)
@@ -304,10 +304,6 @@ class LanguageModel(Inputs):
         with evaluating(self.module):
             filled = filler.fill(blanked, num_candidates=num_candidates, max_new_tokens=max_new_tokens)
         return filled[0] if isinstance(texts, str) else filled
-
-    @cached_property
-    def _filler(self) -> Filler:
-        return filler_of(self.module, self.tokenizer, start_ids=self._start_ids, eos_ids=self.eos_ids)
 
     def score(self, prompt: Prompt, completion: Prompt) -> Score:
         """How likely `completion` is after `prompt` (text or token ids each), summed and for each token.

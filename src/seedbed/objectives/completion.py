@@ -29,9 +29,11 @@ class Completion(Objective):
 
     settings_class = Settings
     shapes = ("decoder", "encoder-decoder")
+    needs = ("eos",)
     learns_from = "pairs"
 
     def __init__(self, vocabulary: Vocabulary, settings: Settings) -> None:
+        vocabulary.require(self.needs, settings.name)
         self.vocabulary, self.label_smoothing = vocabulary, settings.label_smoothing
         self._begin = np.array(vocabulary.begin_ids, dtype=np.int64)
         self._end = np.array(vocabulary.end_ids, dtype=np.int64)

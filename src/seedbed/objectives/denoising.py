@@ -46,11 +46,13 @@ class Denoising(Objective):
 
     settings_class = Settings
     shapes = ("encoder-decoder",)
+    needs = ("eos", "mask")
 
     def __init__(self, vocabulary: Vocabulary, settings: Settings) -> None:
         self.vocabulary, self.settings = vocabulary, settings
-        self._start_id = vocabulary.needed("decoder_start", "denoising")
-        self._mask_id = vocabulary.needed("mask", "denoising") if settings.rate else None
+        vocabulary.require([role for role in self.needs if settings.rate or role != "mask"], settings.name)
+        self._start_id = vocabulary.decoder_start(settings.name)
+        self._mask_id = vocabulary.mask_id if settings.rate else None
         self._begin = np.array(vocabulary.begin_ids, dtype=np.int64)
         self._end = np.array(vocabulary.closing_ids, dtype=np.int64)
 

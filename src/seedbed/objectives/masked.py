@@ -41,11 +41,14 @@ class Masked(Objective):
     settings_class = Settings
     shapes = ("encoder",)
     heads = ("mlm",)
+    needs = ("mask",)
 
     def __init__(self, vocabulary: Vocabulary, settings: Settings) -> None:
         self.vocabulary, self.settings = vocabulary, settings
         self.cut_anew = settings.dynamic
-        self._mask_id = vocabulary.needed("mask", "masked")
+        vocabulary.require(self.needs, settings.name)
+        assert vocabulary.mask_id is not None
+        self._mask_id = vocabulary.mask_id
         self._ordinary = vocabulary.ordinary_ids
         self._is_ordinary = np.zeros(vocabulary.size, dtype=np.bool_)
         self._is_ordinary[self._ordinary] = True

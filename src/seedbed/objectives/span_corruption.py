@@ -51,22 +51,21 @@ class SpanCorruption(Objective):
     """T5's objective (Raffel et al. 1910.10683, section 3.1.4): sentinels stand for spans, answered in turn.
 
     Source and target share the text out between them, `a <0> b <1>` and `<0> x <1> y`, each ended by the end
-    token; nothing is padded, and nothing lost. Sentinels and the end are targets, too.
+    token; nothing is padded, and nothing lost. Sentinels and the end are targets, too. Before the
+    source stands what the tokenizer puts before every text, BART's <s>.
     """
 
     settings_class = Settings
     shapes = ("encoder-decoder",)
+    needs = ("eos", "sentinels")
 
     def __init__(self, vocabulary: Vocabulary, settings: Settings) -> None:
         self.vocabulary, self.settings = vocabulary, settings
-        self._start_id = vocabulary.needed("decoder_start", "span_corruption")
+        vocabulary.require(self.needs, settings.name)
+        self._start_id = vocabulary.decoder_start(settings.name)
         self._sentinels = np.array(vocabulary.sentinel_ids, dtype=np.int64)
+        self._begin = np.array(vocabulary.begin_ids, dtype=np.int64)
         self._end = np.array(vocabulary.closing_ids, dtype=np.int64)
-        if not vocabulary.sentinel_ids:
-            raise ConfigError(
-                "the objective span_corruption needs sentinels <extra_id_0>, <extra_id_1> ..., and this "
-                "tokenizer has none; train one for T5 (seedbed tokenizer DATA --family t5)"
-            )
 
     def mixture(self) -> list[tuple[Objective, float]]:
         """Itself, or UL2's seven settings."""
@@ -100,7 +99,7 @@ class SpanCorruption(Objective):
         """The length of the source or target of so many tokens, whichever can be longer."""
         cut, spans = self.settings.rate * num_tokens, self._most_spans(num_tokens)
         kept = num_tokens - max(min(1, num_tokens - 1), int(cut))
-        return max(kept, math.ceil(cut)) + spans + len(self._end)
+        return max(len(self._begin) + kept, math.ceil(cut)) + spans + len(self._end)
 
     def _most_spans(self, num_tokens: int) -> int:
         mean = self.settings.mean_span_tokens
@@ -118,7 +117,7 @@ class SpanCorruption(Objective):
         target = np.insert(ids[~stays], np.cumsum(cut) - cut, sentinels)
         targets = np.concatenate([target, self._end])
         inputs = np.concatenate([[self._start_id], targets[:-1]])
-        return Example(inputs, targets, source_ids=np.concatenate([source, self._end]))
+        return Example(inputs, targets, source_ids=np.concatenate([self._begin, source, self._end]))
 
     def _spans(
         self, draw: np.random.Generator, num_tokens: int

@@ -45,7 +45,7 @@ def finish(
         fingerprint=prepared.data.fingerprint,
         version=__version__,
     )
-    generation = {} if start.base is None else start.base.named_tokens
+    generation = start.generation(settings.objective.name)
     save_bundle(run.model_path, module, prepared.tokenizer, card=card, generation=generation)
     plan = json.loads(run.plan_path.read_text())
     if progress.seconds and "measured" not in plan:

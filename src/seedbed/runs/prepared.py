@@ -74,7 +74,8 @@ def prepare(
         runtime.broadcast_int(0)
     training = settings.training
     config = start.config(settings, vocab_size=tokenizer.vocab_size, labels=data.labels)
-    vocabulary = Vocabulary.of(tokenizer, decoder_start_id=start.decoder_start_id(config))
+    start_id = start.decoder_start_id(config)
+    vocabulary = Vocabulary.of(tokenizer, decoder_start_id=start_id, family=config.family)
     objective = kind(vocabulary, settings.objective)
     mixture = [
         MixturePart(_source(part, data, training, number=number), part, share)
@@ -103,7 +104,8 @@ def _tokenizer(settings: RunSettings, start: Start, run: RunFolder) -> Tokenizer
     folder, tree = run.path / "tokenizer", to_tree(settings)
     model = {key: tree["model"].get(key) for key in ("family", "base")}
     made_from = {"tokenizer": tree["tokenizer"], "data": tree["data"], "model": model}
-    made_from["learns_from"] = OBJECTIVES.get(settings.objective.name).learns_from
+    objective = OBJECTIVES.get(settings.objective.name)
+    made_from |= {"learns_from": objective.learns_from, "needs": objective.needs}
     content, note = json.dumps(made_from, sort_keys=True).encode(), folder / "made_from.json"
     if note.exists() and not run.can_resume and note.read_bytes() != content:
         (folder / "tokenizer.json").unlink(missing_ok=True)
@@ -127,8 +129,9 @@ def new_tokenizer(settings: RunSettings, start: Start) -> Tokenizer:
                 f"the base {start.base.name} has no tokenizer; give one with --tokenizer FOLDER"
             )
         return start.base.tokenizer
-    form = family(settings.model.family).special
-    texts = training_texts(settings.data, learns_from=OBJECTIVES.get(settings.objective.name).learns_from)
+    objective = OBJECTIVES.get(settings.objective.name)
+    form = family(settings.model.family).special.having(objective.needs)
+    texts = training_texts(settings.data, learns_from=objective.learns_from)
     return train_tokenizer(texts, wanted.kind, vocab_size=wanted.vocab_size, special=form)
 
 

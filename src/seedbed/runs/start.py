@@ -22,6 +22,7 @@ from seedbed.runs.heads import on_body, with_labels
 from seedbed.runs.objectives import require_fitting
 from seedbed.runs.recipes import recipe as named_recipe
 from seedbed.runs.settings import ModelSettings, RunSettings
+from seedbed.text.special_form import BLANK_KEY
 from seedbed.training.run_folder import RunFolder
 
 
@@ -57,6 +58,13 @@ class Start:
         own = decoder_start_id(config)
         named = {} if self.base is None else self.base.named_tokens
         return own if own is None else named.get("decoder_start_token_id", own)
+
+    def generation(self, objective: str) -> dict[str, Any]:
+        """What a bundle says of answers: the base's tokens, and what a blank becomes where that is learnt."""
+        named: dict[str, Any] = {} if self.base is None else dict(self.base.named_tokens)
+        before = None if self.base is None else self.base.generation.get(BLANK_KEY)
+        blank = OBJECTIVES.get(objective).blank() or before
+        return named if blank is None else named | {BLANK_KEY: blank}
 
     def network(self, config: Config, *, seed: int) -> Network:
         """The network to train: the base's, or one whose weights are drawn from the seed."""

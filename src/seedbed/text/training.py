@@ -25,7 +25,7 @@ from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tok
 from seedbed.base.errors import ConfigError
 from seedbed.text.scored_pieces import hidden_pattern, model_core
 from seedbed.text.sentencepiece_model import CONTROL, UNKNOWN, Piece, SentencePieceModel
-from seedbed.text.special_form import DECODER, FORM_OF_KIND, SpecialForm
+from seedbed.text.special_form import SpecialForm, form_of_kind
 from seedbed.text.special_tokens import SpecialTokens
 from seedbed.text.tokenizer import BLANK, Tokenizer, blocks, byte_symbols
 from seedbed.text.unigram import unigram_pieces
@@ -60,7 +60,7 @@ def train_tokenizer(
     Errors: ConfigError for an unknown kind, for one that needs a token which the form lacks, and for a
     vocabulary that is too small.
     """
-    form = special or FORM_OF_KIND.get(kind or "", DECODER)
+    form = special or form_of_kind(kind)
     kind = kind or form.kind
     if kind not in KINDS:
         raise ConfigError(f"tokenizer.kind={kind!r} is not known; allowed: {', '.join(KINDS)}")
@@ -83,7 +83,7 @@ def train_tokenizer(
         core = _word_piece_core(cut, num_pieces, form)
     else:
         core = _unigram_core(cut, num_pieces, form)
-    form.add_to(core, mask_joins=kind in JOINED)
+    form.add_to(core, joins=kind in JOINED)
     config: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast", "seedbed_kind": kind}
     return Tokenizer(core, config | {"clean_up_tokenization_spaces": False} | form.config())
 
