@@ -131,16 +131,31 @@ def test_a_damaged_checkpoint_is_named_and_the_run_still_ends_in_the_same_bits(
     assert line["problems"] == ["000010 is damaged: optimizer.safetensors is not what its SHA-256 says"]
 
 
-def test_damaged_best_weights_are_named_and_judged_anew(tiny: ModuleType, tmp_path: Path) -> None:
+def test_lost_best_weights_are_named_and_the_user_decides(tiny: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="crash"):
         tiny.start(tmp_path, callbacks=[At("step", 11, crash)])
     (tmp_path / "checkpoints" / "best-000008" / "weights.safetensors").unlink()
     with pytest.raises(CheckpointError, match=r"best weights .* are lost: best-000008 is damaged: weights"):
         load_best(tiny.network(), RunFolder(tmp_path))
+    message = (
+        r"best weights so far are lost: best-000008 is damaged: weights\.safetensors is missing; .* delete"
+    )
+    with pytest.raises(CheckpointError, match=message):
+        tiny.start(tmp_path)
+    shutil.rmtree(tmp_path / "checkpoints" / "best-000008")
+    _, progress = tiny.start(tmp_path)
+    assert progress.best_step == 12
+
+
+def test_damaged_best_weights_after_the_checkpoint_are_made_again(tiny: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="crash"):
+        tiny.start(tmp_path, callbacks=[At("step", 9, crash)])
+    (tmp_path / "checkpoints" / "best-000008" / "weights.safetensors").unlink()
     with pytest.warns(SeedbedWarning, match=r"best-000008 is damaged: weights\.safetensors is missing"):
         _, progress = tiny.start(tmp_path)
     assert progress.best_step == 12
     (line,) = [line for line in read_metrics(tmp_path / "metrics.jsonl") if line["kind"] == "resume"]
+    assert line["step"] == 5
     assert line["problems"] == ["best-000008 is damaged: weights.safetensors is missing"]
 
 

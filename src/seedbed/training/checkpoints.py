@@ -105,9 +105,20 @@ class Checkpoints:
         return verify(self.folder / f"{step:06d}")
 
     def recover_best(self, step: int, loss: float | None) -> None:
-        """Write damaged best weights again where there is a whole checkpoint of the same step."""
-        if (self.folder / f"{BEST}{step:06d}").exists() and step in self.steps() and not self.problem(step):
-            self.save_best(step, self.at(step).tensors("weights"), {"loss": loss})
+        """Write damaged best weights of `step` again from the checkpoint of that step.
+
+        Damaged ones of a later step are left alone: a run that goes back before it makes them again. Errors:
+        CheckpointError where no whole checkpoint has them, since the run would end with other weights.
+        """
+        path = self.folder / f"{BEST}{step:06d}"
+        if not path.exists():
+            return
+        if step not in self.steps() or self.problem(step):
+            raise CheckpointError(
+                f"the best weights so far are lost: {verify(path)}; restore {path} from a backup, or delete "
+                "it to resume without them"
+            )
+        self.save_best(step, self.at(step).tensors("weights"), {"loss": loss})
 
     def best(self) -> tuple[Checkpoint | None, list[str]]:
         """The weights that are best on validation, and what is wrong where they are damaged."""

@@ -50,7 +50,9 @@ class Copies:
             shutil.rmtree(aside, ignore_errors=True)
             aside.mkdir()
             for pattern in SMALL_FILES:
-                for file in filter(Path.is_file, self.run.glob(pattern)):
+                for file in self.run.glob(pattern):
+                    if not file.is_file() or file.suffix == DAMAGED:
+                        continue
                     copy = aside / file.relative_to(self.run)
                     copy.parent.mkdir(parents=True, exist_ok=True)
                     copy.write_bytes(_content(file))
