@@ -11,7 +11,7 @@ from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
 
 from seedbed.base.errors import DataError
 from seedbed.data.labels import words_begun
-from seedbed.data.prepare import DataSettings, PreparedData, prepare, training_texts
+from seedbed.data.prepare import DataSettings, PreparedData, prepare, shards_of, training_texts
 from seedbed.text.tokenizer import Tokenizer
 from seedbed.text.training import train_tokenizer
 
@@ -111,7 +111,8 @@ def test_labels_are_sorted_numbered_from_1_and_found_again(tmp_path: Path) -> No
     settings = DataSettings(train=write(tmp_path / "a.jsonl", TEXTS), validation_fraction=0.3)
     data = prepare(settings, BYTES, tmp_path / "out", learns_from="labels")
     assert data.labels == ("7", "bad", "good")
-    assert json.loads((tmp_path / "out" / "labels.json").read_text()) == ["7", "bad", "good"]
+    file = shards_of(tmp_path / "out", data.fingerprint) / "labels.json"
+    assert json.loads(file.read_text()) == ["7", "bad", "good"]
     expected = {text["input"]: data.labels.index(str(text["target"])) + 1 for text in TEXTS}
     found = [BYTES.decode(data.train.document(n).tolist()) for n in range(data.train.num_documents)]
     assert answers(data) == [[expected[text]] for text in found]
@@ -200,13 +201,3 @@ def test_an_unknown_label_of_validation_and_a_single_label_are_refused(tmp_path:
         prepare(
             DataSettings(train=write(tmp_path / "o.jsonl", same)), BYTES, tmp_path / "o", learns_from="tags"
         )
-
-
-def test_labels_that_were_damaged_say_what_to_do(tmp_path: Path) -> None:
-    settings = DataSettings(train=write(tmp_path / "a.jsonl", TEXTS))
-    prepare(settings, BYTES, tmp_path / "out", learns_from="labels")
-    (tmp_path / "out" / "labels.json").write_text('["7",')
-    with pytest.raises(
-        DataError, match=r"labels\.json holds no labels that can be read .*; delete the folder"
-    ):
-        prepare(settings, BYTES, tmp_path / "out", learns_from="labels")

@@ -1,15 +1,28 @@
 """Prepared data: the split, the shards, and finding them again."""
 
 import json
+import os
 import random
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from seedbed.base.errors import ConfigError, DataError
+from seedbed.base.errors import ConfigError, DataError, SeedbedWarning
 from seedbed.data import prepare as module
-from seedbed.data.prepare import DataSettings, PreparedData, prepare, split_documents, training_texts
+from seedbed.data.prepare import (
+    DataSettings,
+    PreparedData,
+    prepare,
+    shards_folder,
+    shards_of,
+    split_documents,
+    training_texts,
+)
 from seedbed.data.shards import TokenShard
 from seedbed.text.special_form import decoder_form
 from seedbed.text.tokenizer import Tokenizer
@@ -106,7 +119,12 @@ def test_prepared_data_is_found_again_until_something_that_decides_it_changes(
     first = prepare(settings, BYTES, out)
     written: list[str] = []
     write = module._write_shards
-    monkeypatch.setattr(module, "_write_shards", lambda *each: (written.append("again"), write(*each)))
+
+    def count(*each: Any) -> None:
+        written.append("again")
+        write(*each)
+
+    monkeypatch.setattr(module, "_write_shards", count)
 
     def again(new: DataSettings = settings, tokenizer: Tokenizer = BYTES) -> PreparedData:
         written.clear()
@@ -132,12 +150,18 @@ def test_prepared_data_is_found_again_until_something_that_decides_it_changes(
     fingerprints.add(again().fingerprint)
     assert written == ["again"]
     assert len(fingerprints) == 2 + len(changes)
+    assert {path.name for path in out.iterdir() if path.is_dir()} == {each[:32] for each in fingerprints}
+    for other, tokenizer in changes[:2]:  # what others need stays
+        written.clear()
+        prepare(other, tokenizer, out)
+        assert written == ["again"]  # the file has another record by now
+        again(other, tokenizer)
+        assert written == []
 
 
-def test_an_interrupted_preparation_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_preparation_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = DataSettings(train=write_lines(tmp_path / "a.jsonl", STORIES))
     first = prepare(settings, BYTES, tmp_path / "out")
-    other = DataSettings(train=settings.train, deduplicate=False)
     documents = split_documents
 
     def stop(settings: DataSettings) -> Iterator[object]:
@@ -146,10 +170,89 @@ def test_an_interrupted_preparation_is_made_anew(tmp_path: Path, monkeypatch: py
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(module, "split_documents", stop)
-        prepare(other, BYTES, tmp_path / "out")
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["train", "validation"]
-    again = prepare(settings, BYTES, tmp_path / "out")
-    assert (again.train.fingerprint, again.fingerprint) == (first.train.fingerprint, first.fingerprint)
+        prepare(DataSettings(train=settings.train, deduplicate=False), BYTES, tmp_path / "out")
+    home = shards_of(tmp_path / "out", first.fingerprint)
+    assert [path for path in (tmp_path / "out").iterdir() if path.is_dir()] == [home]
+    (tmp_path / "out" / "0123.part" / "train").mkdir(parents=True)  # what a kill leaves
+    shutil.rmtree(home)
+    assert prepare(settings, BYTES, tmp_path / "out").train.fingerprint == first.train.fingerprint
+    assert [path for path in (tmp_path / "out").iterdir() if path.is_dir()] == [home]
+
+
+@pytest.mark.parametrize("learns_from", ["text", "labels"])
+def test_a_bit_that_flips_in_any_file_is_named_and_the_shards_made_again(
+    learns_from: Any, tmp_path: Path
+) -> None:
+    records = [{"text": text, "input": text, "target": "ab"[n % 2]} for n, text in enumerate(STORIES)]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, records)))
+    settings = DataSettings(train=str(tmp_path / "a.jsonl"))
+    how = {"learns_from": learns_from}
+    first = prepare(settings, BYTES, tmp_path / "out", **how)
+    home = shards_of(tmp_path / "out", first.fingerprint)
+    files = {path: path.read_bytes() for path in home.rglob("*") if path.is_file()}
+    assert len(files) == (7 if learns_from == "text" else 14)
+    mapped = first.train.tokens.copy()
+    for file, content in files.items():
+        for bit in random.Random(file.name).sample(range(8 * len(content)), 3):
+            flipped = bytearray(content)
+            flipped[bit // 8] ^= 1 << bit % 8
+            file.with_suffix(".new").write_bytes(flipped)
+            file.with_suffix(".new").replace(file)  # not in place, which mapped files would see
+            named = str(file.relative_to(home)) if file.name != "manifest.json" else ".*"
+            with pytest.warns(SeedbedWarning, match=rf"{home}: {named} .*; it is made again"):
+                again = prepare(settings, BYTES, tmp_path / "out", **how)
+            assert again.fingerprint == first.fingerprint and again.labels == first.labels
+            assert {path: path.read_bytes() for path in home.rglob("*") if path.is_file()} == files
+    assert (first.train.tokens == mapped).all()  # its file was replaced many times, and it still reads
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [home.name, f"{home.name}.lock"]
+
+
+def test_a_truncated_or_missing_file_is_made_again(tmp_path: Path) -> None:
+    settings = DataSettings(train=write_lines(tmp_path / "a.jsonl", STORIES))
+    first = prepare(settings, BYTES, tmp_path / "out")
+    home = shards_of(tmp_path / "out", first.fingerprint)
+    for file in [path for path in home.rglob("*") if path.is_file()]:
+        for damage in (lambda file=file: os.truncate(file, 9), file.unlink):
+            damage()
+            with pytest.warns(SeedbedWarning, match="it is made again"):
+                again = prepare(settings, BYTES, tmp_path / "out")
+            assert again.train.tokens.tolist() == first.train.tokens.tolist()
+
+
+def test_processes_that_need_the_same_shards_all_get_them(tmp_path: Path) -> None:
+    settings = DataSettings(train=write_lines(tmp_path / "a.jsonl", STORIES * 20), deduplicate=False)
+    code = (
+        "import sys\n"
+        "from seedbed.data.prepare import DataSettings, prepare\n"
+        "from seedbed.text.training import train_tokenizer\n"
+        "tokenizer = train_tokenizer([], 'bytes')\n"
+        "print('ready', flush=True)\n"
+        "sys.stdin.read()\n"
+        "data = prepare(DataSettings(train=sys.argv[1], deduplicate=False), tokenizer, sys.argv[2])\n"
+        "print(data.train.fingerprint, int(data.train.tokens.sum()), flush=True)\n"
+    )
+    command = [sys.executable, "-W", "error", "-c", code, settings.train, str(tmp_path / "out")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    others = [subprocess.Popen(command, **pipes) for _ in range(4)]
+    for other in others:
+        assert other.stdout.readline() == "ready\n"
+    for other in others:  # all at once
+        other.stdin.close()
+    said = {other.stdout.read() for other in others}
+    assert [other.wait() for other in others] == [0] * 4
+    for other in others:
+        other.stdout.close()
+    data = prepare(settings, BYTES, tmp_path / "out")
+    assert said == {f"{data.train.fingerprint} {data.train.tokens.sum()}\n"}
+    home = shards_of(tmp_path / "out", data.fingerprint)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [home.name, f"{home.name}.lock"]
+
+
+def test_shards_are_beside_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert shards_folder(Path("runs/one")) == shards_folder(tmp_path / "runs" / "other")
+    assert shards_folder(Path("one")) == tmp_path / ".shards"
+    assert shards_folder(Path()) == tmp_path.parent / ".shards"
 
 
 def test_one_document_without_validation_says_what_to_do(tmp_path: Path) -> None:

@@ -95,6 +95,8 @@ def test_damaged_shards_are_named(tmp_path: Path) -> None:
     damage(TOKENS, b"\x01\x00\x02", r"is no token shard that can be read")
     damage(TOKENS, b"", r"is no token shard that can be read .*delete it to make it anew")
     damage(OFFSETS, b"", r"holds 4 tokens and -1 documents")
+    for offsets in ([1, 3, 4], [0, 5, 4], [0, -1, 4]):
+        damage(OFFSETS, np.array(offsets, "<i8").tobytes(), r"offsets\.bin does not rise from 0; delete")
     damage(OFFSETS, np.array([0, 1, 2], "<i8").tobytes(), r"delete the folder to make it anew")
     damage(META, b"{", r"is no token shard that can be read")
     damage(META, json.dumps({"vocab_size": 9}).encode(), r"is no token shard that can be read")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from seedbed.api.pretrain import pretrain
+from seedbed.base.errors import SeedbedWarning
 from seedbed.runs import decide
 from seedbed.runs.decide import most_steps
 from seedbed.runs.train import Run
@@ -52,9 +54,13 @@ def test_a_resumed_run_keeps_its_plan(run: Any, monkeypatch: pytest.MonkeyPatch)
     assert settings.training.precision in ("float32", "bfloat16")
 
 
-def test_a_lost_plan_is_made_again_with_what_was_decided(run: Any) -> None:
+def test_a_lost_plan_is_restored_or_made_again_with_what_was_decided(run: Any) -> None:
     first = run(steps=10)
     (first.run / "plan.json").write_text("{")
+    with pytest.warns(SeedbedWarning, match=r"plan\.json is damaged or was changed .*; it is restored"):
+        assert run(steps=10).plan == first.plan
+    (first.run / "plan.json").write_text("{")
+    shutil.rmtree(first.run / ".copies")  # runs of before they were written have none
     again = run(steps=10)
     assert again.plan["bytes"]["weights"] == first.plan["bytes"]["weights"]
     assert again.metrics["step"] == 10

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from seedbed.base.errors import HardwareError
-from seedbed.training.metrics import MetricsFile, read_metrics
+from seedbed.training.metrics import MetricsFile, metrics_problem, read_metrics
 
 
 def write(path: Path, lines: list[dict[str, object]]) -> None:
@@ -59,6 +59,35 @@ def test_a_line_may_be_cut_anywhere(tmp_path: Path) -> None:
         assert [line["step"] for line in read_metrics(path)] in ([], [1], [1, 2])
 
 
+def test_a_bit_that_flips_in_any_place_is_named_and_its_line_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    lines = [{"kind": "step", "step": n, "loss": 1.5e-05 * n} for n in (1, 2, 3)]
+    write(path, lines)
+    assert read_metrics(path) == lines and metrics_problem(path) == ""
+    whole = path.read_bytes()
+    for bit in range(8 * len(whole)):
+        flipped = bytearray(whole)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        left = [{k: line[k] for k in ("kind", "step", "loss")} for line in read_metrics(path)]
+        assert all(line in lines for line in left)
+        if left != lines:
+            assert "cut or damaged and left out, the first is line" in metrics_problem(path)
+
+
+def test_lines_of_before_the_checksum_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    assert metrics_problem(path) == ""
+    path.write_text("".join(json.dumps(line) + "\n" for line in steps(1, 2)))
+    write(path, steps(3))
+    assert read_metrics(path) == steps(1, 2, 3) and metrics_problem(path) == ""
+    path.write_bytes(b"")
+    assert read_metrics(path) == [] and metrics_problem(path) == ""
+    path.write_bytes(b'{"kind": "st\n[1]\n{"step": 1}\n')
+    assert read_metrics(path) == []
+    assert metrics_problem(path) == "metrics.jsonl: 3 lines cut or damaged and left out, the first is line 1"
+
+
 def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.symlink_to("/dev/full")  # answers every write as a full disk does
@@ -80,7 +109,7 @@ from seedbed.training.metrics import MetricsFile
 
 file = MetricsFile(Path(sys.argv[1]))
 file.record({"kind": "step", "step": 1})
-resource.setrlimit(resource.RLIMIT_FSIZE, (40, 40))
+resource.setrlimit(resource.RLIMIT_FSIZE, (60, 60))
 try:
     file.record({"kind": "step", "step": 2, "loss": 1.0})
 except HardwareError as error:
@@ -88,7 +117,7 @@ except HardwareError as error:
 """
     done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
     assert done.stdout.startswith(f"no space left to write {path}") and done.stdout.count("\n") == 1
-    assert path.stat().st_size == 40  # the second line began
+    assert path.stat().st_size == 60  # the second line began
     assert read_metrics(path) == [{"kind": "step", "step": 1}]
 
 

@@ -1,6 +1,7 @@
 """A run that was stopped, damaged or refused goes on to the bits of the run that never was."""
 
 import os
+import shutil
 import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from seedbed.base.errors import CheckpointError, StoppedEarly
+from seedbed.base.errors import CheckpointError, SeedbedWarning, StoppedEarly
 from seedbed.training.checkpoints import Checkpoints
 from seedbed.training.metrics import read_metrics
 from seedbed.training.resume import load_best
@@ -121,7 +122,8 @@ def test_a_damaged_checkpoint_is_named_and_the_run_still_ends_in_the_same_bits(
     with (tmp_path / "cut" / "checkpoints" / "000010" / "optimizer.safetensors").open("r+b") as file:
         file.seek(300)
         file.write(b"damage")
-    cut, _ = tiny.start(tmp_path / "cut")
+    with pytest.warns(SeedbedWarning, match=r"cut: 000010 is damaged: optimizer\.safetensors is not what"):
+        cut, _ = tiny.start(tmp_path / "cut")
     assert same_weights(whole, cut)
     assert history(tmp_path / "whole") == history(tmp_path / "cut")
     (line,) = [line for line in read_metrics(tmp_path / "cut" / "metrics.jsonl") if line["kind"] == "resume"]
@@ -129,16 +131,94 @@ def test_a_damaged_checkpoint_is_named_and_the_run_still_ends_in_the_same_bits(
     assert line["problems"] == ["000010 is damaged: optimizer.safetensors is not what its SHA-256 says"]
 
 
-def test_damaged_best_weights_are_named_and_judged_anew(tiny: ModuleType, tmp_path: Path) -> None:
+def test_lost_best_weights_are_named_and_the_user_decides(tiny: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="crash"):
         tiny.start(tmp_path, callbacks=[At("step", 11, crash)])
     (tmp_path / "checkpoints" / "best-000008" / "weights.safetensors").unlink()
     with pytest.raises(CheckpointError, match=r"best weights .* are lost: best-000008 is damaged: weights"):
         load_best(tiny.network(), RunFolder(tmp_path))
+    message = (
+        r"best weights so far are lost: best-000008 is damaged: weights\.safetensors is missing; .* delete"
+    )
+    with pytest.raises(CheckpointError, match=message):
+        tiny.start(tmp_path)
+    shutil.rmtree(tmp_path / "checkpoints" / "best-000008")
     _, progress = tiny.start(tmp_path)
     assert progress.best_step == 12
+
+
+def test_damaged_best_weights_after_the_checkpoint_are_made_again(tiny: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="crash"):
+        tiny.start(tmp_path, callbacks=[At("step", 9, crash)])
+    (tmp_path / "checkpoints" / "best-000008" / "weights.safetensors").unlink()
+    with pytest.warns(SeedbedWarning, match=r"best-000008 is damaged: weights\.safetensors is missing"):
+        _, progress = tiny.start(tmp_path)
+    assert progress.best_step == 12
     (line,) = [line for line in read_metrics(tmp_path / "metrics.jsonl") if line["kind"] == "resume"]
+    assert line["step"] == 5
     assert line["problems"] == ["best-000008 is damaged: weights.safetensors is missing"]
+
+
+def test_damaged_best_weights_come_again_from_the_checkpoint_of_their_step(
+    tiny: ModuleType, tmp_path: Path
+) -> None:
+    options = {"checkpoint_every_steps": 4, "learning_rate": 0.3}  # of which the loss does not fall for long
+    _, whole = tiny.start(tmp_path / "whole", **options)
+    with pytest.raises(RuntimeError, match="crash"):
+        tiny.start(tmp_path / "cut", callbacks=[At("step", whole.best_step + 1, crash)], **options)
+    best = tmp_path / "cut" / "checkpoints" / f"best-{whole.best_step:06d}"
+    kept = {file.name: file.read_bytes() for file in best.iterdir()}
+    (best / "weights.safetensors").write_bytes(b"damage")
+    with pytest.warns(SeedbedWarning, match=r"weights\.safetensors is not what its SHA-256 says"):
+        _, progress = tiny.start(tmp_path / "cut", **options)
+    assert (progress.best_step, progress.best_loss) == (whole.best_step, whole.best_loss)
+    assert whole.best_step < 12 and {file.name: file.read_bytes() for file in best.iterdir()} == kept
+
+
+def test_a_damaged_checkpoint_is_not_averaged(tiny: ModuleType, tmp_path: Path) -> None:
+    options = {"checkpoint_every_steps": 3, "keep_checkpoints": 4, "average_checkpoints": 3}
+    with pytest.raises(RuntimeError, match="crash"):
+        tiny.start(tmp_path, callbacks=[At("step", 11, crash)], **options)
+    (tmp_path / "checkpoints" / "000006" / "weights.safetensors").write_bytes(b"damage")
+    with pytest.warns(SeedbedWarning, match=r"000006 is damaged: weights\.safetensors"):
+        tiny.start(tmp_path, **options)
+    assert read_metrics(tmp_path / "metrics.jsonl")[-1]["averaged"] == 2
+
+
+def test_damaged_metrics_are_named_when_the_run_goes_on(tiny: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(StoppedEarly):
+        tiny.start(tmp_path, callbacks=[At("step", 6, interrupt)])
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(path.read_bytes().replace(b'"step": 3', b'"step": 1'))
+    problem = "metrics.jsonl: 1 line cut or damaged and left out, the first is line 3"
+    with pytest.warns(SeedbedWarning, match=problem):
+        tiny.start(tmp_path)
+    lines = read_metrics(path)
+    assert [line["step"] for line in lines if line["kind"] == "step"] == [1, 2, *range(4, 13)]
+    assert [line["problems"] for line in lines if line["kind"] == "resume"] == [[problem]]
+
+
+def test_settings_that_were_damaged_are_restored_and_said_in_the_metrics(
+    tiny: ModuleType, tmp_path: Path
+) -> None:
+    with pytest.raises(StoppedEarly):
+        tiny.start(tmp_path, callbacks=[At("step", 6, interrupt)])
+    settings = (tmp_path / "settings.toml").read_text()
+    (tmp_path / "settings.toml").write_text(settings.replace("0.003", "0.007"))
+    with pytest.warns(SeedbedWarning, match=r"settings\.toml is damaged or was changed .*; it is restored"):
+        tiny.start(tmp_path)
+    assert (tmp_path / "settings.toml").read_text() == settings
+    assert "0.007" in (tmp_path / "settings.toml.damaged").read_text()
+    (line,) = [line for line in read_metrics(tmp_path / "metrics.jsonl") if line["kind"] == "resume"]
+    assert line["problems"] == ["settings.toml is damaged or was changed after the training began"]
+
+
+def test_a_run_of_before_the_copies_resumes_and_gets_them(tiny: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(StoppedEarly):
+        tiny.start(tmp_path, callbacks=[At("step", 6, interrupt)])
+    shutil.rmtree(tmp_path / ".copies")
+    tiny.start(tmp_path)
+    assert (tmp_path / ".copies" / "settings.toml").read_bytes() == (tmp_path / "settings.toml").read_bytes()
 
 
 def test_other_settings_data_or_model_are_refused_by_name(tiny: ModuleType, tmp_path: Path) -> None:

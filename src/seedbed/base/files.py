@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import errno
+import fcntl
+import hashlib
+import json
 import os
 import shutil
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from seedbed.base.errors import HardwareError
+from seedbed.base.errors import HardwareError, SeedbedWarning
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+MANIFEST = "manifest.json"
+PART, LOCK, DAMAGED = ".part", ".lock", ".damaged"
 
 
 def sync(path: Path) -> None:
@@ -37,6 +43,101 @@ def write_file(path: Path, content: bytes) -> None:
             sync(path.parent)
         finally:
             aside.unlink(missing_ok=True)
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_manifest(folder: Path) -> None:
+    """Write the SHA-256 of every file below a folder into its manifest.json, and sync all of it."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST)
+    digests = {path.relative_to(folder).as_posix(): digest(path) for path in files}
+    (folder / MANIFEST).write_text(json.dumps({"sha256": digests}, indent=1))
+    for path in (*files, folder / MANIFEST, *{path.parent for path in files}, folder):
+        sync(path)
+
+
+def read_manifest(folder: Path) -> dict[str, str]:
+    """The SHA-256 of each file that a folder's manifest names; ValueError where there is no such manifest."""
+    digests = json.loads((folder / MANIFEST).read_bytes())["sha256"]
+    return {str(name): str(value) for name, value in digests.items()}
+
+
+def manifest_problem(folder: Path) -> str:
+    """What is wrong with a folder that has a manifest, in a few words; empty where nothing is.
+
+    Every byte is read: 0.65 GB/s on a busy core (EPYC, 2025-11), so 0.3 s for shards of 100 million tokens.
+    """
+    try:
+        for name, expected in read_manifest(folder).items():
+            if digest(folder / name) != expected:
+                return f"{name} is not what its SHA-256 says"
+    except FileNotFoundError as error:
+        return f"{Path(error.filename).name} is missing"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return f"{MANIFEST} or a file it names cannot be read ({error})"
+    return ""
+
+
+@contextmanager
+def shared_folder(folder: Path, write: Callable[[Path], None]) -> Iterator[None]:
+    """Hold a folder that several processes share: it is whole, and nobody replaces it meanwhile.
+
+    Where it is missing, or differs from its manifest (then a warning names the file), `write(aside)` makes it
+    anew while other processes wait. Files that another process has mapped from the one before stay valid.
+    What a crash left half written, of other folders too, is deleted. Errors: HardwareError.
+    """
+    with disk_errors(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder.with_name(folder.name + LOCK), os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        if manifest_problem(folder):
+            fcntl.flock(lock, fcntl.LOCK_EX)  # lets others in between, who may have made it
+            if problem := manifest_problem(folder):
+                if folder.exists():
+                    warnings.warn(f"{folder}: {problem}; it is made again", SeedbedWarning, stacklevel=3)
+                _replace(folder, write)
+        yield
+    finally:
+        os.close(lock)  # which unlocks
+
+
+def _replace(folder: Path, write: Callable[[Path], None]) -> None:
+    """Write a folder aside and put it in place of a damaged one; the caller has the lock."""
+    aside, damaged = (folder.with_name(folder.name + ending) for ending in (PART, DAMAGED))
+    shutil.rmtree(aside, ignore_errors=True)
+    shutil.rmtree(damaged, ignore_errors=True)
+    for path in folder.parent.glob(f"*{PART}"):
+        _delete_abandoned(path)
+    try:
+        with disk_errors(aside):
+            aside.mkdir()
+        write(aside)
+        with disk_errors(aside):
+            write_manifest(aside)
+            if folder.exists():
+                folder.rename(damaged)
+            aside.rename(folder)
+            sync(folder.parent)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(damaged, ignore_errors=True)
+
+
+def _delete_abandoned(aside: Path) -> None:
+    """Delete what a crash left half written, unless a process is writing it."""
+    lock = os.open(aside.with_name(aside.name.removesuffix(PART) + LOCK), os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(aside, ignore_errors=True)
+    except BlockingIOError:
+        pass
+    finally:
+        os.close(lock)
 
 
 @contextmanager

@@ -1,9 +1,10 @@
-"""From a corpus to the token shards of a run, made once and found again by what decides their content."""
+"""From a corpus to the token shards of runs, made once and found again by what decides their content."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -12,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 
 from seedbed.base.errors import ConfigError, DataError
-from seedbed.base.files import write_file
+from seedbed.base.files import shared_folder
 from seedbed.data.builtin import BUILTIN
 from seedbed.data.corpora import (
     Document,
@@ -36,7 +37,6 @@ from seedbed.text.tokenizer import Tokenizer, blocks
 FORMAT = (
     1  # of the shards, and of how documents are read, cut and tokenized: counts up when one of them changes
 )
-PREPARED = "fingerprint"
 SIDES = ("train", "validation")
 # Characters that one call tokenizes on all cores; memory holds some 100 bytes for each of their tokens.
 GROUP_CHARACTERS = 1 << 18
@@ -150,6 +150,16 @@ def source_fingerprint(settings: DataSettings) -> str:
     return digest.hexdigest()
 
 
+def shards_folder(run: Path) -> Path:
+    """The folder beside a run's own that has the shards of all runs there, so that equal ones are shared."""
+    return Path(os.path.abspath(run)).parent / ".shards"
+
+
+def shards_of(folder: Path, fingerprint: str) -> Path:
+    """The folder of the shards with a fingerprint, among all of them."""
+    return folder / fingerprint[:32]
+
+
 def prepare(
     settings: DataSettings,
     tokenizer: Tokenizer,
@@ -158,31 +168,34 @@ def prepare(
     learns_from: LearnsFrom = "text",
     head_labels: Sequence[str] = (),
 ) -> PreparedData:
-    """Tokenize a corpus into the shards `folder`/train and `folder`/validation, unless they are there.
+    """Tokenize a corpus into shards, `train` and `validation`, in a folder of `folder` for this content.
 
-    A document ends with the tokenizer's end token if it has one. The answers of labelled records lie in
-    shards of their own, `train_answers` and `validation_answers`; nothing ends these or their inputs. Labels
-    are those of the training records, in the order of `head_labels` where these are the same ones. A
+    Shards that are there are verified, every byte of them (0.3 s for 100 million tokens), and made again
+    where one is damaged; processes that need the same ones wait for the first.
+
+    A document ends with the tokenizer's end token if it has one. The answers of labelled records are stored
+    in shards of their own, `train_answers` and `validation_answers`; nothing ends these or their inputs.
+    Labels are those of the training records, in the order of `head_labels` where these are the same ones. A
     DataError says what to do where one side of the split is empty.
     """
-    folder = Path(folder)
     has_labels = learns_from in ("labels", "tags")
     decides = f"{source_fingerprint(settings)} {tokenizer.fingerprint} {tokenizer.eos_id}"
     decides += "" if learns_from == "text" else f" {learns_from}"
     decides += f" {list(head_labels)}" if has_labels and head_labels else ""
     fingerprint = hashlib.sha256(decides.encode()).hexdigest()
-    note = folder / PREPARED
-    if not (note.is_file() and note.read_text(encoding="utf-8").strip() == fingerprint):
-        note.unlink(missing_ok=True)
+
+    def write(aside: Path) -> None:
         if learns_from == "text":
-            _write_shards(settings, tokenizer, folder)
+            _write_shards(settings, tokenizer, aside)
         else:
             labels = _labels(settings, learns_from, head_labels) if has_labels else ()
-            _write_pairs(settings, tokenizer, folder, learns_from, labels)
-        write_file(note, f"{fingerprint}\n".encode())
+            _write_pairs(settings, tokenizer, aside, learns_from, labels)
+
     names = [*SIDES, *(f"{side}_answers" for side in SIDES if learns_from != "text")]
-    shards = {name: TokenShard.open(folder / name) for name in names}
-    labels = read_labels(folder) if has_labels else ()
+    home = shards_of(Path(folder), fingerprint)
+    with shared_folder(home, write):
+        shards = {name: TokenShard.open(home / name) for name in names}
+        labels = read_labels(home) if has_labels else ()
     return PreparedData(**shards, fingerprint=fingerprint, labels=labels)
 
 

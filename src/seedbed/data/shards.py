@@ -116,7 +116,10 @@ class TokenShard:
 
     @classmethod
     def open(cls, path: Path | str) -> TokenShard:
-        """Map a shard that `ShardWriter` wrote; a DataError where it is missing or contradicts itself."""
+        """Map a shard that `ShardWriter` wrote; a DataError where it is missing or contradicts itself.
+
+        The ids themselves are not read: the manifest of the folder that `prepare` opens vouches for them.
+        """
         path = Path(path)
         try:
             meta = ShardMeta(**json.loads((path / META).read_text(encoding="utf-8")))
@@ -135,6 +138,8 @@ class TokenShard:
                 f"{path} holds {len(tokens)} tokens and {len(offsets) - 1} documents, but its {META} says "
                 f"{meta.num_tokens} and {meta.num_documents}; delete the folder to make it anew"
             )
+        if offsets[0] != 0 or (np.diff(offsets) < 0).any():
+            raise DataError(f"{path / OFFSETS} does not rise from 0; delete the folder to make it anew")
         return cls(meta=meta, tokens=tokens, offsets=offsets)
 
     @property

@@ -16,6 +16,7 @@ from seedbed.base.settings import flatten
 from seedbed.report.scales import Values
 from seedbed.report.units import number
 from seedbed.training.metrics import read_metrics
+from seedbed.training.run_folder import damaged_files
 
 Read = TypeVar("Read")
 BITS = "bits per byte"
@@ -153,6 +154,7 @@ def read_run(folder: Path, title: str | None = None) -> RunFiles:
     examples: tuple[Mapping[str, Any], ...] = ()
     if (folder / EXAMPLES).exists():  # runs of before it was written have none
         examples = _try(folder / EXAMPLES, _examples, notices, ())
+    notices += damaged_files(folder)
     steps, lost = _columns([line for line in lines if line.get("kind") == "step"])
     evaluations, _ = _columns([line for line in lines if line.get("kind") == "evaluation"])
     if lost:

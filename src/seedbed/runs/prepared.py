@@ -66,7 +66,7 @@ def prepare(
     data = corpus.prepare(
         settings.data,
         tokenizer,
-        run.path / "data",
+        corpus.shards_folder(run.path),
         learns_from=kind.learns_from,
         head_labels=start.labels(settings.objective.name),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
@@ -18,10 +17,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from seedbed.base.errors import CheckpointError, TrainingError
-from seedbed.base.files import disk_error, disk_errors, sync
+from seedbed.base.files import DAMAGED, disk_error, disk_errors, manifest_problem, sync, write_manifest
 
 Tensors = Mapping[str, Tensor]
-STATE, MANIFEST, PARTIAL, DAMAGED, BEST = "state.json", "manifest.json", ".partial", ".damaged", "best-"
+STATE, PARTIAL, BEST = "state.json", ".partial", "best-"
 
 
 @dataclass(frozen=True)
@@ -101,6 +100,26 @@ class Checkpoints:
             )
         return None, []
 
+    def problem(self, step: int) -> str:
+        """What is wrong with the checkpoint written after `step`; empty where nothing is."""
+        return verify(self.folder / f"{step:06d}")
+
+    def recover_best(self, step: int, loss: float | None) -> None:
+        """Write damaged best weights of `step` again from the checkpoint of that step.
+
+        Damaged ones of a later step are left alone: a run that goes back before it makes them again. Errors:
+        CheckpointError where no whole checkpoint has them, since the run would end with other weights.
+        """
+        path = self.folder / f"{BEST}{step:06d}"
+        if not path.exists():
+            return
+        if step not in self.steps() or self.problem(step):
+            raise CheckpointError(
+                f"the best weights so far are lost: {verify(path)}; restore {path} from a backup, or delete "
+                "it to resume without them"
+            )
+        self.save_best(step, self.at(step).tensors("weights"), {"loss": loss})
+
     def best(self) -> tuple[Checkpoint | None, list[str]]:
         """The weights that are best on validation, and what is wrong where they are damaged."""
         problems: list[str] = []
@@ -134,10 +153,7 @@ class Checkpoints:
                 for file, content in tensors.items():
                     save_tensors(aside / f"{file}.safetensors", content)
                 (aside / STATE).write_text(json.dumps(state, indent=1))
-                digests = {path.name: digest(path) for path in sorted(aside.iterdir())}
-                (aside / MANIFEST).write_text(json.dumps({"sha256": digests}, indent=1))
-                for path in (*aside.iterdir(), aside):
-                    sync(path)
+                write_manifest(aside)
                 if final.exists():
                     self._delete(final)
                 aside.rename(final)
@@ -167,24 +183,10 @@ def save_tensors(path: Path, tensors: Tensors) -> None:
         raise disk_error(path, int(number[1])) from error
 
 
-def digest(path: Path) -> str:
-    """The SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def verify(path: Path) -> str:
     """Say what is wrong with a checkpoint's folder, in a few words; empty where nothing is."""
-    try:
-        digests = json.loads((path / MANIFEST).read_bytes())["sha256"]
-        for name, expected in digests.items():
-            if digest(path / name) != expected:
-                return f"{path.name} is damaged: {name} is not what its SHA-256 says"
-    except FileNotFoundError as error:
-        return f"{path.name} is damaged: {Path(error.filename).name} is missing"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        return f"{path.name} is damaged: {MANIFEST} or a file it names cannot be read ({error})"
-    return ""
+    problem = manifest_problem(path)
+    return f"{path.name} is damaged: {problem}" if problem else ""
 
 
 def require_finite(tensors: Tensors, consequence: str) -> None:

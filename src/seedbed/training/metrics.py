@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import re
+import zlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from seedbed.base.files import disk_errors
+
+_CRC32 = re.compile(rb', "crc32": (\d+)}$')
 
 
 class MetricsFile:
@@ -27,8 +31,9 @@ class MetricsFile:
         """Nothing has to be written for that."""
 
     def record(self, line: Mapping[str, Any]) -> None:
-        """Write one line; a full disk raises HardwareError."""
-        content = json.dumps(line).encode() + b"\n"
+        """Write one line, ended by its CRC-32; a full disk raises HardwareError."""
+        body = json.dumps(line).encode()[:-1]
+        content = body + b', "crc32": %d}\n' % zlib.crc32(body)
         with disk_errors(self.path):
             while content:
                 content = content[self._file.write(content) :]
@@ -41,16 +46,33 @@ class MetricsFile:
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Read the lines that count, in order: of a step that a resumed run did again the last version.
 
-    A line that a crash cut is left out. `{"kind": "resume", "step": i}` says that the run went on after
+    A line that is cut or damaged is left out. `{"kind": "resume", "step": i}` says that the run went on after
     step i, so what stands above it about later steps is superseded by what follows.
     """
     lines: list[dict[str, Any]] = []
-    for text in path.read_bytes().splitlines():
-        try:
-            line = json.loads(text)
-        except ValueError:
-            continue
-        if line["kind"] == "resume":
-            lines = [earlier for earlier in lines if earlier["step"] <= line["step"]]
-        lines.append(line)
+    for line in _lines(path):
+        if line is not None:
+            if line["kind"] == "resume":
+                lines = [earlier for earlier in lines if earlier["step"] <= line["step"]]
+            lines.append(line)
     return lines
+
+
+def metrics_problem(path: Path) -> str:
+    """Which lines of a metrics file are cut or damaged, in a few words; empty where none is."""
+    found = [number for number, line in enumerate(_lines(path), 1) if line is None] if path.exists() else []
+    which = f"{len(found)} lines" if len(found) > 1 else "1 line"
+    return f"{path.name}: {which} cut or damaged and left out, the first is line {found[0]}" if found else ""
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any] | None]:
+    """Each line of a file, None for one that is cut or differs from its CRC-32 (older files have none)."""
+    content = path.read_bytes()
+    for text in content.removesuffix(b"\n").split(b"\n") if content else ():
+        body, crc32 = (text, b"") if (end := _CRC32.search(text)) is None else (text[: end.start()], end[1])
+        try:
+            line = json.loads(body + b"}" if crc32 else body)
+        except ValueError:
+            line = None
+        right = isinstance(line, dict) and {"kind", "step"} <= line.keys()
+        yield line if right and (not crc32 or int(crc32) == zlib.crc32(body)) else None

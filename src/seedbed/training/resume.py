@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
-from seedbed.base.errors import CheckpointError
+from seedbed.base.errors import CheckpointError, SeedbedWarning
 from seedbed.base.runtime import Runtime
 from seedbed.data.loader import Loader
 from seedbed.training.checkpoints import Checkpoint
+from seedbed.training.metrics import metrics_problem
 from seedbed.training.optimizer import Optimizer, fill
 from seedbed.training.run_folder import RunFolder
 
@@ -97,9 +99,11 @@ class Resumable:
     def load_average(self, num: int) -> int:
         """Put the mean of the newest `num` checkpoints into the module (2017, section 6.1) -> how many.
 
-        As many as there are where there are fewer.
+        As many as there are where there are fewer; a damaged one is named and left out.
         """
-        steps = self.run.checkpoints.steps()[-num:]
+        checked = {step: self.run.checkpoints.problem(step) for step in self.run.checkpoints.steps()[-num:]}
+        steps = [step for step, problem in checked.items() if not problem]
+        self._warn([problem for problem in checked.values() if problem])
         mean: dict[str, Tensor] = {}
         for step in steps:
             for name, tensor in self.run.checkpoints.at(step).tensors("weights").items():
@@ -116,9 +120,10 @@ class Resumable:
         if self.runtime.is_main:
             found, problems = self.run.checkpoints.newest()
             step = -1 if found is None else found.step
+            problems += filter(None, [metrics_problem(self.run.metrics_path)])
         step = self.runtime.broadcast_int(step)
         if step < 0:
-            return Progress(), problems
+            return Progress(), self._begun(problems, anew=True)
         checkpoint = self.run.checkpoints.at(step)
         self._require_same(checkpoint.state)
         fill(weights_of(self.module), checkpoint.tensors("weights"), "weights")
@@ -128,11 +133,25 @@ class Resumable:
         if self.runtime.is_main:
             # The best may be of a later step than the checkpoint: then that step is on its way again.
             best, worse = self.run.checkpoints.best()
-            problems += worse
+            if worse:
+                problems += worse
+                self.run.checkpoints.recover_best(progress.best_step, progress.best_loss)
+                best, _ = self.run.checkpoints.best()
             progress.best_step = best.step if best else 0
             progress.best_loss = best.state["loss"] if best else None
         self.saved_step = step
-        return progress, problems
+        return progress, self._begun(problems)
+
+    def _begun(self, problems: list[str], *, anew: bool = False) -> list[str]:
+        """Warn of what was wrong and copy the run's small files -> that, and what was restored before."""
+        self._warn(problems)
+        if self.runtime.is_main and (anew or not self.run.copies.folder.exists()):
+            self.run.copies.write()
+        return self.run.problems + problems
+
+    def _warn(self, problems: list[str]) -> None:
+        for problem in problems if self.runtime.is_main else ():
+            warnings.warn(f"{self.run.path}: {problem}", SeedbedWarning, stacklevel=3)
 
     def _require_same(self, state: Mapping[str, Any]) -> None:
         then, now = state["num_ranks"], self.runtime.world_size

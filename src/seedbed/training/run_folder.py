@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import fcntl
 import os
+import warnings
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from seedbed.base.errors import CheckpointError
-from seedbed.base.files import disk_errors, write_file
+from seedbed.base.errors import CheckpointError, SeedbedWarning
+from seedbed.base.files import disk_errors, manifest_problem, write_file
 from seedbed.base.settings import difference, read_toml, to_toml
+from seedbed.data.prepare import shards_folder, shards_of
 from seedbed.training.checkpoints import Checkpoints
+from seedbed.training.copies import Copies
+from seedbed.training.metrics import metrics_problem
 
 
 class RunFolder:
@@ -26,9 +30,12 @@ class RunFolder:
         self.metrics_path, self.report_path = self.path / "metrics.jsonl", self.path / "report.html"
         self.model_path = self.path / "model"
         self.checkpoints = Checkpoints(self.path / "checkpoints", keep=keep_checkpoints)
+        self.copies = Copies(self.path)
+        self.problems: list[str] = []  # what was damaged and is restored
         self._lock: int | None = None
 
     def __enter__(self) -> RunFolder:
+        """Lock the folder, delete what a crash left half written, and restore damaged files, each named."""
         if not self.writable:
             return self
         with disk_errors(self.path):
@@ -37,7 +44,7 @@ class RunFolder:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            owner = os.pread(lock, 20, 0).decode() or "unknown"
+            owner = os.pread(lock, 20, 0).decode(errors="replace") or "unknown"
             os.close(lock)
             raise CheckpointError(
                 f"{self.path} is in use by process {owner}, and one process may train in a run "
@@ -48,7 +55,14 @@ class RunFolder:
             os.ftruncate(lock, 0)
             os.pwrite(lock, str(os.getpid()).encode(), 0)
         self._lock = lock
-        self.checkpoints.clean(keep_best=self.can_resume)
+        try:
+            self.checkpoints.clean(keep_best=self.can_resume)
+            self.problems = self.copies.restore() if self.can_resume else []
+            for problem in self.problems:
+                warnings.warn(f"{self.path}: {problem}; it is restored", SeedbedWarning, stacklevel=2)
+        except BaseException as error:
+            self.__exit__(type(error), error, error.__traceback__)
+            raise
         return self
 
     def __exit__(
@@ -85,3 +99,20 @@ class RunFolder:
                 "change, or choose "
                 "another folder for a new run"
             )
+
+
+def damaged_files(path: Path) -> list[str]:
+    """What is damaged or was changed among a run's small files and metrics; nothing is restored."""
+    return [*Copies(path).problems(), *filter(None, [metrics_problem(path / "metrics.jsonl")])]
+
+
+def damaged_shards(path: Path) -> list[str]:
+    """What is damaged of the shards that a run's newest checkpoint was trained on; all of them are read."""
+    checkpoints = Checkpoints(path / "checkpoints")
+    whole = (step for step in reversed(checkpoints.steps()) if not checkpoints.problem(step))
+    for step in whole:
+        content = checkpoints.at(step).state["fingerprints"].get("content", "")
+        shards = shards_of(shards_folder(path), content)
+        problem = manifest_problem(shards) if content and shards.exists() else ""
+        return [f"{shards}: {problem}; the run makes it again"] if problem else []
+    return []
