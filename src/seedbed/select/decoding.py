@@ -15,7 +15,7 @@ from seedbed.nn.state import DecodeState
 from seedbed.select.ledger import StorageLedger
 from seedbed.select.measure import DEPTHS, seconds_of, whole_depth
 from seedbed.select.rehearsal import booked_logits
-from seedbed.training.resume import weights_of
+from seedbed.training.frozen import weights_of
 
 NUM_TRIES = 3
 TIMED_STEPS = 8

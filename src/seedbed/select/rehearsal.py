@@ -29,8 +29,8 @@ from seedbed.models.network import build, initialize
 from seedbed.select.compute import Shares, training_flops
 from seedbed.select.ledger import StorageLedger
 from seedbed.select.measure import DEPTHS, layers_up_to, seconds_of, whole_depth
+from seedbed.training.frozen import weights_of
 from seedbed.training.optimizer import OPTIMIZERS, Optimizer, trainable
-from seedbed.training.resume import weights_of
 from seedbed.training.settings import TrainingSettings
 from seedbed.training.train_step import TrainStep
 

@@ -12,6 +12,7 @@ from seedbed.base.errors import CheckpointError
 from seedbed.base.runtime import Runtime
 from seedbed.data.loader import Loader
 from seedbed.training.checkpoints import Checkpoint
+from seedbed.training.frozen import checkpointed, fingerprints_of, require_same_frozen
 from seedbed.training.optimizer import Optimizer, fill
 from seedbed.training.run_folder import RunFolder
 
@@ -29,20 +30,15 @@ class Progress:
     best_loss: float | None = None
 
 
-def weights_of(module: nn.Module) -> dict[str, Tensor]:
-    """A module's parameters, a tied one once, and the buffers that are saved with it."""
-    saved = module.state_dict(keep_vars=True).keys()
-    return dict(module.named_parameters()) | {name: b for name, b in module.named_buffers() if name in saved}
-
-
 def load_best(module: nn.Module, run: RunFolder) -> Checkpoint | None:
     """Put the weights that were best on validation into the module; None where none were ever judged.
 
-    The checkpoint says of which step they are (`step`) and how good (`state["loss"]`).
+    The checkpoint says of which step they are (`step`) and how good (`state["loss"]`). What is frozen must be
+    in the module already.
     """
     found, problems = run.checkpoints.best()
     if found is not None:
-        fill(weights_of(module), found.tensors("weights"), "best weights")
+        _fill_weights(module, found, fingerprints_of(module), "best weights")
     elif problems:
         raise CheckpointError(
             f"the best weights in {run.checkpoints.folder} are lost: {'; '.join(problems)}; delete "
@@ -52,10 +48,19 @@ def load_best(module: nn.Module, run: RunFolder) -> Checkpoint | None:
     return found
 
 
-class Resumable:
-    """All of a training that must survive the process: weights, optimizer, loader, progress.
+def _fill_weights(module: nn.Module, found: Checkpoint, frozen: Mapping[str, str], what: str) -> None:
+    """Put a checkpoint's weights into a module whose `frozen` parameters must be those that it had then."""
+    weights = found.tensors("weights")
+    # Checkpoints from before there were frozen weights do not mention any.
+    require_same_frozen(found.state.get("frozen", {}), frozen, weights=weights)
+    fill(checkpointed(module), weights, what)
 
-    Torch's global generator, from which dropout draws, is not among it: the loop seeds it anew for each step.
+
+class Resumable:
+    """All of a training that must survive the process: weights that train, optimizer, loader, progress.
+
+    Frozen weights are not saved; their fingerprints are, and are compared on resume. Torch's global
+    generator, from which dropout draws, is not among it: the loop seeds it anew for each step.
     """
 
     def __init__(
@@ -70,6 +75,7 @@ class Resumable:
     ) -> None:
         self.module, self.optimizer, self.loader = module, optimizer, loader
         self.run, self.runtime, self.fingerprints = run, runtime, dict(fingerprints)
+        self.frozen = fingerprints_of(module)
         self.saved_step = 0
 
     def save(self, progress: Progress) -> None:
@@ -82,8 +88,9 @@ class Resumable:
                 "loader": self.loader.state_dict(),
                 "num_ranks": self.runtime.world_size,
                 "fingerprints": self.fingerprints,
+                "frozen": self.frozen,
             }
-            tensors = {"weights": weights_of(self.module), "optimizer": self.optimizer.state()}
+            tensors = {"weights": checkpointed(self.module), "optimizer": self.optimizer.state()}
             self.run.checkpoints.save(progress.step, tensors, state)
         self.saved_step = progress.step
         self.runtime.sum_over_ranks([0.0])  # a barrier
@@ -91,8 +98,8 @@ class Resumable:
     def save_best(self, progress: Progress) -> None:
         """Write the weights as the best on validation."""
         if self.runtime.is_main:
-            state = {"loss": progress.best_loss}
-            self.run.checkpoints.save_best(progress.best_step, weights_of(self.module), state)
+            state = {"loss": progress.best_loss, "frozen": self.frozen}
+            self.run.checkpoints.save_best(progress.best_step, checkpointed(self.module), state)
 
     def load_average(self, num: int) -> int:
         """Put the mean of the newest `num` checkpoints into the module (2017, section 6.1) -> how many.
@@ -105,7 +112,7 @@ class Resumable:
             for name, tensor in self.run.checkpoints.at(step).tensors("weights").items():
                 share = tensor.double() / len(steps)
                 mean[name] = mean[name] + share if name in mean else share
-        saved = weights_of(self.module)
+        saved = checkpointed(self.module)
         fill(saved, {name: tensor.to(saved[name].dtype) for name, tensor in mean.items()}, "mean weights")
         return len(steps)
 
@@ -121,7 +128,7 @@ class Resumable:
             return Progress(), problems
         checkpoint = self.run.checkpoints.at(step)
         self._require_same(checkpoint.state)
-        fill(weights_of(self.module), checkpoint.tensors("weights"), "weights")
+        _fill_weights(self.module, checkpoint, self.frozen, "weights")
         fill(self.optimizer.state(), checkpoint.tensors("optimizer"), "optimizer state")
         self.loader.load_state_dict(checkpoint.state["loader"])
         progress = Progress(**checkpoint.state["progress"])
