@@ -115,7 +115,13 @@ def test_plan_says_bytes_by_part_and_seconds(seedbed: Callable) -> None:
     assert set(plan) >= {"parameters", "bytes", "peak_bytes", "seconds", "flops"}
     assert plan["bytes"]["weights"] == 4 * plan["parameters"]
     assert plan["peak_bytes"] >= sum(plan["bytes"].values()) * 0.999
-    assert f"{plan['parameters']:,}" in seedbed("plan", *small).out
+    use = plan["generation"]
+    assert use["peak_bytes"] == sum(use["bytes"].values()) > use["bytes"]["weights"] == 4 * plan["parameters"]
+    assert use["prompt_seconds"] > 0 and use["tokens_per_second"] > 0
+    table = seedbed("plan", *small).out
+    assert f"{plan['parameters']:,}" in table and "tokens/s" in table and "generation memory" in table
+    encoder = seedbed("plan", "bert", *small[1:], "--set", "model.num_layers=1", "--json")
+    assert encoder.json["generation"] is None
 
 
 def test_doctor_examines_the_machine(seedbed: Callable) -> None:

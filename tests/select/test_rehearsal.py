@@ -8,15 +8,17 @@ import pytest
 import torch
 from torch import Tensor
 
+from seedbed.base.errors import UsageError
 from seedbed.base.runtime import Runtime
 from seedbed.data.loader import Loader, MixturePart, micro_batches
 from seedbed.data.records import RecordSource, Source
-from seedbed.models.family import Config
+from seedbed.models.family import Config, Network
 from seedbed.models.network import build, family, initialize, parameter_count
 from seedbed.objectives.causal import Causal
 from seedbed.select import rehearsal
 from seedbed.select.ledger import StorageLedger
 from seedbed.select.rehearsal import Drawn, even_source, rehearse
+from seedbed.training.optimizer import OPTIMIZERS
 from seedbed.training.settings import TrainingSettings
 from seedbed.training.train_step import TrainStep
 
@@ -40,7 +42,8 @@ def training_of(**changes: object) -> TrainingSettings:
 
 def parts_of(config: Config, training: TrainingSettings, source: Source | None = None) -> dict[str, int]:
     source = source or even_source(Causal(), training.context_tokens, VOCAB)
-    return rehearse(config, training, mixture=[MixturePart(source, Causal())], runtime=Runtime()).parts
+    network = build(config, "meta")
+    return rehearse(network, training, mixture=[MixturePart(source, Causal())], runtime=Runtime()).parts
 
 
 def saved_bytes(config: Config, training: TrainingSettings, source: Source) -> int:
@@ -137,3 +140,84 @@ def test_ledger_counts_storages_from_making_to_end() -> None:
     del view, c
     assert ledger.num_bytes == 4 * (100 + 1000)
     assert ledger.peak_bytes == 4 * 2110
+
+
+def freeze_all_but(network: Network, *parts: str) -> Network:
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(any(part in name for part in parts))
+    return network
+
+
+def measured_bytes(network: Network, training: TrainingSettings, source: Source) -> dict[str, int]:
+    """Of a real step of a real network: all bytes at the peak, and what the optimizer and gradients take."""
+    initialize(network, torch.Generator().manual_seed(0))
+    loader = Loader([MixturePart(source, Causal())], batch_tokens=training.batch_tokens, seed=training.seed)
+    (batch,) = micro_batches(loader.next_step())
+    compute = TrainStep(network, Causal()).train()
+    with StorageLedger("step") as ledger:
+        ledger.book([*network.parameters(), *batch.tensors], "given")
+        with ledger.booking("optimizer"):
+            optimizer = OPTIMIZERS.get(training.optimizer)(network, training)
+        loss, num_targets = compute(batch)
+        (loss / num_targets).backward()
+        del loss
+        gradients = [p.grad for p in network.parameters() if p.grad is not None]
+        optimizer.step(1.0)
+    moments = sum(tensor.nbytes for tensor in optimizer.state().values())
+    return {"peak": ledger.peak_bytes, "optimizer": moments, "gradients": sum(g.nbytes for g in gradients)}
+
+
+FROZEN = [
+    ("blocks.5.", "layers.5."),
+    ("blocks.2.", "layers.2."),
+    ("embed",),
+    ("blocks.0.attn", "layers.0.read"),
+]
+
+
+@pytest.mark.parametrize("parts", FROZEN, ids=lambda parts: parts[0])
+@pytest.mark.parametrize("name", ["gpt2", "llama", "lstm"])
+@pytest.mark.parametrize("whole", [True, False], ids=["whole", "some layers"])
+def test_frozen_parts_are_planned_as_a_real_step_takes_them(
+    name: str, parts: tuple[str, ...], whole: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = training_of(batch_tokens=512)
+    config = config_of(name, num_layers=6)
+    source = even_source(Causal(), training.context_tokens, VOCAB)
+    mixture = [MixturePart(source, Causal())]
+    measured = measured_bytes(freeze_all_but(build(config), *parts), training, source)
+    if not whole:
+        monkeypatch.setattr(rehearsal, "MOST_FLOPS", 1.0)
+        monkeypatch.setattr(rehearsal, "FEWEST_TOKENS", 256)
+    outline = freeze_all_but(build(config, "meta"), *parts)
+    planned = rehearse(outline, training, mixture=mixture, runtime=Runtime()).parts
+    assert planned["weights"] == 4 * parameter_count(config)
+    assert planned["optimizer"] == pytest.approx(measured["optimizer"], abs=16)
+    assert planned.get("gradients", 0) <= measured["gradients"]
+    assert sum(planned.values()) == pytest.approx(measured["peak"], rel=0.05)
+
+
+def test_a_real_network_is_rehearsed_as_one_without_memory_and_stays_as_it_is() -> None:
+    config = config_of("llama")
+    network = freeze_all_but(build(config), "blocks.1.").eval()
+    initialize(network, torch.Generator().manual_seed(0))
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    blocks = network.decoder.blocks
+    mixture = [MixturePart(even_source(Causal(), 32, VOCAB), Causal())]
+    outline = freeze_all_but(build(config, "meta"), "blocks.1.")
+    real, without = (
+        rehearse(each, training_of(), mixture=mixture, runtime=Runtime()).parts for each in (network, outline)
+    )
+    assert real == without
+    after = network.state_dict()
+    assert after.keys() == before.keys() and all(torch.equal(after[n], before[n]) for n in before)
+    assert not network.training and network.decoder.blocks is blocks
+    assert all(parameter.grad is None for parameter in network.parameters())
+    assert [p.requires_grad for p in network.parameters()] == [p.requires_grad for p in outline.parameters()]
+
+
+def test_a_network_with_nothing_trainable_is_refused() -> None:
+    network = freeze_all_but(build(config_of("gpt2"), "meta"), "no such part")
+    mixture = [MixturePart(even_source(Causal(), 32, VOCAB), Causal())]
+    with pytest.raises(UsageError, match="nothing trains"):
+        rehearse(network, training_of(), mixture=mixture, runtime=Runtime())

@@ -37,10 +37,12 @@ SETTINGS = TrainingSettings(
 )
 
 
-def network(name: str = "gpt2", *, d_model: int = 32, dropout: float = 0.0) -> nn.Module:
+def network(
+    name: str = "gpt2", *, d_model: int = 32, dropout: float = 0.0, vocab_size: int = VOCAB_SIZE
+) -> nn.Module:
     """A fresh network of two layers; the same each time."""
     config = family(name).sized(d_model, 2)
-    config = replace(config, vocab_size=VOCAB_SIZE, dropout=dropout)
+    config = replace(config, vocab_size=vocab_size, dropout=dropout)
     module = build(config)
     initialize(module, torch.Generator().manual_seed(1))
     return module

@@ -13,7 +13,7 @@ import torch
 from seedbed import __version__
 from seedbed.base.hardware import Hardware, disk_free_bytes, probe
 from seedbed.models.family import Config
-from seedbed.models.network import FAMILIES, family, parameter_count
+from seedbed.models.network import FAMILIES, build, family, parameter_count
 from seedbed.select.plan import forward_flops_per_token
 
 # Weights, gradients and AdamW's two moments in float32; activations come on top.
@@ -68,7 +68,7 @@ def _trainable(name: str, config: Config, hardware: Hardware) -> dict[str, Any]:
     """
     parameters = parameter_count(config)
     state_bytes = STATE_BYTES * parameters
-    flops = 3 * forward_flops_per_token(config, min(config.max_positions or 1024, 1024))
+    flops = 3 * forward_flops_per_token(build(config, "meta"), min(config.max_positions or 1024, 1024))
     rate = USUAL_PEAK_FRACTION * hardware.matmul_flops["float32"] / flops
     return {
         "model": name,

@@ -10,7 +10,7 @@ from seedbed.base.runtime import Runtime
 from seedbed.generation.language_model import LanguageModel
 from seedbed.hub.base import Base
 from seedbed.hub.locate import is_model
-from seedbed.models.family import Config
+from seedbed.models.family import Config, Network
 from seedbed.models.network import preset
 from seedbed.runs.decide import plan_config
 from seedbed.runs.settings import RunSettings
@@ -21,10 +21,10 @@ from seedbed.select.plan import Plan
 def plan(
     model: str | Path | Config | LanguageModel, *, overrides: Sequence[str] = (), device: str = "auto"
 ) -> Plan:
-    """Predict a training: bytes, seconds and FLOPs, by part.
+    """Predict a training: bytes, seconds and FLOPs, by part; and the model's use for generation.
 
-    `model` is a preset, a family (in its default size), a model as `load` takes it or as it gives it, or a
-    config.
+    `model` is a preset, a family (in its default size), a config, or a model as `load` takes it or as it
+    gives it; what is frozen in the latter (`requires_grad`) stays frozen.
 
     `overrides` are settings, as `training.batch_tokens=1024`.
     """
@@ -35,13 +35,13 @@ def plan_with_settings(
     model: str | Path | Config | LanguageModel, *, overrides: Sequence[str] = (), device: str = "auto"
 ) -> tuple[Plan, RunSettings]:
     """The plan, and the settings that it is for."""
+    given: Config | Network | None
     if isinstance(model, LanguageModel):
-        model = model.config
-    given = _given(str(model)) if isinstance(model, str | Path) else model
-    layers = {
-        "data": {"train": "builtin:prose"},
-        "model": {"family": str(model) if given is None else given.family},
-    }
+        given, family = model.module, model.config.family
+    else:
+        given = _given(str(model)) if isinstance(model, str | Path) else model
+        family = str(model) if given is None else given.family
+    layers = {"data": {"train": "builtin:prose"}, "model": {"family": family}}
     settings, start = load_run(layers, overrides=list(overrides))
     training, precision = settings.training, settings.training.precision
     resident = ResidentPeak()

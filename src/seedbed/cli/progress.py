@@ -79,13 +79,15 @@ class TrainingProgress:
 
 
 def show_plan(plan: Mapping[str, Any], settings: Any, *, stderr: bool = True) -> None:
-    """Print what a run will cost: parameters, memory by part, time, disk."""
+    """Print what a run will cost: parameters, memory by part, time, disk; generation where it is planned."""
     table = Table(box=None, padding=(0, 2, 0, 2), show_header=False)
     table.add_column(style="dim")
     table.add_column(justify="right")
     training = settings.training
     tokens = plan["num_steps"] * training.batch_tokens
     table.add_row("parameters", f"{plan['parameters']:,}")
+    if plan["trainable_parameters"] != plan["parameters"]:
+        table.add_row("trainable", f"{plan['trainable_parameters']:,}")
     table.add_row(
         "steps", f"{plan['num_steps']:,} of {training.batch_tokens:,} tokens, {count_text(tokens)} in all"
     )
@@ -95,4 +97,11 @@ def show_plan(plan: Mapping[str, Any], settings: Any, *, stderr: bool = True) ->
     table.add_row("time", f"about {seconds_text(plan['seconds'])}")
     table.add_row("compute", f"{plan['flops']:.2e} FLOPs")
     table.add_row("disk", f"about {bytes_text(plan['disk_bytes'])}")
+    if (use := plan.get("generation")) is not None:
+        rate, prompt = count_text(use["tokens_per_second"]), seconds_text(use["prompt_seconds"])
+        table.add_row(
+            "generation", f"{rate} tokens/s, after {prompt} for a prompt of {use['prompt_tokens']} tokens"
+        )
+        memory = f"about {bytes_text(use['peak_bytes'])} with {use['context_tokens']:,} tokens"
+        table.add_row("generation memory", memory)
     console(stderr=stderr).print(table)

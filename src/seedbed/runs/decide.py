@@ -5,21 +5,24 @@ from __future__ import annotations
 import json
 from bisect import bisect_right
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+
+from torch import nn
 
 from seedbed.base.errors import HardwareError
 from seedbed.base.hardware import Hardware, ResidentPeak, disk_free_bytes, probe
 from seedbed.base.runtime import Runtime
 from seedbed.data.objective import OBJECTIVES
 from seedbed.data.vocabulary import Vocabulary
-from seedbed.models.family import Config
+from seedbed.models.family import Config, Network
 from seedbed.report.units import bytes_text
 from seedbed.runs.heads import STAND_IN_LABELS, with_labels
 from seedbed.runs.objectives import require_fitting
 from seedbed.runs.prepared import Prepared
 from seedbed.runs.settings import RunSettings, decided
 from seedbed.runs.start import Start
+from seedbed.select.decoding import plan_generation
 from seedbed.select.plan import Plan, plan_training
 from seedbed.training.run_folder import RunFolder
 
@@ -106,7 +109,7 @@ def plan_run(
     """The plan of a run on its own records."""
     training = settings.training
     return plan_training(
-        prepared.config,
+        start.outline(prepared.config),
         training,
         hardware=hardware,
         runtime=runtime,
@@ -120,27 +123,39 @@ def plan_run(
 
 
 def plan_config(
-    settings: RunSettings, start: Start, given: Config | None, *, runtime: Runtime, resident: ResidentPeak
+    settings: RunSettings,
+    start: Start,
+    given: Config | Network | None,
+    *,
+    runtime: Runtime,
+    resident: ResidentPeak,
 ) -> Plan:
-    """The plan of a run whose data is not known: rows as long as the context, two labels.
+    """The plan of a run whose data is not known, rows as long as the context, two labels; and of its use.
 
-    `given` is the network's config, None for the one that the settings describe.
+    `given` is the network or its config, None for the one that the settings describe.
     """
     name = settings.objective.name
+    network = given if isinstance(given, nn.Module) else None
+    given = given.config if isinstance(given, nn.Module) else given
     if given is None:
         vocab_size = settings.tokenizer.vocab_size
         config = start.config(settings, vocab_size=vocab_size, labels=STAND_IN_LABELS)
     else:
         config = with_labels(require_fitting(given, name), name, given.head.labels or STAND_IN_LABELS)
     vocabulary = Vocabulary.stand_in(config.vocab_size, decoder_start_id=start.decoder_start_id(config))
-    return plan_training(
-        config,
+    if network is None or network.config != config:
+        network = start.outline(config)
+    plan = plan_training(
+        network,
         settings.training,
         hardware=probe(),
         runtime=runtime,
         objective=OBJECTIVES.get(name)(vocabulary, settings.objective),
         resident=resident,
     )
+    context = config.max_positions or settings.training.context_tokens
+    used = plan_generation(network, context_tokens=context, runtime=runtime)
+    return replace(plan, generation=None if used is None else asdict(used))
 
 
 def saved_plan(run: RunFolder) -> Plan | None:

@@ -1,17 +1,17 @@
-"""Parameters and FLOPs of a network by part, from its config alone: the modules are built without memory."""
+"""Parameters and FLOPs of a network by part; it may be on the meta device, where it has no memory."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from torch import nn
 
-from seedbed.models.family import Config
-from seedbed.models.network import build
+from seedbed.models.family import Network
 from seedbed.nn.attention import Attention
 from seedbed.nn.block import FeedForward
-from seedbed.nn.linear import Embedding, Projection
+from seedbed.nn.linear import Embedding, LinearLike, num_weights
 from seedbed.nn.recurrent import RecurrentLayer
 
 PARTS: dict[type[nn.Module], str] = {
@@ -20,21 +20,22 @@ PARTS: dict[type[nn.Module], str] = {
     FeedForward: "feed_forward",
     RecurrentLayer: "recurrence",
 }
-# A training step is a forward pass and a backward one, which is two products for each of the forward's.
-PASSES_TRAINING = 3
 
 
-def parameters_by_part(config: Config) -> dict[str, int]:
+def parameters_by_part(network: Network) -> dict[str, int]:
     """Parameters, tied ones once: embeddings, attention, feed_forward, recurrence, output, norms.
 
     Parts that a network does not have are left out.
     """
     counts: Counter[str] = Counter()
+    embed: object = network.embed
     seen: set[int] = set()
 
     def count(module: nn.Module, part: str) -> None:
         part = next((name for kind, name in PARTS.items() if isinstance(module, kind)), part)
-        if isinstance(module, Projection) and part == "norms":
+        if module is embed:
+            part = "embeddings"
+        elif part == "norms" and isinstance(module, LinearLike):
             part = "output"
         for parameter in module.parameters(recurse=False):
             if id(parameter) not in seen:
@@ -43,7 +44,7 @@ def parameters_by_part(config: Config) -> dict[str, int]:
         for child in module.children():
             count(child, part)
 
-    count(build(config, "meta"), "norms")
+    count(network, "norms")
     return dict(counts)
 
 
@@ -54,49 +55,109 @@ class Shares(NamedTuple):
     targets: float = 1.0
 
 
-def forward_flops(config: Config, *, row_tokens: int, shares: Shares | None = None) -> dict[str, float]:
+class Cost(NamedTuple):
+    """FLOPs for a token, on average over a row: of a matmul's forward pass, and of its backward pass."""
+
+    part: str
+    forward: float
+    backward: float
+
+
+def forward_flops(network: Network, *, row_tokens: int, shares: Shares | None = None) -> dict[str, float]:
     """FLOPs of a token's forward pass by part, on average over a row of `row_tokens`, a multiply-add two.
 
     The scores of attention count the keys that a token sees in both of their products: (row_tokens + 1) / 2
     in a decoder, all of the row in an encoder and over a source. A token of an encoder-decoder passes one of
     its stacks. Without `shares` half of its tokens are source, and every other one is a target.
     """
-    both = config.shape == "encoder-decoder"
-    shares = shares or (Shares(0.5, 0.5) if both else Shares())
-    module = build(config, "meta")
     flops: dict[str, float] = {}
-    inner: set[int] = set()
-    for name, block in module.named_modules():
-        part = next((part for kind, part in PARTS.items() if isinstance(block, kind)), None)
-        if part is None:
-            continue
-        encodes = name.startswith("encoder.")
-        share = 1.0 if not both else shares.source if encodes else 1 - shares.source
-        products = [m for m in block.modules() if isinstance(m, Projection)]
-        inner |= {id(product) for product in products}
-        amount = 2.0 * sum(product.weight.numel() for product in products)
-        flops[part] = flops.get(part, 0.0) + share * amount
-        if isinstance(block, Attention):
-            keys = row_tokens if encodes or name.endswith(".cross") else (row_tokens + 1) / 2
-            scores = 4.0 * keys * block.num_heads * block.d_head
-            flops["scores"] = flops.get("scores", 0.0) + share * scores
-    rest = [m for m in module.modules() if isinstance(m, Projection) and id(m) not in inner]
-    flops["output"] = 2.0 * sum(product.weight.numel() for product in rest)
-    if config.tie_embeddings and not config.head.labels:
-        flops["output"] += 2.0 * module.embed.num_embeddings * module.embed.embedding_dim
-    flops["output"] *= shares.targets
+    for cost in _costs(network, row_tokens, shares):
+        flops[cost.part] = flops.get(cost.part, 0.0) + cost.forward
     return {part: amount for part, amount in flops.items() if amount}
 
 
 def training_flops(
-    config: Config,
+    network: Network,
     *,
     num_tokens: int,
     row_tokens: int,
     recomputes: bool = False,
     shares: Shares | None = None,
 ) -> float:
-    """FLOPs of learning from `num_tokens` tokens; `recomputes` with checkpointed activations."""
-    forward = forward_flops(config, row_tokens=row_tokens, shares=shares)
-    again = sum(forward.values()) - forward["output"] if recomputes else 0.0
-    return num_tokens * (PASSES_TRAINING * sum(forward.values()) + again)
+    """FLOPs of learning from `num_tokens` tokens; `recomputes` with checkpointed activations.
+
+    A matmul's backward pass costs its forward pass once where its weight trains, and once where the gradient
+    of its input is needed: something before it trains. What has no backward pass is not computed again.
+    """
+    costs = list(_costs(network, row_tokens, shares))
+    again = sum(c.forward for c in costs if recomputes and c.backward and c.part != "output")
+    return num_tokens * (sum(cost.forward + cost.backward for cost in costs) + again)
+
+
+def gradients_needed(network: Network) -> dict[str, bool]:
+    """Of each module by its name, whether the gradient of its input is needed: what comes before it trains.
+
+    Modules are in the order of the forward pass, so that each comes before the next; the name "" is what the
+    output reads. An encoder's states come to its decoder with the first cross-attention. A norm counts as
+    before its matmuls, also after them: where it is the first part that trains, one gradient too many.
+    """
+    needed = {}
+    source = own = False
+    for name, module in network.named_modules():
+        trains = any(parameter.requires_grad for parameter in module.parameters(recurse=False))
+        if not name:  # the network's own parameter is the output's bias
+            continue
+        if name.startswith("encoder"):
+            needed[name] = source
+            source |= trains
+            own = source if network.config.shape == "encoder" else own
+        elif ".cross.kv" in name:
+            needed[name] = source
+            own |= source | trains
+        else:
+            # A recurrent layer reads its own states: their gradient is needed wherever it trains.
+            needed[name] = own | (trains and ".recur" in name)
+            own |= trains
+            source |= trains and name.startswith("embed")
+    return needed | {"": own}
+
+
+def _costs(network: Network, row_tokens: int, shares: Shares | None) -> Iterator[Cost]:
+    """The matmuls of a network: those of the Linear-like modules, the scores, and the tied output."""
+    config = network.config
+    both = config.shape == "encoder-decoder"
+    shares = shares or (Shares(0.5, 0.5) if both else Shares())
+    needed = gradients_needed(network)
+    modules = dict(network.named_modules())
+    parts = {name: part for name, m in modules.items() for kind, part in PARTS.items() if isinstance(m, kind)}
+    for name, module in modules.items():
+        block = next((path for path in _paths(name) if path in parts), "")
+        encodes = name.startswith("encoder.")
+        share = 1.0 if not both else shares.source if encodes else 1 - shares.source
+        if (linear := _leaf(module)) is not None:
+            trains = any(p.requires_grad for p in module.parameters())
+            forward = 2.0 * num_weights(linear) * (share if block else shares.targets)
+            yield Cost(parts.get(block, "output"), forward, forward * (needed[name] + trains))
+        attention = modules[block]
+        if isinstance(attention, Attention) and name == f"{block}.out":
+            keys = row_tokens if encodes or block.endswith(".cross") else (row_tokens + 1) / 2
+            scores = share * 4.0 * keys * attention.num_heads * attention.d_head
+            yield Cost("scores", scores, 2 * scores * needed[name])
+    if config.tie_embeddings and not config.head.labels:
+        trains = any(p.requires_grad for p in network.get_submodule("embed").parameters())
+        forward = 2.0 * config.vocab_size * config.d_model * shares.targets
+        yield Cost("output", forward, forward * (needed[""] + trains))
+
+
+def _paths(name: str) -> Iterator[str]:
+    """The name of a module and those of the modules that it is in, the nearest first."""
+    while name:
+        yield name
+        name = name.rpartition(".")[0]
+
+
+def _leaf(module: nn.Module) -> LinearLike | None:
+    """The module where it is Linear-like and does the matmul itself: it holds no other that does."""
+    inner = list(module.modules())[1:]
+    is_leaf = isinstance(module, LinearLike) and not any(isinstance(one, LinearLike) for one in inner)
+    return module if is_leaf else None  # type: ignore[return-value]

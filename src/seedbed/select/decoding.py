@@ -1,84 +1,117 @@
-"""What a generation costs: a real one of one or two depths, timed, with every tensor accounted for."""
+"""What a generation costs: a prompt and some steps with a few layers, timed and accounted for."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import time
+from dataclasses import dataclass
 from functools import partial
 from statistics import median
 
 import torch
 
 from seedbed.base.runtime import Runtime
-from seedbed.models.family import Config, Network
-from seedbed.models.network import build, initialize
+from seedbed.models.family import Network
+from seedbed.models.transformer import Transformer
+from seedbed.nn.layout import Layout
 from seedbed.nn.state import DecodeState
+from seedbed.select.layers import sample, stand_in
 from seedbed.select.ledger import StorageLedger
-from seedbed.select.measure import DEPTHS, seconds_of, whole_depth
+from seedbed.select.measure import seconds_of
 from seedbed.select.rehearsal import booked_logits
-from seedbed.training.resume import weights_of
+from seedbed.training.frozen import weights_of
 
-NUM_TRIES = 3
-TIMED_STEPS = 8
+PROMPT_TOKENS = 32
+MOST_SECONDS, NUM_STEPS = 0.5, 4  # of the timing of a try, and after each prompt
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decoding:
-    """Seconds to read the prompts and to make one more token of each row; bytes at the highest moment.
+class Generation:
+    """A prediction of one row, decoded greedily: its prompt's seconds, the tokens of a second after it.
 
-    By part: weights, decode state, logits, activations."""
+    `bytes` has weights, decode_state, logits and activations once the row has `context_tokens`; an
+    encoder-decoder reads its prompt as the source.
+    """
 
-    prompt: float
-    step: float
+    prompt_tokens: int
+    context_tokens: int
+    prompt_seconds: float
+    tokens_per_second: float
     bytes: dict[str, int]
+    peak_bytes: int
 
 
-def decode_at_depth(
-    config: Config, *, num_rows: int, prompt_tokens: int, capacity: int, runtime: Runtime
-) -> Decoding:
-    """The cost of decoding `num_rows` rows with room for `capacity` tokens, greedily, from two depths."""
-    depths = DEPTHS if config.num_layers > DEPTHS[-1] else (config.num_layers,)
-    found = []
-    for depth in depths:
-        module = build(replace(config, num_layers=depth), runtime.device).eval()
-        initialize(module, runtime.generator(0))
-        found.append(_decode(module, num_rows, prompt_tokens, capacity=capacity, runtime=runtime))
-    low, high = found[0], found[-1]
-
-    def whole(least: float, most: float) -> float:
-        return whole_depth(least, most, depths, config.num_layers)
-
-    return Decoding(
-        prompt=whole(low.prompt, high.prompt),
-        step=whole(low.step, high.step),
-        bytes={part: int(whole(low.bytes.get(part, 0), size)) for part, size in high.bytes.items()},
+def plan_generation(
+    network: Network, *, context_tokens: int, runtime: Runtime, prompt_tokens: int = PROMPT_TOKENS
+) -> Generation | None:
+    """Predict a generation; None of a network that does not continue texts."""
+    if network.config.shape == "encoder" or network.config.head.kind != "lm":
+        return None
+    chosen = sample(network)
+    tries = []
+    for places in chosen.tries:
+        copy = stand_in(network, [chosen.levels[place] for place in places], runtime).eval()
+        tries.append(_decode(copy, prompt_tokens, context_tokens, runtime))
+        del copy
+    whole = {name: chosen.whole([values[name] for values in tries]) for name in tries[0]}
+    prompt_seconds, step_seconds = whole.pop("prompt"), whole.pop("step")
+    parts = {"weights": sum(tensor.nbytes for tensor in weights_of(network).values())}
+    parts |= {part: int(size) for part, size in whole.items()}
+    return Generation(
+        prompt_tokens=prompt_tokens,
+        context_tokens=context_tokens,
+        prompt_seconds=prompt_seconds,
+        tokens_per_second=1 / step_seconds,
+        bytes=parts,
+        peak_bytes=sum(parts.values()),
     )
 
 
-def _decode(
-    module: Network, num_rows: int, prompt_tokens: int, *, capacity: int, runtime: Runtime
-) -> Decoding:
-    """The bytes of a first try, the seconds of the prompts and of a step, medians of the others."""
+@torch.inference_mode()
+def _decode(module: Network, prompt_tokens: int, context_tokens: int, runtime: Runtime) -> dict[str, float]:
+    """Seconds of the prompt and of a step; bytes of the decode state, the logits, and the activations."""
+    prompt = torch.zeros(prompt_tokens, dtype=torch.int64, device=runtime.device)
+    capacity = prompt_tokens + NUM_STEPS
+    states: list[DecodeState] = []  # the one that is used
 
-    @torch.inference_mode()
-    def append(count: int, state: DecodeState) -> None:
-        layout = state.layout([count] * num_rows)
-        ids = torch.zeros(num_rows * count, dtype=torch.int64, device=runtime.device)
-        with runtime.autocast():
-            hidden = module.extend(state, ids, layout)
-            module.output(hidden[layout.last_tokens()]).argmax(-1)
+    def start(capacity: int) -> DecodeState:
+        if isinstance(module, Transformer) and module.encoder is not None:
+            layout = Layout.of([prompt_tokens], device=runtime.device)
+            return module.start(1, capacity, source=prompt, source_layout=layout)
+        return module.start(1, capacity)
 
+    def append(num_tokens: int) -> None:
+        layout = states[0].layout([num_tokens])
+        hidden = module.extend(states[0], prompt[:num_tokens], layout)
+        module.output(hidden[layout.last_tokens()]).argmax(-1)
+
+    def read() -> None:
+        states[:] = [start(capacity)]
+        append(1 if module.config.shape == "encoder-decoder" else prompt_tokens)
+
+    def state_bytes(capacity: int) -> int:
+        with StorageLedger("state") as ledger:
+            ledger.book(weights_of(module).values(), "weights")
+            weights_bytes = ledger.num_bytes
+            states[:] = [start(capacity)]
+            size: int = ledger.num_bytes - weights_bytes
+        return size
+
+    least, next_ = state_bytes(capacity), state_bytes(capacity + 1)
+    states.clear()
     with StorageLedger("activations") as ledger, booked_logits(module, ledger):
         ledger.book(weights_of(module).values(), "weights")
-        with ledger.booking("decode_state"):
-            state = module.start(num_rows, capacity)
-        ledger.begin_peak()
-        append(prompt_tokens, state)
-        parts = ledger.parts_at_peak()
-        del state
-    prompts, steps = [], []
-    for _ in range(NUM_TRIES):
-        state = module.start(num_rows, capacity)
-        prompts.append(seconds_of(partial(append, prompt_tokens, state), runtime))
-        for _ in range(min(TIMED_STEPS, capacity - prompt_tokens)):
-            steps.append(seconds_of(partial(append, 1, state), runtime))
-    return Decoding(prompt=median(prompts), step=median(steps), bytes=parts)
+        read()
+    parts = ledger.parts_at_peak()
+    prompts: list[float] = []
+    steps: list[float] = []
+    started = time.perf_counter()
+    while not steps or time.perf_counter() - started < MOST_SECONDS:
+        prompts.append(seconds_of(read, runtime))
+        steps += [seconds_of(partial(append, 1), runtime) for _ in range(NUM_STEPS)]
+    return {
+        "prompt": median(prompts),
+        "step": median(steps),
+        "decode_state": least + (next_ - least) * (context_tokens - capacity),
+        "logits": parts.get("logits", 0),
+        "activations": max(0, parts["activations"] - least),
+    }

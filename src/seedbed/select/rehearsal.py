@@ -1,7 +1,7 @@
 """A rehearsal of training: real steps of a shape on real batches, timed, with every tensor accounted for.
 
-The whole network where that is quick, else two depths of it on fewer tokens, from which the whole follows:
-every layer costs the same, and so does every token.
+The whole network where that is quick, else a few of its layers on fewer tokens, from which the whole follows:
+every layer of a kind costs the same, and so does every token.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from seedbed.data.batch import Batch
 from seedbed.data.loader import Loader, MixturePart, micro_batches
 from seedbed.data.objective import Objective
 from seedbed.data.records import RecordSource
-from seedbed.models.family import Config, Network
-from seedbed.models.network import build, initialize
+from seedbed.models.family import Network
 from seedbed.select.compute import Shares, training_flops
+from seedbed.select.layers import Sample, all_levels, only_layers, sample, stand_in
 from seedbed.select.ledger import StorageLedger
-from seedbed.select.measure import DEPTHS, layers_up_to, seconds_of, whole_depth
+from seedbed.select.measure import seconds_of
+from seedbed.training.frozen import require_trainable, weights_of
 from seedbed.training.optimizer import OPTIMIZERS, Optimizer, trainable
-from seedbed.training.resume import weights_of
 from seedbed.training.settings import TrainingSettings
-from seedbed.training.train_step import TrainStep
+from seedbed.training.train_step import TrainStep, require_gradient
 
 # A step of more is not rehearsed as it is: a third to two seconds on two cores.
 MOST_FLOPS = 1.5e11
@@ -137,7 +137,7 @@ def even_source(objective: Objective, context_tokens: int, vocab_size: int) -> R
 
 
 def rehearse(
-    config: Config,
+    network: Network,
     training: TrainingSettings,
     *,
     mixture: Sequence[MixturePart],
@@ -146,47 +146,38 @@ def rehearse(
 ) -> Rehearsed:
     """Rehearse steps of a training on a mixture whose parts have one kind of loss; nothing of them is kept.
 
-    Times are medians of calls spread over a second and a half: what else the machine does counts as it will
-    in training. With `resident` the heap's loss is measured: the peak of the rehearsal less its tensors.
+    A copy of the network is rehearsed (see `stand_in`), with what is frozen in it. Times are medians of calls
+    spread over a second and a half: what else the machine does counts as it will in training. With `resident`
+    the heap's loss is measured: the peak of the rehearsal less its tensors.
     """
+    require_trainable(network)
     drawn = Drawn(mixture, training, runtime)
-    depths, num_tokens = _affordable(config, training, drawn.most_tokens)
+    chosen, num_tokens = _affordable(network, training, drawn.most_tokens)
     if resident is not None:
         resident.lap()
-    rehearsal = _Rehearsal(
-        replace(config, num_layers=depths[-1]),
-        training,
-        drawn.batches(num_tokens),
-        runtime,
-        mixture[0].objective,
-    )
-    accounts = [rehearsal.account(depth, repeat=drawn.num_micro_batches > 1) for depth in depths]
-    costs = _time_depths(rehearsal, depths)
+    copy = stand_in(network, chosen.levels, runtime)
+    rehearsal = _Rehearsal(copy, training, drawn.batches(num_tokens), runtime, mixture[0].objective)
+    accounts = [rehearsal.account(levels, repeat=drawn.num_micro_batches > 1) for levels in chosen.tries]
+    costs = _time_tries(rehearsal, chosen)
     tokens = rehearsal.batches[0].num_tokens
-    tensors = max(sum(parts.values()) for parts in accounts[-1])
-    if len(depths) > 1:
-        tensors += accounts[0][0]["optimizer"]  # both depths' were there at once
+    # What there was at once: all layers, and the optimizers of all tries.
+    passing = max(_passing(moment) for moments in accounts for moment in moments)
+    tensors = sum(tensor.nbytes for tensor in weights_of(copy).values()) + passing
+    tensors += sum(moments[0].get("optimizer", 0) for moments in accounts)
     peak = resident.peak() if resident is not None else 0
-    del rehearsal
+    del rehearsal, copy
     gc.collect()
-    whole = [
-        _whole_parts(low, high, depths, config.num_layers, drawn.most_tokens / tokens)
-        for low, high in zip(accounts[0], accounts[-1], strict=True)
-    ]
+    share = drawn.most_tokens / tokens
+    whole = [_whole_parts(moments, chosen, share) for moments in zip(*accounts, strict=True)]
     parts = max(whole, key=lambda moment: sum(moment.values()))
     heap_share = HEAP_SLACK
     if resident is not None and resident.is_exact and runtime.device.type == "cpu":
-        loss = max(0, peak - resident.lap() - tensors)
-        heap_share = loss / max(1, max(_passing(moment) for moment in accounts[-1]))
-
-    def layers(name: str) -> float:
-        return whole_depth(getattr(costs[0], name), getattr(costs[-1], name), depths, config.num_layers)
-
+        heap_share = max(0, peak - resident.lap() - tensors) / max(1, passing)
     return Rehearsed(
         costs=Costs(
-            learning=layers("learning"),
-            reading=layers("reading"),
-            update=layers("update"),
+            learning=chosen.whole([cost.learning for cost in costs]),
+            reading=chosen.whole([cost.reading for cost in costs]),
+            update=chosen.whole([cost.update for cost in costs]),
             drawing=drawn.seconds,
         ),
         step_tokens=drawn.step_tokens,
@@ -196,18 +187,15 @@ def rehearse(
     )
 
 
-def _affordable(config: Config, training: TrainingSettings, num_tokens: int) -> tuple[tuple[int, ...], int]:
-    """The depths to rehearse and the tokens of a batch."""
-
-    def flops(depth: int, tokens: int) -> float:
-        row_tokens = min(training.context_tokens, num_tokens)
-        return training_flops(replace(config, num_layers=depth), num_tokens=tokens, row_tokens=row_tokens)
-
-    if flops(config.num_layers, num_tokens) <= MOST_FLOPS:
-        return (config.num_layers,), num_tokens
-    depths = DEPTHS if config.num_layers > DEPTHS[-1] else (config.num_layers,)
-    affordable = int(MOST_FLOPS / flops(depths[-1], 1))
-    return depths, min(num_tokens, max(FEWEST_TOKENS, training.context_tokens, affordable))
+def _affordable(network: Network, training: TrainingSettings, num_tokens: int) -> tuple[Sample, int]:
+    """The layers to rehearse and the tokens of a batch."""
+    row_tokens = min(training.context_tokens, num_tokens)
+    if training_flops(network, num_tokens=num_tokens, row_tokens=row_tokens) <= MOST_FLOPS:
+        return all_levels(network), num_tokens
+    chosen = sample(network)
+    with only_layers(network, chosen.levels):
+        affordable = int(MOST_FLOPS / training_flops(network, num_tokens=1, row_tokens=row_tokens))
+    return chosen, min(num_tokens, max(FEWEST_TOKENS, training.context_tokens, affordable))
 
 
 def _passing(parts: Parts) -> int:
@@ -215,33 +203,32 @@ def _passing(parts: Parts) -> int:
     return sum(size for part, size in parts.items() if part not in ("weights", "optimizer"))
 
 
-def _whole_parts(low: Parts, high: Parts, depths: tuple[int, ...], num_layers: int, share: float) -> Parts:
-    """The parts of all layers and tokens from those of the least and of the most layers."""
+def _whole_parts(moments: Sequence[Parts], chosen: Sample, share: float) -> Parts:
+    """The parts of all layers and tokens from those of one moment of every try."""
     parts = {}
-    for part in low.keys() | high.keys():
-        size = whole_depth(low.get(part, 0), high.get(part, 0), depths, num_layers)
+    for part in dict.fromkeys(part for moment in moments for part in moment):
+        size = chosen.whole([moment.get(part, 0) for moment in moments])
         parts[part] = int(size * share) if part in OF_TOKENS else int(size)
     return parts
 
 
 class _Rehearsal:
-    """A network with its batches and one optimizer for each depth that is tried."""
+    """A network with its batches and one optimizer for each choice of layers that is tried."""
 
     def __init__(
         self,
-        config: Config,
+        module: Network,
         training: TrainingSettings,
         batches: list[Batch],
         runtime: Runtime,
         objective: Objective,
     ) -> None:
         self.training, self.runtime = replace(training, precision=runtime.precision), runtime
-        self.module = build(config, runtime.device)
-        initialize(self.module, runtime.generator(0))
+        self.module = module
         self.module.set_activation_checkpointing(training.checkpoint_activations)
         self.batches = [batch.to(runtime.device) for batch in batches]
         self.compute = TrainStep(self.module, objective)
-        self.optimizers: dict[int, Optimizer] = {}
+        self.optimizers: dict[tuple[int, ...], Optimizer] = {}
 
     def forward(self, batch: Batch) -> Tensor:
         """The summed loss."""
@@ -260,10 +247,10 @@ class _Rehearsal:
         self.forward(batch).item()
         self.compute.train()
 
-    def update(self, depth: int) -> None:
+    def update(self, levels: tuple[int, ...]) -> None:
         """The gradients' norm and the optimizer's step, too small to change anything."""
         torch.linalg.vector_norm(torch.stack(torch._foreach_norm(self.gradients()))).item()
-        self.optimizers[depth].step(1e-6, gradient_scale=0.5)
+        self.optimizers[levels].step(1e-6, gradient_scale=0.5)
 
     def gradients(self) -> list[Tensor]:
         """The gradients that there are."""
@@ -274,7 +261,7 @@ class _Rehearsal:
         for parameter in self.module.parameters():
             parameter.grad = None
 
-    def account(self, depth: int, *, repeat: bool) -> list[Parts]:
+    def account(self, levels: tuple[int, ...], *, repeat: bool) -> list[Parts]:
         """Bytes by part at the highest moment of learning, and at that of the update.
 
         weights, gradients, optimizer, activations (kept for the backward pass), logits, temporary (all else).
@@ -282,22 +269,23 @@ class _Rehearsal:
         """
         batch = self.batches[0]
         moments: list[Parts] = []
-        with layers_up_to(self.module, depth), StorageLedger("temporary") as ledger:
+        with only_layers(self.module, levels), StorageLedger("temporary") as ledger:
             ledger.book(weights_of(self.module).values(), "weights")
             ledger.book(batch.tensors, "temporary")
             with ledger.booking("optimizer"):
-                self.optimizers[depth] = OPTIMIZERS.get(self.training.optimizer)(self.module, self.training)
+                self.optimizers[levels] = OPTIMIZERS.get(self.training.optimizer)(self.module, self.training)
             with booked_logits(self.module, ledger):
                 ledger.begin_peak()
                 for _ in range(2 if repeat else 1):
                     with ledger.booking("activations"):
                         loss = self.forward(batch)
+                    require_gradient(loss, trainable(self.module))
                     loss.backward()
                     del loss
                     ledger.move(self.gradients(), "gradients")
                 moments.append(ledger.parts_at_peak())
             ledger.begin_peak()
-            self.update(depth)
+            self.update(levels)
             moments.append(ledger.parts_at_peak())
             self.clear()
         return moments
@@ -319,28 +307,28 @@ def booked_logits(module: Network, ledger: StorageLedger) -> Iterator[None]:
         object.__delattr__(module, "output")
 
 
-def _time_depths(rehearsal: _Rehearsal, depths: tuple[int, ...]) -> list[Costs]:
-    """Time the network at each depth in turn, round after round, so that a busy moment falls on all.
+def _time_tries(rehearsal: _Rehearsal, chosen: Sample) -> list[Costs]:
+    """Time each try in turn, round after round, so that a busy moment falls on all.
 
     Every round has a batch of its own, as training does: in bfloat16 kernels are made for its shape.
     """
-    seconds: dict[int, list[tuple[float, float, float]]] = {depth: [] for depth in depths}
+    seconds: dict[tuple[int, ...], list[tuple[float, float, float]]] = {levels: [] for levels in chosen.tries}
     runtime = rehearsal.runtime
     started = time.perf_counter()
     for number, batch in enumerate(rehearsal.batches, -1):  # the first round only warms up
         if number >= FEWEST_ROUNDS and time.perf_counter() - started > TIMING_SECONDS:
             break
         num_tokens = batch.num_tokens
-        for depth in depths:
-            with layers_up_to(rehearsal.module, depth):
+        for levels in chosen.tries:
+            with only_layers(rehearsal.module, levels):
                 learn = seconds_of(partial(rehearsal.learn, batch), runtime)
-                update = seconds_of(partial(rehearsal.update, depth), runtime)
+                update = seconds_of(partial(rehearsal.update, levels), runtime)
                 rehearsal.clear()
                 read = seconds_of(partial(rehearsal.read, batch), runtime)
             if number >= 0:
-                seconds[depth].append((learn / num_tokens, update, read / num_tokens))
+                seconds[levels].append((learn / num_tokens, update, read / num_tokens))
     costs = []
-    for depth in depths:
-        learn, update, read = (median(column) for column in zip(*seconds[depth], strict=True))
+    for levels in chosen.tries:
+        learn, update, read = (median(column) for column in zip(*seconds[levels], strict=True))
         costs.append(Costs(learning=learn, update=update, reading=read, drawing=0.0))
     return costs

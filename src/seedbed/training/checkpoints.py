@@ -118,7 +118,9 @@ class Checkpoints:
                 f"the best weights so far are lost: {verify(path)}; restore {path} from a backup, or delete "
                 "it to resume without them"
             )
-        self.save_best(step, self.at(step).tensors("weights"), {"loss": loss})
+        checkpoint = self.at(step)
+        state = {"loss": loss, "frozen": checkpoint.state.get("frozen", {})}
+        self.save_best(step, checkpoint.tensors("weights"), state)
 
     def best(self) -> tuple[Checkpoint | None, list[str]]:
         """The weights that are best on validation, and what is wrong where they are damaged."""

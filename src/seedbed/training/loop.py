@@ -17,13 +17,14 @@ from seedbed.data.loader import Loader, micro_batches
 from seedbed.data.objective import Objective
 from seedbed.training.checkpoints import first_names
 from seedbed.training.evaluation import Validation, evaluate
+from seedbed.training.frozen import require_trainable
 from seedbed.training.metrics import MetricsFile
-from seedbed.training.optimizer import OPTIMIZERS, trainable
+from seedbed.training.optimizer import OPTIMIZERS
 from seedbed.training.resume import Progress, Resumable
 from seedbed.training.run_folder import RunFolder
 from seedbed.training.schedules import learning_rate_factor
 from seedbed.training.settings import TrainingSettings
-from seedbed.training.train_step import TrainStep, add_up_gradients
+from seedbed.training.train_step import TrainStep, add_up_gradients, require_gradient
 
 
 class Callback(Protocol):
@@ -93,7 +94,7 @@ class _Loop:
         fingerprints: Mapping[str, str],
     ) -> None:
         self.loader, self.settings, self.runtime = loader, settings, runtime
-        self.parameters = trainable(module)
+        self.parameters = require_trainable(module)
         self.optimizer = OPTIMIZERS.get(settings.optimizer)(module, settings)
         self.saved = Resumable(
             module, self.optimizer, loader, run=run, runtime=runtime, fingerprints=fingerprints
@@ -162,6 +163,7 @@ class _Loop:
         for batch in batches:
             with runtime.autocast():
                 loss_sum, _ = self.compute(batch.to(runtime.device))
+            require_gradient(loss_sum, self.parameters)
             # Divide by the targets of the whole step: a short answer must not outweigh a long one.
             (loss_sum / num_targets).backward()
             total += loss_sum.detach()

@@ -13,6 +13,7 @@ from seedbed.base.errors import CheckpointError, SeedbedWarning
 from seedbed.base.runtime import Runtime
 from seedbed.data.loader import Loader
 from seedbed.training.checkpoints import Checkpoint
+from seedbed.training.frozen import checkpointed, fingerprints_of, require_same_frozen
 from seedbed.training.metrics import metrics_problem
 from seedbed.training.optimizer import Optimizer, fill
 from seedbed.training.run_folder import RunFolder
@@ -31,20 +32,15 @@ class Progress:
     best_loss: float | None = None
 
 
-def weights_of(module: nn.Module) -> dict[str, Tensor]:
-    """A module's parameters, a tied one once, and the buffers that are saved with it."""
-    saved = module.state_dict(keep_vars=True).keys()
-    return dict(module.named_parameters()) | {name: b for name, b in module.named_buffers() if name in saved}
-
-
 def load_best(module: nn.Module, run: RunFolder) -> Checkpoint | None:
     """Put the weights that were best on validation into the module; None where none were ever judged.
 
-    The checkpoint says of which step they are (`step`) and how good (`state["loss"]`).
+    The checkpoint says of which step they are (`step`) and how good (`state["loss"]`). What is frozen must be
+    in the module already.
     """
     found, problems = run.checkpoints.best()
     if found is not None:
-        fill(weights_of(module), found.tensors("weights"), "best weights")
+        _fill_weights(module, found, fingerprints_of(module), "best weights")
     elif problems:
         raise CheckpointError(
             f"the best weights in {run.checkpoints.folder} are lost: {'; '.join(problems)}; delete "
@@ -54,10 +50,19 @@ def load_best(module: nn.Module, run: RunFolder) -> Checkpoint | None:
     return found
 
 
-class Resumable:
-    """All of a training that must survive the process: weights, optimizer, loader, progress.
+def _fill_weights(module: nn.Module, found: Checkpoint, frozen: Mapping[str, str], what: str) -> None:
+    """Put a checkpoint's weights into a module whose `frozen` parameters must be those that it had then."""
+    weights = found.tensors("weights")
+    # Checkpoints from before there were frozen weights do not mention any.
+    require_same_frozen(found.state.get("frozen", {}), frozen, weights=weights)
+    fill(checkpointed(module), weights, what)
 
-    Torch's global generator, from which dropout draws, is not among it: the loop seeds it anew for each step.
+
+class Resumable:
+    """All of a training that must survive the process: weights that train, optimizer, loader, progress.
+
+    Frozen weights are not saved; their fingerprints are, and are compared on resume. Torch's global
+    generator, from which dropout draws, is not among it: the loop seeds it anew for each step.
     """
 
     def __init__(
@@ -72,6 +77,7 @@ class Resumable:
     ) -> None:
         self.module, self.optimizer, self.loader = module, optimizer, loader
         self.run, self.runtime, self.fingerprints = run, runtime, dict(fingerprints)
+        self.frozen = fingerprints_of(module)
         self.saved_step = 0
 
     def save(self, progress: Progress) -> None:
@@ -84,8 +90,9 @@ class Resumable:
                 "loader": self.loader.state_dict(),
                 "num_ranks": self.runtime.world_size,
                 "fingerprints": self.fingerprints,
+                "frozen": self.frozen,
             }
-            tensors = {"weights": weights_of(self.module), "optimizer": self.optimizer.state()}
+            tensors = {"weights": checkpointed(self.module), "optimizer": self.optimizer.state()}
             self.run.checkpoints.save(progress.step, tensors, state)
         self.saved_step = progress.step
         self.runtime.sum_over_ranks([0.0])  # a barrier
@@ -93,8 +100,8 @@ class Resumable:
     def save_best(self, progress: Progress) -> None:
         """Write the weights as the best on validation."""
         if self.runtime.is_main:
-            state = {"loss": progress.best_loss}
-            self.run.checkpoints.save_best(progress.best_step, weights_of(self.module), state)
+            state = {"loss": progress.best_loss, "frozen": self.frozen}
+            self.run.checkpoints.save_best(progress.best_step, checkpointed(self.module), state)
 
     def load_average(self, num: int) -> int:
         """Put the mean of the newest `num` checkpoints into the module (2017, section 6.1) -> how many.
@@ -109,7 +116,7 @@ class Resumable:
             for name, tensor in self.run.checkpoints.at(step).tensors("weights").items():
                 share = tensor.double() / len(steps)
                 mean[name] = mean[name] + share if name in mean else share
-        saved = weights_of(self.module)
+        saved = checkpointed(self.module)
         fill(saved, {name: tensor.to(saved[name].dtype) for name, tensor in mean.items()}, "mean weights")
         return len(steps)
 
@@ -126,7 +133,7 @@ class Resumable:
             return Progress(), self._begun(problems, anew=True)
         checkpoint = self.run.checkpoints.at(step)
         self._require_same(checkpoint.state)
-        fill(weights_of(self.module), checkpoint.tensors("weights"), "weights")
+        _fill_weights(self.module, checkpoint, self.frozen, "weights")
         fill(self.optimizer.state(), checkpoint.tensors("optimizer"), "optimizer state")
         self.loader.load_state_dict(checkpoint.state["loader"])
         progress = Progress(**checkpoint.state["progress"])
@@ -163,4 +170,6 @@ class Resumable:
                 f"{then} again "
                 f"(torchrun --nproc-per-node {then}), or choose another folder for a new run"
             )
-        self.run.refuse_difference({"data": state["fingerprints"]}, {"data": self.fingerprints})
+        # A checkpoint from before a kind of fingerprint was kept does not mention it.
+        known = {name: digest for name, digest in self.fingerprints.items() if name in state["fingerprints"]}
+        self.run.refuse_difference({"data": state["fingerprints"]}, {"data": known})

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import torch
 from torch import Tensor, nn
 
+from seedbed.base.errors import TrainingError
 from seedbed.base.runtime import Runtime
 from seedbed.data.batch import Batch
 from seedbed.data.objective import Objective
+from seedbed.training.checkpoints import first_names
 
 BUCKET_NUMBERS = 2**24  # gradients that one sum over the ranks takes: 64 MiB in float32
 
@@ -24,6 +26,15 @@ class TrainStep(nn.Module):
     def forward(self, batch: Batch) -> tuple[Tensor, int]:
         """The batch's summed loss, a scalar, and the number of its targets."""
         return self.objective.loss_sum(self.module, batch), batch.num_targets
+
+
+def require_gradient(loss: Tensor, names: Collection[str]) -> None:
+    """Refuse a loss that depends on none of the parameters that train, which have these names."""
+    if not loss.requires_grad:
+        raise TrainingError(
+            f"the loss depends on none of the parameters that train ({first_names(list(names))}), so "
+            "there is nothing to learn; leave others trainable, or choose another objective"
+        )
 
 
 def add_up_gradients(parameters: Iterable[nn.Parameter], runtime: Runtime) -> None:
