@@ -8,6 +8,16 @@ from typing import Any
 import pytest
 import torch
 from tests.models.reference import VOCAB_SIZE, all_cases, randomize, tiny
+from tests.models.wrappers import (
+    WRAPPERS,
+    FlippedLinear,
+    FlippedTable,
+    Linear,
+    Table,
+    TiedTable,
+    places,
+    wrap,
+)
 from torch import Tensor, nn
 
 from seedbed.base.errors import UsageError
@@ -25,13 +35,10 @@ from seedbed.nn.block import Block
 from seedbed.nn.config import LABELLED
 from seedbed.nn.layout import Layout
 from seedbed.nn.linear import (
-    EmbeddingLike,
-    LinearLike,
     linear_modules,
     named_parts,
     num_weights,
     replace,
-    whole_modules,
 )
 from seedbed.training.optimizer import pieces_of
 
@@ -45,103 +52,6 @@ HEADS = {
 CASES = all_cases() | HEADS
 DECODING = [name for name, c in all_cases().items() if getattr(c, "shape", "decoder") != "encoder"]
 CLOSE = 1e-6  # where other kernels compute, of the norm of the whole
-
-
-class Linear(nn.Module):
-    """Holds a Linear-like module and passes on what it is, as an adapter does; its call is its own."""
-
-    def __init__(self, inner: Any) -> None:
-        super().__init__()
-        self.inner, self.parts, self.in_features = inner, inner.parts, inner.in_features
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.inner(x)
-        return y
-
-    def dense(self) -> tuple[Tensor, Tensor | None]:
-        dense: tuple[Tensor, Tensor | None] = self.inner.dense()
-        return dense
-
-
-class BareLinear(Linear):
-    """Passes on too what the fast calls take."""
-
-    def bare(self) -> tuple[Tensor, Tensor | None] | None:
-        bare: tuple[Tensor, Tensor | None] | None = self.inner.bare()
-        return bare
-
-
-class FlippedLinear(Linear):
-    """Turns the order of the output's numbers round."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x).flip(-1)
-
-    def dense(self) -> tuple[Tensor, Tensor | None]:
-        weight, bias = super().dense()
-        return weight.flip(0), None if bias is None else bias.flip(0)
-
-
-class Table(nn.Module):
-    """The same for an embedding."""
-
-    def __init__(self, inner: Any) -> None:
-        super().__init__()
-        self.inner, self.num_embeddings, self.embedding_dim = inner, inner.num_embeddings, inner.embedding_dim
-
-    @property
-    def device(self) -> torch.device:
-        device: torch.device = self.inner.device
-        return device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        dtype: torch.dtype = self.inner.dtype
-        return dtype
-
-    def forward(self, ids: Tensor) -> Tensor:
-        rows: Tensor = self.inner(ids)
-        return rows
-
-    def unembed(self, hidden: Tensor, bias: Tensor | None = None) -> Tensor:
-        logits: Tensor = self.inner.unembed(hidden, bias)
-        return logits
-
-    def dense(self) -> Tensor:
-        table: Tensor = self.inner.dense()
-        return table
-
-
-class TiedTable(Table):
-    """Passes on too the lookup that shares its gradient with the output."""
-
-    def tied(self, ids: Tensor) -> Any:
-        return self.inner.tied(ids)
-
-
-class FlippedTable(Table):
-    """Turns the order of a row's numbers round, in both of its uses."""
-
-    def forward(self, ids: Tensor) -> Tensor:
-        return super().forward(ids).flip(-1)
-
-    def unembed(self, hidden: Tensor, bias: Tensor | None = None) -> Tensor:
-        return super().unembed(hidden.flip(-1), bias)
-
-    def dense(self) -> Tensor:
-        return super().dense().flip(1)
-
-
-WRAPPERS = {"closed": (Linear, Table), "open": (BareLinear, TiedTable)}
-
-
-def places(module: nn.Module) -> list[str]:
-    return [p for p, child in whole_modules(module) if isinstance(child, LinearLike | EmbeddingLike)]
-
-
-def wrap(module: nn.Module, path: str, linear: type[Linear], table: type[Table]) -> None:
-    inner = module.get_submodule(path)
-    replace(module, path, (linear if isinstance(inner, LinearLike) else table)(inner))
 
 
 def fresh(case: str) -> Any:
