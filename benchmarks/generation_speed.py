@@ -13,7 +13,8 @@ from torch.nn import functional as F
 from transformers import GPT2LMHeadModel
 
 import seedbed
-from seedbed.generation.request import GenerationSettings, Request
+from seedbed.generation.request import Request
+from seedbed.generation.settings import GenerationSettings
 
 PROMPT_TOKENS, NEW_TOKENS = 32, 32
 WARMUP_ROUNDS = 1

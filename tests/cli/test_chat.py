@@ -101,7 +101,8 @@ def test_commands_change_what_follows(say: Callable) -> None:
     )
     system, two, answer = said.json["messages"]
     assert system["content"] == "S" and two["content"] == "two" and len(answer["content"]) <= 3
-    assert "temperature 0, top_k none, top_p none, max_new_tokens 3, seed 1" in " ".join(said.err.split())
+    shown = "max_new_tokens 3, temperature 0, top_k none, top_p none, min_p none, repetition_penalty 1.0, "
+    assert f"{shown}no_repeat_ngram_size 0, seed 1" in " ".join(said.err.split())
     assert say("/help\n/exit\nnever read\n", "--json").json["messages"] == []
 
 
@@ -137,8 +138,8 @@ def test_a_bundles_own_settings_are_told(say: Callable, talker: Callable) -> Non
     finally:
         file.write_text(before)
     assert said.err == (
-        "This model's generation_config.json recommends --temperature 0.7 (give them to follow it) and asks "
-        "for repetition_penalty 1.05, which seedbed does not know.\n"
+        "This model's generation_config.json recommends --repetition-penalty 1.05 --temperature 0.7 (give "
+        "them to follow it).\n"
     )
 
 
@@ -151,6 +152,10 @@ def test_a_bundles_own_settings_are_told(say: Callable, talker: Callable) -> Non
         ("/set temperature none", ["/set temperature none", "a number"]),
         ("/set temperature -1", ["temperature=-1", "give 0"]),
         ("/set top_k 2.5", ["top_k=2.5", "whole number"]),
+        ("/set min_p 2", ["min_p=2", "from 0 to 1"]),
+        ("/set repetition_penalty 0", ["repetition_penalty=0", "1 changes nothing"]),
+        ("/set no_repeat_ngram_size none", ["/set no_repeat_ngram_size none", "give a number"]),
+        ("/set num_beams 2", ["'num_beams'", "allowed: max_new_tokens"]),
         ("/set seed", ["/set seed NUMBER"]),
         ("/save", ["/save FILE"]),
         ("/save /proc/nothing/here.json", ["cannot write"]),

@@ -104,6 +104,12 @@ def test_blanks_are_filled_for_machines(
         ("bart", ["a", "--num-beams", 0], ["num_beams=0", "at least 1"]),
         ("bart", ["a", "--length-penalty", 2], ["length_penalty=2.0 has no effect with num_beams=1"]),
         ("bart", ["a", "--early-stopping", "never"], ["early_stopping='never' has no effect"]),
+        ("bart", ["a", "--min-p", 1.5], ["min_p=1.5 is not allowed: give a probability from 0 to 1"]),
+        ("bart", ["a", "--min-p", 0.1, "--num-beams", 2], ["min_p=0.1 is not allowed beside num_beams=2"]),
+        ("bart", ["a", "--repetition-penalty", 0], ["repetition_penalty=0.0", "1 changes nothing"]),
+        ("bart", ["a", "--no-repeat-ngram-size", -1], ["no_repeat_ngram_size=-1", "at least 0"]),
+        ("bart", ["a", "--no-repeat-ngram-size", "x"], ["--no-repeat-ngram-size", "valid integer"]),
+        ("bert", ["--fill", "___", "--min-p", 0.1], ["--min-p has no effect beside --fill"]),
         ("bart", ["a", "--early-stopping", "maybe"], ["'maybe'", "never", "seedbed generate --help"]),
     ],
 )  # fmt: skip
@@ -141,12 +147,25 @@ def test_a_decoder_searches_too(seedbed: Callable, tiny_run: Path) -> None:
     assert said.out == f"Note{load(tiny_run).generate('Note', 5, num_beams=3).text}\n"
 
 
+def test_repetition_is_discouraged(seedbed: Callable, bundle: Callable, tiny_run: Path) -> None:
+    """As a stream, as JSON, with beams, and for an encoder-decoder."""
+    for model in (tiny_run, bundle("bart")):
+        lm, how = load(model), {"min_p": 0.02, "repetition_penalty": 1.3, "no_repeat_ngram_size": 2}
+        flags = [part for name, value in how.items() for part in (f"--{name.replace('_', '-')}", value)]
+        common = ["generate", model, "Note", "--max-new-tokens", 9]
+        before = "Note" if lm.config.shape == "decoder" else ""
+        answer = lm.generate("Note", 9, seed=3, **how)
+        assert seedbed(*common, "--seed", 3, *flags).out == f"{before}{answer.text}\n"
+        said = seedbed(*common, "--seed", 3, *flags, "--json").json["completions"]
+        assert said[0]["token_ids"] == answer.token_ids
+        best = lm.generate("Note", 9, num_beams=3, no_repeat_ngram_size=2)
+        assert seedbed(*common, "--num-beams", 3, *flags[4:]).out == f"{before}{best.text}\n"
+
+
 OWN = {"num_beams": 4, "length_penalty": 2.0, "early_stopping": True, "max_length": 143}
-MORE = {"min_length": 56, "no_repeat_ngram_size": 3, "bad_words_ids": [[1]], "repetition_penalty": 1.0}
+MORE = {"min_length": 56, "bad_words_ids": [[1]], "repetition_penalty": 1.0}
 KNOWN = "This model's generation_config.json recommends {} (give them to follow it)"
-UNKNOWN = (
-    "asks for no_repeat_ngram_size 3, min_length 56, bad_words_ids (1 entries), which seedbed does not know"
-)
+UNKNOWN = "asks for min_length 56, bad_words_ids (1 entries), which seedbed does not know"
 REST = "--length-penalty 2.0 --early-stopping true"
 FLAGS = ["--max-new-tokens", "3", "--num-beams", "4"]
 
@@ -162,6 +181,9 @@ FLAGS = ["--max-new-tokens", "3", "--num-beams", "4"]
         (MORE, [], f"This model's generation_config.json {UNKNOWN}"),
         ({"num_beams": 1, "max_new_tokens": 64, "temperature": 0.5, "length_penalty": 2.0}, [], ""),
         ({"do_sample": True, "temperature": 0.5}, [], KNOWN.format("--temperature 0.5")),
+        ({"no_repeat_ngram_size": 3, "repetition_penalty": 1.2, "min_p": 0.1}, [],
+         KNOWN.format("--repetition-penalty 1.2 --no-repeat-ngram-size 3")),
+        ({"min_p": 0.1, "do_sample": True}, [], KNOWN.format("--min-p 0.1")),
         ({"do_sample": True, "num_beams": 2}, [], "This model's generation_config.json asks for num_beams 2, "
          "do_sample true, which seedbed does not know"),
         ({"num_beams": "many", "max_length": None}, [], ""),

@@ -12,8 +12,9 @@ from seedbed.base.errors import BundleError, ConfigError
 from seedbed.generation.beam import Beams, Continuation, continuations, in_place, split
 from seedbed.generation.engine import Engine
 from seedbed.generation.language_model import LanguageModel
-from seedbed.generation.request import GenerationSettings, Request
+from seedbed.generation.request import Request
 from seedbed.generation.sampling import Forced
+from seedbed.generation.settings import GenerationSettings
 from seedbed.models.family import Network
 
 ALL = ("gpt2", "llama", "bloom", "t5", "flan-t5", "bart", "transformer")

@@ -12,7 +12,8 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 from seedbed.base.errors import UsageError
 from seedbed.generation.language_model import LanguageModel
 from seedbed.generation.loading import load
-from seedbed.generation.request import GenerationSettings, Request
+from seedbed.generation.request import Request
+from seedbed.generation.settings import GenerationSettings
 from seedbed.models.family import Network
 from seedbed.nn.layout import Layout
 

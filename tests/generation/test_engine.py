@@ -10,8 +10,9 @@ import torch
 from seedbed.base.errors import BundleError, SeedbedError
 from seedbed.generation.answer import Answer
 from seedbed.generation.engine import Engine
-from seedbed.generation.request import GenerationSettings, Request
-from seedbed.generation.sampling import Sampling, draw, position_key, request_key
+from seedbed.generation.request import Request
+from seedbed.generation.sampling import draw, position_key, request_key
+from seedbed.generation.settings import GenerationSettings, Sampling
 from seedbed.models.family import Network
 from seedbed.nn.layout import Layout
 from seedbed.text.tokenizer import Tokenizer

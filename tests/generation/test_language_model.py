@@ -13,7 +13,7 @@ from transformers import GenerationConfig, GPT2LMHeadModel, PreTrainedTokenizerF
 from seedbed.base.errors import BundleError, ConfigError, SeedbedError, UsageError
 from seedbed.generation import scoring
 from seedbed.generation.language_model import Completion, LanguageModel
-from seedbed.generation.request import GenerationSettings
+from seedbed.generation.settings import GenerationSettings
 from seedbed.hub.bundle import open_bundle
 from seedbed.models.family import Network
 from seedbed.models.network import build, family, initialize
@@ -134,6 +134,19 @@ def test_without_a_tokenizer_ids_work_and_text_says_what_is_missing(module: Netw
         {"seed": -1},
         {"num_samples": 0},
         {"logprobs": -1},
+        {"min_p": 1.1},
+        {"min_p": -0.1},
+        {"min_p": "small"},
+        {"repetition_penalty": 0},
+        {"repetition_penalty": -1.0},
+        {"repetition_penalty": float("nan")},
+        {"repetition_penalty": None},
+        {"no_repeat_ngram_size": -1},
+        {"no_repeat_ngram_size": 2.5},
+        {"stop": 3},
+        {"eos_ids": 3},
+        {"eos_ids": ["a"]},
+        {"eos_ids": [-1]},
     ],
 )
 def test_wrong_settings_are_refused_in_one_line(gpt2: Network, wrong: dict[str, object]) -> None:
@@ -143,9 +156,11 @@ def test_wrong_settings_are_refused_in_one_line(gpt2: Network, wrong: dict[str, 
     assert str(error.value).startswith(f"{name}=") and "\n" not in str(error.value)
 
 
-def test_settings_have_texts_in_a_tuple() -> None:
-    with pytest.raises(ConfigError, match="give a tuple of texts"):
-        GenerationSettings(stop="ab")  # type: ignore[arg-type]
+def test_a_single_stop_text_is_one_text() -> None:
+    assert GenerationSettings(stop="ab").stop == ("ab",)
+    assert hash(GenerationSettings(stop=["a", "b"], eos_ids=[1])) == hash(
+        GenerationSettings(stop=("a", "b"), eos_ids=(1,))
+    )
 
 
 @pytest.mark.parametrize("prompt", [[1, 300], ["a", [300]], [1.5, 2], [["a"]], "x" * 49, [[1] * 49, [1]]])

@@ -7,11 +7,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from transformers.generation.logits_process import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+from transformers.generation.logits_process import (
+    MinPLogitsWarper,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
 
 from seedbed.generation.sampling import (
     HEAD,
-    Sampling,
     candidates,
     draw,
     gumbel,
@@ -19,6 +23,7 @@ from seedbed.generation.sampling import (
     position_key,
     request_key,
 )
+from seedbed.generation.settings import Sampling
 
 
 def random_logits(seed: int, *shape: int, scale: float = 3.0) -> Tensor:
@@ -29,32 +34,39 @@ def keys(num: int, seed: int = 0) -> list[int]:
     return [position_key(request_key(seed, (1, 2), 0), position) for position in range(num)]
 
 
-def kept(logits: Tensor, temperature: float, top_k: int | None, top_p: float | None) -> Tensor:
+def kept(
+    logits: Tensor, temperature: float, top_k: int | None, top_p: float | None, min_p: float | None = None
+) -> Tensor:
     """Our filtered scores (R, V), -inf where a token is removed."""
-    scores, ids = candidates(logits / temperature, top_k, top_p)
+    scores, ids = candidates(logits / temperature, Sampling(temperature, top_k, top_p, min_p))
     if ids is None:
         return scores
     return torch.full_like(logits, -torch.inf).scatter(-1, ids, scores)
 
 
-def reference(logits: Tensor, temperature: float, top_k: int | None, top_p: float | None) -> Tensor:
+def reference(
+    logits: Tensor, temperature: float, top_k: int | None, top_p: float | None, min_p: float | None = None
+) -> Tensor:
     """The filtered scores of `transformers`, in the order of its `generate`."""
     scores = TemperatureLogitsWarper(temperature)(None, logits)
     if top_k is not None:
         scores = TopKLogitsWarper(top_k)(None, scores)
     if top_p is not None and top_p < 1:
         scores = TopPLogitsWarper(top_p)(None, scores)
+    if min_p is not None:
+        scores = MinPLogitsWarper(min_p)(None, scores)
     return scores
 
 
 @pytest.mark.parametrize("top_k", [None, 1, 2, 7, 40, 999, 1000, 5000])
 @pytest.mark.parametrize("top_p", [None, 0.0, 1e-6, 0.3, 0.9, 0.999, 1.0])
+@pytest.mark.parametrize("min_p", [None, 0.0, 0.02, 0.4, 1.0])
 @pytest.mark.parametrize("temperature", [0.1, 1.0, 1.7])
 def test_the_kept_set_is_that_of_transformers(
-    temperature: float, top_k: int | None, top_p: float | None
+    temperature: float, min_p: float | None, top_k: int | None, top_p: float | None
 ) -> None:
     logits = random_logits(1, 16, 1000)
-    ours, theirs = (f(logits, temperature, top_k, top_p) for f in (kept, reference))
+    ours, theirs = (f(logits, temperature, top_k, top_p, min_p) for f in (kept, reference))
     assert torch.equal(ours, theirs)
     assert (ours.isfinite().sum(-1) >= 1).all()
 
@@ -102,9 +114,9 @@ def test_of_ties_at_the_edge_of_top_p_the_higher_ids_stay() -> None:
 def test_rows_filtered_together_are_filtered_as_alone() -> None:
     logits = random_logits(3, 5, 3000)
     logits[2] = logits[2].round()  # ties in one row make the candidates of all more
-    for top_k, top_p in ((5, None), (None, 0.8), (50, 0.8)):
-        together = kept(logits, 0.7, top_k, top_p)
-        alone = torch.cat([kept(row[None], 0.7, top_k, top_p) for row in logits])
+    for filters in ((5, None, None), (None, 0.8, None), (50, 0.8, None), (None, None, 0.1), (50, 0.8, 0.1)):
+        together = kept(logits, 0.7, *filters)
+        alone = torch.cat([kept(row[None], 0.7, *filters) for row in logits])
         assert torch.equal(together, alone)
 
 
@@ -114,7 +126,7 @@ def test_greedy_takes_the_first_of_the_largest() -> None:
 
 
 @pytest.mark.parametrize(
-    "sampling", [Sampling(0, None, None), Sampling(1.0, None, None), Sampling(1.0, 2, 0.9)]
+    "sampling", [Sampling(0), Sampling(1.0), Sampling(1.0, 2, 0.9), Sampling(1.0, min_p=0.1)]
 )
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_logits_that_are_not_finite_give_scores_that_are_not(sampling: Sampling, bad: float) -> None:
@@ -126,7 +138,14 @@ def test_logits_that_are_not_finite_give_scores_that_are_not(sampling: Sampling,
 
 @pytest.mark.parametrize(
     "sampling",
-    [Sampling(1.0, None, None), Sampling(0.6, None, None), Sampling(1.0, 5, None), Sampling(1.3, None, 0.8)],
+    [
+        Sampling(1.0, None, None),
+        Sampling(0.6, None, None),
+        Sampling(1.0, 5, None),
+        Sampling(1.3, None, 0.8),
+        Sampling(1.3, min_p=0.2),
+        Sampling(1.0, 40, 0.9, 0.1),
+    ],
 )
 def test_draws_follow_the_probabilities(sampling: Sampling) -> None:
     num_draws, vocab = 60_000, 150

@@ -7,18 +7,21 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from seedbed.cli.options import AllowPickle, Device, Json, given_flags
+from seedbed.cli.options import AllowPickle, Device, Json, given_flags, read_settings, takes_settings
+from seedbed.generation.settings import GenerationSettings, named_settings
 
 if TYPE_CHECKING:
     from seedbed.cli.chat_session import Session
 
 PROMPT = "> "
+NOT_HERE = ["logprobs", *(name for name, setting, _ in named_settings() if not setting.is_streamed)]
 
 
+@takes_settings(but=NOT_HERE, max_new_tokens=256)
 def chat(
     context: typer.Context,
     model: Annotated[
@@ -27,28 +30,23 @@ def chat(
     ],
     system: Annotated[str | None, typer.Option(help="What the model is told before all turns.")] = None,
     load: Annotated[Path | None, typer.Option(help="Go on with what /save wrote.")] = None,
-    max_new_tokens: Annotated[int, typer.Option(help="The most tokens of an answer.")] = 256,
-    temperature: Annotated[float, typer.Option(help="0 is greedy, 1 the model's own distribution.")] = 1.0,
-    top_k: Annotated[int | None, typer.Option(help="Draw among the k likeliest tokens.")] = None,
-    top_p: Annotated[float | None, typer.Option(help="Draw among the likeliest that hold this much.")] = None,
-    seed: Annotated[int | None, typer.Option(help="The same seed gives the same answers.")] = None,
+    *,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
     device: Device = "cpu",
     allow_pickle: AllowPickle = False,
     json: Json = False,
+    **flags: Any,
 ) -> None:
     """Talk with a model; from a pipe each line is a message."""
-    from seedbed.cli.chat_session import SETTINGS, Session
+    from seedbed.cli.chat_session import Session
     from seedbed.cli.console import print_json
     from seedbed.cli.notices import tell_recommended
     from seedbed.generation.loading import load as load_model
-    from seedbed.generation.request import GenerationSettings
 
-    settings = GenerationSettings(
-        max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed
-    )
+    how = read_settings(flags)
+    settings = GenerationSettings(**how)
     lm = load_model(model, dtype=dtype, device=device, allow_pickle=allow_pickle)
-    tell_recommended(lm, {key: getattr(settings, key) for key in SETTINGS}, given_flags(context))
+    tell_recommended(lm, how, given_flags(context))
     session = Session(lm, settings)
     session.begin(system, load)
     if sys.stdin.isatty() and not json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,16 @@ from seedbed.cli.console import console, say
 from seedbed.cli.notices import is_context_full
 from seedbed.generation.chat import HEAD_ROLES, Conversation
 from seedbed.generation.language_model import LanguageModel, Stream
-from seedbed.generation.request import GenerationSettings
+from seedbed.generation.settings import GenerationSettings, named_settings
 
-SETTINGS = ("temperature", "top_k", "top_p", "max_new_tokens", "seed")
-UNSET = ("top_k", "top_p", "seed")  # those that may be none
+# The settings that are numbers and have an effect here, with their defaults.
+NUMBERS = {
+    name: default
+    for name, setting, default in named_settings()
+    if setting.is_streamed and name not in ("logprobs", "stop", "eos_ids")
+}
 HELP = {
-    "/set KEY VALUE": "temperature, top_k, top_p, max_new_tokens, seed",
+    "/set KEY VALUE": ", ".join(NUMBERS),
     "/reset": "forget the turns, keep the system prompt",
     "/save FILE": "write the messages as JSON; --load FILE resumes",
     "/help": "these lines",
@@ -63,7 +67,7 @@ class Session:
             turns = "turn no longer fits" if unseen == 1 else f"{unseen} turns no longer fit"
             context = self.lm.config.max_positions
             say(f"The oldest {turns} the context of {context} tokens; the model answers without.")
-        how: dict[str, Any] = {key: getattr(self.settings, key) for key in SETTINGS}
+        how: dict[str, Any] = asdict(self.settings)
         return self.lm.stream(ids, how.pop("max_new_tokens"), **how)
 
     def tell_cut(self, stream: Stream) -> None:
@@ -95,13 +99,13 @@ class Session:
 
     def _set(self, rest: str) -> None:
         key, _, text = rest.replace("=", " ", 1).partition(" ")
-        if key and key not in SETTINGS:
-            raise UsageError(f"/set knows no {key!r}; {nearest(key, SETTINGS)}")
+        if key and key not in NUMBERS:
+            raise UsageError(f"/set knows no {key!r}; {nearest(key, NUMBERS)}")
         if text.strip():
             self.settings = replace(self.settings, **{key: _number(key, text.strip())})
         elif key:
             raise UsageError(f"/set {key} has no value; write /set {key} NUMBER")
-        shown = [key] if key else SETTINGS
+        shown = [key] if key else NUMBERS
         say(", ".join(f"{key} {_shown(getattr(self.settings, key))}" for key in shown))
 
     def _reset(self, rest: str) -> None:
@@ -145,14 +149,14 @@ def read_messages(path: Path) -> list[dict[str, Any]]:
 
 
 def _number(key: str, text: str) -> Any:
-    if text == "none" and key in UNSET:
+    if text == "none" and NUMBERS[key] is None:
         return None
     for kind in (int, float):
         try:
             return kind(text)
         except ValueError:
             continue
-    allowed = "a number, or none" if key in UNSET else "a number"
+    allowed = "a number, or none" if NUMBERS[key] is None else "a number"
     raise UsageError(f"/set {key} {text}: that is no number; give {allowed}")
 
 

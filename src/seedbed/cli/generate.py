@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from seedbed.cli.options import (
     AllowPickle,
     Device,
-    EarlyStop,
     Fill,
     Json,
-    LengthPenalty,
-    NumBeams,
     NumCandidates,
     given_flags,
+    read_settings,
+    takes_settings,
 )
+from seedbed.generation.settings import GenerationSettings, named_settings
 
 if TYPE_CHECKING:
     from seedbed.generation.language_model import Completion, LanguageModel
 
-EARLY_STOPPING: dict[str, bool | Literal["never"]] = {"true": True, "false": False, "never": "never"}
 
-
+@takes_settings()
 def generate(
     context: typer.Context,
     model: Annotated[
@@ -33,44 +32,26 @@ def generate(
     prompts: Annotated[
         list[str] | None, typer.Argument(metavar="PROMPT...", help="What is completed; without one, stdin.")
     ] = None,
-    max_new_tokens: Annotated[
-        int, typer.Option(help="The most tokens of an answer; with --fill of a blank, 16 unless given.")
-    ] = 64,
-    temperature: Annotated[float, typer.Option(help="0 is greedy, 1 the model's own distribution.")] = 1.0,
-    top_k: Annotated[int | None, typer.Option(help="Draw among the k likeliest tokens.")] = None,
-    top_p: Annotated[float | None, typer.Option(help="Draw among the likeliest that hold this much.")] = None,
-    stop: Annotated[list[str] | None, typer.Option(help="End before this text. Repeat for more.")] = None,
-    seed: Annotated[int | None, typer.Option(help="The same seed gives the same answer.")] = None,
-    num_samples: Annotated[int, typer.Option(help="Answers to draw for each prompt.")] = 1,
-    logprobs: Annotated[
-        int, typer.Option(help="With --json: logarithms of probabilities, of the n likeliest tokens too.")
-    ] = 0,
-    num_beams: NumBeams = 1,
-    length_penalty: LengthPenalty = 1.0,
-    early_stopping: EarlyStop = "false",
+    *,
     fill: Fill = False,
     num_candidates: NumCandidates = 5,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
     device: Device = "cpu",
     allow_pickle: AllowPickle = False,
     json: Json = False,
+    **flags: Any,
 ) -> None:
     """Complete prompts, or fill their blanks; one answer is printed as it comes."""
-    from dataclasses import fields
-
     from seedbed.base.errors import BundleError, UsageError
     from seedbed.cli.filling import check_flags, fill_blanks
     from seedbed.generation.loading import load
-    from seedbed.generation.request import GenerationSettings
 
     given = given_flags(context)
     check_flags(given, fill=fill)
-    settings = [f.name for f in fields(GenerationSettings) if f.name in context.params]
-    how = {name: context.params[name] for name in settings}
-    how |= {"stop": tuple(stop or ()), "early_stopping": EARLY_STOPPING[early_stopping]}
+    how = read_settings(flags)
     GenerationSettings(**how)  # what cannot be is refused before the model is read
     texts = prompts or [_from_stdin()]
-    if logprobs and not json:
+    if how["logprobs"] and not json:
         raise UsageError("--logprobs has no effect without --json; add it")
     lm = load(model, dtype=dtype, device=device, allow_pickle=allow_pickle)
     if lm.tokenizer is None:
@@ -79,7 +60,7 @@ def generate(
             "beside its config.json, or give token ids to seedbed.load(...).generate in Python"
         )
     if fill:
-        limit = max_new_tokens if "max_new_tokens" in given else None
+        limit = how["max_new_tokens"] if "max_new_tokens" in given else None
         fill_blanks(lm, texts, num_candidates, max_new_tokens=limit, json=json)
     else:
         _complete(lm, texts, how, given, json)
@@ -93,8 +74,10 @@ def _complete(lm: LanguageModel, texts: list[str], how: dict[str, Any], given: s
     continues = lm.config.shape == "decoder"
     num_samples = how["num_samples"]
     if len(texts) == 1 and num_samples == 1 and how["num_beams"] == 1 and not json:
-        plain = {key: how[key] for key in ("max_new_tokens", "temperature", "top_k", "top_p", "stop", "seed")}
-        stream = lm.stream(texts[0], **plain)
+        streamed = {
+            name: how[name] for name, setting, _ in named_settings() if setting.is_streamed and name in how
+        }
+        stream = lm.stream(texts[0], **streamed)
         print(texts[0] if continues else "", end="", flush=True)
         for piece in stream:
             print(piece, end="", flush=True)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import re
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_type_hints
 
 import typer
+
+from seedbed.generation.settings import GenerationSettings, named_settings
+
+Verb = TypeVar("Verb", bound=Callable[..., None])
 
 _UNIT_SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
@@ -27,6 +33,62 @@ def given_flags(context: typer.Context) -> set[str]:
     return {name for name, source in sources if source is not None and source.name == "COMMANDLINE"}
 
 
+class Form(NamedTuple):
+    """A flag of another type than its setting: its type and default, and how its value is read."""
+
+    kind: Any
+    default: Any
+    read: Callable[[Any], Any]
+
+
+_FORMS = {
+    "stop": Form(list[str] | None, None, lambda texts: tuple(texts or ())),
+    "early_stopping": Form(
+        Literal["true", "false", "never"],
+        "false",
+        {"true": True, "false": False, "never": "never"}.__getitem__,
+    ),
+}
+PANEL = "Settings of an answer"  # a table of their own in the help, wide enough for the longest name
+_WITHOUT_FLAG = {"eos_ids"}  # token ids are for Python
+
+
+def takes_settings(*, but: Collection[str] = (), **defaults: Any) -> Callable[[Verb], Verb]:
+    """Give a verb a flag for each setting of an answer, `but` some, where its keyword-only parameters begin.
+
+    The verb gets their values as `**flags`, for `read_settings`; `defaults` are its own.
+    """
+    keyword, types = inspect.Parameter.KEYWORD_ONLY, get_type_hints(GenerationSettings)
+
+    def decorate(verb: Verb) -> Verb:
+        flags = []
+        for name, setting, default in named_settings():
+            own_default = defaults.get(name, default)
+            form = _FORMS.get(name, Form(types[name], own_default, lambda value: value))
+            option = typer.Option(
+                f"--{name.replace('_', '-')}",
+                help=setting.meaning,
+                metavar="X",
+                rich_help_panel=PANEL,
+            )
+            kind: Any = Annotated[form.kind, option]
+            if name not in _WITHOUT_FLAG.union(but):
+                flags.append(inspect.Parameter(name, keyword, default=form.default, annotation=kind))
+        signature = inspect.signature(verb, eval_str=True)
+        own = [each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD]
+        start = sum(each.kind is not keyword for each in own)
+        whole = signature.replace(parameters=[*own[:start], *flags, *own[start:]])
+        verb.__signature__ = whole  # type: ignore[attr-defined]
+        return verb
+
+    return decorate
+
+
+def read_settings(flags: dict[str, Any]) -> dict[str, Any]:
+    """The settings that flags stand for."""
+    return {name: _FORMS[name].read(value) if name in _FORMS else value for name, value in flags.items()}
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines.")]
 Out = Annotated[Path, typer.Option("--out", help="The folder to write.", show_default=False)]
 Budget = Annotated[
@@ -44,22 +106,9 @@ Overrides = Annotated[
 Device = Annotated[
     str, typer.Option("--device", help="cpu, cuda, cuda:N or mps; auto takes a GPU if there is one.")
 ]
-NumBeams = Annotated[
-    int, typer.Option(help="Search with so many beams instead of drawing; --num-samples prints the best.")
+Fill = Annotated[
+    bool, typer.Option("--fill", help="Fill the blanks ___ of each prompt; 16 tokens at most in each.")
 ]
-LengthPenalty = Annotated[
-    float, typer.Option(help="With beams: above 0 favours long answers, below 0 short ones.")
-]
-EarlyStop = Annotated[
-    Literal["true", "false", "never"],
-    typer.Option(
-        "--early-stopping",
-        metavar="WHEN",
-        help="With beams: end once as many answers are found (true), when no beam is better as it stands "
-        "(false), or when none can become better (never).",
-    ),
-]
-Fill = Annotated[bool, typer.Option("--fill", help="Fill the blanks ___ of each prompt.")]
 NumCandidates = Annotated[int, typer.Option(help="With --fill: candidates shown for each blank.")]
 AllowPickle = Annotated[
     bool,

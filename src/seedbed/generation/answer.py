@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from seedbed.generation.repetition import History
 from seedbed.generation.request import Completion, FinishReason, Request, TokenLogprob
 from seedbed.generation.sampling import Forced, position_key, request_key
 from seedbed.generation.text_output import TextOutput
@@ -12,7 +13,7 @@ class Answer:
     """An answer to a request as it grows; the engine that took the request in pushes its tokens.
 
     `sample` counts the answers to one request, `max_tokens` bounds the tokens drawn, `forced` says which must
-    come first or last, and `stream` turns them into text.
+    come first or last, `history` which would repeat what was said, and `stream` turns them into text.
     """
 
     def __init__(
@@ -24,11 +25,12 @@ class Answer:
         max_tokens: int,
         eos_ids: frozenset[int],
         forced: Forced,
+        history: History | None,
         stream: TextStream | None,
     ) -> None:
         settings = request.settings
         self.request, self.sampling, self.num_logprobs = request, settings.sampling, settings.logprobs
-        self.sample = sample
+        self.sample, self.history = sample, history
         self.token_ids: list[int] = []
         self.logprobs: list[TokenLogprob] = []
         self.finish_reason: FinishReason | None = None
@@ -56,17 +58,19 @@ class Answer:
     def push(self, token_id: int, logprob: TokenLogprob | None = None) -> None:
         """Add a token that was drawn, and see whether it is the last."""
         self.token_ids.append(token_id)
+        if self.history is not None:
+            self.history.push(token_id)
         if logprob is not None:
             self.logprobs.append(logprob)
         if token_id in self._eos_ids or (self._reads_each_token and self._read().is_stopped):
             self.finish_reason = "stop"
-        elif len(self.token_ids) >= self._max_tokens:
+        elif len(self.token_ids) >= self._max_tokens or (self.history and self.history.is_exhausted):
             self.finish_reason = "length"
 
-    def cancel(self) -> None:
+    def end(self, reason: FinishReason) -> None:
         """End the answer where it is, unless it has ended."""
         if self.finish_reason is None:
-            self.finish_reason = "cancelled"
+            self.finish_reason = reason
 
     def take_text(self) -> str:
         """The text that became certain since the last call: whole characters, nothing of a stop text."""

@@ -9,15 +9,16 @@ all are the prompt), K num_beams, C continuations looked at, V vocabulary.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from seedbed.generation.repetition import History, follow
 from seedbed.generation.sampling import Forced
-
-EarlyStopping = bool | Literal["never"]
+from seedbed.generation.settings import EarlyStopping
 
 # What a beam starts with that is still the same as the first one: all continuations come from that.
 UNBORN = -1e9
@@ -109,6 +110,7 @@ class Beams:
         max_tokens: int,
         eos_ids: frozenset[int],
         forced: Forced,
+        history: History | None = None,
     ) -> None:
         self.num_beams, self.num_continuations = num_beams, max(2, 1 + len(eos_ids)) * num_beams
         self.scores = [0.0] + [UNBORN] * (num_beams - 1)
@@ -117,6 +119,12 @@ class Beams:
         self._token_ids: list[tuple[int, ...]] = [()] * num_beams
         self._length_penalty, self._early_stopping = length_penalty, early_stopping
         self._max_tokens, self._eos_ids, self._forced = max_tokens, eos_ids, forced
+        self._histories = [] if history is None else [history.fork() for _ in range(num_beams)]
+
+    @property
+    def histories(self) -> Sequence[History | None]:
+        """What each beam has said, where repetition matters."""
+        return self._histories or [None] * self.num_beams
 
     @property
     def num_tokens(self) -> int:
@@ -134,13 +142,21 @@ class Beams:
         return self._forced.at(self.num_tokens, self._max_tokens)
 
     def advance(self, found: Sequence[Continuation]) -> list[Continuation]:
-        """Take a step's continuations in, best first -> what each beam becomes, nothing once all is done."""
+        """Take a step's continuations in, best first -> what each beam becomes, nothing once all is done.
+
+        Where n-grams that may not be repeated leave fewer continuations than beams, the beams end as they
+        are.
+        """
         num_tokens = self.num_tokens + 1
         is_last = num_tokens >= self._max_tokens
-        running, ended = split(found, self.num_beams, eos_ids=self._eos_ids, is_last=is_last)
+        possible = [c for c in found if c.logprob != -math.inf]
+        running, ended = split(possible, self.num_beams, eos_ids=self._eos_ids, is_last=is_last)
         for c in ended:
-            token_ids = (*self._token_ids[c.beam], c.token_id)
-            self.hypotheses.append(Hypothesis(token_ids, c.logprob / num_tokens**self._length_penalty))
+            self._add((*self._token_ids[c.beam], c.token_id), c.logprob)
+        if len(ended if is_last else running) < self.num_beams:
+            running = []
+            for token_ids, score in zip(self._token_ids, self.scores, strict=True) if self.has_begun else ():
+                self._add(token_ids, score)
         self.hypotheses = sorted(self.hypotheses, key=lambda h: -h.score)[: self.num_beams]
         self.is_done = not running or (
             len(self.hypotheses) == self.num_beams
@@ -158,7 +174,15 @@ class Beams:
         running = in_place(running)
         self._token_ids = [(*self._token_ids[c.beam], c.token_id) for c in running]
         self.scores = [c.logprob for c in running]
+        if self._histories:
+            self._histories = follow(self._histories, [c.beam for c in running])
+            for history, c in zip(self._histories, running, strict=True):
+                history.push(c.token_id)
         return running
+
+    def _add(self, token_ids: tuple[int, ...], logprob: float) -> None:
+        """Take in an answer that ended."""
+        self.hypotheses.append(Hypothesis(token_ids, logprob / len(token_ids) ** self._length_penalty))
 
 
 def advance(searches: Sequence[Beams], logprobs: Sequence[Tensor]) -> list[list[Continuation]]:

@@ -13,7 +13,8 @@ from torch import Tensor
 from seedbed.base.errors import UsageError
 from seedbed.generation.filling import Filler
 from seedbed.generation.gaps import filler_of
-from seedbed.generation.request import GenerationSettings, Request
+from seedbed.generation.request import Request
+from seedbed.generation.settings import GenerationSettings
 from seedbed.hub.vectors import VectorSettings
 from seedbed.models.family import Config, Network
 from seedbed.models.network import require_vocabulary

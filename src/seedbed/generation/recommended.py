@@ -11,8 +11,6 @@ from typing import Any
 
 # What changes answers, has no counterpart here, and its value without effect.
 UNKNOWN: dict[str, Any] = {
-    "repetition_penalty": 1,
-    "no_repeat_ngram_size": 0,
     "encoder_repetition_penalty": 1,
     "encoder_no_repeat_ngram_size": 0,
     "min_length": 0,
@@ -20,7 +18,6 @@ UNKNOWN: dict[str, Any] = {
     "num_beam_groups": 1,
     "diversity_penalty": 0,
     "typical_p": 1,
-    "min_p": 0,
     "bad_words_ids": [],
     "suppress_tokens": [],
     "begin_suppress_tokens": [],
@@ -45,6 +42,7 @@ def recommended(generation: Mapping[str, Any], *, is_source: bool) -> tuple[dict
         settings["max_new_tokens"] = limit
     elif is_source and whole is not None:
         settings["max_new_tokens"] = whole - 1
+    settings |= _given(generation, ("repetition_penalty", "no_repeat_ngram_size"))
     num_beams, draws = _number(generation, "num_beams") or 1, bool(generation.get("do_sample"))
     if num_beams > 1 and draws:
         unknown |= {"num_beams": num_beams, "do_sample": True}
@@ -52,7 +50,7 @@ def recommended(generation: Mapping[str, Any], *, is_source: bool) -> tuple[dict
         settings["num_beams"] = num_beams
         settings |= _given(generation, ("length_penalty", "early_stopping"))
     elif draws:
-        settings |= _given(generation, ("temperature", "top_k", "top_p"))
+        settings |= _given(generation, ("temperature", "top_k", "top_p", "min_p"))
     return settings, unknown
 
 

@@ -1,4 +1,4 @@
-"""From logits to tokens: temperature, top-k, top-p and a draw that depends on its own row alone.
+"""From logits to tokens: temperature, top-k, top-p, min-p and a draw that depends on its own row alone.
 
 A sampled token is the argmax of scores + Gumbel noise, which draws from their softmax (Gumbel 1954; Maddison
 et al. 1411.0030, section 2). The noise of a token is a hash of the draw's key and the token's id, so it needs
@@ -15,12 +15,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from hashlib import blake2b
+from itertools import chain
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from seedbed.base.errors import BundleError
+from seedbed.generation.request import TokenLogprob
+from seedbed.generation.settings import Sampling
 
 # top-p sorts so many candidates first, and more only where they hold too little: sorting 50,257 numbers costs
 # 3 ms, finding the 512 largest 0.25 (2 cores, 2026-11).
@@ -28,14 +31,6 @@ HEAD = 512
 GROUP = 64  # tokens that a draw from the whole vocabulary takes together first
 _MASK64 = (1 << 64) - 1
 _GOLDEN64 = 0x9E3779B97F4A7C15
-
-
-class Sampling(NamedTuple):
-    """How a token is drawn; rows with equal ones draw together. Temperature 0 takes the likeliest token."""
-
-    temperature: float
-    top_k: int | None
-    top_p: float | None
 
 
 class Forced(NamedTuple):
@@ -63,6 +58,22 @@ def force(scores: Tensor, forced: Sequence[tuple[int, ...]]) -> Tensor:
     return scores
 
 
+def draw_each(logits: Tensor, samplings: Sequence[Sampling], *, keys: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """`draw` for rows of logits (R, V) with a Sampling each; rows with equal ones are sampled together."""
+    groups: dict[Sampling, list[int]] = {}
+    for r, sampling in enumerate(samplings):
+        groups.setdefault(sampling, []).append(r)
+    if len(groups) == 1:
+        return draw(logits, samplings[0], keys=keys)
+    parts = [
+        draw(logits[members], sampling, keys=[keys[r] for r in members])
+        for sampling, members in groups.items()
+    ]
+    order = torch.tensor(list(chain(*groups.values())), device=logits.device).argsort()
+    tokens, scores = (torch.cat(part)[order] for part in zip(*parts, strict=True))
+    return tokens, scores
+
+
 def draw(logits: Tensor, sampling: Sampling, *, keys: Sequence[int]) -> tuple[Tensor, Tensor]:
     """One token for each row of logits (R, V) -> tokens (R,) and their noisy scores (R,).
 
@@ -73,7 +84,7 @@ def draw(logits: Tensor, sampling: Sampling, *, keys: Sequence[int]) -> tuple[Te
         best, tokens = logits.max(-1)  # propagates NaN, as the draws below do
         return tokens, best
     scores = logits if sampling.temperature == 1 else logits / sampling.temperature
-    scores, ids = candidates(scores, sampling.top_k, sampling.top_p)
+    scores, ids = candidates(scores, sampling)
     if ids is None:
         return _draw_from_all(scores, keys)
     best, at = (scores + gumbel(keys, ids)).max(-1)
@@ -109,19 +120,28 @@ def check_finite(scores: Sequence[float]) -> None:
         )
 
 
-def candidates(scores: Tensor, top_k: int | None, top_p: float | None) -> tuple[Tensor, Tensor | None]:
-    """The tokens that may be drawn from scores (R, V): scores (R, C), removed ones -inf, and ids (R, C).
+def candidates(scores: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor | None]:
+    """The tokens that may be sampled from scores (R, V): scores (R, C), removed ones -inf, and ids (R, C).
 
-    ids None: the whole vocabulary in its order. The kept set is that of `transformers`, top-k before top-p:
-    all that tie with the k-th stay; of those that tie at the edge of top-p the higher ids stay (there it is
-    left open).
+    ids None: the whole vocabulary in its order. The kept set is that of `transformers`, top-k before top-p
+    before min-p: all that tie with the k-th stay; of those that tie at the edge of top-p the higher ids stay
+    (there it is left open).
     """
+    _, top_k, top_p, min_p = sampling
     ids = None
     if top_k is not None and top_k < scores.size(-1):
         scores, ids = _top_k(scores, top_k)
     if top_p is not None and top_p < 1:
         scores, ids = _top_p(scores, ids, top_p)
+    if min_p:
+        scores = _min_p(scores, min_p)
     return scores, ids
+
+
+def _min_p(scores: Tensor, p: float) -> Tensor:
+    """Scores (R, C) of what has p times the probability of the most likely (Nguyen et al. 2407.01082, 3)."""
+    least = scores.amax(-1, keepdim=True) + math.log(p)
+    return scores.masked_fill(scores < least, -torch.inf)
 
 
 def _top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -215,3 +235,16 @@ def log_probabilities(logits: Tensor, tokens: Tensor, *, num_top: int) -> tuple[
     logprobs = logits.float().log_softmax(-1)
     values, ids = logprobs.topk(min(num_top, logits.size(-1)))
     return logprobs.gather(-1, tokens[:, None])[:, 0], values, ids
+
+
+def token_logprobs(
+    logits: Tensor, tokens: Tensor, drawn: Sequence[int], num_top: Sequence[int]
+) -> Sequence[TokenLogprob | None]:
+    """What is reported of tokens (R,), `drawn` as a list: num_top[r] most likely of row r, None for 0."""
+    if not any(num_top):
+        return [None] * len(num_top)
+    chosen, values, ids = (x.tolist() for x in log_probabilities(logits, tokens, num_top=max(num_top)))
+    return [
+        TokenLogprob(drawn[r], chosen[r], tuple(zip(ids[r], values[r], strict=True))[:num]) if num else None
+        for r, num in enumerate(num_top)
+    ]

@@ -1,0 +1,165 @@
+"""What a model makes of texts that it reads whole: logits, scores, labels and vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seedbed.base.errors import UsageError
+from seedbed.generation.embedding import chosen_vectors, embed_rows
+from seedbed.generation.inputs import Inputs, Prompt, is_single, several_of
+from seedbed.generation.labelling import classified, label_rows, row_logits, tagged
+from seedbed.generation.request import Score, require_continuing
+from seedbed.generation.rows import evaluating
+from seedbed.generation.scoring import score_rows
+from seedbed.nn.layout import Layout, restore
+
+
+class Reading(Inputs):
+    """A model that reads given texts and adds nothing to them."""
+
+    @torch.no_grad()
+    def logits(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        *,
+        document_ids: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        decoder_input_ids: Tensor | None = None,
+    ) -> Tensor:
+        """Logits of input_ids (batch, seq) -> (batch, seq, vocab_size), zeros at padding.
+
+        attention_mask (batch, seq) is 0 at padding, on either side; document_ids (batch, seq) tell apart
+        documents packed into one row: each is read as if it stood alone, its positions from 0.
+        token_type_ids (batch, seq) are the segments of an encoder that knows them, 0 where left out. An
+        encoder-decoder reads input_ids and gives the logits of decoder_input_ids (batch, seq). A network
+        with tags has (batch, seq, labels), one with classes (batch, labels): of a row, so it needs one
+        document a row.
+        """
+        ids = self._table(input_ids, "input_ids")
+        given: dict[str, Any] = {}
+        mask = torch.ones_like(ids, dtype=torch.bool)
+        if attention_mask is not None:
+            mask = self._beside(ids, attention_mask, "attention_mask").bool()
+        documents = torch.zeros_like(ids)
+        if document_ids is not None:
+            documents = self._beside(ids, document_ids, "document_ids")
+        rows = torch.arange(len(ids), device=self.device)[:, None].expand_as(ids)
+        owners = torch.stack([rows[mask], documents[mask]])  # (2, N)
+        _, lengths = owners.unique_consecutive(dim=1, return_counts=True)
+        layout = Layout.of(lengths.tolist(), device=self.device)
+        self._check(ids[mask].tolist(), longest=max(layout.lengths, default=0))
+        if token_type_ids is not None:
+            given["segments"] = self._segments(self._beside(ids, token_type_ids, "token_type_ids")[mask])
+        if self.config.head.kind == "classification":
+            return self._row_logits(ids[mask], layout, num_rows=len(ids), **given)
+        if decoder_input_ids is not None or self.config.shape == "encoder-decoder":
+            return self._decoder_logits(ids[mask], layout, ids, decoder_input_ids)
+        if not layout.lengths:
+            width = len(self.config.head.labels) or self.config.vocab_size
+            return torch.zeros(*ids.shape, width, device=self.device)
+        with evaluating(self.module):
+            return restore(self.module.output(self.module(ids[mask], layout, **given)), mask)
+
+    def _row_logits(self, ids: Tensor, layout: Layout, *, num_rows: int, **given: Any) -> Tensor:
+        """Logits (rows, labels) of the classes of flat ids (N,)."""
+        if len(layout.lengths) != num_rows:
+            raise UsageError(
+                f"{num_rows} rows hold {len(layout.lengths)} documents that are not empty; this network "
+                "gives the classes of a row, so give one document in each"
+            )
+        with evaluating(self.module):
+            return row_logits(self.module, ids, layout, start_ids=self._start_ids(), **given)
+
+    def _decoder_logits(self, source: Tensor, layout: Layout, ids: Tensor, answers: Tensor | None) -> Tensor:
+        """Logits of answers (batch, seq) over a source (N,), a row of it for each row of ids."""
+        if self.config.shape != "encoder-decoder" or answers is None:
+            raise UsageError(
+                f"decoder_input_ids belong to an encoder-decoder and it needs them; this network's shape is "
+                f"{self.config.shape!r}, and they were {'not ' if answers is None else ''}given"
+            )
+        answers = self._table(answers, "decoder_input_ids")
+        if not len(answers) == len(ids) == len(layout.lengths):
+            raise UsageError(
+                f"input_ids have {len(ids)} rows, {len(layout.lengths)} documents that are not empty, and "
+                f"decoder_input_ids {len(answers)} rows; give one document a row and as many answers"
+            )
+        self._check(answers.flatten().tolist(), longest=answers.size(1))
+        own = Layout.of([answers.size(1)] * len(answers), device=self.device)
+        with evaluating(self.module):
+            given: dict[str, Any] = {"source": source, "source_layout": layout}
+            logits: Tensor = self.module.output(self.module(answers.flatten(), own, **given))
+        return logits.view(*answers.shape, -1)
+
+    def classify(self, texts: Prompt | Sequence[Prompt]) -> Any:
+        """The class of each text, or of its token ids: a Classification each, one of a single text.
+
+        Texts are read as documents, with the tokens that the tokenizer puts around them. Errors: UsageError
+        for a model without classes.
+        """
+        head = self._need_labels("classification", "classes")
+        rows = [row for row, _ in self._documents(texts)]
+        with evaluating(self.module):
+            logits = label_rows(self.module, rows, start_ids=self._start_ids())
+        results = [classified(head, of_row) for of_row in logits]
+        return results[0] if is_single(texts) else results
+
+    def tag(self, texts: Prompt | Sequence[Prompt]) -> Any:
+        """The label of each token of each text or list of ids: a list of Tags each, one of a single text.
+
+        The tokens that the tokenizer puts around a text are left out. Errors: UsageError for a model without
+        tags.
+        """
+        head = self._need_labels("tagging", "tags")
+        documents = self._documents(texts)
+        with evaluating(self.module):
+            logits = label_rows(self.module, [row for row, _ in documents])
+        results = [
+            tagged(head, of_row, row, spans, text if isinstance(text, str) else None)
+            for of_row, (row, spans), text in zip(logits, documents, several_of(texts), strict=True)
+        ]
+        return results[0] if is_single(texts) else results
+
+    def score(self, prompt: Prompt, completion: Prompt) -> Score:
+        """How likely `completion` is after `prompt` (text or token ids each), summed and for each token.
+
+        Both are made tokens apart, as an answer's are. An empty prompt is the beginning of a document; an
+        encoder-decoder reads the prompt, and scores what it would answer.
+        """
+        return self.score_batch([(prompt, completion)])[0]
+
+    def score_batch(self, pairs: Sequence[tuple[Prompt, Prompt]]) -> list[Score]:
+        """The scores of many (prompt, completion) pairs, read together."""
+        require_continuing(self.config)
+        rows, sources = [], []
+        for prompt, completion in pairs:
+            ids = self._encode(completion)
+            before, source = self._read(prompt)
+            if source:
+                self._check(source, longest=len(source))
+                sources.append(source)
+            self._check((*before, *ids), longest=len(before) + len(ids) - 1)  # the last token is not read
+            rows.append((before, ids))
+        with evaluating(self.module):
+            return score_rows(self.module, rows, sources=sources)
+
+    def embed(
+        self, texts: Prompt | Sequence[Prompt], *, pooling: str | None = None, normalize: bool | None = None
+    ) -> Tensor:
+        """Vectors of texts (or token ids): (batch, d_model) in float32, (d_model,) of a single one.
+
+        `pooling` is the mean over a text's tokens, those that the tokenizer puts around it included, or the
+        `first` token's; `normalize` makes their length 1, so that products are cosines. Left out, they are
+        what the folder of a sentence-transformers model says, else the mean as it is. Errors: UsageError for
+        an empty text or one longer than the context, or where the folder asks for what is not known here.
+        """
+        pooling, normalize = chosen_vectors(self.vectors, pooling, normalize)
+        single, rows = is_single(texts), [row for row, _ in self._documents(texts)]
+        with evaluating(self.module):
+            vectors = embed_rows(self.module, rows, pooling=pooling)
+        vectors = torch.nn.functional.normalize(vectors, dim=-1) if normalize else vectors
+        return vectors[0] if single else vectors

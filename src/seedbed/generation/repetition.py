@@ -1,0 +1,125 @@
+"""Less repetition: a penalty on tokens that the text already has, and n-grams that may occur once.
+
+The semantics are those of `transformers`' RepetitionPenaltyLogitsProcessor (Keskar et al. 1909.05858, section
+4.1; a negative score is multiplied, so that the token becomes less likely there too) and
+NoRepeatNGramLogitsProcessor. The text is what the decoder has read: prompt and answer, of an encoder-decoder
+the start token and the answer. Letters: R rows, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import copy
+
+import torch
+from torch import Tensor
+
+from seedbed.generation.settings import GenerationSettings
+
+# The first n - 1 tokens of n-grams, and the distinct tokens that follow them.
+Followers = dict[tuple[int, ...], tuple[int, ...]]
+
+
+class History:
+    """The text of one answer: which tokens it has, and which would complete an n-gram that it has.
+
+    Adding a token takes the same time after any text. `fork` copies what the answer added; the prompt's
+    n-grams are shared.
+    """
+
+    def __init__(
+        self, prompt_ids: Sequence[int], *, penalty: float, ngram_size: int, vocab_size: int
+    ) -> None:
+        self.penalty, self.ngram_size, self._vocab_size = penalty, ngram_size, vocab_size
+        self._seen: set[int] = set()
+        self._seen_ids = torch.empty(64, dtype=torch.int64)  # the first len(_seen) count
+        self._recent: tuple[int, ...] = ()  # up to ngram_size - 1 tokens
+        self._followers: Followers = {}
+        for token_id in prompt_ids:
+            self.push(token_id)
+        self._prompt_followers, self._followers = self._followers, {}
+
+    @classmethod
+    def of(
+        cls, prompt_ids: Sequence[int], settings: GenerationSettings, *, vocab_size: int
+    ) -> History | None:
+        """The history of an answer that follows a prompt; None where repetition is left alone."""
+        penalty, ngram_size = settings.repetition_penalty, settings.no_repeat_ngram_size
+        if penalty == 1 and not ngram_size:
+            return None
+        return cls(prompt_ids, penalty=penalty, ngram_size=ngram_size, vocab_size=vocab_size)
+
+    @property
+    def seen_ids(self) -> Tensor:
+        """The distinct tokens of the text: (number of them,)."""
+        return self._seen_ids[: len(self._seen)]
+
+    @property
+    def banned_ids(self) -> Tensor:
+        """The distinct tokens that would complete an n-gram of the text: (number of them,)."""
+        if self.ngram_size == 1:
+            return self.seen_ids
+        found = {*self._prompt_followers.get(self._recent, ()), *self._followers.get(self._recent, ())}
+        return torch.tensor([*found], dtype=torch.int64)
+
+    @property
+    def is_exhausted(self) -> bool:
+        """No token may follow: each would repeat an n-gram."""
+        return bool(self.ngram_size) and len(self.banned_ids) == self._vocab_size
+
+    def push(self, token_id: int) -> None:
+        """Add a token of the answer."""
+        if token_id not in self._seen:
+            if len(self._seen) == len(self._seen_ids):
+                self._seen_ids = torch.cat([self._seen_ids, torch.empty_like(self._seen_ids)])
+            self._seen_ids[len(self._seen)] = token_id
+            self._seen.add(token_id)
+        num_before = self.ngram_size - 1
+        if num_before < 1:
+            return
+        if len(self._recent) == num_before:
+            after = self._followers.get(self._recent, ())
+            if token_id not in after:
+                self._followers[self._recent] = (*after, token_id)
+        self._recent = (*self._recent, token_id)[-num_before:]
+
+    def fork(self) -> History:
+        """The same text, to be continued in another way."""
+        other = copy(self)
+        other._seen, other._seen_ids = self._seen.copy(), self._seen_ids.clone()
+        other._followers = self._followers.copy()
+        return other
+
+
+def follow(histories: Sequence[History], sources: Sequence[int]) -> list[History]:
+    """The histories sources[i] for each i: a history goes to the last that takes it, the others get forks."""
+    last = {source: i for i, source in enumerate(sources)}
+    return [
+        histories[source] if last[source] == i else histories[source].fork()
+        for i, source in enumerate(sources)
+    ]
+
+
+def discourage(scores: Tensor, histories: Sequence[History | None]) -> Tensor:
+    """Scores (R, V) with the penalty on row r's seen tokens and -inf for its banned ones; others as they are.
+
+    Scores are logits where tokens are sampled and log-probabilities in beam search, as in `transformers`.
+    """
+    rows = [(r, history) for r, history in enumerate(histories) if history is not None]
+    if not rows:
+        return scores
+    vocab_size = scores.size(-1)
+    changed = scores.clone()
+    flat = changed.view(-1)
+    penalized = [(r, history) for r, history in rows if history.penalty != 1]
+    if penalized:
+        at = torch.cat([history.seen_ids + r * vocab_size for r, history in penalized])
+        penalty = torch.tensor([history.penalty for _, history in penalized], dtype=scores.dtype)
+        penalty = penalty.repeat_interleave(torch.tensor([len(h.seen_ids) for _, h in penalized]))
+        at, penalty = at.to(scores.device), penalty.to(scores.device)
+        some = flat[at]
+        flat[at] = torch.where(some < 0, some * penalty, some / penalty)
+    banned = [history.banned_ids + r * vocab_size for r, history in rows if history.ngram_size]
+    if banned:
+        flat[torch.cat(banned).to(scores.device)] = -torch.inf
+    return changed

@@ -1,0 +1,247 @@
+"""The settings of an answer, each in one place: its name, type, default, allowed values and meaning.
+
+`LanguageModel.generate`, `chat` and `stream`, the flags of `seedbed generate` and `seedbed chat`, and `/set`
+take their settings from here. A new one is a field of GenerationSettings and its type in GenerationOptions.
+This file imports no torch, so that `--help` is instant.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, fields
+from numbers import Real
+from typing import Any, Literal, NamedTuple, TypedDict
+
+from seedbed.base.errors import ConfigError, UsageError, nearest
+
+EarlyStopping = bool | Literal["never"]
+
+
+class GenerationOptions(TypedDict, total=False):
+    """The settings of GenerationSettings as keyword arguments, for type checkers; a test compares the two."""
+
+    temperature: float
+    top_k: int | None
+    top_p: float | None
+    min_p: float | None
+    repetition_penalty: float
+    no_repeat_ngram_size: int
+    stop: str | Sequence[str]
+    eos_ids: Sequence[int] | None
+    seed: int | None
+    num_samples: int
+    logprobs: int
+    num_beams: int
+    length_penalty: float
+    early_stopping: EarlyStopping
+
+
+class Allowed(NamedTuple):
+    """The values that a setting may have: a test, and the words for it."""
+
+    holds: Callable[[Any], bool]
+    words: str
+
+
+def whole(least: int) -> Allowed:
+    """Whole numbers of at least `least`."""
+    return Allowed(
+        lambda x: isinstance(x, int) and not isinstance(x, bool) and x >= least,
+        f"a whole number of at least {least}",
+    )
+
+
+def between(least: float, most: float, words: str) -> Allowed:
+    """Numbers from `least` to `most`."""
+    return Allowed(lambda x: _is_number(x) and least <= x <= most, words)
+
+
+class Setting(NamedTuple):
+    """What is known of a setting beside its name, type and default.
+
+    `in_search` True has an effect in a beam search alone, False anywhere else, None everywhere; `neutral` are
+    values beside the default that have none. A stream, which is one answer, takes what `is_streamed`.
+    """
+
+    meaning: str
+    allowed: Allowed
+    in_search: bool | None = None
+    neutral: tuple[float, ...] = ()
+    is_streamed: bool = True
+
+
+def setting(default: Any, meaning: str, allowed: Allowed, **more: Any) -> Any:
+    """A field of GenerationSettings; its meaning is also the help of its flag."""
+    return field(default=default, metadata={"setting": Setting(meaning, allowed, **more)})
+
+
+def _is_number(x: Any) -> bool:
+    return isinstance(x, Real) and not isinstance(x, bool)
+
+
+_PROBABILITY = between(0, 1, "a probability from 0 to 1")
+_TEMPERATURE = Allowed(
+    lambda x: _is_number(x) and (x == 0 or 1e-6 <= x < math.inf),
+    "0 (always the most likely token) or a number from 1e-6 up",
+)
+_PENALTY = between(1e-6, 1e6, "a number from 1e-6 to 1e6; 1 changes nothing")
+_LENGTH_PENALTY = between(-20, 20, "a number from -20 to 20; 0 judges by probability alone")
+_STOP = Allowed(
+    lambda x: all(isinstance(text, str) and text for text in x),
+    "a text or several, each of at least one character",
+)
+_EOS_IDS = Allowed(lambda x: all(i >= 0 for i in x), "a list of token ids; () for none")
+_EARLY = Allowed(lambda x: isinstance(x, bool) or x == "never", "True, False or 'never'")
+
+
+class Sampling(NamedTuple):
+    """How a token is sampled; rows with equal ones are sampled together. Temperature 0 is greedy."""
+
+    temperature: float
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationSettings:
+    """How to answer a prompt.
+
+    Scores are changed in the order of `transformers`: by `repetition_penalty` and `no_repeat_ngram_size`
+    first, which count prompt and answer (of an encoder-decoder the answer alone) and have an effect where
+    nothing is sampled too; then by `temperature`, `top_k`, `top_p` and `min_p`. An answer also ends where
+    `no_repeat_ngram_size` leaves no token. `eos_ids` None are those that the model names. `num_samples`
+    answers share the work on their prompt. `logprobs` n > 0 asks for the log-probability of each token and of
+    the n most likely in its place: the network's own, before all of that.
+
+    `num_beams` > 1 searches instead of sampling (generation/beam.py): `num_samples` are then the best answers
+    found, at most as many as beams. An answer is judged by its summed log-probability / its number of tokens
+    ** `length_penalty`. Errors: ConfigError for a value that is not allowed, alone or beside another one.
+    """
+
+    max_new_tokens: int = setting(64, "Maximum number of new tokens.", whole(1))
+    temperature: float = setting(
+        1.0, "0 is greedy, 1 the model's own distribution.", _TEMPERATURE, in_search=False, neutral=(0,)
+    )
+    top_k: int | None = setting(None, "Sample among the k most likely tokens.", whole(1), in_search=False)
+    top_p: float | None = setting(
+        None, "Sample from the smallest set whose probabilities sum to p.", _PROBABILITY, in_search=False
+    )
+    min_p: float | None = setting(
+        None,
+        "Sample among tokens with at least this share of the most likely token's probability.",
+        _PROBABILITY,
+        in_search=False,
+        neutral=(0,),
+    )
+    repetition_penalty: float = setting(
+        1.0, "Above 1: tokens that the text already has become less likely.", _PENALTY
+    )
+    no_repeat_ngram_size: int = setting(
+        0, "Never repeat so many tokens in a row; 0 allows all repetition.", whole(0)
+    )
+    stop: str | Sequence[str] = setting((), "End before this text. Repeat for more.", _STOP, in_search=False)
+    eos_ids: Sequence[int] | None = setting(None, "Tokens that end an answer.", _EOS_IDS)
+    seed: int | None = setting(None, "The same seed gives the same answer.", whole(0))
+    num_samples: int = setting(1, "Answers to each prompt.", whole(1), is_streamed=False)
+    logprobs: int = setting(
+        0,
+        "Log-probabilities of tokens, also of the n most likely (the command: with --json).",
+        whole(0),
+        in_search=False,
+    )
+    num_beams: int = setting(
+        1,
+        "Search with so many beams instead of sampling; num_samples are the best answers found.",
+        whole(1),
+        is_streamed=False,
+    )
+    length_penalty: float = setting(
+        1.0,
+        "With beams: above 0 favours long answers, below 0 short ones.",
+        _LENGTH_PENALTY,
+        in_search=True,
+        is_streamed=False,
+    )
+    early_stopping: bool | Literal["never"] = setting(
+        False,
+        "With beams: end once as many answers are found (true), when no beam is better as it stands "
+        "(false), or when none can become better (never).",
+        _EARLY,
+        in_search=True,
+        is_streamed=False,
+    )
+
+    def __post_init__(self) -> None:
+        stop = (self.stop,) if isinstance(self.stop, str) else self.stop
+        object.__setattr__(self, "stop", _tuple_of("stop", stop))
+        if self.eos_ids is not None:
+            ids = _tuple_of("eos_ids", self.eos_ids, operator.index)
+            object.__setattr__(self, "eos_ids", ids)
+        for name, what, default in named_settings():
+            value = getattr(self, name)
+            if not ((value is None and default is None) or what.allowed.holds(value)):
+                end = ", or leave it out" if default is None else ""
+                raise ConfigError(f"{name}={value!r} is not allowed: give {what.allowed.words}{end}")
+        self._check_beams()
+
+    def _check_beams(self) -> None:
+        """Refuse what has no effect in a search, or none without one."""
+        beams = self.num_beams
+        if self.num_samples > beams > 1:
+            raise ConfigError(
+                f"num_samples={self.num_samples} is not allowed beside num_beams={beams}: a search keeps one "
+                f"answer a beam; give at most {beams}"
+            )
+        for name, what, default in named_settings():
+            value = getattr(self, name)
+            if what.in_search is None or value in (default, *what.neutral):
+                continue
+            if what.in_search and beams == 1:
+                raise ConfigError(
+                    f"{name}={value!r} has no effect with num_beams=1; leave it out or set num_beams to at "
+                    "least 2"
+                )
+            if not what.in_search and beams > 1:
+                raise ConfigError(
+                    f"{name}={value!r} is not allowed beside num_beams={beams}: beam search samples nothing "
+                    f"and has an answer only when it has ended; leave {name} out or set num_beams=1"
+                )
+
+    @classmethod
+    def of(cls, max_new_tokens: int, options: GenerationOptions) -> GenerationSettings:
+        """The settings that keyword arguments name; UsageError for a name that is none of them."""
+        allowed = [name for name, _, _ in named_settings()]
+        for name in options:
+            if name not in allowed:
+                raise UsageError(f"there is no setting {name!r} of an answer; {nearest(name, allowed)}")
+        return cls(max_new_tokens=max_new_tokens, **options)
+
+    def check_streamed(self) -> None:
+        """Refuse with a UsageError what makes several answers: a stream has one."""
+        for name, what, default in named_settings():
+            if not what.is_streamed and getattr(self, name) != default:
+                raise UsageError(
+                    f"{name}={getattr(self, name)!r} is not allowed in a stream, which is one answer; "
+                    "leave it out or take `generate`"
+                )
+
+    @property
+    def sampling(self) -> Sampling:
+        """How each token is sampled."""
+        return Sampling(self.temperature, self.top_k, self.top_p, self.min_p)
+
+
+def named_settings() -> Iterator[tuple[str, Setting, Any]]:
+    """The name of each setting, what is known of it, and its default."""
+    return ((each.name, each.metadata["setting"], each.default) for each in fields(GenerationSettings))
+
+
+def _tuple_of(name: str, values: Any, make: Callable[[Any], Any] = lambda value: value) -> tuple[Any, ...]:
+    try:
+        return tuple(make(value) for value in values)
+    except TypeError:
+        words = (_STOP if name == "stop" else _EOS_IDS).words
+        raise ConfigError(f"{name}={values!r} is not allowed: give {words}") from None

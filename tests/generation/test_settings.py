@@ -1,0 +1,67 @@
+"""The settings of an answer are named once; everything that takes them knows them all."""
+
+from typing import Any, get_type_hints
+
+import pytest
+
+from seedbed.base.errors import UsageError
+from seedbed.generation.language_model import LanguageModel
+from seedbed.generation.settings import GenerationOptions, GenerationSettings, named_settings
+from seedbed.models.family import Network
+from seedbed.text.tokenizer import Tokenizer
+
+
+@pytest.fixture
+def talker(gpt2: Network, tokenizer: Tokenizer) -> LanguageModel:
+    """A model whose template is what the first message says."""
+    template = {"chat_template": "{{ messages[0].content }}"}
+    return LanguageModel(gpt2, Tokenizer(tokenizer._core, tokenizer.config | template))
+
+
+def test_keyword_arguments_have_the_names_and_types_of_the_settings() -> None:
+    types = get_type_hints(GenerationSettings)
+    assert types.pop("max_new_tokens") is int  # the second argument of each verb, with a default of its own
+    assert get_type_hints(GenerationOptions) == types
+
+
+def test_every_default_is_allowed_and_every_meaning_a_sentence() -> None:
+    for name, setting, default in named_settings():
+        assert default is None or name == "stop" or setting.allowed.holds(default), name
+        assert setting.meaning.endswith("."), name
+
+
+@pytest.mark.parametrize("method", ["generate", "chat", "stream"])
+def test_an_unknown_name_is_refused_with_the_nearest(method: str, talker: LanguageModel) -> None:
+    given = [{"role": "user", "content": "a"}] if method == "chat" else "a"
+    with pytest.raises(UsageError, match=r"no setting 'tempratur' .*did you mean 'temperature'") as error:
+        getattr(talker, method)(given, 3, tempratur=0.5)
+    assert "\n" not in str(error.value) and "min_p" in str(error.value)
+
+
+@pytest.mark.parametrize("how", [{"num_samples": 2}, {"num_beams": 2}])
+def test_a_stream_is_one_answer(how: dict[str, int], gpt2: Network, tokenizer: Tokenizer) -> None:
+    (name,) = how
+    with pytest.raises(UsageError, match=f"{name}=2 is not allowed in a stream.*`generate`") as error:
+        LanguageModel(gpt2, tokenizer).stream("a", 3, **how)  # type: ignore[misc]
+    assert "\n" not in str(error.value)
+
+
+def test_a_stream_takes_the_settings_of_an_answer(gpt2: Network, tokenizer: Tokenizer) -> None:
+    lm = LanguageModel(gpt2, tokenizer)
+    how: dict[str, Any] = {
+        "temperature": 1.5, "top_k": 90, "top_p": 0.95, "min_p": 0.01, "repetition_penalty": 1.2,
+        "no_repeat_ngram_size": 2, "stop": "zz", "eos_ids": [3], "seed": 4, "logprobs": 2,
+    }  # fmt: skip
+    assert set(how) == {name for name, setting, _ in named_settings() if setting.is_streamed} - {
+        "max_new_tokens"
+    }
+    stream = lm.stream("aa", 20, **how)
+    text = "".join(stream)
+    whole = lm.generate("aa", 20, **how)
+    assert stream.completion == whole and text == whole.text
+
+
+def test_chat_takes_them_all(talker: LanguageModel) -> None:
+    messages = [{"role": "user", "content": "abcab"}]
+    for how in ({"num_beams": 2, "no_repeat_ngram_size": 2}, {"min_p": 0.1, "seed": 1, "num_samples": 2}):
+        assert talker.chat(messages, 6, **how) == talker.generate(list(b"abcab"), 6, **how)
