@@ -81,6 +81,17 @@ class Replacement(nn.Module):
         return self.inner(x)
 
 
+def test_a_hook_on_a_projection_is_called(module: Any) -> None:
+    """The fused kernel passes over it, so a layer with one goes step by step."""
+    ids, layout = torch.arange(30), Layout.of([7, 12, 0, 11])
+    plain, seen = module(ids, layout), list[int]()
+    handle = module.layers[1].read.register_forward_hook(lambda part, given, y: seen.append(len(y)))
+    assert (module(ids, layout) - plain).abs().max() < 1e-5
+    handle.remove()
+    module(ids, layout)
+    assert seen == [30]
+
+
 def test_what_replaces_a_product_is_heard(module: Any) -> None:
     """A layer whose products are no longer plain goes step by step, to the same result."""
     ids, layout = torch.arange(30), Layout.of([7, 12, 0, 11])

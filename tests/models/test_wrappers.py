@@ -40,6 +40,7 @@ from seedbed.nn.linear import (
     num_weights,
     replace,
 )
+from seedbed.select.compute import forward_flops, parameters_by_part, training_flops
 from seedbed.training.optimizer import pieces_of
 
 LABELS = ("one", "two", "three")
@@ -143,6 +144,24 @@ def test_counts_are_those_of_the_plain_network(pair: Pair) -> None:
     assert wrapped == plain
     for path, weights in plain.items():
         assert weights == pair.plain.get_submodule(path).weight.numel()
+    assert parameters_by_part(pair.wrapped) == parameters_by_part(pair.plain)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_flops_are_those_of_the_plain_network(pair: Pair, frozen: bool) -> None:
+    """Also where only the last parameters train."""
+    for module in pair.both:
+        parameters = list(module.parameters())
+        for parameter in parameters[: -2 if frozen else 0]:
+            parameter.requires_grad_(False)
+    forward, training = (
+        [call(module, row_tokens=12, **given) for module in pair.both]
+        for call, given in ((forward_flops, {}), (training_flops, {"num_tokens": 24}))
+    )
+    for parameter in [*pair.plain.parameters(), *pair.wrapped.parameters()]:
+        parameter.requires_grad_(True)
+    assert forward[0] == forward[1] and min(forward[0].values()) > 0
+    assert training[0] == training[1] > 24 * sum(forward[0].values())
 
 
 def test_optimizers_cut_parameters_as_of_the_plain_network(pair: Pair) -> None:
