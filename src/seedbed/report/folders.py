@@ -22,6 +22,7 @@ from seedbed.report.model_contents import (
 from seedbed.report.run_files import is_run, read_run
 from seedbed.text.tokenizer import Tokenizer
 from seedbed.training.checkpoints import Checkpoints, verify
+from seedbed.training.run_folder import damaged_files, damaged_shards
 
 ADAPTER = "adapter_config.json"
 Found = dict[str, Any]
@@ -115,7 +116,7 @@ def _run(path: Path) -> Found:
     """A run: how far it came, its checkpoints verified, its model."""
     files, checkpoints = read_run(path), Checkpoints(path / "checkpoints")
     checked = (verify(checkpoints.folder / f"{step:06d}") for step in checkpoints.steps())
-    problems = [problem for problem in checked if problem]
+    problems = [problem for problem in checked if problem] + damaged_files(path) + damaged_shards(path)
     holds: dict[str, Any] = {"steps": f"{files.last_step:,} of {files.num_steps or 0:,}"}
     if checkpoints.steps():
         holds["checkpoints"] = "after step " + ", ".join(f"{step:,}" for step in checkpoints.steps())
