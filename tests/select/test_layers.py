@@ -14,6 +14,7 @@ from seedbed.models.network import FAMILIES, build, family
 from seedbed.nn.config import EncoderConfig
 from seedbed.nn.layout import Layout
 from seedbed.nn.linear import Projection
+from seedbed.nn.linear import replace as put_in
 from seedbed.select.compute import forward_flops
 from seedbed.select.layers import Sample, sample, stand_in
 
@@ -33,6 +34,10 @@ class LowRank(nn.Module):
         self.base, self.parts, self.in_features = base, base.parts, base.in_features
         self.down = nn.Linear(base.in_features, 2, bias=False, device=base.weight.device)
         self.up = nn.Linear(2, base.out_features, bias=False, device=base.weight.device)
+
+    def dense(self) -> tuple[Tensor, Tensor | None]:
+        weight, bias = self.base.dense()
+        return weight + self.up.weight @ self.down.weight, bias
 
     def forward(self, x: Tensor) -> Tensor:
         return self.base(x) + self.up(self.down(x))  # type: ignore[no-any-return]
@@ -84,8 +89,9 @@ def test_a_stand_in_computes_with_right_tables(name: str) -> None:
 def test_what_is_in_anothers_place_is_counted_copied_and_told_apart() -> None:
     module = network("gpt2", 12, trains="nothing")
     plain = forward_flops(module, row_tokens=32)
-    for block in module.decoder.blocks[:8]:
-        block.attn.qkv = LowRank(block.attn.qkv)
+    for number in range(8):
+        path = f"decoder.blocks.{number}.attn.qkv"
+        put_in(module, path, LowRank(module.get_submodule(path)))
     more = forward_flops(module, row_tokens=32)
     assert more["attention"] - plain["attention"] == 8 * 2 * 2 * (32 + 96)
     # The first layer reads what needs no gradient; the last four have no matmuls beside their own.

@@ -123,7 +123,7 @@ def gradients_needed(network: Network) -> dict[str, bool]:
 
 
 def _costs(network: Network, row_tokens: int, shares: Shares | None) -> Iterator[Cost]:
-    """The matmuls of a network: those of the Linear-like modules, the scores, and the tied output."""
+    """The matmuls of a network: those of Linear-like modules and what is in them, scores, the tied output."""
     config = network.config
     both = config.shape == "encoder-decoder"
     shares = shares or (Shares(0.5, 0.5) if both else Shares())
@@ -134,9 +134,9 @@ def _costs(network: Network, row_tokens: int, shares: Shares | None) -> Iterator
         block = next((path for path in _paths(name) if path in parts), "")
         encodes = name.startswith("encoder.")
         share = 1.0 if not both else shares.source if encodes else 1 - shares.source
-        if (linear := _leaf(module)) is not None:
+        if (numbers := _numbers(module)) > 0:
             trains = any(p.requires_grad for p in module.parameters())
-            forward = 2.0 * num_weights(linear) * (share if block else shares.targets)
+            forward = 2.0 * numbers * (share if block else shares.targets)
             yield Cost(parts.get(block, "output"), forward, forward * (needed[name] + trains))
         attention = modules[block]
         if isinstance(attention, Attention) and name == f"{block}.out":
@@ -156,8 +156,9 @@ def _paths(name: str) -> Iterator[str]:
         name = name.rpartition(".")[0]
 
 
-def _leaf(module: nn.Module) -> LinearLike | None:
-    """The module where it is Linear-like and does the matmul itself: it holds no other that does."""
-    inner = list(module.modules())[1:]
-    is_leaf = isinstance(module, LinearLike) and not any(isinstance(one, LinearLike) for one in inner)
-    return module if is_leaf else None  # type: ignore[return-value]
+def _numbers(module: nn.Module) -> int:
+    """Numbers of the weight of a matmul; 0 of a module that does none itself, as one around another."""
+    matmuls = [m for m in module.modules() if isinstance(m, LinearLike | nn.Linear)]
+    if matmuls != [module]:
+        return 0
+    return num_weights(module) if isinstance(module, LinearLike) else matmuls[0].weight.numel()

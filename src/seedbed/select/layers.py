@@ -146,10 +146,11 @@ def stand_in(network: Network, levels: Sequence[int], runtime: Runtime) -> Netwo
 
 def _filled(like: Tensor, drawn: Tensor) -> Tensor:
     """A tensor of the same shape and type with the drawn numbers, over and over; integers are 0."""
-    numbers = torch.zeros(like.shape, dtype=like.dtype, device=drawn.device)
-    if like.is_floating_point():
-        for part in numbers.view(-1).split(len(drawn)):
-            part.copy_(drawn[: len(part)])
+    numbers = torch.empty(like.shape, dtype=like.dtype, device=drawn.device)
+    if not like.is_floating_point():
+        return numbers.zero_()
+    for part in numbers.view(-1).split(len(drawn)):
+        part.copy_(drawn[: len(part)])
     return numbers
 
 
