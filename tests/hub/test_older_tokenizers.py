@@ -57,7 +57,7 @@ def test_a_tokenizer_larger_than_the_embedding_is_one_line(bundle: Path) -> None
     size = Tokenizer.load(bundle).vocab_size
     (bundle / "added_tokens.json").write_text(json.dumps({"<more>": size}))
     with pytest.raises(
-        BundleError, match=f"the tokenizer has {size + 1} tokens, but the weights know {size}"
+        BundleError, match=f"the tokenizer has {size + 1} tokens, but the network knows {size}"
     ):
         seedbed.load(bundle)
 
