@@ -6,7 +6,7 @@ import inspect
 import re
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_type_hints
 
 import typer
 
@@ -68,7 +68,7 @@ def takes_settings(*, but: Collection[str] = (), **defaults: Any) -> Callable[[V
             option = typer.Option(
                 f"--{name.replace('_', '-')}",
                 help=setting.meaning,
-                metavar="X",
+                metavar="N" if int in (types[name], *get_args(types[name])) else "X",
                 rich_help_panel=PANEL,
             )
             kind: Any = Annotated[form.kind, option]
