@@ -1,8 +1,8 @@
 """What must hold on a GPU too: `python -m benchmarks.on_gpu [--device cuda]`, one line for each check.
 
 Six short runs, each stopped and resumed beside one never stopped; their answers beside those of the CPU; a
-projection replaced while rows run; a frozen network's checkpoints; planned and measured memory and time; a
-decoding step of gpt2:124m beside `transformers`.
+projection replaced while rows run; planned and measured memory and time; a decoding step of gpt2:124m beside
+`transformers`. No GPU was lent when it was written: it was tried with `--device cpu`, up to the plan.
 """
 
 import argparse

@@ -15,7 +15,7 @@ import torch
 
 import seedbed
 from seedbed.api.pretrain import pretrain
-from seedbed.base.errors import CheckpointError
+from seedbed.base.errors import CheckpointError, ConfigError
 from seedbed.hub.base import Base
 from seedbed.models.family import Network
 from seedbed.models.network import family
@@ -104,7 +104,7 @@ def test_a_base_on_the_hub_is_looked_up_once_and_pinned(
     assert len(revisions(hub)) == 1
     commit = hub.commit_of("main")
     settings = (tmp_path / "run" / "settings.toml").read_text()
-    assert f'base = "org/base@{commit}"' in settings
+    assert f'base = "org/base@{commit}"' in settings and 'family = "gpt2"' in settings
     card = (tmp_path / "run" / "model" / "README.md").read_text()
     assert "base_model: org/base\n" in card and f"from the weights of `org/base@{commit}`" in card
     # The run is resumed with its own commit, whatever the name has come to mean.
@@ -177,6 +177,12 @@ def test_a_frozen_base_is_trained_in_its_last_layer_and_resumes(
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     changed = {name for name in before if not torch.equal(before[name], ours[name])}
     assert changed and all(".blocks.1." in name for name in changed)
+
+
+def test_a_family_that_is_not_the_base_s_is_refused(base: Path, corpus: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"family=lstm contradicts the base .*, which is a gpt2; leave"):
+        pretrain(str(corpus), out=tmp_path / "run", family="lstm", overrides=[f"model.base={base}"])
+    assert not (tmp_path / "run").exists()
 
 
 def test_another_base_in_its_place_is_refused(base: Path, corpus: Path, tmp_path: Path) -> None:

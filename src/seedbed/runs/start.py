@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, make_dataclass
 from functools import cache
@@ -10,7 +11,7 @@ from typing import Any
 
 import torch
 
-from seedbed.base.errors import ConfigError
+from seedbed.base.errors import ConfigError, UsageError
 from seedbed.base.runtime import derive_seed
 from seedbed.base.settings import layered, load_settings
 from seedbed.data.objective import OBJECTIVES
@@ -140,14 +141,20 @@ def load_run(
     up and read here, and nowhere else in a run; the settings name the commit of one on the hub.
     """
     tree = layered(*layers, overrides=overrides)
-    name, base = tree.get("model", {}).get("base"), None
-    if name is not None:
-        pinned = _pinned(str(name), out)
-        base = Base.open(pinned or str(name))
-        layers = (*layers, {"model": {"base": pinned or base.name}})
+    table, base = tree.get("model", {}), None
+    named = table.get("family")
+    if table.get("base") is not None:
+        known = _pinned(str(table["base"]), out)
+        base = Base.open(known.get("base", str(table["base"])))
+        if named not in (None, base.config.family):
+            raise ConfigError(
+                f"model.family={named} contradicts the base {base.name}, which is a {base.config.family}; "
+                "leave the family out"
+            )
+        pinned = {"family": base.config.family, "base": base.name} | known
+        layers = (*layers, {"model": pinned})
         overrides = [given for given in overrides if given.partition("=")[0].strip() != "model.base"]
-    named = tree.get("model", {}).get("family", ModelSettings.family)
-    own = family(str(named) if base is None else base.config.family)
+    own = family(str(named or ModelSettings.family) if base is None else base.config.family)
     objective = str(tree.get("objective", {}).get("name") or own.objective)
     under = {} if "optimizer" in tree.get("training", {}) else {"training": own.training}
     settings = load_settings(_schema(objective), under, *layers, overrides=overrides)
@@ -156,11 +163,15 @@ def load_run(
     return settings, Start(base=base)
 
 
-def _pinned(name: str, out: Path | str | None) -> str | None:
-    """The base of the run in `out` where it is the one of this name, perhaps at a commit."""
-    saved = None if out is None else RunFolder(out).saved_settings()
-    then = None if saved is None else saved.get("model", {}).get("base")
-    return then if then is not None and (then == name or then.startswith(f"{name}@")) else None
+def _pinned(name: str, out: Path | str | None) -> dict[str, str]:
+    """The base and the family in the settings of the run in `out`, where its base is of this name."""
+    try:
+        saved = None if out is None else RunFolder(out).saved_settings()
+    except UsageError:  # damaged: restored when the run is opened
+        saved = None
+    model = {} if saved is None else saved.get("model", {})
+    is_same = re.fullmatch(rf"{re.escape(name)}(@[0-9a-f]{{40}})?", str(model.get("base")))
+    return {key: model[key] for key in ("base", "family")} if is_same else {}
 
 
 @cache
