@@ -130,6 +130,13 @@ def test_generation_of_layers_of_several_kinds() -> None:
     assert planned is not None and planned.bytes["decode_state"] == 4 * 2 * 12 * 100 * 32
 
 
+@pytest.mark.parametrize(("context", "prompt"), [(4, None), (5, 1), (16, 12), (100, PROMPT_TOKENS)])
+def test_a_prompt_is_within_a_short_context(context: int, prompt: int | None) -> None:
+    config = replace(family("gpt2").sized(32, 1), vocab_size=100, max_positions=context)
+    planned = plan_generation(build(config, "meta"), context_tokens=context, runtime=Runtime())
+    assert (None if planned is None else planned.prompt_tokens) == prompt
+
+
 def test_generation_holds_weights_and_keys() -> None:
     config = replace(family("gpt2").sized(32, 5), vocab_size=20_000)
     planned = plan_generation(build(config, "meta"), context_tokens=1000, runtime=Runtime())

@@ -82,7 +82,7 @@ def test_a_hundred_prompts_are_rendered_by_one_process(worker: TemplateWorker) -
 @pytest.mark.parametrize(
     ("action", "said"),
     [
-        ("messages|tojson", "it takes more than 0.5 s"),
+        ("messages|tojson", "endless"),  # by time, on a fast processor by fuel
         ("[n.s, n.s]", "it takes more than"),
         ("n.s ~ n.s", "it takes more than 256 MiB"),
         ("[n.s, 90000]", "it ends the template engine (code -11)"),
@@ -99,8 +99,9 @@ def test_a_template_that_breaks_a_limit_costs_the_process(
     source = "{% set n = namespace(s='aa') %}" + source
     answer = worker.render(source, {"messages": "x" * 1_000_000})
     assert said in str(answer) and "text" not in answer
-    with pytest.raises(ProcessLookupError):  # it has ended and was waited for
-        os.kill(first, 0)
+    if "out of fuel" not in str(answer):
+        with pytest.raises(ProcessLookupError):  # it has ended and was waited for
+            os.kill(first, 0)
     assert echo(worker, "after") == "after"
     assert process_id(worker) != first and len(os.listdir("/proc/self/fd")) == files
 

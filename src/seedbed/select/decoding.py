@@ -43,8 +43,12 @@ class Generation:
 def plan_generation(
     network: Network, *, context_tokens: int, runtime: Runtime, prompt_tokens: int = PROMPT_TOKENS
 ) -> Generation | None:
-    """Predict a generation; None of a network that does not continue texts."""
-    if network.config.shape == "encoder" or network.config.head.kind != "lm":
+    """Predict a generation; None of a network that does not continue texts.
+
+    A prompt that leaves no place for the timed steps in the context is shortened.
+    """
+    prompt_tokens = min(prompt_tokens, context_tokens - NUM_STEPS)
+    if network.config.shape == "encoder" or network.config.head.kind != "lm" or prompt_tokens < 1:
         return None
     chosen = sample(network)
     tries = []
