@@ -65,7 +65,7 @@ def viewport(picture: ElementTree.Element) -> ElementTree.Element:
 
 
 class Axis:
-    """An axis as a reader takes it from the picture: the values of its ticks, and the lines that they mark."""
+    """An axis as a picture shows it: the values of its ticks, and the lines that they mark."""
 
     def __init__(self, picture: ElementTree.Element, *, up: bool = False) -> None:
         marks = [part for part in of_class(picture, "tick") if ("end" in part.get("class", "")) == up]
