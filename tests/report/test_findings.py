@@ -130,6 +130,7 @@ def test_how_well_and_at_what_cost(made: Any) -> None:
     runs = [made(name, 2.5, bits, seconds=50.0, measured=measured) for name, bits in (("a", 2.0), ("b", 2.2))]
     well = findings.how_well(runs, BITS)
     assert well.verdict == "2.00 bits per byte" and has(" ".join(well.lines), "^a", r"b: 2\.20\b")
+    assert "a:" not in " ".join(well.lines)
     assert has(well.lines[-1], r"\b8\b", r"\b4\.0 times")
     cost = findings.what_it_cost(runs)
     assert has(cost.verdict, "^2 min 00 s$")
