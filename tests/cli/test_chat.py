@@ -143,9 +143,8 @@ def test_a_bundles_own_settings_are_told(say: Callable, talker: Callable) -> Non
         file.write_text(before)
     (note,) = said.err.splitlines()
     assert "generation_config.json" in note
-    flags = re.findall(
-        r"--([\w-]+) (\d+(?:\.\d+)?)", note
-    )  # those that were given or change nothing are left out
+    # What was given is left out, and what chat has no setting for.
+    flags = re.findall(r"--([\w-]+) (\d+(?:\.\d+)?)", note)
     assert sorted(flags) == [("repetition-penalty", "1.05"), ("temperature", "0.7")]
     assert note.count("--") == 2
 
