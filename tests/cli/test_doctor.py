@@ -50,7 +50,7 @@ def test_a_bundle_is_told_without_its_weights(
     assert found["kind"] == "bundle" and not found["lacks"] and not found["problems"]
     holds, model = found["holds"], found["model"]
     assert re.fullmatch(r"gpt2\b.*\bdecoder\b.*\b1 layers?\b\D*\b16", holds["model"])
-    assert "language" in holds["head"]
+    assert "language" in holds["head"] and "masked" not in holds["head"]
     assert holds["context"] == "16 tokens" and holds["vocabulary"] == "300 tokens"
     assert re.fullmatch(r"bpe\b.*\b300 tokens", holds["tokenizer"]) and "none" in holds["chat template"]
     assert "eos_token_id" in holds["generation"]
