@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -48,9 +49,10 @@ def test_a_bundle_is_told_without_its_weights(
     found = said.json
     assert found["kind"] == "bundle" and not found["lacks"] and not found["problems"]
     holds, model = found["holds"], found["model"]
-    assert holds["model"] == "gpt2, decoder, 1 layers x 16" and holds["head"] == "language model"
+    assert re.fullmatch(r"gpt2\b.*\bdecoder\b.*\b1 layers?\b\D*\b16", holds["model"])
+    assert "language" in holds["head"] and "masked" not in holds["head"]
     assert holds["context"] == "16 tokens" and holds["vocabulary"] == "300 tokens"
-    assert holds["tokenizer"] == "bpe, 300 tokens" and "none: it completes" in holds["chat template"]
+    assert re.fullmatch(r"bpe\b.*\b300 tokens", holds["tokenizer"]) and "none" in holds["chat template"]
     assert "eos_token_id" in holds["generation"]
     tensors = load_file(bundle / "model.safetensors")
     assert model["parameters"] == sum(tensor.numel() for tensor in tensors.values())
@@ -62,13 +64,13 @@ def test_a_bundle_is_told_without_its_weights(
 def test_what_a_chat_model_and_an_encoder_need(seedbed: Callable, bundle: Path, tmp_path: Path) -> None:
     (bundle / "chat_template.jinja").write_text("{{ messages[0].content }}")
     found = seedbed("doctor", bundle, "--json").json
-    assert found["holds"]["chat template"] == "there" and found["next"] == f"seedbed chat {bundle}"
+    assert "none" not in found["holds"]["chat template"] and found["next"] == f"seedbed chat {bundle}"
     config = transformers.BertConfig(
         vocab_size=50, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
     )
     transformers.BertModel(config).save_pretrained(tmp_path / "bert")
     found = seedbed("doctor", tmp_path / "bert", "--json").json
-    assert found["holds"]["head"] == "no output, embeddings only" and "chat template" not in found["holds"]
+    assert "embeddings" in found["holds"]["head"] and "chat template" not in found["holds"]
     assert set(found["lacks"]) == {"tokenizer.json", "README.md"} and "token ids" in found["next"]
 
 
@@ -99,7 +101,7 @@ def test_a_config_that_disagrees_with_the_weights_is_told(seedbed: Callable, bun
     (bundle / "config.json").write_text(json.dumps(values | {"n_layer": 2}))
     said = seedbed("doctor", bundle, "--json")
     assert said.code == 1 and said.json["next"] is None
-    assert "12 tensors are missing from the weights, first transformer.h.1" in said.json["problems"][0]
+    assert re.search(r"\b12 tensors .*missing.*\btransformer\.h\.1\.", said.json["problems"][0])
 
 
 def test_missing_shards_are_named(seedbed: Callable, bundle: Path) -> None:
@@ -136,7 +138,8 @@ def test_pickles_and_foreign_weights(seedbed: Callable, bundle: Path) -> None:
 def test_gguf_files(seedbed: Callable, gguf: Path) -> None:
     for path in (gguf, gguf / "a.gguf"):
         found = seedbed("doctor", path, "--json").json
-        assert found["holds"]["model"] == "llama, decoder, 2 layers x 64" and "GGUF" in found["kind"]
+        assert re.fullmatch(r"llama\b.*\bdecoder\b.*\b2 layers\b\D*\b64", found["holds"]["model"])
+        assert "GGUF" in found["kind"]
         assert found["model"]["dtypes"].keys() == {"F32"} and "tokenizer" in found["lacks"]
     (gguf / "b.gguf").write_bytes((gguf / "a.gguf").read_bytes()[:100])
     found = seedbed("doctor", gguf, "--json").json

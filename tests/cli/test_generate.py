@@ -164,8 +164,9 @@ def test_repetition_is_discouraged(seedbed: Callable, bundle: Callable, tiny_run
 
 OWN = {"num_beams": 4, "length_penalty": 2.0, "early_stopping": True, "max_length": 143}
 MORE = {"min_length": 56, "bad_words_ids": [[1]], "repetition_penalty": 1.0}
-KNOWN = "This model's generation_config.json recommends {} (give them to follow it)"
-UNKNOWN = "asks for min_length 56, bad_words_ids (1 entries), which seedbed does not know"
+# Patterns of one line: the file, then every flag to give and no other, then what is not known.
+KNOWN = r".*generation_config\.json [^-]*{}\b[^-]*"
+UNKNOWN = r"[^-]*\bmin_length 56, bad_words_ids \(1 .*not know.*"
 REST = "--length-penalty 2.0 --early-stopping true"
 FLAGS = ["--max-new-tokens", "3", "--num-beams", "4"]
 
@@ -177,15 +178,15 @@ FLAGS = ["--max-new-tokens", "3", "--num-beams", "4"]
         (OWN, [], KNOWN.format(f"--max-new-tokens 142 --num-beams 4 {REST}")),
         (OWN, FLAGS, KNOWN.format(REST)),
         (OWN, [*FLAGS, "--length-penalty", "1", "--early-stopping", "false"], ""),
-        (OWN | MORE, FLAGS, KNOWN.format(REST) + f" and {UNKNOWN}"),
-        (MORE, [], f"This model's generation_config.json {UNKNOWN}"),
+        (OWN | MORE, FLAGS, KNOWN.format(REST) + UNKNOWN),
+        (MORE, [], r".*generation_config\.json " + UNKNOWN),
         ({"num_beams": 1, "max_new_tokens": 64, "temperature": 0.5, "length_penalty": 2.0}, [], ""),
         ({"do_sample": True, "temperature": 0.5}, [], KNOWN.format("--temperature 0.5")),
         ({"no_repeat_ngram_size": 3, "repetition_penalty": 1.2, "min_p": 0.1}, [],
          KNOWN.format("--repetition-penalty 1.2 --no-repeat-ngram-size 3")),
         ({"min_p": 0.1, "do_sample": True}, [], KNOWN.format("--min-p 0.1")),
-        ({"do_sample": True, "num_beams": 2}, [], "This model's generation_config.json asks for num_beams 2, "
-         "do_sample true, which seedbed does not know"),
+        ({"do_sample": True, "num_beams": 2}, [],
+         r".*generation_config\.json [^-]*\bnum_beams 2, do_sample true\b[^-]*not know[^-]*"),
         ({"num_beams": "many", "max_length": None}, [], ""),
     ],
 )  # fmt: skip
@@ -201,7 +202,8 @@ def test_what_a_bundle_recommends_is_told_and_not_taken(
     finally:
         file.write_text(before)
     notices = [line for line in said.err.splitlines() if "context" not in line]
-    assert said.code == 0 and notices == ([f"{told}."] if told else [])
+    assert said.code == 0 and len(notices) == bool(told)
+    assert all(re.fullmatch(told, line) for line in notices), notices
     assert said.out == plain.out
 
 
@@ -210,10 +212,9 @@ def test_an_answer_that_fills_the_context_says_so(seedbed: Callable, tiny_run: P
     said = seedbed("generate", tiny_run, "Note", *free, "--json")
     (answer,) = said.json["completions"]
     assert answer["finish_reason"] == "length" and len(answer["token_ids"]) < 50
-    whole = (
-        f"The answer ended after {len(answer['token_ids'])} of 50 tokens: the context of 16 tokens is full.\n"
-    )
-    assert said.err == whole and seedbed("generate", tiny_run, "Note", *free).err == whole
+    (note,) = said.err.splitlines()
+    facts = rf"\b{len(answer['token_ids'])} of 50 tokens\b.*\bcontext of 16 tokens\b"
+    assert re.search(facts, note) and seedbed("generate", tiny_run, "Note", *free).err == said.err
     several = seedbed("generate", tiny_run, "Note", "Note 3: the seed", *free)
-    assert several.err.startswith("2 of 2 answers ended after ") and " to " in several.err
+    assert re.search(r"\b2 of 2 answers\b.*\b\d+ to \d+\b", several.err)
     assert seedbed("generate", tiny_run, "Note", "--max-new-tokens", 3).err == ""

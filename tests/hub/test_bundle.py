@@ -290,7 +290,7 @@ def test_a_tied_output_may_be_in_the_file_if_it_is_the_embedding(bundle: Path) -
     save_file(tensors | {"lm_head.weight": output + 1e-3}, file)
     refused(
         bundle,
-        "lm_head.weight differs from transformer.wte.weight, which config.json ties it to; if it is the",
+        r"lm_head\.weight differs from transformer\.wte\.weight.*config\.json.*; .*\w",
     )
 
 
@@ -298,7 +298,7 @@ def test_a_tokenizer_beyond_the_vocabulary_is_refused(
     bundle: Path, tmp_path: Path, tokenizer: Tokenizer
 ) -> None:
     small = make("gpt2", vocab_size=tokenizer.vocab_size - 1)
-    message = "the tokenizer has {} tokens, but the network knows {}; use the tokenizer that the network was"
+    message = r"tokenizer has {} tokens, .*network knows {}; use the tokenizer"
     expected = message.format(tokenizer.vocab_size, tokenizer.vocab_size - 1)
     with pytest.raises(BundleError, match=expected):
         save_bundle(tmp_path / "small", small, tokenizer)

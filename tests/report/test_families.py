@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -49,13 +50,14 @@ def with_words(encoder: float, decoder: float) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("encoder", "decoder", "words"),
     [
-        (0.71, 0.60, "The encoder's features label words better: 71.0% right against the decoder's 60.0%"),
-        (0.60, 0.71, "At this size the encoder's features do not label words better: 60.0%"),
-        (0.61, 0.60, "At this size no difference is certain between encoder and decoder on words"),
+        (0.71, 0.60, "encoder's features label words better"),
+        (0.60, 0.71, "encoder's features do not label words better"),
+        (0.61, 0.60, "no difference"),
     ],
 )
 def test_the_heading_is_what_was_found(encoder: float, decoder: float, words: str) -> None:
-    assert finding(with_words(encoder, decoder)).startswith(words)
+    heading = finding(with_words(encoder, decoder))
+    assert re.search(rf"{words}.*\b{encoder:.1%}.*decoder.*\b{decoder:.1%}", heading)
 
 
 def test_the_numbers_are_those_of_the_file_and_the_best_is_bold() -> None:
@@ -101,10 +103,8 @@ def test_losses_of_different_objectives_are_not_compared(tmp_path: Path, folders
     runs = [read_run(path) for path in sorted((tmp_path / "runs").iterdir())]
     assert not findings.comparable(runs) and findings.comparable(runs[:1])
     assert findings.ranked(runs[::-1], NATS) == runs[::-1]
-    assert "their losses do not compare" in findings.headline(runs, NATS)
+    assert "do not compare" in findings.headline(runs, NATS)
     page = render(tmp_path)
-    assert "different objectives do not compare" in page and "is ahead at equal tokens" not in page
+    assert "objectives do not compare" in page and "ahead at equal" not in page
     (tmp_path / "families.json").write_text(json.dumps(FOUND))
-    assert "<h1>The encoder&#x27;s features label words better" in render(tmp_path) or (
-        "<h1>The encoder's features label words better" in render(tmp_path)
-    )
+    assert re.search(r"<h1>[^<]*features label words better", render(tmp_path))

@@ -1,5 +1,6 @@
 """Each heading says what the files say, the awkward cases too."""
 
+import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -31,6 +32,11 @@ def made(tmp_path: Path, folders: ModuleType) -> Any:
     return make
 
 
+def has(text: str, *facts: str) -> bool:
+    """Whether a text names these facts, patterns each, in this order; what stands between is free."""
+    return re.search(".*?".join(facts), text.replace("\u00a0", " ")) is not None
+
+
 def headline(*runs: RunFiles) -> str:
     unit = findings.common_unit(runs)
     return findings.headline(findings.ranked(runs, unit), unit).replace("\u00a0", " ")
@@ -38,45 +44,48 @@ def headline(*runs: RunFiles) -> str:
 
 def test_two_runs(made: Any) -> None:
     better, worse = made("Transformer", 2.5, 1.87), made("LSTM", 2.7, 2.18)
-    assert headline(worse, better) == "The Transformer needs 0.31 bits per byte less than the LSTM"
+    assert has(headline(worse, better), "Transformer", r"\b0\.31 bits per byte less", "LSTM")
 
 
 def test_the_recurrent_network_may_win(made: Any) -> None:
     runs = made("Transformer", 2.5, 2.2), made("LSTM", 2.7, 2.15)
-    assert headline(*runs) == "The LSTM needs 0.050 bits per byte less than the Transformer"
+    assert has(headline(*runs), "LSTM", r"\b0\.050? bits per byte less", "Transformer")
 
 
 def test_equal_to_the_decimals_shown(made: Any) -> None:
     runs = made("Transformer", 2.5, 2.001), made("LSTM", 2.7, 2.004)
-    assert headline(*runs) == "The Transformer and the LSTM need the same bits per byte, to 0.01"
+    assert has(headline(*runs), "Transformer", "LSTM", "same bits per byte", r"\b0\.01\b")
+    assert "less" not in headline(*runs)
 
 
 def test_overlapping_intervals_are_said(made: Any) -> None:
     runs = made("a-1", 2.5, 2.0, interval=0.1), made("b-2", 2.7, 2.15, interval=0.1)
-    assert headline(*runs) == "a-1 needs 0.15 bits per byte less than b-2, and their intervals overlap"
+    assert has(headline(*runs), "a-1", r"\b0\.15 bits per byte less", "b-2", "overlap")
     apart = made("c-3", 2.5, 2.0, interval=0.05), made("d-4", 2.7, 2.15, interval=0.05)
     assert "overlap" not in headline(*apart)
 
 
 def test_more_runs_one_run_no_evaluation(made: Any) -> None:
     a, b, c = made("a", 2.0, 1.5), made("b", 2.0, 1.7), made("c", 2.0, 1.9)
-    assert headline(c, b, a) == "a is the best of 3: 0.20 bits per byte less than b"
-    assert headline(a) == "a needs 1.50 bits per byte on held-out text"
+    assert has(headline(c, b, a), "^a ", r"best of 3\b", r"\b0\.20 bits per byte less", r"\bb\b")
+    assert has(headline(a), "^a ", r"\b1\.50 bits per byte") and "so far" not in headline(a)
     none = made("d")
-    assert headline(none) == "d has not been evaluated on held-out text yet"
-    assert headline(none, made("e")) == "None of the networks has been evaluated on held-out text yet"
+    assert has(headline(none), "^d ", r"\bnot\b", "evaluated")
+    assert has(headline(none, made("e")), "(?i)none", "evaluated")
     unfinished = made("f", 2.0, 1.5, num_steps=1000)
-    assert headline(unfinished) == "f needs 1.50 bits per byte on held-out text so far, at step 200 of 1,000"
-    assert headline(unfinished, a) == "f and a need the same bits per byte so far, to 0.01"
+    assert has(headline(unfinished), "^f ", r"\b1\.50 bits per byte", "so far", "200 of 1,000")
+    assert has(headline(unfinished, a), "^f ", r"\ba\b", "same bits per byte", "so far")
 
 
 def test_what_was_equal_and_what_was_not(made: Any) -> None:
     equal = [made("a", 2.0, parameters=1_000_000), made("b", 2.1, parameters=1_000_000)]
-    assert "Both had 1.00\u00a0million parameters and 409,600 tokens" in findings.circumstances(equal, BITS)
+    said = findings.circumstances(equal, BITS)
+    assert has(said, r"1\.00 million parameters", r"\b409,600 tokens")
+    assert "about" not in said and "not equal" not in said
     near = [made("c", 2.0, parameters=1_000_000), made("d", 2.1, parameters=1_010_000)]
-    assert "about 1.00\u00a0million parameters" in findings.circumstances(near, BITS)
+    assert has(findings.circumstances(near, BITS), "about", r"\b1\.00 million parameters")
     far = [made("e", 2.0, parameters=1_000_000), made("f", 2.1, parameters=2_000_000)]
-    assert "2.00\u00a0million parameters (not equal)" in findings.circumstances(far, BITS)
+    assert has(findings.circumstances(far, BITS), r"\b1\.00", r"\b2\.00 million parameters", "not equal")
 
 
 def test_without_bytes_the_unit_is_nats_per_token(made: Any, tmp_path: Path, folders: ModuleType) -> None:
@@ -84,8 +93,8 @@ def test_without_bytes_the_unit_is_nats_per_token(made: Any, tmp_path: Path, fol
     bare = read_run(folders.write_run(tmp_path / "bare", lines))
     assert findings.common_unit([made("a", 2.0)]) == BITS
     assert findings.common_unit([made("b", 2.0), bare]) == NATS
-    assert headline(bare) == "bare needs 5.00 nats per token on held-out text so far, at step 100 of 400"
-    assert "share a tokenizer" in findings.circumstances([made("c", 2.0), bare], NATS)
+    assert has(headline(bare), "^bare ", r"\b5\.00 nats per token", "so far", "100 of 400")
+    assert "tokenizer" in findings.circumstances([made("c", 2.0), bare], NATS)
 
 
 def test_did_it_work(made: Any) -> None:
@@ -93,17 +102,18 @@ def test_did_it_work(made: Any) -> None:
         answer = findings.did_it_work(runs, BITS)
         return answer.verdict, " ".join(answer.lines)
 
-    assert verdict(made("a", 2.0, 1.5)) == ("Yes", "a: held-out loss fell from 2.00 to 1.50.")
-    assert verdict(made("b", 2.0, 1.5, 1.8)) == (
-        "Yes",
-        "b: held-out loss fell from 2.00 to 1.50. b: it rose to 1.80 after step 200, whose model is kept.",
-    )
-    assert verdict(made("c", 2.0, 2.1))[0] == "No"
+    word, lines = verdict(made("a", 2.0, 1.5))
+    assert word == "Yes" and has(lines, "^a:", "fell", r"2\.00", r"1\.50") and "rose" not in lines
+    word, lines = verdict(made("b", 2.0, 1.5, 1.8))
+    assert word == "Yes" and has(lines, "^b:", "fell", r"2\.00", r"1\.50", "rose", r"1\.80", r"step 200\b")
+    word, lines = verdict(made("c", 2.0, 2.1))
+    assert word == "No" and has(lines, "^c:", r"2\.00 bits per byte")
     word, lines = verdict(made("d", 2.0, 1.5, num_steps=1000), made("e", 2.0, 1.5))
-    assert word == "Not yet" and lines == "d: step 200 of 1,000. The same command goes on from there."
-    assert verdict(made("f", 2.0)) == ("Yes", "f: evaluated once.")
+    assert word == "Not yet" and has(lines, "^d:", "200 of 1,000", "same command") and "e:" not in lines
+    word, lines = verdict(made("f", 2.0))
+    assert word == "Yes" and has(lines, "^f:", "once") and "fell" not in lines
     many = [made(f"g{index}", 2.0, 1.5) for index in range(6)]
-    assert verdict(*many)[1].endswith("g2: held-out loss fell from 2.00 to 1.50. And 3 more.")
+    assert has(verdict(*many)[1], "g0:", "g1:", "g2:", r"\b3 more") and "g3" not in verdict(*many)[1]
 
 
 def test_a_loss_that_is_not_finite_is_no_success(tmp_path: Path, folders: ModuleType) -> None:
@@ -112,27 +122,31 @@ def test_a_loss_that_is_not_finite_is_no_success(tmp_path: Path, folders: Module
         if line["step"] > 17:
             line["loss"] = float("nan")
     answer = findings.did_it_work([read_run(folders.write_run(tmp_path / "a", lines))], BITS)
-    assert answer.verdict == "No" and "not finite at 3 steps, from step 18 on" in answer.lines[0]
+    assert answer.verdict == "No" and has(answer.lines[0], "^a:", "not finite", r"\b3 steps", r"step 18\b")
 
 
 def test_how_well_and_at_what_cost(made: Any) -> None:
     measured = {"peak_bytes": 200 * 2**20, "seconds": 60.0}
     runs = [made(name, 2.5, bits, seconds=50.0, measured=measured) for name, bits in (("a", 2.0), ("b", 2.2))]
     well = findings.how_well(runs, BITS)
-    assert well.verdict == "2.00 bits per byte" and "b: 2.20." in well.lines
-    assert well.lines[-1] == "Knowing nothing costs 8: this packs the text 4.0 times smaller."
+    assert well.verdict == "2.00 bits per byte" and has(" ".join(well.lines), "^a", r"b: 2\.20\b")
+    assert "a:" not in " ".join(well.lines)
+    assert has(well.lines[-1], r"\b8\b", r"\b4\.0 times")
     cost = findings.what_it_cost(runs)
-    assert cost.verdict == "2\u00a0min\u00a000\u00a0s"
-    assert cost.lines[0].replace("\u00a0", " ") == "To train both; planned 1 min 40 s."
-    assert cost.lines[1].replace("\u00a0", " ") == "200 MiB of memory at the peak; planned 400 MiB."
-    assert findings.plan_finding(runs) == "Memory came out up to 50% off its plan, time up to 20%"
-    assert findings.plan_finding(runs[:1]) == "Memory came out 50% below plan, time 20% above plan"
-    assert findings.plan_finding([made("c", 2.0)]) == "What was planned; nothing is measured yet"
+    assert has(cost.verdict, "^2 min 00 s$")
+    assert has(cost.lines[0], "planned 1 min 40 s")
+    assert has(cost.lines[1], "200 MiB of memory", "planned 400 MiB")
+    assert has(findings.plan_finding(runs), "(?i)memory", "up to 50%", "time", "up to 20%")
+    assert has(findings.plan_finding(runs[:1]), "(?i)memory", "50% below", "time", "20% above")
+    unmeasured = findings.plan_finding([made("c", 2.0)])
+    assert has(unmeasured, "plan") and "%" not in unmeasured
 
 
 def test_a_score_that_no_text_can_have_breaks_nothing(made: Any) -> None:
     for bits in (0.0, -1.0):
-        assert findings.how_well([made(f"a{bits}", bits)], BITS).lines == (f"a{bits}, on held-out text.",)
+        answer = findings.how_well([made(f"a{bits}", bits)], BITS)
+        assert has(answer.verdict, rf"^{bits:.2f} bits per byte") and has(answer.lines[0], rf"^a{bits}\b")
+        assert not any("times" in text for text in answer.lines)
 
 
 def test_who_leads_at_equal_tokens_and_at_equal_time(made: Any, tmp_path: Path, folders: ModuleType) -> None:
@@ -141,6 +155,6 @@ def test_who_leads_at_equal_tokens_and_at_equal_time(made: Any, tmp_path: Path, 
     lines = [folders.evaluation(step, bits / folders.BITS_PER_NAT, at) for step, bits, at in evaluations]
     fast = read_run(folders.write_run(tmp_path / "LSTM", lines))
     finding = findings.curves_finding([slow, fast], BITS)
-    assert finding == "The Transformer is ahead at equal tokens, the LSTM at equal time"
-    assert findings.curves_finding([slow], BITS) == "Held-out loss still falls at the end"
-    assert findings.curves_finding([made("a", 2.0, 1.5, 1.7)], BITS) == "Held-out loss is lowest at step 200"
+    assert has(finding, "^The Transformer is ahead at equal tokens", "LSTM at equal time")
+    assert has(findings.curves_finding([slow], BITS), "still falls")
+    assert has(findings.curves_finding([made("a", 2.0, 1.5, 1.7)], BITS), r"lowest at step 200\b")

@@ -40,30 +40,29 @@ def speeds(run: Path) -> list[float]:
 
 def test_the_demo_answers_on_its_first_screen(demo: Path, read_page: Callable[[str], Any]) -> None:
     page = read_page(write_report(demo).read_text(encoding="utf-8"))
-    assert [plain(text) for text in page.texts["h1"]] == [
-        "The Transformer needs 0.22 bits per byte less than the LSTM"
-    ]
+    (heading,) = page.texts["h1"]
+    assert re.search(r"Transformer .*\b0\.22 bits per byte less .*LSTM", plain(heading))
     answers = plain("".join(page.texts["dl"][0]))
-    for text in ("Did it work?", "Yes", "How well?", "1.72 bits per byte", "What did it cost?", "2 min 15 s"):
-        assert text in answers
+    assert re.search(r"Yes.*1\.72 bits per byte.*2 min 15 s", " ".join(answers.split()))
     lstm, transformer = (harmonic_mean(speeds(demo / "runs" / name)) for name in ("lstm", "transformer"))
-    assert page.texts["h2"] == [
-        "The Transformer is ahead at equal tokens and at equal time",
-        "Memory came out up to 3% off its plan, time up to 6%",
-        f"The LSTM trains at {round(lstm, -2):,.0f} tokens/s, {lstm / transformer:.2f} times as fast as the "
-        "Transformer",
-        "53% of three-word groups are repeats at temperature 0, 0% at temperature 1.2",
-        "Where each model came from",
-        "The networks differ in 2 of 10 settings",
-        "Commands that make this again",
-        "Words on this page",
+    findings = [
+        "Transformer is ahead at equal tokens and at equal time",
+        r"Memory .*\b3%.*time .*\b6%",
+        rf"LSTM .*\b{round(lstm, -2):,.0f} tokens/s, {lstm / transformer:.2f} times as fast .*Transformer",
+        r"\b53% .*temperature 0\b.*\b0% .*temperature 1\.2\b",
+        "model",
+        r"\b2 of 10 settings",
+        "(?i)commands",
+        "(?i)words",
     ]
+    for fact, heading in zip(findings, page.texts["h2"], strict=True):
+        assert re.search(fact, plain(heading)), heading
 
 
 def test_a_run_alone(run: Path, read_page: Callable[[str], Any]) -> None:
     page = read_page(write_report(run).read_text(encoding="utf-8"))
-    assert plain(page.texts["h1"][0]) == "base needs 1.82 bits per byte on held-out text"
-    assert "Memory came out 3% above plan, time 3% above plan" in page.texts["h2"]
+    assert re.match(r"base .*\b1\.82 bits per byte\b", plain(page.texts["h1"][0]))
+    assert any(re.search("Memory .*3% above plan.*time .*3% above plan", text) for text in page.texts["h2"])
     again = "seedbed pretrain builtin:prose --settings base/settings.toml --out again/base"
     assert [text for text in page.texts["code"] if again in text] == [f"{again}\nseedbed report base"]
 
@@ -123,7 +122,7 @@ def test_a_file_may_be_missing_or_damaged(
     page = read_page(write_report(run).read_text(encoding="utf-8"))
     assert page.texts["h1"]
     if damage is None:
-        assert f"base: {lost} is not there yet" in page.texts["li"]
+        assert any(text.startswith(f"base: {lost} is not there") for text in page.texts["li"])
     elif lost == "plan.json" and damage != b"{}\n" * 3:
         assert any(text.startswith("base: plan.json ") for text in page.texts["li"])
 
@@ -133,8 +132,8 @@ def test_a_run_that_has_only_just_begun(run: Path, read_page: Callable[[str], An
         (run / name).unlink()
     shutil.rmtree(run / "model")
     page = read_page(render(run))
-    assert page.texts["h1"] == ["base has not been evaluated on held-out text yet"]
-    assert "Not yet" in page.words and "No step has been written down yet." in page.words
+    assert re.match("base .*not .*evaluated", page.texts["h1"][0])
+    assert "Not yet" in page.words and "No step" in page.words
 
 
 def test_a_run_between_its_steps(run: Path, folders: ModuleType, read_page: Callable[[str], Any]) -> None:
@@ -142,9 +141,9 @@ def test_a_run_between_its_steps(run: Path, folders: ModuleType, read_page: Call
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"kind": "st')
     (run / "plan.json").write_text(json.dumps(folders.plan()))
     page = read_page(render(run))
-    assert "base: step 30 of 400." in page.words
-    assert "What was planned; nothing is measured yet" in page.texts["h2"]
-    assert "Training loss, before the first evaluation" in page.texts["h2"]
+    assert re.search(r"base: .*\b30 of 400\b", page.words)
+    assert any("planned" in text and "%" not in text for text in page.texts["h2"])
+    assert any("Training loss" in text for text in page.texts["h2"])
 
 
 def test_steps_that_a_resumed_run_did_again_count_once(

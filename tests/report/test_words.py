@@ -1,6 +1,7 @@
 """Completions, settings and commands, as the page tells them."""
 
 import json
+import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -30,13 +31,14 @@ def test_samples_come_in_the_order_of_their_settings() -> None:
 @pytest.mark.parametrize(
     ("sample", "text"),
     [
-        (Sample("a", 0.0, None, None, ""), "temperature 0 (greedy: always the likeliest token)"),
-        (Sample("a", 0.8, 40.0, 0.95, ""), "temperature 0.8, top-k 40, top-p 0.95"),
-        (Sample("a", None, None, None, ""), "settings not written down"),
+        (Sample("a", 0.0, None, None, ""), r"temperature 0 .*greedy"),
+        (Sample("a", 0.8, 40.0, 0.95, ""), r"temperature 0\.8, top-k 40, top-p 0\.95"),
+        (Sample("a", None, None, None, ""), r"[^\d]*\bnot\b[^\d]*"),
     ],
 )
 def test_settings_in_words(sample: Sample, text: str) -> None:
-    assert sample.setting == text
+    assert re.match(text, sample.setting)
+    assert ("greedy" in sample.setting) == (sample.temperature == 0)
 
 
 def test_repetition_counts_groups_of_three_words() -> None:
@@ -56,19 +58,21 @@ def test_completions_stand_side_by_side(
 ) -> None:
     page = read_page(words.completions(folders.samples(), runs))
     # Of the 15 groups of three words of the first text, the 8 from the seventh to the fourteenth came before.
-    assert page.texts["h2"] == [
-        "53% of three-word groups are repeats at temperature 0, 0% at temperature 1.2"
-    ]
-    assert page.texts["h3"] == [
-        "Temperature 0 (greedy: always the likeliest token)",
-        "Temperature 0.8",
-        "Temperature 1.2",
-        "Temperature 0.8, top-k 40",
-        "Temperature 0.8, top-p 0.9",
+    (heading,) = page.texts["h2"]
+    assert re.search(r"\b53%.*temperature 0\b[^.]*\b0%.*temperature 1\.2\b", heading)
+    drawn = [text.lower().partition(" (")[0] for text in page.texts["h3"]]
+    assert drawn == [
+        "temperature 0",
+        "temperature 0.8",
+        "temperature 1.2",
+        "temperature 0.8, top-k 40",
+        "temperature 0.8, top-p 0.9",
     ]
     assert page.texts["h4"] == ["Transformer", "LSTM"] * 5
-    assert len(page.texts["p"]) == 1 + 2 * 10  # the words over the prompt; each text, and how it repeats
-    assert page.texts["p"][1] == "Return the" + folders.TEXTS[0.0]
+    texts = [text for text in page.texts["p"] if text.startswith("Return the")]
+    heats = (0.0, 0.8, 1.2, 0.8, 0.8)
+    assert texts == ["Return the" + folders.TEXTS[heat] for heat in heats for _ in range(2)]
+    assert len([text for text in page.texts["p"] if "% of" in text]) == len(texts)
     assert page.texts["blockquote"] == ["Return the"]
 
 
@@ -79,7 +83,9 @@ def test_a_long_prompt_stands_whole_above_and_with_its_end_before_each_text(
     rows = [{"run": "lstm", "temperature": 0, "text": " are new"}]
     page = read_page(words.completions({"prompt": prompt, "rows": rows}, runs))
     assert page.texts["blockquote"] == [prompt]
-    assert page.texts["p"][1] == "\u2026" + prompt[-40:] + " are new"
+    (text,) = [text for text in page.texts["p"] if text.endswith(" are new")]
+    cut, end = text[0], text[1:].removesuffix(" are new")
+    assert cut == "\u2026" and len("last words of it") < len(end) < len(prompt) and prompt.endswith(end)
 
 
 def test_empty_lines_are_counted_not_drawn(runs: list[RunFiles], read_page: Callable[[str], Any]) -> None:
@@ -88,22 +94,20 @@ def test_empty_lines_are_counted_not_drawn(runs: list[RunFiles], read_page: Call
         for text in ("a\n\nb" + "\n" * 38 + "c", "\n" * 40, "")
     ]
     page = read_page(words.completions({"rows": rows}, runs))
-    assert page.texts["p"] == [
-        "A text of white space alone has no words, and counts for nothing.",
-        "a\n\nb\n[37 empty lines]\nc",
-        "0% of its three-word groups are repeats",
-        "40 characters of white space",
-        "nothing at all",
-    ]
+    about, text, repeats, white, empty = page.texts["p"]
+    assert "white space" in about
+    assert re.fullmatch(r"a\n\nb\n\[37 [^\n]+\]\nc", text)
+    assert re.search(r"\b0%", repeats) and "40 characters" in white and "nothing" in empty
 
 
 def test_settings_that_differ_come_first(runs: list[RunFiles], read_page: Callable[[str], Any]) -> None:
     page = read_page(words.settings(runs))
-    assert page.texts["h2"] == ["The networks differ in 2 of 10 settings"]
+    (heading,) = page.texts["h2"]
+    assert re.search(r"\b2 of 10 settings", heading)
     assert page.texts["table"][0].count("lstm") == 1 and "num_steps" not in page.texts["table"][0]
-    assert page.texts["summary"] == ["All 10 settings"] and "training.num_steps" in page.texts["table"][1]
+    assert "10 settings" in page.texts["summary"][0] and "training.num_steps" in page.texts["table"][1]
     alone = read_page(words.settings(runs[:1]))
-    assert alone.texts["h2"] == ["10 settings, defaults included"]
+    assert "10 settings" in alone.texts["h2"][0] and "differ" not in alone.texts["h2"][0]
 
 
 def test_commands_are_what_a_shell_reads(runs: list[RunFiles], read_page: Callable[[str], Any]) -> None:
