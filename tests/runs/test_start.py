@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 import seedbed
 from seedbed.api.pretrain import pretrain
@@ -19,6 +20,8 @@ from seedbed.base.errors import CheckpointError, ConfigError
 from seedbed.hub.base import Base
 from seedbed.models.family import Network
 from seedbed.models.network import family
+from seedbed.nn.linear import linear_modules
+from seedbed.nn.linear import replace as put_in
 from seedbed.runs.start import Start, run_settings
 from seedbed.runs.train import Run, train
 from seedbed.select import rehearsal
@@ -141,6 +144,42 @@ def freeze_all_but_the_last_layer(module: Network) -> None:
         parameter.requires_grad_(".blocks.1." in name)
 
 
+class Adapted(nn.Module):
+    """A projection with a low-rank change of its own, as an adapter has it."""
+
+    def __init__(self, inner: Any) -> None:
+        super().__init__()
+        self.inner, self.parts, self.in_features = inner, inner.parts, inner.in_features
+        weight, _ = inner.dense()
+        self.change = nn.Parameter(torch.full_like(weight, 0.01))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The projection's and the change's."""
+        y: torch.Tensor = self.inner(x) + x @ self.change.T
+        return y
+
+    def dense(self) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Both as one weight."""
+        weight, bias = self.inner.dense()
+        return weight + self.change, bias
+
+
+def adapt(module: Network) -> None:
+    module.requires_grad_(False)
+    for path, linear in list(linear_modules(module)):
+        put_in(module, path, Adapted(linear).to(module.device))
+
+
+def test_a_run_with_wrappers_ends_in_a_bundle_of_its_dense_weights(
+    base: Path, corpus: Path, tmp_path: Path
+) -> None:
+    settings, start = run_settings(str(corpus), steps=6, overrides=[f"model.base={base}", *SETTINGS])
+    run = train(settings, tmp_path / "run", start=Start(base=start.base, modify=adapt))
+    before, after = (Base.open(path).network().state_dict() for path in (base, run.model))
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert {name.rpartition(".")[0].rpartition(".")[2] for name in changed} == {"qkv", "out", "inner", "down"}
+
+
 class Stop:
     """A callback that fails after a step, as a kill would."""
 
@@ -185,13 +224,18 @@ def test_a_family_that_is_not_the_base_s_is_refused(base: Path, corpus: Path, tm
     assert not (tmp_path / "run").exists()
 
 
-def test_another_base_in_its_place_is_refused(base: Path, corpus: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("what", ["weights", "generation settings"])
+def test_another_base_in_its_place_is_refused(what: str, base: Path, corpus: Path, tmp_path: Path) -> None:
     wanted: dict[str, Any] = {"steps": 12, "overrides": [f"model.base={base}", *SETTINGS]}
     with pytest.raises(KeyboardInterrupt):
         pretrain(str(corpus), out=tmp_path / "run", callbacks=[Stop()], **wanted)
-    lm = seedbed.load(base)
-    with torch.no_grad():
-        lm.module.decoder.blocks[0].attn.out.weight[0, 0] += 1
-    lm.save(base)
+    if what == "weights":
+        lm = seedbed.load(base)
+        with torch.no_grad():
+            lm.module.decoder.blocks[0].attn.out.weight[0, 0] += 1
+        lm.save(base)
+    else:
+        values = json.loads((base / "generation_config.json").read_text())
+        (base / "generation_config.json").write_text(json.dumps(values | {"eos_token_id": 7}))
     with pytest.raises(CheckpointError, match=r"data\.base was '[0-9a-f]{64}', now"):
         pretrain(str(corpus), out=tmp_path / "run", **wanted)

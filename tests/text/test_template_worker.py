@@ -82,7 +82,7 @@ def test_a_hundred_prompts_are_rendered_by_one_process(worker: TemplateWorker) -
 @pytest.mark.parametrize(
     ("action", "said"),
     [
-        ("messages|tojson", "endless"),  # by time, on a fast processor by fuel
+        ("messages|tojson", "it takes more than 0.5 s"),
         ("[n.s, n.s]", "it takes more than"),
         ("n.s ~ n.s", "it takes more than 256 MiB"),
         ("[n.s, 90000]", "it ends the template engine (code -11)"),
@@ -97,11 +97,10 @@ def test_a_template_that_breaks_a_limit_costs_the_process(
     source = "{% for i in range(TIMES) %}{% set n.s = ACTION %}{% endfor %}{{ n.s }}"
     source = source.replace("TIMES", str(times)).replace("ACTION", action)
     source = "{% set n = namespace(s='aa') %}" + source
-    answer = worker.render(source, {"messages": "x" * 1_000_000})
+    answer = worker.render(source, {"messages": "x" * (4_000_000 if "tojson" in action else 1)})
     assert said in str(answer) and "text" not in answer
-    if "out of fuel" not in str(answer):
-        with pytest.raises(ProcessLookupError):  # it has ended and was waited for
-            os.kill(first, 0)
+    with pytest.raises(ProcessLookupError):  # it has ended and was waited for
+        os.kill(first, 0)
     assert echo(worker, "after") == "after"
     assert process_id(worker) != first and len(os.listdir("/proc/self/fd")) == files
 

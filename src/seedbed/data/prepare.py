@@ -179,7 +179,8 @@ def prepare(
     DataError says what to do where one side of the split is empty.
     """
     has_labels = learns_from in ("labels", "tags")
-    decides = f"{source_fingerprint(settings)} {tokenizer.fingerprint} {tokenizer.eos_id}"
+    source = source_fingerprint(settings)
+    decides = f"{source} {tokenizer.fingerprint} {tokenizer.eos_id}"
     decides += "" if learns_from == "text" else f" {learns_from}"
     decides += f" {list(head_labels)}" if has_labels and head_labels else ""
     fingerprint = hashlib.sha256(decides.encode()).hexdigest()
@@ -190,6 +191,11 @@ def prepare(
         else:
             labels = _labels(settings, learns_from, head_labels) if has_labels else ()
             _write_pairs(settings, tokenizer, aside, learns_from, labels)
+        if source_fingerprint(settings) != source:  # the files were read a second time
+            raise DataError(
+                f"the files of {settings.train} changed while they were read; run the same command again "
+                "once they are written"
+            )
 
     names = [*SIDES, *(f"{side}_answers" for side in SIDES if learns_from != "text")]
     home = shards_of(Path(folder), fingerprint)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -56,7 +57,8 @@ class ShardWriter:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._tokens.close()
+        with suppress(OSError):  # a full disk has been reported already
+            self._tokens.close()
         shutil.rmtree(self._part, ignore_errors=True)
 
     def append(self, ids: Sequence[int] | NDArray[np.int64], *, num_bytes: int = 0) -> None:

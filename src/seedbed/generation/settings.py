@@ -7,7 +7,6 @@ This file imports no torch, so that `--help` is instant.
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
@@ -45,11 +44,11 @@ class Allowed(NamedTuple):
     words: str
 
 
-def whole(least: int) -> Allowed:
-    """Whole numbers of at least `least`."""
+def whole(least: int, most: int = 2**31 - 1) -> Allowed:
+    """Whole numbers from `least` to `most`."""
     return Allowed(
-        lambda x: isinstance(x, int) and not isinstance(x, bool) and x >= least,
-        f"a whole number of at least {least}",
+        lambda x: isinstance(x, int) and not isinstance(x, bool) and least <= x <= most,
+        f"a whole number of at least {least}, below 2^{most.bit_length()}",
     )
 
 
@@ -83,8 +82,8 @@ def _is_number(x: Any) -> bool:
 
 _PROBABILITY = between(0, 1, "a probability from 0 to 1")
 _TEMPERATURE = Allowed(
-    lambda x: _is_number(x) and (x == 0 or 1e-6 <= x < math.inf),
-    "0 (always the most likely token) or a number from 1e-6 up",
+    lambda x: _is_number(x) and (x == 0 or 1e-6 <= x <= 1e6),
+    "0 (always the most likely token) or a number from 1e-6 to 1e6",
 )
 _PENALTY = between(1e-6, 1e6, "a number from 1e-6 to 1e6; 1 changes nothing")
 _LENGTH_PENALTY = between(-20, 20, "a number from -20 to 20; 0 judges by probability alone")
@@ -93,7 +92,9 @@ _STOP = Allowed(
     "a text or several, each of at least one character",
 )
 _EOS_IDS = Allowed(lambda x: all(i >= 0 for i in x), "a list of token ids; () for none")
-_EARLY = Allowed(lambda x: isinstance(x, bool) or x == "never", "True, False or 'never'")
+_EARLY = Allowed(
+    lambda x: isinstance(x, bool) or (isinstance(x, str) and x == "never"), "True, False or 'never'"
+)
 
 
 class Sampling(NamedTuple):
@@ -144,7 +145,7 @@ class GenerationSettings:
     )
     stop: str | Sequence[str] = setting((), "End before this text. Repeat for more.", _STOP, in_search=False)
     eos_ids: Sequence[int] | None = setting(None, "Tokens that end an answer.", _EOS_IDS)
-    seed: int | None = setting(None, "The same seed gives the same answer.", whole(0))
+    seed: int | None = setting(None, "The same seed gives the same answer.", whole(0, 2**63 - 1))
     num_samples: int = setting(1, "Answers to each prompt.", whole(1), is_streamed=False)
     logprobs: int = setting(
         0,
@@ -182,6 +183,9 @@ class GenerationSettings:
             object.__setattr__(self, "eos_ids", ids)
         for name, what, default in named_settings():
             value = getattr(self, name)
+            if _is_number(value) and type(value) not in (int, float):  # of numpy, or a fraction
+                value = float(value)
+                object.__setattr__(self, name, value)
             if not ((value is None and default is None) or what.allowed.holds(value)):
                 end = ", or leave it out" if default is None else ""
                 raise ConfigError(f"{name}={value!r} is not allowed: give {what.allowed.words}{end}")

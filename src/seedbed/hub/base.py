@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -73,8 +74,8 @@ class Base:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of its config and its weights' files: 1 to 2 GB/s."""
-        digest, path = hashlib.sha256(), self._whole()
+        """SHA-256 of its config, its generation settings and its weights' files: 1 to 2 GB/s."""
+        path, digest = self._whole(), hashlib.sha256(json.dumps(self.generation, sort_keys=True).encode())
         files = [path]
         if not is_gguf(path):
             with open_weights(path, allow_pickle=self.allow_pickle) as weights:

@@ -106,6 +106,8 @@ def _tokenizer(settings: RunSettings, start: Start, run: RunFolder) -> Tokenizer
     made_from = {"tokenizer": tree["tokenizer"], "data": tree["data"], "model": model}
     objective = OBJECTIVES.get(settings.objective.name)
     made_from |= {"learns_from": objective.learns_from, "needs": objective.needs}
+    if not run.can_resume:
+        made_from["content"] = _content(settings, start)
     content, note = json.dumps(made_from, sort_keys=True).encode(), folder / "made_from.json"
     if note.exists() and not run.can_resume and note.read_bytes() != content:
         (folder / "tokenizer.json").unlink(missing_ok=True)
@@ -116,6 +118,15 @@ def _tokenizer(settings: RunSettings, start: Start, run: RunFolder) -> Tokenizer
         write_file(note, content)
         made.save(folder)
     return Tokenizer.load(folder)
+
+
+def _content(settings: RunSettings, start: Start) -> str:
+    """The fingerprint of what a run's tokenizer is made of: another tokenizer, or the data."""
+    if settings.tokenizer.path is not None:
+        return Tokenizer.load(Path(settings.tokenizer.path)).fingerprint
+    if start.base is not None:
+        return "" if start.base.tokenizer is None else start.base.tokenizer.fingerprint
+    return corpus.source_fingerprint(settings.data)
 
 
 def new_tokenizer(settings: RunSettings, start: Start) -> Tokenizer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, make_dataclass
 from functools import cache
@@ -11,7 +12,7 @@ from typing import Any
 
 import torch
 
-from seedbed.base.errors import ConfigError, UsageError
+from seedbed.base.errors import ConfigError, SeedbedWarning, UsageError
 from seedbed.base.runtime import derive_seed
 from seedbed.base.settings import layered, load_settings
 from seedbed.data.objective import OBJECTIVES
@@ -144,12 +145,22 @@ def load_run(
     table, base = tree.get("model", {}), None
     named = table.get("family")
     if table.get("base") is not None:
+        if not str(table["base"]).strip():
+            raise ConfigError("model.base is empty; name a model, or leave it out")
         known = _pinned(str(table["base"]), out)
         base = Base.open(known.get("base", str(table["base"])))
         if named not in (None, base.config.family):
             raise ConfigError(
                 f"model.family={named} contradicts the base {base.name}, which is a {base.config.family}; "
                 "leave the family out"
+            )
+        if unused := [
+            f"tokenizer.{key}" for key in ("kind", "vocab_size") if key in tree.get("tokenizer", {})
+        ]:
+            warnings.warn(
+                f"{' and '.join(unused)} have no effect beside model.base: a base has its own tokenizer",
+                SeedbedWarning,
+                stacklevel=2,
             )
         pinned = {"family": base.config.family, "base": base.name} | known
         layers = (*layers, {"model": pinned})

@@ -12,13 +12,14 @@ import torch
 from seedbed.base.hardware import finish
 from seedbed.base.runtime import Runtime
 from seedbed.training.checkpoints import Checkpoints
+from seedbed.training.run_folder import TIMED
 
 SAVED_BYTES = 2**25
 
 
 def seconds_to_save(num_bytes: int, folder: Path | None = None) -> float:
     """The time of a checkpoint of so many bytes: what one of no size takes here, and one of `SAVED_BYTES`."""
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".timed-") as place:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=TIMED) as place:
         checkpoints = Checkpoints(Path(place))
         seconds = []
         for size in (1, min(num_bytes, SAVED_BYTES)):

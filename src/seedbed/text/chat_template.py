@@ -68,13 +68,14 @@ class ChatTemplate:
 
     def _render(self, messages: Sequence[Message], add_generation_prompt: bool) -> str:
         variables: dict[str, Any] = {"tools": None, "documents": None} | self._variables
-        variables |= {
-            "messages": [
+        try:
+            marked = [
                 self._control.mark(message, by_model=message["role"] == "assistant")
                 for message in check_messages(messages)
-            ],
-            "add_generation_prompt": add_generation_prompt,
-        }
+            ]
+        except RecursionError:
+            raise UsageError("a message has lists within lists too deep; give texts") from None
+        variables |= {"messages": marked, "add_generation_prompt": add_generation_prompt}
         said = WORKER.render(self._rendered, variables)
         if "refused" in said:
             raise UsageError(

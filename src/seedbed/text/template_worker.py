@@ -71,7 +71,13 @@ class TemplateWorker:
         """Send a request -> the answer, or the exit code of a process that ended without one."""
         if not self._is_idle:  # Ctrl-C cut the exchange before, and its answer may still come
             self._end()
-        self._running = self._running or _start()
+        if self._running is None:
+            # Ctrl-C between the start of the process and here would leave one that nobody waits for.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+            try:
+                self._running = _start()
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
         channel = self._running[1]
         self._is_idle = False
         answer = bytearray()

@@ -94,7 +94,7 @@ class Copies:
     def _votes(self) -> dict[str, _Votes]:
         try:
             manifest = read_manifest(self.folder)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             manifest = {}
         copied = sorted(path for path in self.folder.rglob("*") if path.is_file())
         names = [name for path in copied if (name := path.relative_to(self.folder).as_posix()) != MANIFEST]

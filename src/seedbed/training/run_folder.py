@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import warnings
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +17,8 @@ from seedbed.data.prepare import shards_folder, shards_of
 from seedbed.training.checkpoints import Checkpoints
 from seedbed.training.copies import Copies
 from seedbed.training.metrics import metrics_problem
+
+TIMED = ".timed-"  # begins the name of a checkpoint that a plan writes to time it
 
 
 class RunFolder:
@@ -57,6 +60,8 @@ class RunFolder:
         self._lock = lock
         try:
             self.checkpoints.clean(keep_best=self.can_resume)
+            for left in self.path.glob(f"{TIMED}*"):  # by a plan that was killed
+                shutil.rmtree(left, ignore_errors=True)
             self.problems = self.copies.restore() if self.can_resume else []
             for problem in self.problems:
                 warnings.warn(f"{self.path}: {problem}; it is restored", SeedbedWarning, stacklevel=2)
