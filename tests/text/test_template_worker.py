@@ -84,7 +84,7 @@ def test_a_hundred_prompts_are_rendered_by_one_process(worker: TemplateWorker) -
     [
         ("messages|tojson", "it takes more than 0.5 s"),
         ("[n.s, n.s]", "it takes more than"),
-        ("n.s ~ n.s", "it takes more than 256 MiB"),
+        ("n.s ~ n.s", "it takes more than"),  # memory, or the time to fill it
         ("[n.s, 90000]", "it ends the template engine (code -11)"),
     ],
 )
