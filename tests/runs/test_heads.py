@@ -50,6 +50,8 @@ def begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def run(objective: str, *overrides: str, out: str = "run", steps: int = 40, **wanted: Any) -> Run:
         data, own = str(tmp_path / f"{objective}.jsonl"), [*SETTINGS, *overrides]
+        if any(one.startswith("model.base=") for one in own):  # it has its own tokenizer
+            own = [one for one in own if not one.startswith("tokenizer.")]
         return pretrain(data, out=tmp_path / out, objective=objective, steps=steps, overrides=own, **wanted)
 
     return run

@@ -33,6 +33,8 @@ def begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def run(objective: str, *overrides: str, out: str = "run", **wanted: Any) -> Path:
         data, own = str(tmp_path / "notes.jsonl"), [*SETTINGS, *(overrides or SIZES)]
+        if overrides:  # a base, which has its own tokenizer
+            own = [one for one in own if not one.startswith("tokenizer.")]
         wanted |= {"out": tmp_path / out, "objective": objective, "steps": 2, "overrides": own}
         return pretrain(data, **wanted).model
 

@@ -158,7 +158,7 @@ def load_run(
             f"tokenizer.{key}" for key in ("kind", "vocab_size") if key in tree.get("tokenizer", {})
         ]:
             warnings.warn(
-                f"{' and '.join(unused)} have no effect beside model.base: a base has its own tokenizer",
+                f"no effect beside model.base, which has its own tokenizer: {', '.join(unused)}",
                 SeedbedWarning,
                 stacklevel=2,
             )
