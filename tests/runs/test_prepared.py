@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+import seedbed
 from seedbed.api.pretrain import pretrain, show
 from seedbed.api.tokenizers import train_tokenizer_from
-from seedbed.base.errors import DataError, SeedbedWarning
+from seedbed.base.errors import ConfigError, DataError, SeedbedWarning
 from seedbed.data import prepare as corpus
 from seedbed.select import rehearsal
 from seedbed.text.tokenizer import Tokenizer
@@ -83,3 +84,24 @@ def test_a_tokenizer_s_settings_beside_a_base_are_told_to_have_no_effect(tmp_pat
     own = [f"model.base={base}", *SETTINGS[2:], "tokenizer.kind=bytes"]
     with pytest.warns(SeedbedWarning, match=r"no effect .*: tokenizer.kind, tokenizer.vocab_size"):
         pretrain(str(data), out=tmp_path / "tuned", steps=3, overrides=own)
+
+
+def test_a_tokenizer_that_is_not_the_base_s_is_refused(tmp_path: Path) -> None:
+    data = write(tmp_path / "data.jsonl", "document")
+    base, other = begin(data, tmp_path / "run"), str(write(tmp_path / "other.jsonl", "another"))
+    wanted: dict[str, Any] = {"steps": 3, "overrides": [f"model.base={base}", *SETTINGS[3:]]}
+    for size in (280, 500):
+        train_tokenizer_from(other, out=tmp_path / "t", vocab_size=size)
+        with pytest.raises(
+            ConfigError, match="is not the tokenizer that the base was trained with; leave it"
+        ):
+            pretrain(str(data), out=tmp_path / f"tuned {size}", tokenizer=str(tmp_path / "t"), **wanted)
+
+
+def test_a_base_with_a_short_context_is_trained_and_planned_in_it(tmp_path: Path) -> None:
+    data = write(tmp_path / "data.jsonl", "document")
+    base = begin(data, tmp_path / "run")
+    own = [f"model.base={base}", "training.batch_tokens=64", "training.precision=float32"]
+    run = pretrain(str(data), out=tmp_path / "tuned", steps=3, overrides=own)
+    assert "context_tokens = 16\n" in (run.run / "settings.toml").read_text()
+    assert seedbed.plan(base, overrides=["training.batch_tokens=64"]).parameters > 0

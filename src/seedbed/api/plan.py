@@ -14,7 +14,7 @@ from seedbed.models.family import Config, Network
 from seedbed.models.network import preset
 from seedbed.runs.decide import plan_config
 from seedbed.runs.settings import RunSettings
-from seedbed.runs.start import load_run
+from seedbed.runs.start import context_within, load_run
 from seedbed.select.plan import Plan
 
 
@@ -36,12 +36,16 @@ def plan_with_settings(
 ) -> tuple[Plan, RunSettings]:
     """The plan, and the settings that it is for."""
     given: Config | Network | None
+    config: Config | None
     if isinstance(model, LanguageModel):
-        given, family = model.module, model.config.family
+        given, config = model.module, model.config
     else:
-        given = _given(str(model)) if isinstance(model, str | Path) else model
-        family = str(model) if given is None else given.family
-    layers = {"data": {"train": "builtin:prose"}, "model": {"family": family}}
+        given = config = _given(str(model)) if isinstance(model, str | Path) else model
+    layers = {
+        "data": {"train": "builtin:prose"},
+        "model": {"family": str(model) if config is None else config.family},
+        "training": {} if config is None else context_within(config),
+    }
     settings, start = load_run(layers, overrides=list(overrides))
     training, precision = settings.training, settings.training.precision
     resident = ResidentPeak()

@@ -19,7 +19,7 @@ from seedbed.data.prepare import PreparedData, training_texts
 from seedbed.data.records import PairSource, Source, TokenSource
 from seedbed.data.vocabulary import Vocabulary
 from seedbed.models.family import Config
-from seedbed.models.network import family
+from seedbed.models.network import family, require_vocabulary
 from seedbed.runs.settings import RunSettings
 from seedbed.runs.start import Start
 from seedbed.text.tokenizer import Tokenizer
@@ -74,6 +74,7 @@ def prepare(
         runtime.broadcast_int(0)
     training = settings.training
     config = start.config(settings, vocab_size=tokenizer.vocab_size, labels=data.labels)
+    require_vocabulary(tokenizer, config)
     start_id = start.decoder_start_id(config)
     vocabulary = Vocabulary.of(tokenizer, decoder_start_id=start_id, family=config.family)
     objective = kind(vocabulary, settings.objective)
@@ -133,7 +134,13 @@ def new_tokenizer(settings: RunSettings, start: Start) -> Tokenizer:
     """The one that the settings name, the base's, or one trained on the training documents."""
     wanted = settings.tokenizer
     if wanted.path is not None:
-        return Tokenizer.load(Path(wanted.path))
+        given, own = Tokenizer.load(Path(wanted.path)), None if start.base is None else start.base.tokenizer
+        if own is not None and own.fingerprint != given.fingerprint:
+            raise ConfigError(
+                f"tokenizer.path={wanted.path} is not the tokenizer that the base was trained with; leave it "
+                "out: a base has its own"
+            )
+        return given
     if start.base is not None:
         if start.base.tokenizer is None:
             raise ConfigError(

@@ -26,6 +26,7 @@ from seedbed.runs.recipes import recipe as named_recipe
 from seedbed.runs.settings import ModelSettings, RunSettings
 from seedbed.text.special_form import BLANK_KEY
 from seedbed.training.run_folder import RunFolder
+from seedbed.training.settings import TrainingSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,11 +168,20 @@ def load_run(
         overrides = [given for given in overrides if given.partition("=")[0].strip() != "model.base"]
     own = family(str(named or ModelSettings.family) if base is None else base.config.family)
     objective = str(tree.get("objective", {}).get("name") or own.objective)
-    under = {} if "optimizer" in tree.get("training", {}) else {"training": own.training}
-    settings = load_settings(_schema(objective), under, *layers, overrides=overrides)
+    under: dict[str, Any] = {} if "optimizer" in tree.get("training", {}) else dict(own.training)
+    if base is not None:
+        under |= context_within(base.config)
+    layers = ({"training": under}, *layers)
+    settings = load_settings(_schema(objective), *layers, overrides=overrides)
     # Before a corpus is read and a tokenizer is trained.
     require_fitting(own.sized(64, 1) if base is None else base.config, objective)
     return settings, Start(base=base)
+
+
+def context_within(config: Config) -> dict[str, int]:
+    """The usual `training.context_tokens`, or the network's own where that is shorter."""
+    usual = TrainingSettings.context_tokens
+    return {} if config.max_positions is None else {"context_tokens": min(usual, config.max_positions)}
 
 
 def _pinned(name: str, out: Path | str | None) -> dict[str, str]:
