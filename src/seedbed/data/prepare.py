@@ -167,6 +167,7 @@ def prepare(
     *,
     learns_from: LearnsFrom = "text",
     head_labels: Sequence[str] = (),
+    source: str | None = None,
 ) -> PreparedData:
     """Tokenize a corpus into shards, `train` and `validation`, in a folder of `folder` for this content.
 
@@ -176,10 +177,11 @@ def prepare(
     A document ends with the tokenizer's end token if it has one. The answers of labelled records are stored
     in shards of their own, `train_answers` and `validation_answers`; nothing ends these or their inputs.
     Labels are those of the training records, in the order of `head_labels` where these are the same ones. A
-    DataError says what to do where one side of the split is empty.
+    DataError says what to do where one side of the split is empty. `source` is the `source_fingerprint`,
+    where it is known already.
     """
     has_labels = learns_from in ("labels", "tags")
-    source = source_fingerprint(settings)
+    source = source or source_fingerprint(settings)
     decides = f"{source} {tokenizer.fingerprint} {tokenizer.eos_id}"
     decides += "" if learns_from == "text" else f" {learns_from}"
     decides += f" {list(head_labels)}" if has_labels and head_labels else ""

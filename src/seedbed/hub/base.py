@@ -9,11 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from seedbed.hub.bundle import CONFIG, NAMED_TOKENS, read_bundle, read_network, vector_settings
+from seedbed.hub.bundle import CONFIG, NAMED_TOKENS, read_bundle, read_network
 from seedbed.hub.download import NAME
 from seedbed.hub.gguf import is_gguf
 from seedbed.hub.locate import locate
-from seedbed.hub.vectors import VectorSettings
 from seedbed.hub.weight_files import open_weights
 from seedbed.models.family import Config, Network
 from seedbed.text.tokenizer import Tokenizer
@@ -33,10 +32,9 @@ class Base:
     config: Config
     tokenizer: Tokenizer | None
     generation: dict[str, Any]
-    allow_pickle: bool = False
 
     @classmethod
-    def open(cls, model: str | Path, *, allow_pickle: bool = False) -> Base:
+    def open(cls, model: str | Path) -> Base:
         """Look a model up, as `locate` does, and read its config, tokenizer and generation settings.
 
         Of a model of the hub the small files alone are downloaded, of the commit that its revision is now.
@@ -54,7 +52,6 @@ class Base:
             config=config,
             tokenizer=tokenizer,
             generation=generation,
-            allow_pickle=allow_pickle,
         )
 
     @property
@@ -67,18 +64,13 @@ class Base:
             return {}
         return {key: self.generation[key] for key in NAMED_TOKENS if type(self.generation.get(key)) is int}
 
-    @property
-    def vectors(self) -> VectorSettings | None:
-        """How its folder says that vectors of texts are made."""
-        return vector_settings(self.path)
-
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of its config, its generation settings and its weights' files: 1 to 2 GB/s."""
         path, digest = self._whole(), hashlib.sha256(json.dumps(self.generation, sort_keys=True).encode())
         files = [path]
         if not is_gguf(path):
-            with open_weights(path, allow_pickle=self.allow_pickle) as weights:
+            with open_weights(path) as weights:
                 files = [path / CONFIG, *weights.files]
         for file in files:
             with file.open("rb") as content:
@@ -90,11 +82,8 @@ class Base:
 
         Errors: BundleError naming the file that is missing, cut or contradicts another.
         """
-        path = self._whole()
-        return read_network(path, self.config, dtype=dtype, device=device, allow_pickle=self.allow_pickle)
+        return read_network(self._whole(), self.config, dtype=dtype, device=device)
 
     def _whole(self) -> Path:
         """Where all of it is."""
-        if self.commit is None:
-            return self.path
-        return locate(self.name, allow_pickle=self.allow_pickle)
+        return self.path if self.commit is None else locate(self.name)

@@ -62,13 +62,15 @@ def prepare(
     if runtime is not None and not runtime.is_main:
         runtime.broadcast_int(0)  # waits here for the main rank
     kind = OBJECTIVES.get(settings.objective.name)
-    tokenizer = _tokenizer(settings, start, run)
+    source = corpus.source_fingerprint(settings.data)  # of what the tokenizer and the shards are made from
+    tokenizer = _tokenizer(settings, start, run, source)
     data = corpus.prepare(
         settings.data,
         tokenizer,
         corpus.shards_folder(run.path),
         learns_from=kind.learns_from,
         head_labels=start.labels(settings.objective.name),
+        source=source,
     )
     if runtime is not None and runtime.is_main:
         runtime.broadcast_int(0)
@@ -97,7 +99,7 @@ def prepare(
     )
 
 
-def _tokenizer(settings: RunSettings, start: Start, run: RunFolder) -> Tokenizer:
+def _tokenizer(settings: RunSettings, start: Start, run: RunFolder, source: str) -> Tokenizer:
     """The tokenizer in a run's folder, made where it is not there yet.
 
     One that other settings made, before the run had a checkpoint, is made again.
@@ -108,7 +110,7 @@ def _tokenizer(settings: RunSettings, start: Start, run: RunFolder) -> Tokenizer
     objective = OBJECTIVES.get(settings.objective.name)
     made_from |= {"learns_from": objective.learns_from, "needs": objective.needs}
     if not run.can_resume:
-        made_from["content"] = _content(settings, start)
+        made_from["content"] = _content(settings, start, source)
     content, note = json.dumps(made_from, sort_keys=True).encode(), folder / "made_from.json"
     if note.exists() and not run.can_resume and note.read_bytes() != content:
         (folder / "tokenizer.json").unlink(missing_ok=True)
@@ -121,13 +123,13 @@ def _tokenizer(settings: RunSettings, start: Start, run: RunFolder) -> Tokenizer
     return Tokenizer.load(folder)
 
 
-def _content(settings: RunSettings, start: Start) -> str:
+def _content(settings: RunSettings, start: Start, source: str) -> str:
     """The fingerprint of what a run's tokenizer is made of: another tokenizer, or the data."""
     if settings.tokenizer.path is not None:
         return Tokenizer.load(Path(settings.tokenizer.path)).fingerprint
     if start.base is not None:
         return "" if start.base.tokenizer is None else start.base.tokenizer.fingerprint
-    return corpus.source_fingerprint(settings.data)
+    return source
 
 
 def new_tokenizer(settings: RunSettings, start: Start) -> Tokenizer:

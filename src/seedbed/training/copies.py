@@ -62,7 +62,7 @@ class Copies:
 
     def problems(self) -> list[str]:
         """What is damaged or changed, in a few words each."""
-        return [_problem(name, votes) for name, votes in self._votes().items() if len({*votes}) > 1]
+        return _problems(self._votes())
 
     def restore(self) -> list[str]:
         """Put right what is damaged or changed -> what that was.
@@ -70,8 +70,9 @@ class Copies:
         A file that differs is kept beside the restored one, with `.damaged` added to its name. Errors:
         CheckpointError where a file cannot be restored, HardwareError.
         """
-        problems = self.problems()
-        for name, votes in self._votes().items():
+        found = self._votes()
+        problems = _problems(found)
+        for name, votes in found.items():
             file, copy = self.run / name, self.folder / name
             if votes.true is None:
                 raise CheckpointError(
@@ -102,6 +103,10 @@ class Copies:
             name: _Votes(_digest(self.run / name), _digest(self.folder / name), manifest.get(name))
             for name in names
         }
+
+
+def _problems(found: dict[str, _Votes]) -> list[str]:
+    return [_problem(name, votes) for name, votes in found.items() if len({*votes}) > 1]
 
 
 def _problem(name: str, votes: _Votes) -> str:
