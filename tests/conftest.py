@@ -10,6 +10,8 @@ import pytest
 import torch
 from tests import masked_models
 
+from seedbed.nn.block import Block
+
 
 def _is_local(address: Any) -> bool:
     """Tell whether an address stays on this machine: a Unix socket, or a loopback host."""
@@ -67,3 +69,17 @@ def no_network() -> Iterator[None]:
 def masked() -> ModuleType:
     """The module `masked_models.py` beside this file."""
     return masked_models
+
+
+@pytest.fixture
+def passes(monkeypatch: pytest.MonkeyPatch) -> list[Block]:
+    """The blocks that ran as modules, not by the bare calls of a decoding step."""
+    ran: list[Block] = []
+    forward = Block.forward
+
+    def counted(self: Block, *arguments: Any) -> torch.Tensor:
+        ran.append(self)
+        return forward(self, *arguments)
+
+    monkeypatch.setattr(Block, "forward", counted)
+    return ran

@@ -211,20 +211,6 @@ class Rows:
         return logits
 
 
-@pytest.fixture
-def passes(monkeypatch: pytest.MonkeyPatch) -> list[Block]:
-    """The blocks that ran as modules, not by the bare calls of a decoding step."""
-    ran: list[Block] = []
-    forward = Block.forward
-
-    def counted(self: Block, *arguments: Any) -> Tensor:
-        ran.append(self)
-        return forward(self, *arguments)
-
-    monkeypatch.setattr(Block, "forward", counted)
-    return ran
-
-
 @pytest.mark.parametrize("pair", DECODING, indirect=True)
 @pytest.mark.parametrize("prompts", [[5], [5, 5, 5], [3, 7, 5]], ids=["one", "even", "ragged"])
 @torch.no_grad()

@@ -81,20 +81,6 @@ def make(name: str, **changes: Any) -> Any:
     return module
 
 
-@pytest.fixture
-def passes(monkeypatch: pytest.MonkeyPatch) -> list[Block]:
-    """The blocks that ran as modules."""
-    ran: list[Block] = []
-    forward = Block.forward
-
-    def counted(self: Block, *arguments: Any) -> Tensor:
-        ran.append(self)
-        return forward(self, *arguments)
-
-    monkeypatch.setattr(Block, "forward", counted)
-    return ran
-
-
 class Rows:
     """Rows that are being decoded, and what each has read."""
 
