@@ -74,7 +74,7 @@ def measure(name: str, precision: str, folder: Path) -> dict[str, Any]:
             for n in sizes.get(kind.learns_from, draw.integers(10, 100, 800).tolist())
         ]
         other = write_shard(folder / f"{name}_answers", answers, vocab_size=VOCAB_SIZE)
-        room, cuts = objective.input_room(other.lengths, CONTEXT), kind.learns_from == "tags"
+        room, cuts = objective.max_input_tokens(other.lengths, CONTEXT), kind.learns_from == "tags"
         source = PairSource(shard, other, room=room, seed=0, cuts_answers=cuts)
     loader = Loader([MixturePart(source, objective)], batch_tokens=STEP_TOKENS, seed=0)
     module = build(config)

@@ -9,7 +9,7 @@ from tests import masked_models
 from seedbed.data.batch import Example
 from seedbed.data.objective import OBJECTIVES, Objective
 from seedbed.data.records import Record
-from seedbed.data.shown import Shown, ShownPiece, tell, tell_tokens
+from seedbed.data.shown import Shown, ShownToken, show_example, show_tokens
 from seedbed.data.vocabulary import Vocabulary
 from seedbed.models.network import family
 from seedbed.text.tokenizer import Tokenizer
@@ -41,7 +41,7 @@ def example_of(
     return made.example(Record(np.array([*ids, *end]), (0, 0), answer), seed)
 
 
-def text_of(pieces: tuple[ShownPiece, ...] | list[ShownPiece]) -> str:
+def text_of(pieces: tuple[ShownToken, ...] | list[ShownToken]) -> str:
     return "".join(piece.text for piece in pieces if piece.kind == "text")
 
 
@@ -53,18 +53,18 @@ def targets_of(shown: Shown) -> list[int]:
 def test_the_pieces_joined_are_the_decoded_text(kind: str) -> None:
     own = tokenizer(kind)
     ids = own.encode_document(TEXT)
-    told = tell_tokens(ids, own)
+    told = show_tokens(ids, own)
     assert text_of(told) == own.decode(ids) and [piece.id for piece in told] == ids
     if kind not in ("bert", "unigram"):  # which normalize
         assert text_of(told) == TEXT
     half = own.encode("漢")[:1]  # of a character is told too
-    assert text_of(tell_tokens(half, own)) == own.decode(half)
+    assert text_of(show_tokens(half, own)) == own.decode(half)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_causal_is_one_text_whose_first_piece_alone_is_no_target(kind: str) -> None:
     example = example_of("causal", kind)
-    shown = tell(example, tokenizer(kind), in_place=False)
+    shown = show_example(example, tokenizer(kind), in_place=False)
     assert not shown.reads and [piece.role for piece in shown.writes[:2]] == ["read", "target"]
     assert targets_of(shown) == example.targets.tolist()
     assert [piece.id for piece in shown.writes[:-1]] == example.input_ids.tolist()
@@ -76,7 +76,7 @@ def test_masked_says_what_stood_at_each_chosen_place(kind: str) -> None:
     own, seen = tokenizer(kind), set()
     for seed in range(40):
         example = example_of("masked", kind, seed=seed, rate=0.5)
-        shown = tell(example, own, in_place=True)
+        shown = show_example(example, own, in_place=True)
         assert not shown.writes and [p.id for p in shown.reads] == example.input_ids.tolist()
         assert example.target_index is not None
         blank = " " if kind == "bert" else ""  # WordPiece marks the inside of a word instead
@@ -96,7 +96,7 @@ def test_masked_says_what_stood_at_each_chosen_place(kind: str) -> None:
 
 def test_span_corruption_shares_the_text_out_between_encoder_and_decoder() -> None:
     own, example = tokenizer("t5"), example_of("span_corruption", "t5")
-    shown = tell(example, own, in_place=False)
+    shown = show_example(example, own, in_place=False)
     assert [p.id for p in shown.reads] == list(example.source_ids if example.source_ids is not None else [])
     assert {p.role for p in shown.reads} == {"read"} and targets_of(shown) == example.targets.tolist()
     gaps = [p.text for p in shown.reads if p.kind == "sentinel"]
@@ -113,7 +113,7 @@ def test_span_corruption_shares_the_text_out_between_encoder_and_decoder() -> No
 
 def test_denoising_writes_the_whole_text() -> None:
     own, example = tokenizer("bart"), example_of("denoising", "bart")
-    shown = tell(example, own, in_place=False)
+    shown = show_example(example, own, in_place=False)
     assert "mask" in {p.kind for p in shown.reads} and {p.answer for p in shown.reads} == {None}
     assert targets_of(shown) == example.targets.tolist() and text_of(shown.writes[1:]) == TEXT
 
@@ -121,7 +121,7 @@ def test_denoising_writes_the_whole_text() -> None:
 @pytest.mark.parametrize("shape", ["decoder", "encoder-decoder"])
 def test_completion_asks_for_the_answer_alone(shape: str) -> None:
     own, example = tokenizer("t5"), example_of("completion", "t5", shape=shape)
-    shown = tell(example, own, in_place=False)
+    shown = show_example(example, own, in_place=False)
     assert targets_of(shown) == example.targets.tolist()
     answered = [p for p in shown.writes if p.role == "target"]
     assert text_of(answered) == " and sang." and answered[-1].text == "</s>"
@@ -132,14 +132,14 @@ def test_labels_of_places_and_of_the_row() -> None:
     own = tokenizer("bert")
     ids = np.array(own.encode_document("the cat sat"))
     tags = Example(ids, np.array([1, 0]), np.array([1, 3]))
-    shown = tell(tags, own, in_place=True, labels=["verb", "noun"])
+    shown = show_example(tags, own, in_place=True, labels=["verb", "noun"])
     assert [(i, p.answer) for i, p in enumerate(shown.reads) if p.answer] == [(1, "noun"), (3, "verb")]
-    whole = tell(Example(ids, np.array([1])), own, in_place=True, labels=["bad", "good"])
+    whole = show_example(Example(ids, np.array([1])), own, in_place=True, labels=["bad", "good"])
     assert whole.label == "good" and {p.role for p in whole.reads} == {"read"}
 
 
 def test_unknown_pieces_and_ids_that_are_no_token() -> None:
     own = tokenizer("bert")
-    told = tell_tokens([*own.encode("cat ☃"), own.vocab_size + 2], own)
+    told = show_tokens([*own.encode("cat ☃"), own.vocab_size + 2], own)
     assert [p.kind for p in told[-2:]] == ["unknown", "text"] and told[-2].text == "[UNK]"
     assert told[-1].token == f"<id {own.vocab_size + 2}>" and told[-1].text == ""

@@ -18,7 +18,7 @@ from seedbed.hub.bundle import open_bundle, save_bundle
 from seedbed.models.network import FAMILIES, family
 from seedbed.nn.config import LABELLED, HeadConfig
 from seedbed.nn.layout import Layout
-from seedbed.runs.objectives import require_fitting
+from seedbed.runs.objectives import require_matching_family
 
 BARE = [name for name in FAMILIES.names() if "none" in family(name).architectures]
 
@@ -262,7 +262,7 @@ def test_labels_need_a_head_for_them() -> None:
 def test_a_network_with_labels_is_not_trained_on_tokens() -> None:
     config = tiny("llama", head=HeadConfig(kind="classification", labels=LABELS))
     with pytest.raises(ConfigError, match="trains tokens, but this network's head gives the labels negative"):
-        require_fitting(config, "causal")
+        require_matching_family(config, "causal")
 
 
 @torch.no_grad()

@@ -29,5 +29,5 @@ def test_a_config_survives_its_json(name: str) -> None:
     written = json.loads(json.dumps(chosen.write_config(preset(name))))
     assert chosen.write_config(chosen.read_config(written)) == written
     tensors = export_tensors(build(preset(name), "meta"))  # some configs do not say which head a file has
-    again = parameter_count(chosen.fit(chosen.read_config(written), tensors))
+    again = parameter_count(chosen.config_from_names(chosen.read_config(written), tensors))
     assert again == COUNTS[name]

@@ -41,7 +41,7 @@ from seedbed.nn.linear import (
     replace,
 )
 from seedbed.select.compute import forward_flops, parameters_by_part, training_flops
-from seedbed.training.optimizer import pieces_of
+from seedbed.training.optimizer import parameter_blocks_of
 
 LABELS = ("one", "two", "three")
 HEADS = {
@@ -166,8 +166,8 @@ def test_flops_are_those_of_the_plain_network(pair: Pair, frozen: bool) -> None:
 
 def test_optimizers_cut_parameters_as_of_the_plain_network(pair: Pair) -> None:
     cut = [
-        [(plain_name(p.name), p.parameter.shape, p.rows, p.step_scale) for p in pieces]
-        for pieces in (pieces_of(module, dict(module.named_parameters())) for module in pair.both)
+        [(plain_name(p.name), p.parameter.shape, p.rows, p.step_scale) for p in blocks]
+        for blocks in (parameter_blocks_of(module, dict(module.named_parameters())) for module in pair.both)
     ]
     assert cut[0] == cut[1]
 

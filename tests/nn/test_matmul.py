@@ -9,15 +9,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from seedbed.base.hardware import cpu_vendor
-from seedbed.nn import matmul
+from seedbed.nn import matmul as matmul_module
 from seedbed.nn.matmul import (
     LARGE_FOR_ONE,
     LARGE_NUMBERS,
     few_tokens_call,
     few_tokens_of,
     linear_call,
+    matmul,
     one_token_call,
-    product,
     takes_few,
 )
 
@@ -28,13 +28,13 @@ ROWS, WIDTH = 1024, LARGE_FOR_ONE // 1024
 def onednn(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The numbers of tokens that oneDNN's kernel was called with."""
     called: list[int] = []
-    kernel = matmul._onednn
+    kernel = matmul_module._onednn
 
     def counted(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         called.append(x.numel() // x.size(-1))
         return kernel(x, weight, bias)
 
-    monkeypatch.setattr(matmul, "_onednn", counted)
+    monkeypatch.setattr(matmul_module, "_onednn", counted)
     return called
 
 
@@ -49,14 +49,14 @@ def numbers(*shape: int, seed: int = 0) -> Tensor:
 def test_every_kernel_gives_the_matmul(
     few: tuple[int, int], width: int, biased: bool, onednn: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(matmul, "FEW_TOKENS", few)
+    monkeypatch.setattr(matmul_module, "FEW_TOKENS", few)
     weight, bias = numbers(ROWS, width), numbers(ROWS) if biased else None
     for num_tokens in (1, 3, 4, 32, 33, 64, 65):
         x = numbers(num_tokens, 2 * width, seed=num_tokens)[:, ::2]  # not contiguous
         exact = F.linear(x.double(), weight.double(), None if bias is None else bias.double())
         takes = few[0] <= num_tokens <= few[1]
         assert takes_few(num_tokens, x) == takes
-        for call in (partial(product, weight=weight, bias=bias), linear_call(weight, bias)):
+        for call in (partial(matmul, weight=weight, bias=bias), linear_call(weight, bias)):
             torch.testing.assert_close(call(x).double(), exact, rtol=1e-4, atol=1e-4)
         large = width >= (WIDTH if num_tokens == 1 else LARGE_NUMBERS // ROWS)
         assert onednn == [num_tokens] * (large and takes)
@@ -78,7 +78,7 @@ def test_the_choice_is_that_of_the_processor() -> None:
             low, high = few_tokens_of(vendor, capability)
             assert high < low
     own = few_tokens_of(cpu_vendor(), torch.backends.cpu.get_cpu_capability())
-    assert own == matmul.FEW_TOKENS or not matmul.HAS_ONEDNN
+    assert own == matmul_module.FEW_TOKENS or not matmul_module.HAS_ONEDNN
 
 
 def test_gradients_flow_whatever_the_number_of_tokens() -> None:
@@ -86,5 +86,5 @@ def test_gradients_flow_whatever_the_number_of_tokens() -> None:
         weight = numbers(ROWS, WIDTH).requires_grad_()
         x: Any = numbers(num_tokens, WIDTH)
         assert not takes_few(num_tokens, x)
-        product(x, weight).sum().backward()
+        matmul(x, weight).sum().backward()
         torch.testing.assert_close(weight.grad, x.sum(0).expand_as(weight))

@@ -12,7 +12,7 @@ from torch import Tensor
 from seedbed.base.errors import ConfigError
 from seedbed.nn.layout import Layout
 from seedbed.nn.recurrent import RecurrentState
-from seedbed.nn.state import AttentionState, KeyRows
+from seedbed.nn.state import AttentionState, KVCache
 
 CAPACITY = 40
 NUM_LAYERS, NUM_HEADS, HEAD_DIM = 2, 2, 3
@@ -31,7 +31,7 @@ def key(token: int, layer: int) -> Tensor:
 
 
 def start(num_rows: int) -> AttentionState:
-    keys = KeyRows(
+    keys = KVCache(
         NUM_LAYERS, num_rows, num_heads=NUM_HEADS, capacity=CAPACITY, like=torch.empty(0, HEAD_DIM)
     )
     return AttentionState(keys)
@@ -144,8 +144,8 @@ def test_a_state_knows_its_capacity() -> None:
     state = start(2)
     with pytest.raises(ConfigError, match=f"41 tokens, but the state was started with capacity={CAPACITY}"):
         state.layout([1, CAPACITY + 1])
-    large = KeyRows(1, 1, num_heads=1, capacity=90, like=torch.empty(0, 2))
-    small = KeyRows(1, 1, num_heads=1, capacity=5, like=torch.empty(0, 2))
+    large = KVCache(1, 1, num_heads=1, capacity=90, like=torch.empty(0, 2))
+    small = KVCache(1, 1, num_heads=1, capacity=5, like=torch.empty(0, 2))
     small.join(large)
     assert small.capacity == 90 and small.num_slots == 2
 

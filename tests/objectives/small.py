@@ -15,7 +15,7 @@ from seedbed.data.records import Record, RecordSource
 from seedbed.data.vocabulary import Vocabulary
 from seedbed.models.family import Network
 from seedbed.models.network import FAMILIES, build, family, initialize
-from seedbed.runs.objectives import require_fitting
+from seedbed.runs.objectives import require_matching_family
 
 SIZE, TEXT = 60, 40  # ids of text are below TEXT
 EOS, MASK, BEGIN, END, START = 40, 41, 42, 43, 44
@@ -54,7 +54,7 @@ def fitting(name: str) -> list[str]:
     found = []
     for each in FAMILIES.names():
         with suppress(ConfigError):
-            require_fitting(family(each).sized(64, 1), name)
+            require_matching_family(family(each).sized(64, 1), name)
             found.append(each)
     return found
 

@@ -107,11 +107,11 @@ def test_labels_are_smoothed_in_training_alone() -> None:
 @pytest.mark.parametrize("name", LABELLED)
 def test_a_long_text_fills_the_context_and_a_short_context_is_refused(name: str) -> None:
     objective = small.objective(name, shape="encoder")
-    (room,) = objective.input_room(np.array([1]), 16)
+    (room,) = objective.max_input_tokens(np.array([1]), 16)
     example = objective.example(Record(np.full(room, 3), (0, 0), np.full(room, 1)), 0)
     assert len(example.input_ids) == 16
     with pytest.raises(ConfigError, match="context_tokens=2 has no room beside 2 control tokens"):
-        objective.input_room(np.array([1]), 2)
+        objective.max_input_tokens(np.array([1]), 2)
 
 
 @pytest.mark.parametrize("name", LABELLED)

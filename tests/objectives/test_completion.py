@@ -46,7 +46,7 @@ def test_a_tokenizer_without_an_end_is_refused() -> None:
 def test_no_row_is_longer_than_the_context(shape: str) -> None:
     objective = small.objective("completion", shape=shape)
     lengths = np.array([1, 5, 12, 30])
-    rooms = objective.input_room(lengths, 16)
+    rooms = objective.max_input_tokens(lengths, 16)
     for length, room in zip(lengths, rooms, strict=True):
         if room >= 0:
             record = Record(np.full(room, 3), (0, 0), np.full(length, 4))

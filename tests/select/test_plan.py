@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import seedbed
-from seedbed.base.hardware import Hardware, Product
+from seedbed.base.hardware import Hardware, MatmulSpeed
 from seedbed.base.runtime import Runtime
 from seedbed.models.network import FAMILIES, build, family, parameter_count
 from seedbed.nn.layout import Layout
@@ -34,8 +34,8 @@ HARDWARE = Hardware(
     gpus=(),
     device="cpu",
     torch="2",
-    products=tuple(
-        Product(precision=p, num_tokens=1, d_in=1, d_out=1, flops_per_second=1e9)
+    matmuls=tuple(
+        MatmulSpeed(precision=p, num_tokens=1, d_in=1, d_out=1, flops_per_second=1e9)
         for p in ("float32", "bfloat16")
     ),
     read_bytes=1e9,

@@ -10,12 +10,12 @@ from seedbed.base.errors import BundleError
 from seedbed.data.corpora import LearnsFrom
 from seedbed.data.objective import OBJECTIVES
 from seedbed.data.prepare import DataSettings, training_texts
-from seedbed.data.shown import Shown, ShownPiece, tell_tokens
+from seedbed.data.shown import Shown, ShownToken, show_tokens
 from seedbed.hub.base import Base
 from seedbed.hub.bundle import CONFIG
 from seedbed.models.network import family as named_family
 from seedbed.runs.examples import example_of_text
-from seedbed.runs.objectives import require_fitting
+from seedbed.runs.objectives import require_matching_family
 from seedbed.runs.start import Start
 from seedbed.text.special_form import form_of_kind
 from seedbed.text.tokenizer import Tokenizer
@@ -52,7 +52,7 @@ def train_tokenizer_from(
     learns_from: LearnsFrom = "text"
     if objective is not None:
         if family is not None:
-            require_fitting(named_family(family).sized(64, 1), objective)
+            require_matching_family(named_family(family).sized(64, 1), objective)
         chosen = OBJECTIVES.get(objective)
         form, learns_from = form.having(chosen.needs), chosen.learns_from
     settings = DataSettings(train=data, text_field=text_field)
@@ -75,13 +75,13 @@ def inspect(model: str | Path, text: str) -> list[Piece]:
     return [Piece(i, tokenizer.token(i), tokenizer.token_bytes(i)) for i in tokenizer.encode(text)]
 
 
-def told(model: str | Path, text: str) -> list[ShownPiece]:
+def shown_tokens(model: str | Path, text: str) -> list[ShownToken]:
     """The same tokens as they are shown: which are text, and which are unknown."""
     tokenizer = _tokenizer(model)
-    return tell_tokens(tokenizer.encode(text), tokenizer)
+    return show_tokens(tokenizer.encode(text), tokenizer)
 
 
-def told_by(model: str | Path, text: str, objective: str, *, seed: int = 0) -> Shown:
+def shown_example(model: str | Path, text: str, objective: str, *, seed: int = 0) -> Shown:
     """What an objective makes of a text, by the tokenizer of a model's or a tokenizer's folder."""
     if Tokenizer.is_in(Path(model)) and not (Path(model) / CONFIG).exists():
         return example_of_text(text, Tokenizer.load(Path(model)), objective, seed=seed, start_id=None)

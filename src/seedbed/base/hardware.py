@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from seedbed.base.runtime import PRECISIONS, begin_peak, peak_resident_bytes
 
-# (tokens, in, out) of the products: what the layers of 4 x 128, 6 x 384 and 12 x 768 networks compute.
+# (tokens, in, out) of the matmuls: what the layers of 4 x 128, 6 x 384 and 12 x 768 networks compute.
 SHAPES = ((768, 128, 512), (1024, 384, 1536), (1024, 768, 3072), (1024, 3072, 768))
 BURST_SECONDS = 0.02
 # 64 MiB in float32: more than a core's share of the caches, less than a small run needs.
@@ -30,7 +30,7 @@ WORTHWHILE_GAIN = 1.5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Product:
+class MatmulSpeed:
     """The measured rate of x (num_tokens, d_in) @ W (d_in, d_out), a multiply-add counted as two."""
 
     precision: str
@@ -57,7 +57,7 @@ class Hardware:
     gpus: tuple[str, ...]
     device: str
     torch: str
-    products: tuple[Product, ...]
+    matmuls: tuple[MatmulSpeed, ...]
     read_bytes: float
     copy_bytes: float
     call_seconds: float
@@ -66,7 +66,7 @@ class Hardware:
     def matmul_flops(self) -> dict[str, float]:
         """The highest FLOP/s by precision."""
         return {
-            precision: max(p.flops_per_second for p in self.products if p.precision == precision)
+            precision: max(p.flops_per_second for p in self.matmuls if p.precision == precision)
             for precision in PRECISIONS
         }
 
@@ -77,7 +77,7 @@ class Hardware:
         That is at the shape that suits it best; whether a network gains is timed in `select.measure`.
         """
         rates: dict[tuple[int, ...], dict[str, float]] = {}
-        for p in self.products:
+        for p in self.matmuls:
             rates.setdefault((p.num_tokens, p.d_in, p.d_out), {})[p.precision] = p.flops_per_second
         gain = max(rate["bfloat16"] / rate["float32"] for rate in rates.values())
         return "bfloat16" if gain > WORTHWHILE_GAIN else "float32"
@@ -105,8 +105,8 @@ def probe(seconds: float = 2.0, *, device: str = "cpu") -> Hardware:
             best[name] = min(best[name], seconds_per_call(call, burst=BURST_SECONDS, device=place))
         if time.perf_counter() > end:
             break
-    products = [
-        Product(
+    matmuls = [
+        MatmulSpeed(
             precision=precision,
             num_tokens=n,
             d_in=d_in,
@@ -127,7 +127,7 @@ def probe(seconds: float = 2.0, *, device: str = "cpu") -> Hardware:
         gpus=tuple(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())),
         device=device,
         torch=torch.__version__,
-        products=tuple(products),
+        matmuls=tuple(matmuls),
         read_bytes=4 * MEMORY_NUMBERS / best["read", ()],
         copy_bytes=4 * MEMORY_NUMBERS / best["copy", ()],
         call_seconds=best["call", ()],

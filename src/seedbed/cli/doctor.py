@@ -47,7 +47,7 @@ def _show_machine(found: Mapping[str, Any]) -> None:
         "gpus": ", ".join(hardware["gpus"]) or "none",
         "memory": f"{bytes_text(hardware['memory_bytes'])}, {bytes_text(hardware['available_bytes'])} free",
         "disk": f"{bytes_text(found['disk_free_bytes'])} free here",
-        "products": ", ".join(f"{kind} {rate / 1e9:,.0f}" for kind, rate in hardware["matmul_flops"].items())
+        "matmuls": ", ".join(f"{kind} {rate / 1e9:,.0f}" for kind, rate in hardware["matmul_flops"].items())
         + " GFLOP/s",
         "reads": f"{hardware['read_bytes'] / 1e9:.1f} GB/s",
         "extras": f"without {', '.join(missing)}: pip install 'seedbed[NAME]'" if missing else "all there",

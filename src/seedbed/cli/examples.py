@@ -12,7 +12,7 @@ from seedbed.cli.console import console, print_json
 from seedbed.report.examples import Part, counts, legend, parts, sides, visible
 
 if TYPE_CHECKING:
-    from seedbed.data.shown import Shown, ShownPiece
+    from seedbed.data.shown import Shown, ShownToken
 
 # Beside a colour there is always an underline, a mark or a name: colour says nothing alone.
 STYLES = {
@@ -55,7 +55,7 @@ def print_examples(examples: Sequence[Mapping[str, Any]]) -> None:
         _print(out, Text(said, style="dim"), indent=0)
 
 
-def print_pieces(pieces: Sequence[ShownPiece]) -> None:
+def print_tokens(pieces: Sequence[ShownToken]) -> None:
     """Print a text in its pieces: tinted by turns on a terminal, with bars between them without colour."""
     out = console()
     tinted = out.is_terminal and not out.no_color

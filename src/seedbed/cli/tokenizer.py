@@ -75,17 +75,17 @@ def _inspect(model: str, text: str, objective: str | None, *, seed: int, json: b
     """Print a text in its tokens and a table of them, or what an objective makes of it."""
     from seedbed.api import tokenizers as api
     from seedbed.cli.console import print_json, print_table
-    from seedbed.cli.examples import print_pieces, show_examples
+    from seedbed.cli.examples import print_tokens, show_examples
 
     if objective is not None:
-        show_examples([api.told_by(model, text, objective, seed=seed)], json=json)
+        show_examples([api.shown_example(model, text, objective, seed=seed)], json=json)
         return
     pieces = api.inspect(model, text)
     if json:
         tokens = [{"id": p.id, "token": p.token, "bytes": p.bytes and p.bytes.hex()} for p in pieces]
         print_json({"text": text, "tokens": tokens})
         return
-    print_pieces(api.told(model, text))
+    print_tokens(api.shown_tokens(model, text))
     print()
     rows = [[str(p.id), repr(p.token), "" if p.bytes is None else p.bytes.hex(" ")] for p in pieces]
     print_table(f"{len(pieces)} tokens", ["id", "token", "bytes"], rows, numbers=[0])

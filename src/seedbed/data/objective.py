@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seedbed.base.errors import ConfigError
-from seedbed.base.rooms import Room
+from seedbed.base.plugins import PluginPackage
 from seedbed.data.batch import Batch, Example
 from seedbed.data.corpora import LearnsFrom
 from seedbed.data.records import Record
@@ -51,7 +51,7 @@ class Objective(ABC):
         """The tokens of a record of text, `overlap` apart, that become a row of the context at most."""
         return context_tokens
 
-    def input_room(self, answer_tokens: NDArray[np.int64], context_tokens: int) -> NDArray[np.int64]:
+    def max_input_tokens(self, answer_tokens: NDArray[np.int64], context_tokens: int) -> NDArray[np.int64]:
         """The most input tokens of labelled records beside answers of these lengths (num_records,).
 
         Negative where an answer alone does not fit.
@@ -87,7 +87,7 @@ class Objective(ABC):
         return cross_entropy_sum(logits, batch.targets), num_right
 
 
-OBJECTIVES: Room[type[Objective]] = Room("seedbed.objectives", "OBJECTIVE")
+OBJECTIVES: PluginPackage[type[Objective]] = PluginPackage("seedbed.objectives", "OBJECTIVE")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +116,7 @@ def require_share(key: str, value: float, *, zero: bool = False) -> None:
         raise ConfigError(f"objective.{key}={value} cannot be; allowed: {allowed}")
 
 
-def room_for_text(context_tokens: int, num_around: int) -> int:
+def max_text_tokens(context_tokens: int, num_around: int) -> int:
     """The tokens of text that a context has room for between control tokens."""
     if context_tokens <= num_around:
         raise ConfigError(

@@ -16,7 +16,7 @@ Kind = Literal["text", "control", "sentinel", "mask", "unknown"]
 Role = Literal["read", "target", "masked", "replaced", "kept"]
 
 
-class ShownPiece(NamedTuple):
+class ShownToken(NamedTuple):
     """One token: its name, what it adds to the text, what it is, and what becomes of it.
 
     `kind` is what the token is; its text is its name unless it is text. `role` says whether it is read only,
@@ -38,8 +38,8 @@ class Shown:
     `label` is that of the row as a whole, if it has one.
     """
 
-    reads: tuple[ShownPiece, ...]
-    writes: tuple[ShownPiece, ...]
+    reads: tuple[ShownToken, ...]
+    writes: tuple[ShownToken, ...]
     num_tokens: int
     num_targets: int
     label: str | None = None
@@ -50,7 +50,7 @@ class Shown:
         return asdict(self) | sides
 
 
-def tell_tokens(ids: Iterable[int], tokenizer: Tokenizer) -> list[ShownPiece]:
+def show_tokens(ids: Iterable[int], tokenizer: Tokenizer) -> list[ShownToken]:
     """The tokens as they are read; the texts of those of text, joined, are what `decode` makes of all.
 
     A character of several tokens is the text of its last.
@@ -60,14 +60,16 @@ def tell_tokens(ids: Iterable[int], tokenizer: Tokenizer) -> list[ShownPiece]:
         kind = _kind(token_id, tokenizer)
         name = _name(token_id, tokenizer)
         text = stream.push(token_id)
-        told.append(ShownPiece(token_id, name, text if kind == "text" else name, kind))
+        told.append(ShownToken(token_id, name, text if kind == "text" else name, kind))
     if (rest := stream.flush()) and told:
         last = max((at for at, piece in enumerate(told) if piece.kind == "text"), default=0)
         told[last] = told[last]._replace(text=told[last].text + rest)
     return told
 
 
-def tell(example: Example, tokenizer: Tokenizer, *, in_place: bool, labels: Sequence[str] = ()) -> Shown:
+def show_example(
+    example: Example, tokenizer: Tokenizer, *, in_place: bool, labels: Sequence[str] = ()
+) -> Shown:
     """An example piece by piece.
 
     `in_place`: an output predicts what belongs at its own place, as an encoder's; else the token after it.
@@ -77,14 +79,14 @@ def tell(example: Example, tokenizer: Tokenizer, *, in_place: bool, labels: Sequ
     whole = bool(labels) and example.target_index is None
     at = np.arange(len(inputs)) if example.target_index is None else example.target_index
     wanted = {} if whole else dict(zip(at.tolist(), targets, strict=True))
-    reads = [] if example.source_ids is None else tell_tokens(example.source_ids.tolist(), tokenizer)
-    writes: list[ShownPiece] = []
+    reads = [] if example.source_ids is None else show_tokens(example.source_ids.tolist(), tokenizer)
+    writes: list[ShownToken] = []
     if in_place or labels:
-        row = tell_tokens(inputs, tokenizer) if example.source_ids is None else []
+        row = show_tokens(inputs, tokenizer) if example.source_ids is None else []
         reads += [_answered(piece, wanted.get(i), tokenizer, labels) for i, piece in enumerate(row)]
     else:
         following = [wanted.get(i, next_id) for i, next_id in enumerate([*inputs[1:], None])]
-        row = tell_tokens([i for i in (*inputs[:1], *following) if i is not None], tokenizer)
+        row = show_tokens([i for i in (*inputs[:1], *following) if i is not None], tokenizer)
         writes = [p._replace(role="target") if i - 1 in wanted else p for i, p in enumerate(row)]
     return Shown(
         reads=tuple(reads),
@@ -96,8 +98,8 @@ def tell(example: Example, tokenizer: Tokenizer, *, in_place: bool, labels: Sequ
 
 
 def _answered(
-    piece: ShownPiece, target: int | None, tokenizer: Tokenizer, labels: Sequence[str]
-) -> ShownPiece:
+    piece: ShownToken, target: int | None, tokenizer: Tokenizer, labels: Sequence[str]
+) -> ShownToken:
     """A piece with what must be predicted in its place, if anything."""
     if target is None:
         return piece

@@ -41,7 +41,7 @@ from seedbed.models.family import Config, Family, Network
 from seedbed.models.network import FAMILIES, export_tensors, family, require_vocabulary
 from seedbed.nn.config import ModelConfig
 from seedbed.nn.layout import Layout
-from seedbed.nn.linear import LinearLike, bare_weights
+from seedbed.nn.linear import LinearLike, plain_weights
 from seedbed.text.tokenizer import TEMPLATE_FILE, Tokenizer
 
 CONFIG, GENERATION, CARD = "config.json", "generation_config.json", "README.md"
@@ -133,7 +133,7 @@ def read_network(
     place = find_device(device)
     if is_gguf(path):
         return open_gguf(path, dtype=DTYPES[dtype], device=place)[0]
-    with open_weights(_settled(path), allow_pickle=allow_pickle) as weights, fitting_errors(weights.path):
+    with open_weights(_settled(path), allow_pickle=allow_pickle) as weights, mismatch_errors(weights.path):
         return fill_network(weights, config, dtype=DTYPES[dtype], device=place).eval()
 
 
@@ -147,7 +147,7 @@ def _read_generation(folder: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def fitting_errors(path: Path) -> Iterator[None]:
+def mismatch_errors(path: Path) -> Iterator[None]:
     """Begin what is wrong with the weights at `path` with their name, and say where `config.json` tells why.
 
     It may name a class that is not read, or say that the weights are quantized.
@@ -312,7 +312,7 @@ def _compare(folder: Path, module: Network) -> None:
     finally:
         module.train(was_training)
     # A wrapper sums in another order than the dense weight that is written for it.
-    plain = all(bare_weights(part) is not None for part in module.modules() if isinstance(part, LinearLike))
+    plain = all(plain_weights(part) is not None for part in module.modules() if isinstance(part, LinearLike))
     atol = 0.0 if plain else torch.finfo(ours.dtype).eps ** 0.5 * max(1.0, ours.abs().max().item())
     if not torch.allclose(ours, theirs, rtol=0, atol=atol, equal_nan=True):
         worst = (ours - theirs).abs().max().item()

@@ -35,7 +35,7 @@ class Published(Mapping[str, Tensor]):
             for name, their in given.items()
             if not any(re.fullmatch(p, name) for p in chosen.ignored)
         }
-        self.config = chosen.fit(config, self._names.keys())
+        self.config = chosen.config_from_names(config, self._names.keys())
         for name in chosen.zero:
             if (their := self._names.pop(name, None)) is not None and weights.read(their).any():
                 raise BundleError(
@@ -87,7 +87,7 @@ def _today(name: str, older: Mapping[str, str]) -> str:
 
 
 @torch.no_grad()
-def require_fitting(weights: Weights, config: Config) -> Published:
+def require_matching_weights(weights: Weights, config: Config) -> Published:
     """Refuse weights that are not this config's, by their headers alone -> them as they are published.
 
     Errors: BundleError naming the tensor that is missing, unknown, misshapen or packed.
@@ -103,7 +103,7 @@ def require_fitting(weights: Weights, config: Config) -> Published:
 @torch.no_grad()
 def fill_network(weights: Weights, config: Config, *, dtype: torch.dtype, device: torch.device) -> Network:
     """The network of a config with these weights; no second copy of them is in memory at any time."""
-    theirs = require_fitting(weights, config)
+    theirs = require_matching_weights(weights, config)
     module = build(theirs.config, device).to(dtype)
     import_tensors(module, theirs)
     theirs.require_equal_copies()

@@ -60,9 +60,8 @@ class Family:
     Of published files: `ignored` are patterns of tensors that hold nothing learnt, `zero` names of those that
     hold zeros in every model that the core can be; `copies` names those that may lie there a second time,
     with what each is a copy of; `older` ends of names, by which older files name what ends otherwise today;
-    `prefix` begins the names of all tensors but the output's, and lacks where a
-    file was saved without it; `fit` makes a config that of a file which holds tensors of these names, where
-    `config.json` does not say.
+    `prefix` begins the names of all tensors but the output's, and lacks where a file was saved without it;
+    `config_from_names` completes a config from the names of a file's tensors.
 
     `gguf` says how GGUF files hold it, None where they are not read. `objective` is what it was pre-trained
     with, `training` the settings of a training that it needs other than usual, with an optimizer of its own.
@@ -86,7 +85,7 @@ class Family:
     copies: Callable[[Any], Mapping[str, str]] = lambda config: {}
     older: Mapping[str, str] = field(default_factory=dict)
     prefix: str = ""
-    fit: Callable[[Any, Collection[str]], Any] = lambda config, names: config
+    config_from_names: Callable[[Any, Collection[str]], Any] = lambda config, names: config
     gguf: GgufForm | None = None
     objective: str = "causal"
     training: Mapping[str, Any] = field(default_factory=dict)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from seedbed.base.errors import BundleError, ConfigError, UsageError, nearest
-from seedbed.base.rooms import Room
+from seedbed.base.plugins import PluginPackage
 from seedbed.models.family import Config, Family, Network
 from seedbed.models.recurrent import RecurrentNetwork
 from seedbed.models.transformer import Transformer
@@ -19,7 +19,7 @@ from seedbed.nn.linear import named_parts
 from seedbed.text.tokenizer import Tokenizer
 
 MAX_TABLES = 1 << 24  # numbers of positions' tables that a network may have beside what its file holds
-FAMILIES: Room[Family] = Room("seedbed.models.families", "FAMILY")
+FAMILIES: PluginPackage[Family] = PluginPackage("seedbed.models.families", "FAMILY")
 
 
 def family(name: str) -> Family:

@@ -13,7 +13,7 @@ from seedbed.nn.layout import Layout
 from seedbed.nn.linear import Embedding, EmbeddingLike, Placed, Projection, Unembed
 from seedbed.nn.norms import make_norm
 from seedbed.nn.stack import Stack, key_padding
-from seedbed.nn.state import AttentionState, DecodeState, KeyRows
+from seedbed.nn.state import AttentionState, DecodeState, KVCache
 
 
 class MaskedHead(nn.Module):
@@ -138,11 +138,11 @@ class Transformer(Placed):
     ) -> AttentionState:
         """Empty rows of up to `capacity` tokens; row r reads row r of the source (N_source,)."""
         assert self.decoder is not None
-        state = AttentionState(self._key_rows(num_rows, capacity))
+        state = AttentionState(self._kv_cache(num_rows, capacity))
         if source is not None:
             assert source_layout is not None
             encoded = self.encode(source, source_layout)
-            state.memory = self._key_rows(num_rows, max(source_layout.lengths))
+            state.memory = self._kv_cache(num_rows, max(source_layout.lengths))
             state.memory.lengths = list(source_layout.lengths)
             groups = source_layout.groups(source_layout.totals, source_layout.slots)
             window = state.memory.window(source_layout, groups)
@@ -198,7 +198,7 @@ class Transformer(Placed):
         # Rounded to the states' own type, as Gemma's is.
         return x * torch.tensor(scale, dtype=x.dtype, device=x.device) if scale != 1 else x
 
-    def _key_rows(self, num_rows: int, capacity: int) -> KeyRows:
+    def _kv_cache(self, num_rows: int, capacity: int) -> KVCache:
         config = self.config
         like = torch.empty(0, config.d_head, dtype=self.dtype, device=self.device)
-        return KeyRows(config.num_layers, num_rows, num_heads=config.kv_heads, capacity=capacity, like=like)
+        return KVCache(config.num_layers, num_rows, num_heads=config.kv_heads, capacity=capacity, like=like)

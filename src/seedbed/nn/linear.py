@@ -7,8 +7,8 @@ these two protocols and never looks for a weight. Of a module that has them, thr
 - `bare()`, of a Linear-like: its weight and bias while a call of it is the matmul with them and nothing else,
   None otherwise; the fused recurrent kernel and decoding steps compute with them in place of the call;
 - `tied(ids)`, of an embedding: see `Embedding.tied`;
-- `pieces()`: for parameters of its own by name, (rows, step scale) of each matrix that one is made of. Steps
-  of a fixed size are to be as many times the usual ones (training/optimizer.py).
+- `parameter_blocks()`: for each of its own parameters by name, (rows, step scale) of every matrix in it. An
+  optimizer with steps of a fixed size multiplies them by the step scale (training/optimizer.py).
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from torch.autograd.function import once_differentiable
 from torch.nn.modules import module as torch_modules
 
 from seedbed.base.errors import UsageError
-from seedbed.nn.matmul import product
+from seedbed.nn.matmul import matmul
 
 Weights = tuple[Tensor, Tensor | None]  # (d_out, d_in) and (d_out,)
 Unembed = Callable[[Tensor, Tensor | None], Tensor]
-Pieces = dict[str, list[tuple[int, float]]]
+ParameterBlocks = dict[str, list[tuple[int, float]]]
 
 
 @runtime_checkable
@@ -99,7 +99,7 @@ class Projection(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         """x (N, M) -> (N, sum of the parts)."""
         own = self._parameters  # nn.Module looks for `self.weight` in vain before it looks there
-        return product(x, own["weight"], own["bias"])  # type: ignore[arg-type]
+        return matmul(x, own["weight"], own["bias"])  # type: ignore[arg-type]
 
     def dense(self) -> Weights:
         """The parameters."""
@@ -109,7 +109,7 @@ class Projection(nn.Linear):
         """The parameters, unless a hook or a subclass does more than the matmul."""
         return self.dense() if type(self) is Projection and not is_hooked(self) else None
 
-    def pieces(self) -> Pieces:
+    def parameter_blocks(self) -> ParameterBlocks:
         """The parts are matrices of their own."""
         return {"weight": [(rows, self.step_scales[part]) for part, rows in self.parts.items()]}
 
@@ -134,7 +134,7 @@ class Embedding(nn.Embedding):
 
     def unembed(self, hidden: Tensor, bias: Tensor | None = None) -> Tensor:
         """Logits (N, num_rows) of hidden states (N, M)."""
-        return product(hidden, self.weight, bias)
+        return matmul(hidden, self.weight, bias)
 
     def tied(self, ids: Tensor) -> tuple[Tensor, Unembed | None]:
         """Rows of ids (N,) -> (N, M), and an `unembed` for a pass that ties it; None: its own will do.
@@ -152,7 +152,7 @@ class Embedding(nn.Embedding):
         """The parameter."""
         return self.weight
 
-    def pieces(self) -> Pieces:
+    def parameter_blocks(self) -> ParameterBlocks:
         """One matrix."""
         return {"weight": [(self.num_embeddings, self.step_scale)]}
 
@@ -242,7 +242,7 @@ def named_parts(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
                 yield ".".join(filter(None, (path, name))), parameter.detach()
 
 
-def bare_weights(module: nn.Module) -> Weights | None:
+def plain_weights(module: nn.Module) -> Weights | None:
     """What the module's `bare()` says; None where it has none."""
     offer = getattr(module, "bare", None)
     weights: Weights | None = None if offer is None else offer()
@@ -261,7 +261,7 @@ def hooks_of(module: nn.Module) -> tuple[Mapping[int, Any], ...]:
 
 
 def _unembed(table: Tensor, hidden: Tensor, bias: Tensor | None = None) -> Tensor:
-    return product(hidden, table, bias)
+    return matmul(hidden, table, bias)
 
 
 class _LookupAndTable(torch.autograd.Function):

@@ -48,7 +48,7 @@ def takes_few(num_tokens: int, like: Tensor) -> bool:
     return FEW_TOKENS[0] <= num_tokens <= FEW_TOKENS[1] and is_plain(like)
 
 
-def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def matmul(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x (N, d_in), weight (d_out, d_in), bias (d_out,) -> (N, d_out)."""
     num_tokens = x.size(0)
     large = LARGE_NUMBERS if num_tokens > 1 else LARGE_FOR_ONE

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from seedbed.nn.layout import Layout
-from seedbed.nn.linear import Projection, Weights, bare_weights
+from seedbed.nn.linear import Projection, Weights, plain_weights
 from seedbed.nn.state import DecodeState, Snapshot
 
 LSTM_GATES, GRU_GATES = ("input", "forget", "cell", "output"), ("reset", "update", "new")
@@ -36,7 +36,7 @@ class RecurrentLayer(nn.Module):
     def forward(self, x: Tensor, layout: Layout, memory: Tensor) -> tuple[Tensor, Tensor]:
         """x (N, M), memory (1 or 2, B, M) of the rows with tokens -> (N, M), the memory after."""
         lengths = [n for n in layout.lengths if n]
-        read, recur = bare_weights(self.read), bare_weights(self.recur)
+        read, recur = plain_weights(self.read), plain_weights(self.recur)
         if read is None or recur is None:
             return self._step_by_step(x, lengths, memory)
         even = len(set(lengths)) == 1

@@ -121,7 +121,7 @@ class Slots(ABC):
         return free
 
 
-class KeyRows(Slots):
+class KVCache(Slots):
     """Keys and values of every layer: row r has lengths[r] of them in slot slots[r].
 
     `kv` is (num_layers, num_slots, 2 K, capacity, D), the keys' heads before the values': a token's come in
@@ -152,7 +152,7 @@ class KeyRows(Slots):
 
     def copy_slot(self, to: int, source: Slots, slot: int, length: int) -> None:
         """Copy the first `length` keys and values of a slot of `source` into the slot `to`."""
-        assert isinstance(source, KeyRows)
+        assert isinstance(source, KVCache)
         self.kv[:, to, :, :length] = source.kv[:, slot, :, :length]
 
     def grow(self, num_slots: int, capacity: int) -> None:
@@ -209,8 +209,8 @@ class KeyWindow:
 class AttentionState:
     """The decode state of a Transformer: its rows' own keys, and those of the memory, which rows share."""
 
-    keys: KeyRows
-    memory: KeyRows | None = None
+    keys: KVCache
+    memory: KVCache | None = None
     # The layers' `LayerSteps` (nn/step.py) by the matmul in them, found at the first step.
     steps: dict[object, Any] = field(default_factory=dict)
 

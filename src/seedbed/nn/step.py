@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from seedbed.nn.attention import Attention
 from seedbed.nn.block import ACTIVATIONS, Block, FeedForward
 from seedbed.nn.config import PRE
-from seedbed.nn.linear import bare_weights, hooks_of, is_hooked
+from seedbed.nn.linear import hooks_of, is_hooked, plain_weights
 from seedbed.nn.matmul import Call, one_token_call
 from seedbed.nn.norms import RMSNorm
 from seedbed.nn.positions import Angles
@@ -92,7 +92,7 @@ class LayerSteps:
     def _call(self, module: nn.Module) -> Bare:
         """What the call of a norm or projection amounts to; else the module itself."""
         found: Bare
-        if (weights := bare_weights(module)) is not None:
+        if (weights := plain_weights(module)) is not None:
             found = self.matmul(*weights), ()
         elif type(module) is nn.LayerNorm and not is_hooked(module):
             found = torch.layer_norm, (module.normalized_shape, module.weight, module.bias, module.eps)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from seedbed.data.objective import Objective, SmoothedSettings, room_for_text
+from seedbed.data.objective import Objective, SmoothedSettings, max_text_tokens
 from seedbed.data.vocabulary import Vocabulary
 
 
@@ -17,7 +17,7 @@ class Labelled(Objective):
         self.begin = np.array(vocabulary.begin_ids, dtype=np.int64)
         self.end = np.array(vocabulary.end_ids, dtype=np.int64)
 
-    def input_room(self, answer_tokens: NDArray[np.int64], context_tokens: int) -> NDArray[np.int64]:
+    def max_input_tokens(self, answer_tokens: NDArray[np.int64], context_tokens: int) -> NDArray[np.int64]:
         """All of the context but the tokens around a text."""
-        room = room_for_text(context_tokens, len(self.begin) + len(self.end))
+        room = max_text_tokens(context_tokens, len(self.begin) + len(self.end))
         return np.full(len(answer_tokens), room)

@@ -39,7 +39,7 @@ class Completion(Objective):
         self._end = np.array(vocabulary.end_ids, dtype=np.int64)
         self._closing = np.array(vocabulary.closing_ids, dtype=np.int64)
 
-    def input_room(self, answer_tokens: NDArray[np.int64], context_tokens: int) -> NDArray[np.int64]:
+    def max_input_tokens(self, answer_tokens: NDArray[np.int64], context_tokens: int) -> NDArray[np.int64]:
         """In a decoder beside the answer; an encoder has its own, if the decoder holds the answer."""
         begin, end, closing = len(self._begin), len(self._end), len(self._closing)
         if self.vocabulary.decoder_start_id is None:

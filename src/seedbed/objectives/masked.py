@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from seedbed.base.errors import ConfigError
 from seedbed.data.batch import Example
-from seedbed.data.objective import Objective, require_share, room_for_text
+from seedbed.data.objective import Objective, max_text_tokens, require_share
 from seedbed.data.records import Record
 from seedbed.data.vocabulary import Vocabulary
 from seedbed.objectives._drawing import count, generator
@@ -59,7 +59,7 @@ class Masked(Objective):
 
     def record_tokens(self, context_tokens: int) -> int:
         """What the context has room for beside the control tokens around a text."""
-        return room_for_text(context_tokens, len(self._begin) + len(self._end))
+        return max_text_tokens(context_tokens, len(self._begin) + len(self._end))
 
     def example(self, record: Record, seed: int) -> Example:
         """The text with masks inside its control tokens; the targets are what stood at the chosen places."""

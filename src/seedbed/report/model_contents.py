@@ -9,10 +9,10 @@ from typing import Any
 
 from seedbed.base.errors import SeedbedError
 from seedbed.base.json_file import read_object
-from seedbed.hub.bundle import CARD, CONFIG, GENERATION, fitting_errors, read_config
+from seedbed.hub.bundle import CARD, CONFIG, GENERATION, mismatch_errors, read_config
 from seedbed.hub.download import SMALL_FILES
 from seedbed.hub.gguf import gguf_numbers, inspect_gguf
-from seedbed.hub.published import require_fitting
+from seedbed.hub.published import require_matching_weights
 from seedbed.hub.weight_files import (
     INDEX,
     PICKLE,
@@ -133,8 +133,8 @@ def _describe_weights(path: Path, config: Config | None, names: set[str], found:
             found["next"] = f"if you trust its source: seedbed export {path} --allow-pickle --out FOLDER"
         elif not lost:
             with open_weights(path) as opened:
-                with fitting_errors(opened.path):
-                    fitted = None if config is None else require_fitting(opened, config).config
+                with mismatch_errors(opened.path):
+                    fitted = None if config is None else require_matching_weights(opened, config).config
                 numbers: Counter[str] = Counter()
                 for held in opened.held.values():
                     if held.dtype is not None and not held.dtype.is_floating_point:

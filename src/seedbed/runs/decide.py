@@ -18,7 +18,7 @@ from seedbed.data.vocabulary import Vocabulary
 from seedbed.models.family import Config, Network
 from seedbed.report.units import bytes_text
 from seedbed.runs.heads import STAND_IN_LABELS, with_labels
-from seedbed.runs.objectives import require_fitting
+from seedbed.runs.objectives import require_matching_family
 from seedbed.runs.prepared import Prepared
 from seedbed.runs.settings import RunSettings, decided
 from seedbed.runs.start import Start
@@ -141,7 +141,7 @@ def plan_config(
         vocab_size = settings.tokenizer.vocab_size
         config = start.config(settings, vocab_size=vocab_size, labels=STAND_IN_LABELS)
     else:
-        config = with_labels(require_fitting(given, name), name, given.head.labels or STAND_IN_LABELS)
+        config = with_labels(require_matching_family(given, name), name, given.head.labels or STAND_IN_LABELS)
     vocabulary = Vocabulary.stand_in(config.vocab_size, decoder_start_id=start.decoder_start_id(config))
     if network is None or network.config != config:
         network = start.outline(config)

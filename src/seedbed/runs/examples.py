@@ -12,7 +12,7 @@ from seedbed.base.files import write_file
 from seedbed.data.loader import Loader
 from seedbed.data.objective import OBJECTIVES, Objective
 from seedbed.data.records import Record
-from seedbed.data.shown import Shown, tell
+from seedbed.data.shown import Shown, show_example
 from seedbed.data.vocabulary import Vocabulary
 from seedbed.report.run_files import EXAMPLES
 from seedbed.runs.prepared import Prepared
@@ -28,7 +28,8 @@ def first_examples(prepared: Prepared, num: int, *, seed: int) -> list[Shown]:
     loader = Loader(prepared.mixture, batch_tokens=1, seed=seed)  # a step has one example at least
     examples = [example for _ in range(num) for example in loader.next_step()]
     in_place, labels = prepared.config.shape == "encoder", prepared.config.head.labels
-    return [tell(example, prepared.tokenizer, in_place=in_place, labels=labels) for example in examples]
+    tokenizer = prepared.tokenizer
+    return [show_example(each, tokenizer, in_place=in_place, labels=labels) for each in examples]
 
 
 def write_examples(examples: Sequence[Shown], run: RunFolder) -> None:
@@ -61,7 +62,7 @@ def example_of_text(text: str, tokenizer: Tokenizer, name: str, *, seed: int, st
     end = [] if tokenizer.eos_id is None else [tokenizer.eos_id]
     record = Record(np.array([*ids, *end], dtype=np.int64), (0, 0))
     _require_sentinels(objective, len(record.ids))
-    return tell(objective.example(record, seed), tokenizer, in_place=kind.shapes == ("encoder",))
+    return show_example(objective.example(record, seed), tokenizer, in_place=kind.shapes == ("encoder",))
 
 
 def _require_sentinels(objective: Objective, num_tokens: int) -> None:

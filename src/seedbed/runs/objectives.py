@@ -8,7 +8,7 @@ from seedbed.models.family import Config
 from seedbed.models.network import FAMILIES, family
 
 
-def require_fitting(config: Config, objective: str) -> Config:
+def require_matching_family(config: Config, objective: str) -> Config:
     """Refuse an objective that cannot train networks of this shape or head -> the config."""
     chosen = OBJECTIVES.get(objective)
     if config.head.labels and chosen.head_kind is None:

@@ -178,7 +178,7 @@ def _source(
         )
     answers = data.validation_answers if validates else data.train_answers
     assert answers is not None
-    room = objective.input_room(answers.lengths, context)
+    room = objective.max_input_tokens(answers.lengths, context)
     cuts = objective.learns_from == "tags"
     return PairSource(shard, answers, room=room, seed=seed, shuffle=not validates, cuts_answers=cuts)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from seedbed.base.errors import ConfigError, nearest
-from seedbed.base.rooms import Room
+from seedbed.base.plugins import PluginPackage
 from seedbed.data.prepare import DataSettings
 from seedbed.text.training import KINDS
 from seedbed.training.settings import TrainingSettings
@@ -71,8 +71,8 @@ class RunSettings:
 
     def __post_init__(self) -> None:
         # A name that is none is refused here, before a corpus is read and a tokenizer trained.
-        Room[Any]("seedbed.models.families", "FAMILY").require(self.model.family)
-        Room[Any]("seedbed.training.optimizers", "OPTIMIZER").require(self.training.optimizer)
+        PluginPackage[Any]("seedbed.models.families", "FAMILY").require(self.model.family)
+        PluginPackage[Any]("seedbed.training.optimizers", "OPTIMIZER").require(self.training.optimizer)
 
 
 def sized_fields(settings: ModelSettings) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from seedbed.models.family import Config, Network
 from seedbed.models.network import build, decoder_start_id, family, initialize
 from seedbed.runs.architecture import configure
 from seedbed.runs.heads import on_body, with_labels
-from seedbed.runs.objectives import require_fitting
+from seedbed.runs.objectives import require_matching_family
 from seedbed.runs.recipes import recipe as named_recipe
 from seedbed.runs.settings import ModelSettings, RunSettings
 from seedbed.text.special_form import BLANK_KEY
@@ -44,7 +44,7 @@ class Start:
         """The base's config, or the one that the settings describe, with a head for the labels, if any."""
         objective = settings.objective.name
         if self.base is not None:
-            config = require_fitting(self.base.config, objective)
+            config = require_matching_family(self.base.config, objective)
         else:
             context = settings.training.context_tokens
             config = configure(settings.model, vocab_size=vocab_size, context_tokens=context)
@@ -174,7 +174,7 @@ def load_run(
     layers = ({"training": under}, *layers)
     settings = load_settings(_schema(objective), *layers, overrides=overrides)
     # Before a corpus is read and a tokenizer is trained.
-    require_fitting(own.sized(64, 1) if base is None else base.config, objective)
+    require_matching_family(own.sized(64, 1) if base is None else base.config, objective)
     return settings, Start(base=base)
 
 

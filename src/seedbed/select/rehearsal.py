@@ -130,7 +130,7 @@ def even_source(objective: Objective, context_tokens: int, vocab_size: int) -> R
     if objective.learns_from == "text":
         return RecordSource([ids(objective.record_tokens(context_tokens) + objective.overlap)])
     num_answer = {"labels": 1, "tags": context_tokens}.get(objective.learns_from, context_tokens // 4)
-    room = int(objective.input_room(np.array([num_answer]), context_tokens)[0])
+    room = int(objective.max_input_tokens(np.array([num_answer]), context_tokens)[0])
     labels = objective.learns_from != "pairs"
     answer = [1] * min(room, num_answer) if labels else ids(num_answer)
     return RecordSource([ids(room)], answers=[answer])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from seedbed.base.errors import CheckpointError
-from seedbed.base.rooms import Room
+from seedbed.base.plugins import PluginPackage
 from seedbed.training.settings import TrainingSettings
 
 Parameters = Mapping[str, nn.Parameter]
@@ -45,7 +45,7 @@ class Optimizer:
         }
 
 
-OPTIMIZERS: Room[Callable[[nn.Module, TrainingSettings], Optimizer]] = Room(
+OPTIMIZERS: PluginPackage[Callable[[nn.Module, TrainingSettings], Optimizer]] = PluginPackage(
     "seedbed.training.optimizers", "OPTIMIZER"
 )
 
@@ -55,7 +55,7 @@ def trainable(module: nn.Module) -> dict[str, nn.Parameter]:
     return {name: p for name, p in module.named_parameters() if p.requires_grad}
 
 
-class Piece(NamedTuple):
+class ParameterBlock(NamedTuple):
     """Rows of a parameter that are a matrix of their own, or all of it.
 
     Steps of a fixed size are to be `step_scale` times the usual ones.
@@ -67,18 +67,18 @@ class Piece(NamedTuple):
     step_scale: float
 
 
-def pieces_of(module: nn.Module, parameters: Parameters) -> list[Piece]:
-    """The parameters of a module piece by piece, as their owners say (nn/linear.py), else each as one."""
+def parameter_blocks_of(module: nn.Module, parameters: Parameters) -> list[ParameterBlock]:
+    """The parameters of a module block by block, as their owners say (nn/linear.py), else each as one."""
     said: dict[str, list[tuple[int, float]]] = {}
     for path, owner in module.named_modules():
-        if (pieces := getattr(owner, "pieces", None)) is not None:
-            said |= {f"{path}.{name}": own for name, own in pieces().items()}
+        if (blocks := getattr(owner, "parameter_blocks", None)) is not None:
+            said |= {f"{path}.{name}": own for name, own in blocks().items()}
     found = []
     for name, parameter in parameters.items():
         start = 0
         for num_rows, step_scale in said.get(name, [(len(parameter), 1.0)]):
             rows = slice(start, start + num_rows)
-            found.append(Piece(f"{name}.{start}", parameter, rows, step_scale))
+            found.append(ParameterBlock(f"{name}.{start}", parameter, rows, step_scale))
             start += num_rows
     return found
 

@@ -50,7 +50,7 @@ def sized(d_model: int, num_layers: int) -> ModelConfig:
 
 
 def read_config(values: Mapping[str, Any]) -> ModelConfig:
-    """`config.json` of BERT's classes -> ours; which head and whether a pooler the weights say (`fit`)."""
+    """`config.json` of BERT's classes -> ours; the weights' names decide the head and the pooler."""
     activation = values.get("hidden_act", "gelu")
     if activation not in ACTIVATIONS:
         raise BundleError(f"hidden_act {activation!r} is not known; allowed: {', '.join(ACTIVATIONS)}")
@@ -97,13 +97,13 @@ def write_config(config: ModelConfig) -> dict[str, Any]:
     }
 
 
-def fit(config: ModelConfig, names: Collection[str]) -> ModelConfig:
+def config_from_names(config: ModelConfig, names: Collection[str]) -> ModelConfig:
     """The head and the pooler that a file of these tensors has: published files name their class loosely."""
     masked = any(name.startswith("cls.predictions.") for name in names)
-    return fitted_head(config, masked=masked, pooler="bert.pooler.dense.weight" in names)
+    return head_from_names(config, masked=masked, pooler="bert.pooler.dense.weight" in names)
 
 
-def fitted_head(config: ModelConfig, *, masked: bool, pooler: bool) -> ModelConfig:
+def head_from_names(config: ModelConfig, *, masked: bool, pooler: bool) -> ModelConfig:
     """The config with the head that its tensors show; one with labels only config.json tells."""
     if config.head.labels:
         return replace(config, head=replace(config.head, pooler=pooler))
@@ -187,6 +187,6 @@ FAMILY = Family(
     copies=copies,
     older=OLDER_NORMS,
     prefix="bert.",
-    fit=fit,
+    config_from_names=config_from_names,
     objective="masked",
 )

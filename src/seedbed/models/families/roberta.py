@@ -53,10 +53,10 @@ def write_config(config: ModelConfig) -> dict[str, Any]:
     return bert.write_config(config) | {"model_type": "roberta"} | table
 
 
-def fit(config: ModelConfig, names: Collection[str]) -> ModelConfig:
+def config_from_names(config: ModelConfig, names: Collection[str]) -> ModelConfig:
     """The head and the pooler that a file of these tensors has."""
     masked, pooler = "lm_head.dense.weight" in names, "roberta.pooler.dense.weight" in names
-    return bert.fitted_head(config, masked=masked, pooler=pooler)
+    return bert.head_from_names(config, masked=masked, pooler=pooler)
 
 
 def labelled(kind: HeadKind, labels: tuple[str, ...]) -> HeadConfig:
@@ -112,6 +112,6 @@ FAMILY = Family(
     ignored=(r"roberta\.embeddings\.position_ids",),
     copies=copies,
     prefix="roberta.",
-    fit=fit,
+    config_from_names=config_from_names,
     objective="masked",
 )

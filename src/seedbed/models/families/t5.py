@@ -152,7 +152,7 @@ def copies(config: ModelConfig) -> dict[str, str]:
     return dict.fromkeys([*stacks, *tied], "shared.weight")
 
 
-def fit(config: ModelConfig, names: Collection[str]) -> ModelConfig:
+def config_from_names(config: ModelConfig, names: Collection[str]) -> ModelConfig:
     """The output that a file of these tensors has: newer tools call one of its own tied, but not scaled."""
     own = config.output_scale == 1 and {"shared.weight", "lm_head.weight"} <= set(names)
     return replace(config, tie_embeddings=False) if own else config
@@ -200,7 +200,7 @@ FAMILY = Family(
     special=T5,
     ignored=(r"decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight",),
     copies=copies,
-    fit=fit,
+    config_from_names=config_from_names,
     objective="span_corruption",
     # Section 3.1.2's optimizer, its rate of the first 10,000 steps, and no weight decay.
     training={"optimizer": "adafactor", "learning_rate": 0.01, "weight_decay": 0.0},

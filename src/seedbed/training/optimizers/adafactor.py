@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from seedbed.training.optimizer import Optimizer, Piece, pieces_of, trainable
+from seedbed.training.optimizer import Optimizer, ParameterBlock, parameter_blocks_of, trainable
 from seedbed.training.settings import TrainingSettings
 
 # Algorithm 4: what is added to squares, the least size of a step, the clipping threshold, the decay's power.
@@ -15,13 +15,13 @@ SQUARE_FLOOR, LEAST_SIZE, CLIPPING, DECAY_POWER = 1e-30, 1e-3, 1.0, -0.8
 
 
 class MeanSquares:
-    """The means of the squares of a piece's gradients.
+    """The means of the squares of a block's gradients.
 
     A matrix (rows, columns) keeps the mean of every row and column in place of every number's.
     """
 
-    def __init__(self, piece: Piece) -> None:
-        like = piece.parameter.detach()[piece.rows]
+    def __init__(self, block: ParameterBlock) -> None:
+        like = block.parameter.detach()[block.rows]
         self.means: dict[str, Tensor] = {"square": torch.zeros_like(like)}
         if like.ndim == 2:
             self.means = {"row": torch.zeros_like(like[:, 0]), "column": torch.zeros_like(like[0])}
@@ -43,23 +43,25 @@ class Adafactor:
     queries, which hold attention's scale, differ by a factor of 180 at a width of 512. There is no momentum.
     """
 
-    def __init__(self, pieces: Iterable[Piece], *, learning_rate: float, weight_decay: float = 0.0) -> None:
+    def __init__(
+        self, blocks: Iterable[ParameterBlock], *, learning_rate: float, weight_decay: float = 0.0
+    ) -> None:
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
         self.num_updates = torch.zeros((), dtype=torch.int64)
-        self.pieces = [(piece, MeanSquares(piece)) for piece in pieces]
+        self.blocks = [(block, MeanSquares(block)) for block in blocks]
         self.state = {"num_updates": self.num_updates}
-        for piece, squares in self.pieces:
-            self.state |= {f"{piece.name}.{kind}": mean for kind, mean in squares.means.items()}
+        for block, squares in self.blocks:
+            self.state |= {f"{block.name}.{kind}": mean for kind, mean in squares.means.items()}
 
     def step(self, factor: float, gradient_scale: float) -> None:
         """Update the parameters that have a gradient."""
         self.num_updates += 1
         decay = 1 - int(self.num_updates) ** DECAY_POWER
-        for piece, squares in self.pieces:
-            if piece.parameter.grad is None:
+        for block, squares in self.blocks:
+            if block.parameter.grad is None:
                 continue
-            weight = piece.parameter[piece.rows]
-            update = squares.scaled(piece.parameter.grad[piece.rows] * gradient_scale, decay)
+            weight = block.parameter[block.rows]
+            update = squares.scaled(block.parameter.grad[block.rows] * gradient_scale, decay)
             rate = self.learning_rate * factor * _root_mean_square(weight).clamp(min=LEAST_SIZE)
             clipped = (_root_mean_square(update) / CLIPPING).clamp(min=1)
             if self.weight_decay:
@@ -80,7 +82,7 @@ def build(module: nn.Module, settings: TrainingSettings) -> Optimizer:
     }
     return Optimizer(
         {
-            name: Adafactor(pieces_of(module, some), learning_rate=rate, weight_decay=decay)
+            name: Adafactor(parameter_blocks_of(module, some), learning_rate=rate, weight_decay=decay)
             for name, (some, decay) in groups.items()
             if some
         }

@@ -8,7 +8,14 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from seedbed.training.optimizer import Optimizer, Parameters, Piece, UpdateRule, pieces_of, trainable
+from seedbed.training.optimizer import (
+    Optimizer,
+    ParameterBlock,
+    Parameters,
+    UpdateRule,
+    parameter_blocks_of,
+    trainable,
+)
 from seedbed.training.optimizers.adamw import AdamW
 from seedbed.training.settings import TrainingSettings
 
@@ -35,14 +42,14 @@ def orthogonalize(matrices: Tensor) -> Tensor:
 class Stack:
     """Matrices of one shape (rows, columns), and what is remembered of them."""
 
-    def __init__(self, pieces: Sequence[Piece], shape: torch.Size) -> None:
-        self.pieces = pieces
+    def __init__(self, blocks: Sequence[ParameterBlock], shape: torch.Size) -> None:
+        self.blocks = blocks
         rows, columns = shape
         # NorMuon evens out the neurons: the rows, or the columns where there are more of them.
         self.axis = -1 if rows >= columns else -2
         shape_scale = max(1.0, rows / columns) ** 0.5
-        self.scales = [shape_scale * piece.step_scale for piece in pieces]
-        self.momentum = pieces[0].parameter.detach().new_zeros(len(pieces), rows, columns)
+        self.scales = [shape_scale * block.step_scale for block in blocks]
+        self.momentum = blocks[0].parameter.detach().new_zeros(len(blocks), rows, columns)
         self.power = torch.zeros_like(self.momentum.sum(self.axis, keepdim=True))
 
     def updates(self, gradient: Tensor, momentum: float, num_updates: int, dtype: torch.dtype) -> Tensor:
@@ -60,17 +67,17 @@ class Stack:
 class Muon:
     """Momentum, orthogonalized, its neurons evened out; a few calls for all matrices of one shape.
 
-    The pieces (q, k, v of one parameter) are orthogonalized apart. An update has singular values of about 1,
+    The blocks (q, k, v of one parameter) are orthogonalized apart. An update has singular values of about 1,
     times sqrt(rows / columns) where there are more rows, so that one learning rate serves every shape; then
     each neuron's mean square is divided out and the norm restored (NorMuon, Li et al. 2510.05491), and the
-    piece's own scale comes last. The momentum rises from 0.85 to 0.95 over 300 updates. The products that
+    block's own scale comes last. The momentum rises from 0.85 to 0.95 over 300 updates. The products that
     orthogonalize are of `dtype`: bfloat16 is as good (Jordan) and 2.5 times as fast where a CPU has it (12
     matrices of 256 x 1024 in 36 ms, 93 in float32; 2026-11-27).
     """
 
     def __init__(
         self,
-        pieces: Iterable[Piece],
+        blocks: Iterable[ParameterBlock],
         *,
         learning_rate: float,
         weight_decay: float = 0.0,
@@ -78,14 +85,14 @@ class Muon:
     ) -> None:
         self.learning_rate, self.weight_decay, self.dtype = learning_rate, weight_decay, dtype
         self.num_updates = torch.zeros((), dtype=torch.int64)
-        by_shape: dict[torch.Size, list[Piece]] = {}
-        for piece in pieces:
-            by_shape.setdefault(piece.parameter[piece.rows].shape, []).append(piece)
-        self.stacks = [Stack(pieces, shape) for shape, pieces in by_shape.items()]
+        by_shape: dict[torch.Size, list[ParameterBlock]] = {}
+        for block in blocks:
+            by_shape.setdefault(block.parameter[block.rows].shape, []).append(block)
+        self.stacks = [Stack(blocks, shape) for shape, blocks in by_shape.items()]
         self.state = {"num_updates": self.num_updates}
         for stack in self.stacks:
-            for piece, momentum, power in zip(stack.pieces, stack.momentum, stack.power, strict=True):
-                self.state |= {f"{piece.name}.momentum": momentum, f"{piece.name}.power": power}
+            for block, momentum, power in zip(stack.blocks, stack.momentum, stack.power, strict=True):
+                self.state |= {f"{block.name}.momentum": momentum, f"{block.name}.power": power}
 
     def step(self, factor: float, gradient_scale: float) -> None:
         """Update every matrix; of a stack all have a gradient or none has."""
@@ -93,14 +100,14 @@ class Muon:
         self.num_updates += 1
         learning_rate = self.learning_rate * factor
         for stack in self.stacks:
-            gradients = [p.grad[where] for _, p, where, _ in stack.pieces if p.grad is not None]
+            gradients = [p.grad[where] for _, p, where, _ in stack.blocks if p.grad is not None]
             if not gradients:
                 continue
             gradient = torch.stack(gradients)
             if gradient_scale != 1:
                 gradient *= gradient_scale
             updates = stack.updates(gradient, momentum, int(self.num_updates), self.dtype)
-            matrices = [p[where] for _, p, where, _ in stack.pieces]
+            matrices = [p[where] for _, p, where, _ in stack.blocks]
             if self.weight_decay:
                 torch._foreach_mul_(matrices, 1 - learning_rate * self.weight_decay)
             steps = torch._foreach_mul(updates.unbind(), [-learning_rate * scale for scale in stack.scales])
@@ -117,7 +124,7 @@ def build(module: nn.Module, settings: TrainingSettings) -> Optimizer:
     rules: dict[str, UpdateRule] = {}
     if inner:
         rules["matrices"] = Muon(
-            pieces_of(module, inner),
+            parameter_blocks_of(module, inner),
             learning_rate=settings.matrix_learning_rate,
             weight_decay=settings.weight_decay,
             dtype=torch.bfloat16 if settings.precision == "bfloat16" else torch.float32,
@@ -135,10 +142,10 @@ def build(module: nn.Module, settings: TrainingSettings) -> Optimizer:
 
 
 def _by_scale(module: nn.Module, parameters: Parameters) -> dict[float, dict[str, nn.Parameter]]:
-    """Parameters apart by how much longer their steps are; one of several pieces takes the shortest."""
+    """Parameters apart by how much longer their steps are; one of several blocks takes the shortest."""
     scales: dict[int, float] = {}
-    for piece in pieces_of(module, parameters):
-        scales[id(piece.parameter)] = min(piece.step_scale, scales.get(id(piece.parameter), math.inf))
+    for block in parameter_blocks_of(module, parameters):
+        scales[id(block.parameter)] = min(block.step_scale, scales.get(id(block.parameter), math.inf))
     found: dict[float, dict[str, nn.Parameter]] = {}
     for name, parameter in parameters.items():
         found.setdefault(scales[id(parameter)], {})[name] = parameter

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from seedbed.base.errors import UsageError
-from seedbed.base.rooms import Room
+from seedbed.base.plugins import PluginPackage
 
 
 @pytest.fixture
-def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Room[int]:
+def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PluginPackage[int]:
     folder = tmp_path / "pantry"
     folder.mkdir()
     for name, text in {
@@ -21,20 +21,20 @@ def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Room[int]:
     }.items():
         (folder / f"{name}.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
-    return Room("pantry", "JAR")
+    return PluginPackage("pantry", "JAR")
 
 
-def test_names_are_the_files_and_none_is_imported_for_them(room: Room[int]) -> None:
+def test_names_are_the_files_and_none_is_imported_for_them(room: PluginPackage[int]) -> None:
     assert room.names() == ["flour", "sugar"]
     assert not [name for name in sys.modules if name.startswith("pantry.")]
 
 
-def test_one_is_imported_by_its_name(room: Room[int]) -> None:
+def test_one_is_imported_by_its_name(room: PluginPackage[int]) -> None:
     assert room.get("sugar") == 2
     assert "pantry.flour" not in sys.modules
 
 
-def test_an_unknown_name_is_refused_with_the_nearest(room: Room[int]) -> None:
+def test_an_unknown_name_is_refused_with_the_nearest(room: PluginPackage[int]) -> None:
     with pytest.raises(
         UsageError, match=r"no jar is named 'suger'; did you mean 'sugar'\? allowed: flour, sugar"
     ):

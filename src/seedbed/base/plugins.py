@@ -12,7 +12,7 @@ from seedbed.base.errors import UsageError, nearest
 T = TypeVar("T")
 
 
-class Room(Generic[T]):
+class PluginPackage(Generic[T]):
     """The plug-ins of a package: file `causal.py` of `seedbed.objectives` holds the plug-in `causal`."""
 
     def __init__(self, package: str, attribute: str) -> None:
