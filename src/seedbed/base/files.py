@@ -45,6 +45,43 @@ def write_file(path: Path, content: bytes) -> None:
             aside.unlink(missing_ok=True)
 
 
+@contextmanager
+def replaced_folder(path: Path, *, partial: str, earlier: str) -> Iterator[Path]:
+    """Yield a new, empty folder beside `path`; synced, it replaces the folder `path` when the block ends.
+
+    If the block fails, the new folder is deleted and the earlier one stays. After a crash the new folder is
+    still there, as `path` with the ending `partial`; a crash between the two renames leaves the earlier
+    folder with the ending `earlier`, and the next call moves it back. Errors: HardwareError for an OSError
+    outside the block.
+    """
+    aside, replaced = path.with_name(path.name + partial), path.with_name(path.name + earlier)
+    try:
+        with disk_errors(path):
+            _move_back(replaced, path)
+            shutil.rmtree(aside, ignore_errors=True)
+            aside.mkdir(parents=True)
+        yield aside
+        with disk_errors(path):
+            for written in (*aside.rglob("*"), aside):
+                sync(written)
+            shutil.rmtree(replaced, ignore_errors=True)
+            if path.exists():
+                path.rename(replaced)
+            aside.rename(path)
+            sync(path.parent)
+    finally:
+        with disk_errors(path):
+            _move_back(replaced, path)
+        shutil.rmtree(replaced, ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _move_back(replaced: Path, path: Path) -> None:
+    """Rename an earlier folder back unless a later one has its name."""
+    if replaced.is_dir() and not path.exists():
+        replaced.rename(path)
+
+
 def digest(path: Path) -> str:
     """The SHA-256 of a file."""
     with path.open("rb") as file:
@@ -102,32 +139,20 @@ def shared_folder(folder: Path, write: Callable[[Path], None]) -> Iterator[None]
             if problem := manifest_problem(folder):
                 if folder.exists():
                     warnings.warn(f"{folder}: {problem}; it is made again", SeedbedWarning, stacklevel=3)
-                _replace(folder, write)
+                _rewrite(folder, write)
         yield
     finally:
         os.close(lock)  # which unlocks
 
 
-def _replace(folder: Path, write: Callable[[Path], None]) -> None:
-    """Write a folder aside and put it in place of a damaged one; the caller has the lock."""
-    aside, damaged = (folder.with_name(folder.name + ending) for ending in (PART, DAMAGED))
-    shutil.rmtree(aside, ignore_errors=True)
-    shutil.rmtree(damaged, ignore_errors=True)
+def _rewrite(folder: Path, write: Callable[[Path], None]) -> None:
+    """Write a missing or damaged folder again; the caller has the lock."""
     for path in (p for ending in (PART, DAMAGED) for p in folder.parent.glob(f"*{ending}")):
         _delete_abandoned(path)
-    try:
-        with disk_errors(aside):
-            aside.mkdir()
+    with replaced_folder(folder, partial=PART, earlier=DAMAGED) as aside:
         write(aside)
         with disk_errors(aside):
             write_manifest(aside)
-            if folder.exists():
-                folder.rename(damaged)
-            aside.rename(folder)
-            sync(folder.parent)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-        shutil.rmtree(damaged, ignore_errors=True)
 
 
 def _delete_abandoned(aside: Path) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -23,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from seedbed.base.errors import BundleError, ConfigError, SeedbedError, SeedbedWarning, nearest
-from seedbed.base.files import disk_errors, sync
+from seedbed.base.files import disk_errors, replaced_folder
 from seedbed.base.json_file import read_object
 from seedbed.base.runtime import find_device
 from seedbed.hub.gguf import (
@@ -81,23 +80,12 @@ def save_bundle(
     path = Path(path).resolve()
     _require_replaceable(path)
     require_vocabulary(tokenizer, module.config)
-    aside, replaced = path.with_name(path.name + PARTIAL), path.with_name(path.name + REPLACED)
-    with disk_errors(path):
-        _put_back(path)
-        shutil.rmtree(aside, ignore_errors=True)
-        try:
-            aside.mkdir(parents=True)
-            _write(aside, module, tokenizer, card, dict(generation or {}), vectors)
-            _compare(aside, module)
-            shutil.rmtree(replaced, ignore_errors=True)
-            if path.exists():
-                path.rename(replaced)
-            aside.rename(path)
-            sync(path.parent)
-            shutil.rmtree(replaced, ignore_errors=True)
-        finally:
-            _put_back(path)
-            shutil.rmtree(aside, ignore_errors=True)
+    with (
+        disk_errors(path),
+        replaced_folder(path, partial=PARTIAL, earlier=REPLACED) as aside,
+    ):
+        _write(aside, module, tokenizer, card, dict(generation or {}), vectors)
+        _compare(aside, module)
     return path
 
 
@@ -183,12 +171,6 @@ def _settled(path: Path) -> Path:
     """Where the bundle lies: beside its place where a save was killed between its two renames."""
     replaced = path.with_name(path.name + REPLACED) if path.name else path
     return path if path.exists() or not replaced.is_dir() else replaced
-
-
-def _put_back(path: Path) -> None:
-    """Give an earlier bundle its place again where no later one took it."""
-    if not path.exists() and _settled(path) != path:
-        _settled(path).rename(path)
 
 
 def vector_settings(path: Path) -> VectorSettings | None:
@@ -285,8 +267,6 @@ def _write(
     (folder / CARD).write_text(card or f"# A {config.family} model\n\nSaved by seedbed.\n", encoding="utf-8")
     if vectors is not None:
         write_vectors(folder, vectors)
-    for file in (*folder.rglob("*"), folder):
-        sync(file)
 
 
 @torch.no_grad()
