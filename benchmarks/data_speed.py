@@ -29,7 +29,7 @@ from seedbed.data.records import PairSource, TokenSource
 from seedbed.data.shards import write_shard
 from seedbed.data.vocabulary import Vocabulary
 from seedbed.models.network import build, family, initialize
-from seedbed.runs.heads import with_labels
+from seedbed.runs.network import with_labels
 from seedbed.training.optimizer import OPTIMIZERS
 from seedbed.training.settings import TrainingSettings
 from seedbed.training.train_step import TrainStep

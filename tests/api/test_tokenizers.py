@@ -13,7 +13,7 @@ from seedbed.cli.app import run
 from seedbed.data.corpora import Document
 from seedbed.data.prepare import DataSettings
 from seedbed.models.network import family as named_family
-from seedbed.runs.prepared import new_tokenizer
+from seedbed.runs.prepare import new_tokenizer
 from seedbed.runs.start import load_run
 from seedbed.text.tokenizer import Tokenizer
 

@@ -7,7 +7,7 @@ import pytest
 from seedbed.base.errors import ConfigError
 from seedbed.models.family import Config
 from seedbed.models.network import family
-from seedbed.runs.architecture import configure
+from seedbed.runs.network import configure
 from seedbed.runs.settings import ModelSettings
 
 

@@ -16,7 +16,7 @@ from seedbed.base.errors import ConfigError, SeedbedWarning
 from seedbed.hub.bundle import open_bundle
 from seedbed.models.network import family
 from seedbed.nn.config import HeadConfig
-from seedbed.runs.heads import on_body
+from seedbed.runs.network import on_body
 from seedbed.runs.train import Run
 from seedbed.select import rehearsal
 from seedbed.text.training import train_tokenizer

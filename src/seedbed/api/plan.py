@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
-from seedbed.base.hardware import ResidentPeak
+from torch import nn
+
+from seedbed.base.hardware import ResidentPeak, probe
 from seedbed.base.runtime import Runtime
+from seedbed.data.objective import OBJECTIVES
+from seedbed.data.vocabulary import Vocabulary
 from seedbed.generation.language_model import LanguageModel
 from seedbed.hub.base import Base
 from seedbed.hub.locate import is_model
 from seedbed.models.family import Config, Network
 from seedbed.models.network import preset
-from seedbed.runs.decide import plan_config
+from seedbed.runs.network import STAND_IN_LABELS, require_matching_family, with_labels
 from seedbed.runs.settings import RunSettings
-from seedbed.runs.start import context_within, load_run
-from seedbed.select.plan import Plan
+from seedbed.runs.start import Start, context_within, load_run
+from seedbed.select.decoding import plan_generation
+from seedbed.select.plan import Plan, plan_training
 
 
 def plan(
@@ -54,7 +60,7 @@ def plan_with_settings(
         precision="float32" if precision == "auto" else precision,
         num_threads=training.num_threads,
     ) as runtime:
-        return plan_config(settings, start, given, runtime=runtime, resident=resident), settings
+        return _plan(settings, start, given, runtime=runtime, resident=resident), settings
 
 
 def _given(name: str) -> Config | None:
@@ -62,3 +68,39 @@ def _given(name: str) -> Config | None:
     if is_model(name):
         return Base.open(name).config
     return preset(name) if ":" in name else None
+
+
+def _plan(
+    settings: RunSettings,
+    start: Start,
+    given: Config | Network | None,
+    *,
+    runtime: Runtime,
+    resident: ResidentPeak,
+) -> Plan:
+    """The plan of a run whose data is not known, rows as long as the context, two labels; and of its use.
+
+    `given` is the network or its config, None for the one that the settings describe.
+    """
+    name = settings.objective.name
+    network = given if isinstance(given, nn.Module) else None
+    given = given.config if isinstance(given, nn.Module) else given
+    if given is None:
+        vocab_size = settings.tokenizer.vocab_size
+        config = start.config(settings, vocab_size=vocab_size, labels=STAND_IN_LABELS)
+    else:
+        config = with_labels(require_matching_family(given, name), name, given.head.labels or STAND_IN_LABELS)
+    vocabulary = Vocabulary.stand_in(config.vocab_size, decoder_start_id=start.decoder_start_id(config))
+    if network is None or network.config != config:
+        network = start.outline(config)
+    plan = plan_training(
+        network,
+        settings.training,
+        hardware=probe(),
+        runtime=runtime,
+        objective=OBJECTIVES.get(name)(vocabulary, settings.objective),
+        resident=resident,
+    )
+    context = config.max_positions or settings.training.context_tokens
+    used = plan_generation(network, context_tokens=context, runtime=runtime)
+    return replace(plan, generation=None if used is None else asdict(used))

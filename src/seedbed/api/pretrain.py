@@ -8,8 +8,7 @@ from typing import Any
 
 from seedbed.base.errors import UsageError
 from seedbed.data.shown import Shown
-from seedbed.runs.examples import first_examples
-from seedbed.runs.prepared import prepare
+from seedbed.runs.prepare import prepare_run
 from seedbed.runs.settings import decided
 from seedbed.runs.start import run_settings
 from seedbed.runs.train import OnPlan, Run, train
@@ -51,5 +50,4 @@ def show(data: str, *, out: Path | str, num: int = 3, **wanted: Any) -> list[Sho
         if (saved := run.saved_settings()) is not None:
             then = saved["training"]
             run.refuse_difference(saved, decided(settings, **{k: then[k] for k in _FREE if k in then}))
-        prepared = prepare(settings, start, run)
-        return first_examples(prepared, num, seed=settings.training.seed)
+        return prepare_run(settings, start, run).first_examples(num)

@@ -13,11 +13,11 @@ from typing import Any
 from seedbed.api.pretrain import pretrain
 from seedbed.base.errors import ConfigError
 from seedbed.base.files import write_file
-from seedbed.base.hardware import ResidentPeak, probe
+from seedbed.base.hardware import ResidentPeak
 from seedbed.base.runtime import Runtime
 from seedbed.models.network import family, parameter_count
 from seedbed.runs.decide import FEWEST_STEPS, most_steps, plan_run
-from seedbed.runs.prepared import prepare
+from seedbed.runs.prepare import prepare_run
 from seedbed.runs.start import run_settings
 from seedbed.select.plan import Plan
 from seedbed.training.run_folder import RunFolder
@@ -103,13 +103,4 @@ def _plan(folder: Path, data: str, wanted: dict[str, Any]) -> Plan:
         Runtime.from_environment(num_threads=settings.training.num_threads) as runtime,
         RunFolder(folder) as run,
     ):
-        prepared = prepare(settings, start, run)
-        return plan_run(
-            settings,
-            start,
-            prepared,
-            hardware=probe(),
-            runtime=runtime,
-            folder=folder,
-            resident=resident,
-        )
+        return plan_run(prepare_run(settings, start, run), runtime, resident)

@@ -5,24 +5,15 @@ from __future__ import annotations
 import json
 from bisect import bisect_right
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
-from torch import nn
-
 from seedbed.base.errors import HardwareError
-from seedbed.base.hardware import Hardware, ResidentPeak, disk_free_bytes, probe
+from seedbed.base.hardware import ResidentPeak, disk_free_bytes, probe
 from seedbed.base.runtime import Runtime
-from seedbed.data.objective import OBJECTIVES
-from seedbed.data.vocabulary import Vocabulary
-from seedbed.models.family import Config, Network
 from seedbed.report.units import bytes_text
-from seedbed.runs.heads import STAND_IN_LABELS, with_labels
-from seedbed.runs.objectives import require_matching_family
-from seedbed.runs.prepared import Prepared
+from seedbed.runs.prepare import PreparedRun
 from seedbed.runs.settings import RunSettings, decided
-from seedbed.runs.start import Start
-from seedbed.select.decoding import plan_generation
 from seedbed.select.plan import Plan, plan_training
 from seedbed.training.run_folder import RunFolder
 
@@ -32,27 +23,19 @@ FEWEST_STEPS = 50
 EVALUATION_SHARE = 0.1
 
 
-def decide(
-    asked: RunSettings,
-    start: Start,
-    prepared: Prepared,
-    *,
-    run: RunFolder,
-    runtime: Runtime,
-    resident: ResidentPeak,
-) -> tuple[RunSettings, Plan]:
-    """The settings with nothing left open, and the plan; on resume what was decided then stays, unmeasured.
+def decide(prepared: PreparedRun, *, runtime: Runtime, resident: ResidentPeak) -> tuple[PreparedRun, Plan]:
+    """The run with nothing left open in its settings, and its plan; a resumed run keeps what it began with.
 
     Errors: HardwareError where memory or disk cannot hold the run.
     """
+    run, settings, training = prepared.folder, prepared.settings, prepared.settings.training
     saved = run.saved_settings()
     then = {} if saved is None else saved["training"]
-    training = asked.training
     precision = training.precision if training.precision != "auto" else then.get("precision", "auto")
     plan = saved_plan(run) if saved is not None else None
     if plan is None:
-        precision, plan = _measured(precision, asked, start, prepared, run, runtime, resident)
-    settings = decided(asked, precision=precision)
+        precision, plan = _measured(prepared, precision, runtime, resident)
+    settings = decided(settings, precision=precision)
     if training.budget_seconds is not None:
         of_budget = then or _affordable(plan, settings, BUDGET_SHARE * training.budget_seconds)
         names = ("num_steps", "evaluate_every_steps", "checkpoint_every_steps")
@@ -61,101 +44,39 @@ def decide(
         plan = plan.for_settings(settings.training)
     if saved is None and runtime.is_main:
         _require_room(plan, run.path)
-    return settings, plan
+    return replace(prepared, settings=settings), plan
 
 
 def _measured(
-    precision: str,
-    asked: RunSettings,
-    start: Start,
-    prepared: Prepared,
-    run: RunFolder,
-    runtime: Runtime,
-    resident: ResidentPeak,
+    prepared: PreparedRun, precision: str, runtime: Runtime, resident: ResidentPeak
 ) -> tuple[str, Plan]:
     """The precision, the faster one where it is still open, and the plan with it."""
     hardware = probe()
     resident.lap()
     if precision == "auto" and hardware.precision == "float32":
         precision = "float32"
-    plans = {
-        kind: plan_run(
-            asked,
-            start,
-            prepared,
-            hardware=hardware,
-            runtime=replace(runtime, precision=kind),
-            folder=run.path,
-            resident=resident,
-        )
-        for kind in (("float32", "bfloat16") if precision == "auto" else (precision,))
-    }
+    kinds = ("float32", "bfloat16") if precision == "auto" else (precision,)
+    plans = {kind: plan_run(prepared, replace(runtime, precision=kind), resident) for kind in kinds}
     if precision == "auto":  # fast matmuls alone do not make fast steps: both were timed on this shape
         faster = plans["bfloat16"].step_seconds < 0.9 * plans["float32"].step_seconds
         precision = ("float32", "bfloat16")[runtime.broadcast_int(int(faster))]
     return precision, plans[precision].above(resident)
 
 
-def plan_run(
-    settings: RunSettings,
-    start: Start,
-    prepared: Prepared,
-    *,
-    hardware: Hardware,
-    runtime: Runtime,
-    folder: Path,
-    resident: ResidentPeak,
-) -> Plan:
+def plan_run(prepared: PreparedRun, runtime: Runtime, resident: ResidentPeak) -> Plan:
     """The plan of a run on its own records."""
-    training = settings.training
     return plan_training(
-        start.outline(prepared.config),
-        training,
-        hardware=hardware,
+        prepared.start.outline(prepared.config),
+        prepared.settings.training,
+        hardware=probe(),
         runtime=runtime,
         objective=prepared.objective,
         mixture=prepared.mixture,
-        validation_tokens=prepared.validation_tokens(training.seed),
-        data_bytes=sum(shard.tokens.nbytes for shard in prepared.data.shards),  # mapped, read at random: all
+        validation_tokens=prepared.validation_tokens(),
+        data_bytes=prepared.shards.num_bytes,  # mapped, read at random: all of it
         resident=resident,
-        folder=folder,
+        folder=prepared.folder.path,
     )
-
-
-def plan_config(
-    settings: RunSettings,
-    start: Start,
-    given: Config | Network | None,
-    *,
-    runtime: Runtime,
-    resident: ResidentPeak,
-) -> Plan:
-    """The plan of a run whose data is not known, rows as long as the context, two labels; and of its use.
-
-    `given` is the network or its config, None for the one that the settings describe.
-    """
-    name = settings.objective.name
-    network = given if isinstance(given, nn.Module) else None
-    given = given.config if isinstance(given, nn.Module) else given
-    if given is None:
-        vocab_size = settings.tokenizer.vocab_size
-        config = start.config(settings, vocab_size=vocab_size, labels=STAND_IN_LABELS)
-    else:
-        config = with_labels(require_matching_family(given, name), name, given.head.labels or STAND_IN_LABELS)
-    vocabulary = Vocabulary.stand_in(config.vocab_size, decoder_start_id=start.decoder_start_id(config))
-    if network is None or network.config != config:
-        network = start.outline(config)
-    plan = plan_training(
-        network,
-        settings.training,
-        hardware=probe(),
-        runtime=runtime,
-        objective=OBJECTIVES.get(name)(vocabulary, settings.objective),
-        resident=resident,
-    )
-    context = config.max_positions or settings.training.context_tokens
-    used = plan_generation(network, context_tokens=context, runtime=runtime)
-    return replace(plan, generation=None if used is None else asdict(used))
 
 
 def saved_plan(run: RunFolder) -> Plan | None:

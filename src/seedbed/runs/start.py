@@ -19,11 +19,9 @@ from seedbed.data.objective import OBJECTIVES
 from seedbed.hub.base import Base
 from seedbed.models.family import Config, Network
 from seedbed.models.network import build, decoder_start_id, family, initialize
-from seedbed.runs.architecture import configure
-from seedbed.runs.heads import on_body, with_labels
-from seedbed.runs.objectives import require_matching_family
-from seedbed.runs.recipes import recipe as named_recipe
+from seedbed.runs.network import configure, on_body, require_matching_family, with_labels
 from seedbed.runs.settings import ModelSettings, RunSettings
+from seedbed.runs.settings import recipe as named_recipe
 from seedbed.text.special_form import BLANK_KEY
 from seedbed.training.run_folder import RunFolder
 from seedbed.training.settings import TrainingSettings

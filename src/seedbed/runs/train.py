@@ -12,20 +12,18 @@ from seedbed.base.files import write_file
 from seedbed.base.hardware import ResidentPeak
 from seedbed.base.runtime import Runtime
 from seedbed.base.signals import StopSignals
-from seedbed.data.loader import Loader
-from seedbed.models.family import Network
+from seedbed.report.run_files import EXAMPLES
 from seedbed.runs.decide import decide, saved_plan
-from seedbed.runs.examples import NUM_KEPT, first_examples, write_examples
 from seedbed.runs.finish import bits_per_byte, finish, next_command
-from seedbed.runs.prepared import Prepared, prepare
+from seedbed.runs.prepare import PreparedRun, prepare_run
 from seedbed.runs.settings import RunSettings
 from seedbed.runs.start import Start
 from seedbed.select.plan import Plan
 from seedbed.training.loop import Callback
 from seedbed.training.loop import train as run_loop
-from seedbed.training.resume import Progress
 from seedbed.training.run_folder import RunFolder
 
+NUM_EXAMPLES = 3  # that a run writes down for its report
 OnPlan = Callable[[Plan, RunSettings], None]
 
 
@@ -86,7 +84,6 @@ def train(
     `on_plan(plan, settings)` is called before the first step. Errors: StoppedEarly after a signal, all saved;
     the other SeedbedErrors in one line each.
     """
-    start = start or Start()
     resident = ResidentPeak()
     with (
         StopSignals() as signals,
@@ -94,9 +91,10 @@ def train(
         RunFolder(out, writable=runtime.is_main, keep_checkpoints=settings.training.keep_checkpoints) as run,
     ):
         is_new = run.saved_settings() is None
-        prepared = prepare(settings, start, run, runtime=runtime)
+        prepared = prepare_run(settings, start or Start(), run, runtime=runtime)
         resident.lap()
-        settings, plan = decide(settings, start, prepared, run=run, runtime=runtime, resident=resident)
+        prepared, plan = decide(prepared, runtime=runtime, resident=resident)
+        settings = prepared.settings
         runtime = replace(runtime, precision=settings.training.precision)
         run.settle(settings)
         if runtime.is_main:
@@ -104,46 +102,35 @@ def train(
                 write_file(run.plan_path, json.dumps(plan.to_dict(), indent=2).encode())
             if on_plan is not None:
                 on_plan(plan, settings)
-        module = start.network(prepared.config, seed=settings.training.seed)
-        progress = _learn(module, settings, start, prepared, plan, run, runtime, callbacks)
+            if not run.can_resume:
+                _write_examples(prepared)
+        module = prepared.start.network(prepared.config, seed=settings.training.seed)
+        module.set_activation_checkpointing(settings.training.checkpoint_activations)
+        progress = run_loop(
+            module,
+            prepared.loader(),
+            objective=prepared.objective,
+            settings=settings.training,
+            run=run,
+            runtime=runtime,
+            validation=prepared.held_out,
+            callbacks=callbacks,
+            fingerprints=prepared.fingerprints,
+            peak_tokens_per_second=plan.peak_tokens_per_second,
+        )
         bits = bits_per_byte(progress, prepared)
         resident.lap()  # a bundle is written and read again in the memory that the optimizer freed
         with signals.hold():
             if runtime.is_main:
-                finish(module, settings, start, prepared, progress, bits=bits, run=run, resident=resident)
+                finish(module, prepared, progress, bits=bits, resident=resident)
             runtime.broadcast_int(0)  # the others wait here for the main rank
     metrics = {"step": progress.step, "loss": progress.loss, "best_step": progress.best_step}
     metrics |= {"validation_loss": progress.best_loss, "validation_bits_per_byte": bits}
-    return Run.of(run, metrics, next=next_command(run.path, prepared), is_main=runtime.is_main)
+    return Run.of(run, metrics, next=next_command(prepared), is_main=runtime.is_main)
 
 
-def _learn(
-    module: Network,
-    settings: RunSettings,
-    start: Start,
-    prepared: Prepared,
-    plan: Plan,
-    run: RunFolder,
-    runtime: Runtime,
-    callbacks: Sequence[Callback],
-) -> Progress:
-    """Write the first examples down, then run the loop to its end."""
-    training = settings.training
-    if runtime.is_main and not run.can_resume:
-        write_examples(first_examples(prepared, NUM_KEPT, seed=training.seed), run)
-    fingerprints = {"content": prepared.data.fingerprint}
-    if start.base is not None:
-        fingerprints["base"] = start.base.fingerprint
-    module.set_activation_checkpointing(training.checkpoint_activations)
-    return run_loop(
-        module,
-        Loader(prepared.mixture, batch_tokens=training.batch_tokens, seed=training.seed),
-        objective=prepared.objective,
-        settings=training,
-        run=run,
-        runtime=runtime,
-        validation=prepared.held_out,
-        callbacks=callbacks,
-        fingerprints=fingerprints,
-        peak_tokens_per_second=plan.peak_tokens_per_second,
-    )
+def _write_examples(prepared: PreparedRun) -> None:
+    """Write the first examples into the run's folder, where its report finds them."""
+    examples = [example.to_dict() for example in prepared.first_examples(NUM_EXAMPLES)]
+    content = json.dumps({"examples": examples}, ensure_ascii=False)
+    write_file(prepared.folder.path / EXAMPLES, content.encode("utf-8", errors="replace"))

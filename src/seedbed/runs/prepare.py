@@ -1,4 +1,4 @@
-"""All that a run reads, made in one place: tokenizer, shards, objective, mixture, what is held out."""
+"""All that a run reads: tokenizer, shards, objective, mixture, held-out records, its first examples."""
 
 from __future__ import annotations
 
@@ -12,11 +12,17 @@ from seedbed.base.errors import ConfigError, SeedbedWarning
 from seedbed.base.files import disk_errors, write_file
 from seedbed.base.runtime import Runtime, derive_seed
 from seedbed.base.settings import to_tree
-from seedbed.data import prepare as corpus
-from seedbed.data.loader import MixturePart
+from seedbed.data.loader import Loader, MixturePart
 from seedbed.data.objective import OBJECTIVES, Objective
-from seedbed.data.prepare import PreparedData, training_texts
+from seedbed.data.prepare import (
+    CorpusShards,
+    prepare_shards,
+    shards_folder,
+    source_fingerprint,
+    training_texts,
+)
 from seedbed.data.records import PairSource, Source, TokenSource
+from seedbed.data.shown import Shown, show_example
 from seedbed.data.vocabulary import Vocabulary
 from seedbed.models.family import Config
 from seedbed.models.network import family, require_vocabulary
@@ -32,28 +38,50 @@ MEASURED_RECORDS = 64  # of what is held out, whose tokens stand for all
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Prepared:
-    """What a run trains with: the network's config, the records and what is learnt from each."""
+class PreparedRun:
+    """A run that is ready to train: its settings, its start, its folder, and everything that it reads."""
 
+    settings: RunSettings
+    start: Start
+    folder: RunFolder
     tokenizer: Tokenizer
-    data: PreparedData
+    shards: CorpusShards
     config: Config
     objective: Objective
     mixture: list[MixturePart]
     held_out: Validation
 
-    def validation_tokens(self, seed: int) -> int:
-        """Tokens that the network reads of what is held out, as its first records have it."""
+    def loader(self) -> Loader:
+        """A loader at the first step of the run."""
+        training = self.settings.training
+        return Loader(self.mixture, batch_tokens=training.batch_tokens, seed=training.seed)
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """The fingerprints of the data and of the base, which must be the same on resume."""
+        base = {} if self.start.base is None else {"base": self.start.base.fingerprint}
+        return {"content": self.shards.fingerprint} | base
+
+    def validation_tokens(self) -> int:
+        """Estimate the tokens that the network reads of the held-out records, from the first of them."""
         records = list(islice(self.held_out.source.records(0, 0), MEASURED_RECORDS))
+        seed = self.settings.training.seed
         read = sum(self.objective.example(record, seed).num_tokens for record in records)
         held = sum(len(r.ids) + (0 if r.answer is None else len(r.answer)) for r in records)
-        shards = (self.data.validation, self.data.validation_answers)
+        shards = (self.shards.validation, self.shards.validation_answers)
         return sum(shard.num_tokens for shard in shards if shard is not None) * read // max(1, held)
 
+    def first_examples(self, num: int) -> list[Shown]:
+        """The first examples of the run, in the order that it reads them whatever the size of its steps."""
+        loader = Loader(self.mixture, batch_tokens=1, seed=self.settings.training.seed)  # an example a step
+        examples = [example for _ in range(num) for example in loader.next_step()]
+        in_place, labels = self.config.shape == "encoder", self.config.head.labels
+        return [show_example(each, self.tokenizer, in_place=in_place, labels=labels) for each in examples]
 
-def prepare(
-    settings: RunSettings, start: Start, run: RunFolder, *, runtime: Runtime | None = None
-) -> Prepared:
+
+def prepare_run(
+    settings: RunSettings, start: Start, folder: RunFolder, *, runtime: Runtime | None = None
+) -> PreparedRun:
     """Make what a run in this folder reads, or open what was made before.
 
     The tokenizer is in the run's folder, the shards are in `.shards` beside it. With a `runtime` the main
@@ -62,12 +90,12 @@ def prepare(
     if runtime is not None and not runtime.is_main:
         runtime.broadcast_int(0)  # waits here for the main rank
     kind = OBJECTIVES.get(settings.objective.name)
-    source = corpus.source_fingerprint(settings.data)  # of what the tokenizer and the shards are made from
-    tokenizer = _tokenizer(settings, start, run, source)
-    data = corpus.prepare(
+    source = source_fingerprint(settings.data)  # of what the tokenizer and the shards are made from
+    tokenizer = _tokenizer(settings, start, folder, source)
+    shards = prepare_shards(
         settings.data,
         tokenizer,
-        corpus.shards_folder(run.path),
+        shards_folder(folder.path),
         learns_from=kind.learns_from,
         head_labels=start.labels(settings.objective.name),
         source=source,
@@ -75,23 +103,26 @@ def prepare(
     if runtime is not None and runtime.is_main:
         runtime.broadcast_int(0)
     training = settings.training
-    config = start.config(settings, vocab_size=tokenizer.vocab_size, labels=data.labels)
+    config = start.config(settings, vocab_size=tokenizer.vocab_size, labels=shards.labels)
     require_vocabulary(tokenizer, config)
     start_id = start.decoder_start_id(config)
     vocabulary = Vocabulary.of(tokenizer, decoder_start_id=start_id, family=config.family)
     objective = kind(vocabulary, settings.objective)
     mixture = [
-        MixturePart(_source(part, data, training, number=number), part, share)
+        MixturePart(_source(part, shards, training, number=number), part, share)
         for number, (part, share) in enumerate(objective.mixture())
     ]
     for part in mixture:
         if isinstance(part.source, PairSource):
             _warn_of_length(part.source, training.context_tokens)
-    num_bytes = data.validation.num_bytes if objective.reads_text_once else None
-    held_out = Validation(_source(objective, data, training, validates=True), objective, num_bytes)
-    return Prepared(
+    num_bytes = shards.validation.num_bytes if objective.reads_text_once else None
+    held_out = Validation(_source(objective, shards, training, validates=True), objective, num_bytes)
+    return PreparedRun(
+        settings=settings,
+        start=start,
+        folder=folder,
         tokenizer=tokenizer,
-        data=data,
+        shards=shards,
         config=config,
         objective=objective,
         mixture=mixture,
@@ -157,7 +188,7 @@ def new_tokenizer(settings: RunSettings, start: Start) -> Tokenizer:
 
 def _source(
     objective: Objective,
-    data: PreparedData,
+    shards: CorpusShards,
     training: TrainingSettings,
     *,
     validates: bool = False,
@@ -166,7 +197,7 @@ def _source(
     """The records of one part of a mixture, or those held out."""
     context = training.context_tokens
     seed = derive_seed(training.seed, f"part {number}") if number else training.seed
-    shard = data.validation if validates else data.train
+    shard = shards.validation if validates else shards.train
     if objective.learns_from == "text":
         return TokenSource(
             shard,
@@ -176,7 +207,7 @@ def _source(
             overlap=objective.overlap,
             cut_anew=objective.cut_anew,
         )
-    answers = data.validation_answers if validates else data.train_answers
+    answers = shards.validation_answers if validates else shards.train_answers
     assert answers is not None
     room = objective.max_input_tokens(answers.lengths, context)
     cuts = objective.learns_from == "tags"
