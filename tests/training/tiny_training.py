@@ -20,8 +20,7 @@ from seedbed.data.loader import Loader, MixturePart
 from seedbed.data.records import RecordSource
 from seedbed.models.network import build, family, initialize
 from seedbed.objectives.causal import Causal
-from seedbed.training.evaluation import Validation
-from seedbed.training.loop import Callback, train
+from seedbed.training.loop import Callback, Validation, train
 from seedbed.training.resume import Progress
 from seedbed.training.run_folder import RunFolder
 from seedbed.training.settings import TrainingSettings

@@ -30,7 +30,7 @@ from seedbed.runs.settings import RunSettings
 from seedbed.runs.start import Start
 from seedbed.text.tokenizer import Tokenizer
 from seedbed.text.training import train_tokenizer
-from seedbed.training.evaluation import Validation
+from seedbed.training.loop import Validation
 from seedbed.training.run_folder import RunFolder
 from seedbed.training.settings import TrainingSettings
 

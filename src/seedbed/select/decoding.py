@@ -18,7 +18,7 @@ from seedbed.select.layers import sample, stand_in
 from seedbed.select.ledger import StorageLedger
 from seedbed.select.measure import seconds_of
 from seedbed.select.rehearsal import booked_logits
-from seedbed.training.frozen import weights_of
+from seedbed.training.resume import weights_of
 
 PROMPT_TOKENS = 32
 MOST_SECONDS, NUM_STEPS = 0.5, 4  # of the timing of a try, and after each prompt

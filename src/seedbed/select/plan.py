@@ -16,8 +16,8 @@ from seedbed.models.family import Config, Network
 from seedbed.select.compute import forward_flops, parameters_by_part, training_flops
 from seedbed.select.measure import seconds_to_save
 from seedbed.select.rehearsal import even_mixture, rehearse
-from seedbed.training.frozen import checkpointed
 from seedbed.training.optimizer import trainable
+from seedbed.training.resume import checkpointed
 from seedbed.training.settings import TrainingSettings
 
 # What a process takes beside its tensors once it computes, where it cannot be measured: kernels that are

@@ -29,8 +29,8 @@ from seedbed.select.compute import Shares, training_flops
 from seedbed.select.layers import Sample, all_levels, only_layers, sample, stand_in
 from seedbed.select.ledger import StorageLedger
 from seedbed.select.measure import seconds_of
-from seedbed.training.frozen import require_trainable, weights_of
-from seedbed.training.optimizer import OPTIMIZERS, Optimizer, trainable
+from seedbed.training.optimizer import OPTIMIZERS, Optimizer, require_trainable, trainable
+from seedbed.training.resume import weights_of
 from seedbed.training.settings import TrainingSettings
 from seedbed.training.train_step import TrainStep, require_gradient
 

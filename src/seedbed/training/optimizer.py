@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from seedbed.base.errors import CheckpointError
+from seedbed.base.errors import CheckpointError, UsageError
 from seedbed.base.plugins import PluginPackage
 from seedbed.training.settings import TrainingSettings
 
@@ -53,6 +53,17 @@ OPTIMIZERS: PluginPackage[Callable[[nn.Module, TrainingSettings], Optimizer]] = 
 def trainable(module: nn.Module) -> dict[str, nn.Parameter]:
     """The parameters that are learnt, a tied one once."""
     return {name: p for name, p in module.named_parameters() if p.requires_grad}
+
+
+def require_trainable(module: nn.Module) -> Parameters:
+    """The parameters that train; a module without any is refused."""
+    parameters = trainable(module)
+    if not parameters:
+        raise UsageError(
+            "nothing trains: requires_grad is False for every parameter of the network; leave some of them "
+            "trainable"
+        )
+    return parameters
 
 
 class ParameterBlock(NamedTuple):
