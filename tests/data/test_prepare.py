@@ -175,7 +175,10 @@ def test_an_interrupted_preparation_leaves_nothing(tmp_path: Path, monkeypatch: 
     assert [path for path in (tmp_path / "out").iterdir() if path.is_dir()] == [home]
     (tmp_path / "out" / "0123.part" / "train").mkdir(parents=True)  # what a kill leaves
     shutil.rmtree(home)
-    assert prepare_shards(settings, BYTES, tmp_path / "out").train.fingerprint == first.train.fingerprint
+    assert (
+        prepare_shards(settings, BYTES, tmp_path / "out").train.meta.fingerprint
+        == first.train.meta.fingerprint
+    )
     assert [path for path in (tmp_path / "out").iterdir() if path.is_dir()] == [home]
 
 
@@ -229,7 +232,7 @@ def test_processes_that_need_the_same_shards_all_get_them(tmp_path: Path) -> Non
         "print('ready', flush=True)\n"
         "sys.stdin.read()\n"
         "data = prepare_shards(DataSettings(train=sys.argv[1], deduplicate=False), tokenizer, sys.argv[2])\n"
-        "print(data.train.fingerprint, int(data.train.tokens.sum()), flush=True)\n"
+        "print(data.train.meta.fingerprint, int(data.train.tokens.sum()), flush=True)\n"
     )
     command = [sys.executable, "-W", "error", "-c", code, settings.train, str(tmp_path / "out")]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
@@ -243,7 +246,7 @@ def test_processes_that_need_the_same_shards_all_get_them(tmp_path: Path) -> Non
     for other in others:
         other.stdout.close()
     data = prepare_shards(settings, BYTES, tmp_path / "out")
-    assert said == {f"{data.train.fingerprint} {data.train.tokens.sum()}\n"}
+    assert said == {f"{data.train.meta.fingerprint} {data.train.tokens.sum()}\n"}
     home = shards_of(tmp_path / "out", data.fingerprint)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [home.name, f"{home.name}.lock"]
 

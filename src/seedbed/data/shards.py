@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedbed.base.errors import DataError
-from seedbed.base.files import disk_errors, sync
+from seedbed.base.files import disk_errors
 
 TOKENS, OFFSETS, META = "tokens.bin", "offsets.bin", "meta.json"
 
@@ -36,19 +35,16 @@ def token_type(vocab_size: int) -> np.dtype[np.unsignedinteger]:
 
 
 class ShardWriter:
-    """Writes a shard document by document, a document piece by piece: memory holds one piece.
+    """Writes a shard into the folder `path`, document by document, a document in one or more chunks.
 
-    All is written into `path` with ".part" added, and renamed at `close`: a shard that exists is whole. As a
-    context it clears away what was not closed.
+    Nothing is renamed or synced: `prepare_shards` writes all shards of a corpus in a folder aside.
     """
 
     def __init__(self, path: Path | str, *, vocab_size: int) -> None:
         self.path, self.vocab_size = Path(path), vocab_size
-        self._part = self.path.with_name(self.path.name + ".part")
-        shutil.rmtree(self._part, ignore_errors=True)
-        with disk_errors(self._part):
-            self._part.mkdir(parents=True)
-            self._tokens = (self._part / TOKENS).open("wb")
+        with disk_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._tokens = (self.path / TOKENS).open("wb")
         self._offsets = [0]
         self._num_tokens = self._num_bytes = 0
         self._hash = hashlib.sha256()
@@ -59,21 +55,20 @@ class ShardWriter:
     def __exit__(self, *exception: object) -> None:
         with suppress(OSError):  # a full disk has been reported already
             self._tokens.close()
-        shutil.rmtree(self._part, ignore_errors=True)
 
     def append(self, ids: Sequence[int] | NDArray[np.int64], *, num_bytes: int = 0) -> None:
         """Add ids to the current document, which stand for `num_bytes` of text."""
-        piece = np.asarray(ids, dtype=np.int64)
-        if piece.size and not 0 <= int(piece.min()) <= int(piece.max()) < self.vocab_size:
+        chunk = np.asarray(ids, dtype=np.int64)
+        if chunk.size and not 0 <= int(chunk.min()) <= int(chunk.max()) < self.vocab_size:
             raise DataError(
-                f"token ids from {piece.min()} to {piece.max()} do not fit vocab_size={self.vocab_size}; "
+                f"token ids from {chunk.min()} to {chunk.max()} do not fit vocab_size={self.vocab_size}; "
                 "use the tokenizer that belongs to this vocabulary"
             )
-        raw = piece.astype(token_type(self.vocab_size)).tobytes()
-        with disk_errors(self._part):
+        raw = chunk.astype(token_type(self.vocab_size)).tobytes()
+        with disk_errors(self.path):
             self._tokens.write(raw)
         self._hash.update(raw)
-        self._num_tokens += piece.size
+        self._num_tokens += chunk.size
         self._num_bytes += num_bytes
 
     def end_document(self, *, keep_empty: bool = False) -> None:
@@ -87,7 +82,7 @@ class ShardWriter:
         return len(self._offsets) - 1
 
     def close(self) -> TokenShard:
-        """Write what remains, put the shard in place of an earlier one, and open it."""
+        """Write the offsets and the metadata, and open the shard."""
         offsets = np.asarray(self._offsets, dtype="<i8").tobytes()
         self._hash.update(offsets)
         meta = ShardMeta(
@@ -97,14 +92,10 @@ class ShardWriter:
             num_bytes=self._num_bytes,
             fingerprint=self._hash.hexdigest(),
         )
-        with disk_errors(self._part):
+        with disk_errors(self.path):
             self._tokens.close()
-            (self._part / OFFSETS).write_bytes(offsets)
-            (self._part / META).write_text(json.dumps(asdict(meta), indent=2) + "\n", encoding="utf-8")
-            for name in (TOKENS, OFFSETS, META):
-                sync(self._part / name)
-            shutil.rmtree(self.path, ignore_errors=True)
-            self._part.rename(self.path)
+            (self.path / OFFSETS).write_bytes(offsets)
+            (self.path / META).write_text(json.dumps(asdict(meta), indent=2) + "\n", encoding="utf-8")
         return TokenShard.open(self.path)
 
 
@@ -167,16 +158,6 @@ class TokenShard:
     def num_bytes(self) -> int:
         """Bytes of the text that was tokenized."""
         return self.meta.num_bytes
-
-    @property
-    def vocab_size(self) -> int:
-        """Tokens of the vocabulary."""
-        return self.meta.vocab_size
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 of the content."""
-        return self.meta.fingerprint
 
 
 def write_shard(path: Path | str, token_lists: Iterable[Sequence[int]], *, vocab_size: int) -> TokenShard:

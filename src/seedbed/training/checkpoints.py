@@ -17,10 +17,18 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from seedbed.base.errors import CheckpointError, TrainingError
-from seedbed.base.files import DAMAGED, disk_error, disk_errors, manifest_problem, sync, write_manifest
+from seedbed.base.files import (
+    DAMAGED,
+    disk_error,
+    disk_errors,
+    manifest_problem,
+    replaced_folder,
+    write_manifest,
+)
 
 Tensors = Mapping[str, Tensor]
-STATE, PARTIAL, BEST = "state.json", ".partial", "best-"
+STATE, BEST = "state.json", "best-"
+PARTIAL, EARLIER = ".partial", ".old.partial"  # endings of folders that a crash may leave
 
 
 @dataclass(frozen=True)
@@ -147,28 +155,21 @@ class Checkpoints:
         return sorted(names, key=lambda path: int(path.name.removeprefix(BEST)))
 
     def _write(self, name: str, tensors: Mapping[str, Tensors], state: Mapping[str, Any]) -> None:
-        aside, final = self.folder / (name + PARTIAL), self.folder / name
-        try:
-            with disk_errors(final):
-                shutil.rmtree(aside, ignore_errors=True)
-                aside.mkdir(parents=True)
-                for file, content in tensors.items():
-                    save_tensors(aside / f"{file}.safetensors", content)
-                (aside / STATE).write_text(json.dumps(state, indent=1))
-                write_manifest(aside)
-                if final.exists():
-                    self._delete(final)
-                aside.rename(final)
-                sync(self.folder)
-        except BaseException:
-            shutil.rmtree(aside, ignore_errors=True)  # a full disk gets its room back
-            raise
+        final = self.folder / name
+        with (
+            replaced_folder(final, partial=PARTIAL, earlier=EARLIER) as aside,
+            disk_errors(final),
+        ):
+            for file, content in tensors.items():
+                save_tensors(aside / f"{file}.safetensors", content)
+            (aside / STATE).write_text(json.dumps(state, indent=1))
+            write_manifest(aside)
 
     def _delete(self, path: Path) -> None:
         """Delete a folder so that a crash meanwhile leaves none that looks whole."""
         if not path.exists():
             return
-        doomed = path if path.name.endswith(PARTIAL) else path.with_name(f"{path.name}.old{PARTIAL}")
+        doomed = path if path.name.endswith(PARTIAL) else path.with_name(path.name + EARLIER)
         with disk_errors(path):
             path.rename(doomed)
             shutil.rmtree(doomed)

@@ -20,6 +20,7 @@ from seedbed.base.files import (
     disk_errors,
     manifest_problem,
     read_manifest,
+    replaced_folder,
     write_file,
     write_manifest,
 )
@@ -157,20 +158,16 @@ class Copies:
 
     def write(self) -> None:
         """Copy the files as they are now, in place of earlier copies."""
-        aside = self.folder.with_name(self.folder.name + PART)
-        with disk_errors(self.folder):
-            shutil.rmtree(aside, ignore_errors=True)
-            aside.mkdir()
-            for pattern in SMALL_FILES:
-                for file in self.run.glob(pattern):
-                    if not file.is_file() or file.suffix == DAMAGED:
-                        continue
+        with (
+            replaced_folder(self.folder, partial=PART, earlier=f".old{PART}") as aside,
+            disk_errors(self.folder),
+        ):
+            for file in (file for pattern in SMALL_FILES for file in self.run.glob(pattern)):
+                if file.is_file() and file.suffix != DAMAGED:
                     copy = aside / file.relative_to(self.run)
                     copy.parent.mkdir(parents=True, exist_ok=True)
                     copy.write_bytes(_content(file))
             write_manifest(aside)
-            shutil.rmtree(self.folder, ignore_errors=True)
-            aside.rename(self.folder)
 
     def problems(self) -> list[str]:
         """What is damaged or changed, in a few words each."""
