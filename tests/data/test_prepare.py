@@ -118,13 +118,13 @@ def test_prepared_data_is_found_again_until_something_that_decides_it_changes(
     out = tmp_path / "out"
     first = prepare_shards(settings, BYTES, out)
     written: list[str] = []
-    write = module._write_shards
+    write = module._write_texts
 
     def count(*each: Any) -> None:
         written.append("again")
         write(*each)
 
-    monkeypatch.setattr(module, "_write_shards", count)
+    monkeypatch.setattr(module, "_write_texts", count)
 
     def again(new: DataSettings = settings, tokenizer: Tokenizer = BYTES) -> CorpusShards:
         written.clear()

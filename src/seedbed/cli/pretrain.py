@@ -42,7 +42,8 @@ def pretrain(
     from seedbed.api import pretrain as api
     from seedbed.cli.console import print_json
     from seedbed.cli.examples import show_examples
-    from seedbed.cli.progress import show_plan
+    from seedbed.cli.progress import TrainingProgress, show_plan
+    from seedbed.training.tensorboard import TensorBoard
 
     wanted: dict[str, Any] = {
         "family": family,
@@ -57,28 +58,21 @@ def pretrain(
     if show is not None:
         show_examples(api.show(data, out=out, num=show, **wanted), json=json)
         return
+    callbacks: list[Callback] = [TrainingProgress()]
+    if tensorboard:
+        callbacks.append(TensorBoard(out / "tensorboard"))
     result = api.pretrain(
         data,
         out=out,
         **wanted,
         device=device,
-        callbacks=_callbacks(out, tensorboard=tensorboard),
+        callbacks=callbacks,
         on_plan=lambda plan, chosen: show_plan(plan.to_dict(), chosen),
     )
-    if not result.is_main:
-        return
-    if json:
+    if result.is_main and json:
         print_json(result.summary())
-    else:
+    elif result.is_main:
         _print_result(result)
-
-
-def _callbacks(out: Path, *, tensorboard: bool) -> list[Callback]:
-    """What shows the training while it runs."""
-    from seedbed.cli.progress import TrainingProgress
-    from seedbed.training.tensorboard import TensorBoard
-
-    return [TrainingProgress(), *([TensorBoard(out / "tensorboard")] if tensorboard else [])]
 
 
 def _print_result(result: Run) -> None:

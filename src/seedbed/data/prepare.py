@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from array import array
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -122,17 +121,15 @@ def split_documents(
 
 def training_texts(settings: DataSettings, *, learns_from: LearnsFrom = "text") -> Iterator[str]:
     """What a tokenizer may be trained on: the texts that do not validate, and their answers if texts too."""
-    places = array("d")
     empty = True
     for document, validates in split_documents(settings, learns_from=learns_from):
-        places.append(document.place)
         if not validates:
             empty = False
             yield document.text
             if document.answer is not None and learns_from == "pairs":
                 yield document.answer
     if empty:
-        raise DataError(_empty_side(settings, places))
+        raise DataError(_empty_side(settings, learns_from))
 
 
 def source_fingerprint(settings: DataSettings) -> str:
@@ -189,7 +186,7 @@ def prepare_shards(
 
     def write(aside: Path) -> None:
         if learns_from == "text":
-            _write_shards(settings, tokenizer, aside)
+            _write_texts(settings, tokenizer, aside)
         else:
             labels = _labels(settings, learns_from, head_labels) if has_labels else ()
             _write_pairs(settings, tokenizer, aside, learns_from, labels)
@@ -209,14 +206,31 @@ def prepare_shards(
 
 def _labels(settings: DataSettings, learns_from: LearnsFrom, head_labels: Sequence[str]) -> tuple[str, ...]:
     """The labels of the training records."""
-    places, found = array("d"), set()
+    found: set[str] = set()
     for document, validates in split_documents(settings, learns_from=learns_from):
-        places.append(document.place)
         if not validates:
             found.update(answer_labels(document, learns_from))
     if not found:
-        raise DataError(_empty_side(settings, places))
+        raise DataError(_empty_side(settings, learns_from))
     return ordered_labels(found, settings.train, head_labels=head_labels)
+
+
+@contextmanager
+def _shard_writers(
+    settings: DataSettings, learns_from: LearnsFrom, folder: Path, sizes: Mapping[str, int]
+) -> Iterator[dict[str, ShardWriter]]:
+    """Writers for both sides of the split, one for each ending of `sizes` with this vocabulary size."""
+    with ExitStack() as stack:
+        writers = {
+            f"{side}{ending}": stack.enter_context(ShardWriter(folder / f"{side}{ending}", vocab_size=size))
+            for side in SIDES
+            for ending, size in sizes.items()
+        }
+        yield writers
+        if not all(writer.num_documents for writer in writers.values()):
+            raise DataError(_empty_side(settings, learns_from))
+        for writer in writers.values():
+            writer.close()
 
 
 def _write_pairs(
@@ -227,64 +241,42 @@ def _write_pairs(
     labels: tuple[str, ...],
 ) -> None:
     """Write the shards of labelled records, an answer for each input, and the labels."""
-    places = array("d")
     sizes = {"": tokenizer.vocab_size, "_answers": len(labels) + 1 if labels else tokenizer.vocab_size}
-    with ExitStack() as stack:
-        writers = {
-            f"{side}{part}": stack.enter_context(ShardWriter(folder / f"{side}{part}", vocab_size=size))
-            for side in SIDES
-            for part, size in sizes.items()
-        }
-        records = split_documents(settings, learns_from=learns_from)
+    records = split_documents(settings, learns_from=learns_from)
+    with _shard_writers(settings, learns_from, folder, sizes) as writers:
         while group := list(islice(records, GROUP_RECORDS)):
-            places.extend(document.place for document, _ in group)
             documents = [document for document, _ in group]
             if labels:
                 rows = encode_labelled(documents, tokenizer, labels, learns_from)
             else:
                 rows = encode_pairs(documents, tokenizer)
             for (_, validates), row in zip(group, rows, strict=True):
-                for part, ids in zip(sizes, row, strict=True):
-                    writer = writers[f"{SIDES[validates]}{part}"]
+                for ending, ids in zip(sizes, row, strict=True):
+                    writer = writers[f"{SIDES[validates]}{ending}"]
                     writer.append(ids)
                     writer.end_document(keep_empty=True)
-        if not all(writer.num_documents for writer in writers.values()):
-            raise DataError(_empty_side(settings, places))
-        for writer in writers.values():
-            writer.close()
     if labels:
         write_labels(folder, labels)
 
 
-def _write_shards(settings: DataSettings, tokenizer: Tokenizer, folder: Path) -> None:
-    vocab_size = tokenizer.vocab_size
+def _write_texts(settings: DataSettings, tokenizer: Tokenizer, folder: Path) -> None:
+    """Write the two shards of documents of text, each ended by the end token."""
     end = [] if tokenizer.eos_id is None else [tokenizer.eos_id]
-    places = array("d")
-    with (
-        ShardWriter(folder / "train", vocab_size=vocab_size) as train,
-        ShardWriter(folder / "validation", vocab_size=vocab_size) as validation,
-    ):
-        for group in _groups(split_documents(settings), places):
+    with _shard_writers(settings, "text", folder, {"": tokenizer.vocab_size}) as writers:
+        for group in _groups(split_documents(settings)):
             encoded = tokenizer.encode_batch([block for block, _, _ in group])
             for (block, validates, is_last), ids in zip(group, encoded, strict=True):
-                writer = validation if validates else train
+                writer = writers[SIDES[validates]]
                 writer.append([*ids, *end] if is_last else ids, num_bytes=len(block.encode()))
                 if is_last:
                     writer.end_document()
-        if not train.num_documents or not validation.num_documents:
-            raise DataError(_empty_side(settings, places))
-        train.close()
-        validation.close()
 
 
-def _groups(
-    documents: Iterable[tuple[Document, bool]], places: array[float]
-) -> Iterator[list[tuple[str, bool, bool]]]:
-    """Blocks of text, each with whether it validates and whether it ends a document; notes `places`."""
+def _groups(documents: Iterable[tuple[Document, bool]]) -> Iterator[list[tuple[str, bool, bool]]]:
+    """Blocks of text, each with whether it validates and whether it ends a document."""
     group: list[tuple[str, bool, bool]] = []
     num_characters = 0
     for document, validates in documents:
-        places.append(document.place)
         num_left = len(document.text)
         for block in blocks(document.text):
             num_left -= len(block)
@@ -297,18 +289,19 @@ def _groups(
         yield group
 
 
-def _empty_side(settings: DataSettings, places: array[float]) -> str:
-    """What to do where the split leaves nothing to train on or to validate with."""
+def _empty_side(settings: DataSettings, learns_from: LearnsFrom) -> str:
+    """Read the documents again to say what to do where the split leaves nothing for one of its sides."""
     if settings.validation is not None:
         return (
             f"every document of {settings.train} is in {settings.validation} too; give other validation data"
         )
+    places = sorted(document.place for document, _ in split_documents(settings, learns_from=learns_from))
     if len(places) == 1:
         return (
             f"{settings.train} is one document, so none can be held out: give data.validation=FILE, or cut "
             'it into documents with data.document_separator, at blank lines with "\\n\\n"'
         )
-    some = sorted(places)[len(places) // 10]  # a tenth of the documents lies below
+    some = places[len(places) // 10]  # a tenth of the documents lies below
     return (
         f"data.validation_fraction={settings.validation_fraction} puts all {len(places)} documents of "
         f"{settings.train} on one side of the split, which their hashes decide: choose {some + 0.005:.2f}, "

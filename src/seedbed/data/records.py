@@ -34,6 +34,11 @@ class Source(Protocol):
         """The records of a pass in its order, from number `start` on; every pass has at least one."""
 
 
+def generator(*seeds: int) -> np.random.Generator:
+    """NumPy's generator for these seeds; it gives the same numbers on every machine."""
+    return np.random.Generator(np.random.PCG64(seeds))
+
+
 class Pieces(NamedTuple):
     """One pass over a shard: piece p is tokens[starts[p]:ends[p]], and the pass reads them in `order`."""
 
@@ -92,11 +97,11 @@ class TokenSource:
         if not self.shuffle:
             starts, ends = cut_documents(self.shard.offsets, size, size, overlap=overlap)
             return Pieces(starts, ends, np.arange(len(starts)))
-        generator = np.random.Generator(np.random.PCG64([self.seed, pass_index]))
-        cuts = generator if self.cut_anew else np.random.Generator(np.random.PCG64([self.seed]))
+        order = generator(self.seed, pass_index)
+        cuts = order if self.cut_anew else generator(self.seed)
         first_cuts = cuts.integers(1, size + 1, self.shard.num_documents)
         starts, ends = cut_documents(self.shard.offsets, size, first_cuts, overlap=overlap)
-        return Pieces(starts, ends, generator.permutation(len(starts)))
+        return Pieces(starts, ends, order.permutation(len(starts)))
 
     def records(self, pass_index: int, start: int) -> Iterator[Record]:
         """The pieces of the pass from number `start` on."""
@@ -142,7 +147,7 @@ class PairSource:
         fitting = np.flatnonzero(self.room >= 0)
         if not self.shuffle:
             return fitting
-        draw = np.random.Generator(np.random.PCG64([self.seed, pass_index]))
+        draw = generator(self.seed, pass_index)
         shuffled = draw.permutation(fitting)
         lengths = (np.minimum(self.inputs.lengths, self.room), self.answers.lengths)
         ranked = shuffled[np.lexsort([length[shuffled] for length in lengths])]
@@ -179,7 +184,7 @@ class RecordSource:
     def _draw(self, pass_index: int) -> NDArray[np.int64]:
         if not self.shuffle:
             return np.arange(len(self.ids))
-        return np.random.Generator(np.random.PCG64([self.seed, pass_index])).permutation(len(self.ids))
+        return generator(self.seed, pass_index).permutation(len(self.ids))
 
     def records(self, pass_index: int, start: int) -> Iterator[Record]:
         """The records of the pass from number `start` on."""

@@ -66,6 +66,16 @@ def require_trainable(module: nn.Module) -> Parameters:
     return parameters
 
 
+def decay_groups(module: nn.Module, weight_decay: float) -> dict[str, tuple[dict[str, nn.Parameter], float]]:
+    """The parameters that train and their decay, by group: matrices (embeddings too), and vectors without."""
+    parameters = trainable(module)
+    groups = {
+        "matrices": ({n: p for n, p in parameters.items() if p.ndim >= 2}, weight_decay),
+        "vectors": ({n: p for n, p in parameters.items() if p.ndim < 2}, 0.0),
+    }
+    return {name: group for name, group in groups.items() if group[0]}
+
+
 class ParameterBlock(NamedTuple):
     """Rows of a parameter that are a matrix of their own, or all of it.
 

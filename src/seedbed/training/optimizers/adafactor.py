@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from seedbed.training.optimizer import Optimizer, ParameterBlock, parameter_blocks_of, trainable
+from seedbed.training.optimizer import Optimizer, ParameterBlock, decay_groups, parameter_blocks_of
 from seedbed.training.settings import TrainingSettings
 
 # Algorithm 4: what is added to squares, the least size of a step, the clipping threshold, the decay's power.
@@ -75,16 +75,11 @@ def _root_mean_square(x: Tensor) -> Tensor:
 
 def build(module: nn.Module, settings: TrainingSettings) -> Optimizer:
     """The rule over all parameters; decay, as in AdamW, on matrices alone."""
-    parameters, rate = trainable(module), settings.learning_rate
-    groups = {
-        "matrices": ({n: p for n, p in parameters.items() if p.ndim >= 2}, settings.weight_decay),
-        "vectors": ({n: p for n, p in parameters.items() if p.ndim < 2}, 0.0),
-    }
+    rate, groups = settings.learning_rate, decay_groups(module, settings.weight_decay)
     return Optimizer(
         {
             name: Adafactor(parameter_blocks_of(module, some), learning_rate=rate, weight_decay=decay)
             for name, (some, decay) in groups.items()
-            if some
         }
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from seedbed.training.optimizer import Optimizer, Parameters, trainable
+from seedbed.training.optimizer import Optimizer, Parameters, decay_groups
 from seedbed.training.settings import TrainingSettings
 
 
@@ -65,13 +65,9 @@ class AdamW:
 
 def build(module: nn.Module, settings: TrainingSettings) -> Optimizer:
     """Matrices (embeddings too) with decay, vectors (biases, norms) without."""
-    parameters = trainable(module)
-    groups = {
-        "matrices": ({n: p for n, p in parameters.items() if p.ndim >= 2}, settings.weight_decay),
-        "vectors": ({n: p for n, p in parameters.items() if p.ndim < 2}, 0.0),
-    }
     rates = {"learning_rate": settings.learning_rate, "beta1": settings.beta1, "beta2": settings.beta2}
-    return Optimizer({n: AdamW(ps, weight_decay=decay, **rates) for n, (ps, decay) in groups.items() if ps})
+    groups = decay_groups(module, settings.weight_decay).items()
+    return Optimizer({name: AdamW(some, weight_decay=decay, **rates) for name, (some, decay) in groups})
 
 
 OPTIMIZER = build
