@@ -75,7 +75,7 @@ def measure(name: str, precision: str, folder: Path) -> dict[str, Any]:
         ]
         other = write_shard(folder / f"{name}_answers", answers, vocab_size=VOCAB_SIZE)
         room, cuts = objective.max_input_tokens(other.lengths, CONTEXT), kind.learns_from == "tags"
-        source = PairSource(shard, other, room=room, seed=0, cuts_answers=cuts)
+        source = PairSource(shard, other, max_input_tokens=room, seed=0, cuts_answers=cuts)
     loader = Loader([MixturePart(source, objective)], batch_tokens=STEP_TOKENS, seed=0)
     module = build(config)
     initialize(module, torch.Generator().manual_seed(0))

@@ -24,7 +24,7 @@ def text_that(held_out: bool) -> str:
     """A text whose hash holds it out, or does not, and which has a letter of its own."""
     letter = "\u2603" if held_out else "\u2602"
     texts = (f"{letter} number {n}" for n in range(1000))
-    return next(text for text in texts if (Document(text, "").place < FRACTION) == held_out)
+    return next(text for text in texts if (Document(text, "").split_key < FRACTION) == held_out)
 
 
 @pytest.fixture

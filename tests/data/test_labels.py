@@ -156,7 +156,7 @@ WORDS = {"input": ["a", "b"], "target": ["X", "Y"]}
 @pytest.mark.parametrize(
     ("kind", "record", "words"),
     [
-        ("labels", {"input": "", "target": "a"}, r"t\.jsonl:3: the text is empty, no token stands for it"),
+        ("labels", {"input": "", "target": "a"}, r"t\.jsonl:3: the text is empty or has no token"),
         ("labels", {"input": "a"}, r"t\.jsonl:3: no field 'target'; set data.target; allowed: input"),
         (
             "labels",
@@ -194,9 +194,9 @@ def test_an_unknown_label_of_validation_and_a_single_label_are_refused(tmp_path:
     with pytest.raises(DataError, match=words):
         prepare_shards(settings, BYTES, tmp_path / "out", learns_from="labels")
     alone = DataSettings(train=write(tmp_path / "s.jsonl", [t | {"target": "same"} for t in TEXTS]))
-    with pytest.raises(DataError, match=r"s\.jsonl have the label 'same' alone, allowed are 2 to 100,000 d"):
+    with pytest.raises(DataError, match=r"s\.jsonl have only the label 'same', allowed are 2 to 100,000 d"):
         prepare_shards(alone, BYTES, tmp_path / "out", learns_from="labels")
-    with pytest.raises(DataError, match="have the label 'O' alone"):
+    with pytest.raises(DataError, match="have only the label 'O'"):
         same = [t | {"target": ["O"] * 4} for t in TAGGED]
         prepare_shards(
             DataSettings(train=write(tmp_path / "o.jsonl", same)), BYTES, tmp_path / "o", learns_from="tags"

@@ -261,7 +261,7 @@ def test_shards_are_beside_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_one_document_without_validation_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "book.txt").write_text("\n\n".join(STORIES))
     settings = DataSettings(train=str(tmp_path / "book.txt"))
-    message = r"book\.txt is one document, .* give data\.validation=FILE, or cut it .* at blank lines with"
+    message = r"book\.txt is one document, .* give data\.validation=FILE, or split it .* at blank lines with"
     with pytest.raises(DataError, match=message):
         prepare_shards(settings, BYTES, tmp_path / "out")
     cut = DataSettings(train=settings.train, document_separator="\n\n")
@@ -297,7 +297,7 @@ def test_the_builtin_prose_splits(tmp_path: Path) -> None:
 
 def test_settings_that_cannot_be() -> None:
     for fraction in (-0.1, 1.0):
-        with pytest.raises(ConfigError, match=r"data\.validation_fraction=.*: choose one from 0 to 1"):
+        with pytest.raises(ConfigError, match=r"data\.validation_fraction=.*: choose a value in \[0, 1\)"):
             DataSettings(train="a", validation_fraction=fraction)
     with pytest.raises(ConfigError, match=r"data\.document_separator is empty"):
         DataSettings(train="a", document_separator="")

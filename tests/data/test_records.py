@@ -154,7 +154,7 @@ def test_nothing_to_learn_from_is_refused(tmp_path: Path) -> None:
         TokenSource(write_shard(tmp_path / "s", [[1], [2]], vocab_size=9), context_tokens=4, seed=0)
     with pytest.raises(DataError, match="no document has two tokens"):
         TokenSource(write_shard(tmp_path / "s", [], vocab_size=9), context_tokens=4, seed=0)
-    with pytest.raises(ConfigError, match="context_tokens=0: a record needs at least one input token"):
+    with pytest.raises(ConfigError, match="context_tokens=0 is not allowed: a record needs 1 or more"):
         TokenSource(write_shard(tmp_path / "s", [[1, 2]], vocab_size=9), context_tokens=0, seed=0)
     for records in ([], [[1, 2], [3]]):
         with pytest.raises(DataError, match="a record needs two token ids, and a source one record"):
@@ -190,7 +190,7 @@ def pairs(folder: Path, lengths: list[tuple[int, int]], room: int, **options: ob
         for side, name in enumerate(("inputs", "answers"))
     ]
     rooms = np.where(sides[1].lengths > room, -1, room)
-    return PairSource(*sides, room=rooms, seed=3, **options)  # type: ignore[arg-type]
+    return PairSource(*sides, max_input_tokens=rooms, seed=3, **options)  # type: ignore[arg-type]
 
 
 def test_pairs_stay_together_and_each_comes_once_a_pass(tmp_path: Path) -> None:
@@ -228,6 +228,6 @@ def test_long_inputs_lose_their_end_and_long_answers_leave_the_record_out(tmp_pa
     found = {r.key[1]: (len(r.ids), len(r.answer)) for r in source.records(0, 0) if r.answer is not None}
     assert found == {0: (3, 2), 1: (5, 2), 3: (5, 5)}
     with pytest.raises(
-        DataError, match=r"none of the 2 answers fits into the context; raise training\.context_"
+        DataError, match=r"each of the 2 answers is longer than the context; raise training\.context_"
     ):
         pairs(tmp_path, [(3, 9), (3, 8)], 5)

@@ -60,7 +60,9 @@ def test_a_document_may_come_in_pieces(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ids", [[300], [0, -1], [1 << 40]])
 def test_ids_outside_the_vocabulary_are_refused(ids: list[int], tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"token ids from .* do not fit vocab_size=300; use the tokenizer"):
+    with pytest.raises(
+        DataError, match=r"token ids from .* are not within vocab_size=300; use the tokenizer"
+    ):
         write_shard(tmp_path / "s", [[1], ids], vocab_size=300)
 
 
@@ -77,14 +79,14 @@ def test_damaged_shards_are_named(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=message):
             TokenShard.open(tmp_path / "s")
 
-    damage(TOKENS, b"\x01\x00\x02\x00", r"holds 2 tokens and 2 documents, but its meta\.json says 4 and 2")
-    damage(TOKENS, b"\x01\x00\x02", r"is no token shard that can be read")
-    damage(TOKENS, b"", r"is no token shard that can be read .*delete it to make it anew")
-    damage(OFFSETS, b"", r"holds 4 tokens and -1 documents")
+    damage(TOKENS, b"\x01\x00\x02\x00", r"has 2 tokens and 2 documents, but its meta\.json says 4 and 2")
+    damage(TOKENS, b"\x01\x00\x02", r"is not a readable token shard")
+    damage(TOKENS, b"", r"is not a readable token shard .*delete it to write it again")
+    damage(OFFSETS, b"", r"has 4 tokens and -1 documents")
     for offsets in ([1, 3, 4], [0, 5, 4], [0, -1, 4]):
         damage(OFFSETS, np.array(offsets, "<i8").tobytes(), r"offsets\.bin does not rise from 0; delete")
-    damage(OFFSETS, np.array([0, 1, 2], "<i8").tobytes(), r"delete the folder to make it anew")
-    damage(META, b"{", r"is no token shard that can be read")
-    damage(META, json.dumps({"vocab_size": 9}).encode(), r"is no token shard that can be read")
-    with pytest.raises(DataError, match="is no token shard that can be read"):
+    damage(OFFSETS, np.array([0, 1, 2], "<i8").tobytes(), r"delete the folder to write it again")
+    damage(META, b"{", r"is not a readable token shard")
+    damage(META, json.dumps({"vocab_size": 9}).encode(), r"is not a readable token shard")
+    with pytest.raises(DataError, match="is not a readable token shard"):
         TokenShard.open(tmp_path / "nowhere")

@@ -1,4 +1,4 @@
-"""Token shards: all documents of a corpus as one memory-mapped array of ids, with where each begins."""
+"""Token shards: the documents of a corpus as one memory-mapped array of ids, with their offsets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TOKENS, OFFSETS, META = "tokens.bin", "offsets.bin", "meta.json"
 
 @dataclass(frozen=True, kw_only=True)
 class ShardMeta:
-    """What a shard holds; `num_bytes` is the UTF-8 length of the text, for bits per byte."""
+    """The content of a shard; `num_bytes` is the UTF-8 length of the text, for bits per byte."""
 
     vocab_size: int
     num_documents: int
@@ -30,7 +30,7 @@ class ShardMeta:
 
 
 def token_type(vocab_size: int) -> np.dtype[np.unsignedinteger]:
-    """The narrowest of uint16 and uint32, little-endian, that holds every id of a vocabulary."""
+    """The narrower of uint16 and uint32, little-endian, that can store every id of a vocabulary."""
     return np.dtype("<u2") if vocab_size <= 1 << 16 else np.dtype("<u4")
 
 
@@ -57,11 +57,11 @@ class ShardWriter:
             self._tokens.close()
 
     def append(self, ids: Sequence[int] | NDArray[np.int64], *, num_bytes: int = 0) -> None:
-        """Add ids to the current document, which stand for `num_bytes` of text."""
+        """Add the ids of `num_bytes` of text to the current document."""
         chunk = np.asarray(ids, dtype=np.int64)
         if chunk.size and not 0 <= int(chunk.min()) <= int(chunk.max()) < self.vocab_size:
             raise DataError(
-                f"token ids from {chunk.min()} to {chunk.max()} do not fit vocab_size={self.vocab_size}; "
+                f"token ids from {chunk.min()} to {chunk.max()} are not within vocab_size={self.vocab_size}; "
                 "use the tokenizer that belongs to this vocabulary"
             )
         raw = chunk.astype(token_type(self.vocab_size)).tobytes()
@@ -72,7 +72,7 @@ class ShardWriter:
         self._num_bytes += num_bytes
 
     def end_document(self, *, keep_empty: bool = False) -> None:
-        """End the current document; one without tokens leaves no trace unless it is to be kept."""
+        """End the current document; one without tokens is dropped unless `keep_empty`."""
         if keep_empty or self._num_tokens > self._offsets[-1]:
             self._offsets.append(self._num_tokens)
 
@@ -101,7 +101,7 @@ class ShardWriter:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TokenShard:
-    """Document d is `tokens[offsets[d]:offsets[d + 1]]`; the tokens stay on disk until they are read."""
+    """Document d is `tokens[offsets[d]:offsets[d + 1]]`; the tokens are memory-mapped."""
 
     meta: ShardMeta
     tokens: NDArray[np.unsignedinteger]  # (num_tokens,)
@@ -109,9 +109,9 @@ class TokenShard:
 
     @classmethod
     def open(cls, path: Path | str) -> TokenShard:
-        """Map a shard that `ShardWriter` wrote; a DataError where it is missing or contradicts itself.
+        """Map a shard that `ShardWriter` wrote; DataError if it is missing or inconsistent.
 
-        The ids themselves are not read: the manifest of the folder that `prepare` opens vouches for them.
+        The ids are not read: `prepare_shards` compares all files with their SHA-256.
         """
         path = Path(path)
         try:
@@ -119,20 +119,20 @@ class TokenShard:
             offsets = np.fromfile(path / OFFSETS, dtype="<i8")
             tokens: NDArray[np.unsignedinteger] = np.zeros(0, token_type(meta.vocab_size))
             if meta.num_tokens:
-                # A plain array is mapped all the same; slicing a memmap object takes ten times as long.
+                # A plain view is mapped too; slicing a memmap object takes ten times as long.
                 tokens = np.asarray(np.memmap(path / TOKENS, dtype=token_type(meta.vocab_size), mode="r"))
         except (OSError, ValueError, TypeError) as error:
             raise DataError(
-                f"{path} is no token shard that can be read ({error}); delete it to make it anew"
+                f"{path} is not a readable token shard ({error}); delete it to write it again"
             ) from error
         ends = (len(tokens), len(offsets) - 1, int(offsets[-1]) if len(offsets) else -1)
         if ends != (meta.num_tokens, meta.num_documents, meta.num_tokens):
             raise DataError(
-                f"{path} holds {len(tokens)} tokens and {len(offsets) - 1} documents, but its {META} says "
-                f"{meta.num_tokens} and {meta.num_documents}; delete the folder to make it anew"
+                f"{path} has {len(tokens)} tokens and {len(offsets) - 1} documents, but its {META} says "
+                f"{meta.num_tokens} and {meta.num_documents}; delete the folder to write it again"
             )
         if offsets[0] != 0 or (np.diff(offsets) < 0).any():
-            raise DataError(f"{path / OFFSETS} does not rise from 0; delete the folder to make it anew")
+            raise DataError(f"{path / OFFSETS} does not rise from 0; delete the folder to write it again")
         return cls(meta=meta, tokens=tokens, offsets=offsets)
 
     @property
@@ -161,7 +161,7 @@ class TokenShard:
 
 
 def write_shard(path: Path | str, token_lists: Iterable[Sequence[int]], *, vocab_size: int) -> TokenShard:
-    """Write a shard of documents that are token ids already."""
+    """Write a shard of documents of token ids."""
     with ShardWriter(path, vocab_size=vocab_size) as writer:
         for ids in token_lists:
             writer.append(ids)

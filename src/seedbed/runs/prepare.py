@@ -209,9 +209,11 @@ def _source(
         )
     answers = shards.validation_answers if validates else shards.train_answers
     assert answers is not None
-    room = objective.max_input_tokens(answers.lengths, context)
+    most = objective.max_input_tokens(answers.lengths, context)
     cuts = objective.learns_from == "tags"
-    return PairSource(shard, answers, room=room, seed=seed, shuffle=not validates, cuts_answers=cuts)
+    return PairSource(
+        shard, answers, max_input_tokens=most, seed=seed, shuffle=not validates, cuts_answers=cuts
+    )
 
 
 def _warn_of_length(source: PairSource, context_tokens: int) -> None:
