@@ -297,7 +297,7 @@ def test_the_builtin_prose_splits(tmp_path: Path) -> None:
 
 def test_settings_that_cannot_be() -> None:
     for fraction in (-0.1, 1.0):
-        with pytest.raises(ConfigError, match=r"data\.validation_fraction=.*: choose a value in \[0, 1\)"):
+        with pytest.raises(ConfigError, match=r"data\.validation_fraction=.*: choose one in \[0, 1\)"):
             DataSettings(train="a", validation_fraction=fraction)
     with pytest.raises(ConfigError, match=r"data\.document_separator is empty"):
         DataSettings(train="a", document_separator="")

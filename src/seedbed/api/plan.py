@@ -1,4 +1,4 @@
-"""The plan of a training before its data is known."""
+"""The plan of a training without its data."""
 
 from __future__ import annotations
 
@@ -27,12 +27,10 @@ from seedbed.select.plan import Plan, plan_training
 def plan(
     model: str | Path | Config | LanguageModel, *, overrides: Sequence[str] = (), device: str = "auto"
 ) -> Plan:
-    """Predict a training: bytes, seconds and FLOPs, by part; and the model's use for generation.
+    """Predict the bytes, seconds and FLOPs of a training, by part, and of generation.
 
-    `model` is a preset, a family (in its default size), a config, or a model as `load` takes it or as it
-    gives it; what is frozen in the latter (`requires_grad`) stays frozen.
-
-    `overrides` are settings, as `training.batch_tokens=1024`.
+    `model` is a preset, a family (in its default size), a config, a name as in `load`, or a loaded model,
+    whose frozen parameters stay frozen. `overrides` are settings, as `training.batch_tokens=1024`.
     """
     return plan_with_settings(model, overrides=overrides, device=device)[0]
 
@@ -40,13 +38,13 @@ def plan(
 def plan_with_settings(
     model: str | Path | Config | LanguageModel, *, overrides: Sequence[str] = (), device: str = "auto"
 ) -> tuple[Plan, RunSettings]:
-    """The plan, and the settings that it is for."""
-    given: Config | Network | None
+    """The plan and its settings."""
+    planned: Config | Network | None
     config: Config | None
     if isinstance(model, LanguageModel):
-        given, config = model.module, model.config
+        planned, config = model.module, model.config
     else:
-        given = config = _given(str(model)) if isinstance(model, str | Path) else model
+        planned = config = _config(str(model)) if isinstance(model, str | Path) else model
     layers = {
         "data": {"train": "builtin:prose"},
         "model": {"family": str(model) if config is None else config.family},
@@ -60,11 +58,11 @@ def plan_with_settings(
         precision="float32" if precision == "auto" else precision,
         num_threads=training.num_threads,
     ) as runtime:
-        return _plan(settings, start, given, runtime=runtime, resident=resident), settings
+        return _plan(settings, start, planned, runtime=runtime, resident=resident), settings
 
 
-def _given(name: str) -> Config | None:
-    """The config of a model that is somewhere, or of a preset; None of a family at the settings' size."""
+def _config(name: str) -> Config | None:
+    """The config of a model or of a preset; None for a family in the size of the settings."""
     if is_model(name):
         return Base.open(name).config
     return preset(name) if ":" in name else None
@@ -73,23 +71,23 @@ def _given(name: str) -> Config | None:
 def _plan(
     settings: RunSettings,
     start: Start,
-    given: Config | Network | None,
+    planned: Config | Network | None,
     *,
     runtime: Runtime,
     resident: ResidentPeak,
 ) -> Plan:
-    """The plan of a run whose data is not known, rows as long as the context, two labels; and of its use.
+    """The plan of a run with rows as long as the context and two labels, and of generation.
 
-    `given` is the network or its config, None for the one that the settings describe.
+    `planned` is the network or its config, None for the one that the settings describe.
     """
     name = settings.objective.name
-    network = given if isinstance(given, nn.Module) else None
-    given = given.config if isinstance(given, nn.Module) else given
-    if given is None:
+    network = planned if isinstance(planned, nn.Module) else None
+    known = planned.config if isinstance(planned, nn.Module) else planned
+    if known is None:
         vocab_size = settings.tokenizer.vocab_size
         config = start.config(settings, vocab_size=vocab_size, labels=STAND_IN_LABELS)
     else:
-        config = with_labels(require_matching_family(given, name), name, given.head.labels or STAND_IN_LABELS)
+        config = with_labels(require_matching_family(known, name), name, known.head.labels or STAND_IN_LABELS)
     vocabulary = Vocabulary.stand_in(config.vocab_size, decoder_start_id=start.decoder_start_id(config))
     if network is None or network.config != config:
         network = start.outline(config)
@@ -102,5 +100,5 @@ def _plan(
         resident=resident,
     )
     context = config.max_positions or settings.training.context_tokens
-    used = plan_generation(network, context_tokens=context, runtime=runtime)
-    return replace(plan, generation=None if used is None else asdict(used))
+    generation = plan_generation(network, context_tokens=context, runtime=runtime)
+    return replace(plan, generation=None if generation is None else asdict(generation))

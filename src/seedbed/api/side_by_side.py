@@ -16,7 +16,7 @@ from seedbed.base.files import write_file
 from seedbed.base.hardware import ResidentPeak
 from seedbed.base.runtime import Runtime
 from seedbed.models.network import family, parameter_count
-from seedbed.runs.decide import FEWEST_STEPS, most_steps, plan_run
+from seedbed.runs.decide import MIN_STEPS, most_steps, plan_run
 from seedbed.runs.prepare import prepare_run
 from seedbed.runs.start import run_settings
 from seedbed.select.plan import Plan
@@ -45,7 +45,7 @@ def shared_steps(
                 "give the same budget to go on, or another folder"
             )
         return int(said["steps"])
-    plans = {name: _plan(out / "runs" / name, data, wanted(name, FEWEST_STEPS)) for name in titles}
+    plans = {name: _plan(out / "runs" / name, data, wanted(name, MIN_STEPS)) for name in titles}
     left = seconds - (time.perf_counter() - started)
 
     def cost(steps: int) -> float:

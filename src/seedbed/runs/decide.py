@@ -1,4 +1,4 @@
-"""What the machine decides before step 1, once: the precision, and the steps that a budget pays for."""
+"""The decisions of the machine before step 1: the plan, the precision, the number of steps for a budget."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from seedbed.runs.settings import RunSettings, decided
 from seedbed.select.plan import Plan, plan_training
 from seedbed.training.run_folder import RunFolder
 
-# Of a budget: the rest is for a machine that is slower than when it was measured, and for the bundle.
+# Of a budget; the rest is a reserve for a slower machine, and for the bundle.
 BUDGET_SHARE = 0.85
-FEWEST_STEPS = 50
+MIN_STEPS = 50
 EVALUATION_SHARE = 0.1
 
 
 def decide(prepared: PreparedRun, *, runtime: Runtime, resident: ResidentPeak) -> tuple[PreparedRun, Plan]:
-    """The run with nothing left open in its settings, and its plan; a resumed run keeps what it began with.
+    """The run with all of its settings decided, and its plan; a resumed run keeps its decisions.
 
-    Errors: HardwareError where memory or disk cannot hold the run.
+    Errors: HardwareError if the run needs more memory or disk than there is.
     """
     run, settings, training = prepared.folder, prepared.settings, prepared.settings.training
     saved = run.saved_settings()
@@ -37,20 +37,20 @@ def decide(prepared: PreparedRun, *, runtime: Runtime, resident: ResidentPeak) -
         precision, plan = _measured(prepared, precision, runtime, resident)
     settings = decided(settings, precision=precision)
     if training.budget_seconds is not None:
-        of_budget = then or _affordable(plan, settings, BUDGET_SHARE * training.budget_seconds)
+        affordable = then or _affordable(plan, settings, BUDGET_SHARE * training.budget_seconds)
         names = ("num_steps", "evaluate_every_steps", "checkpoint_every_steps")
-        settings = decided(settings, **{name: runtime.broadcast_int(of_budget[name]) for name in names})
+        settings = decided(settings, **{name: runtime.broadcast_int(affordable[name]) for name in names})
         settings.training.require_warmup()
         plan = plan.for_settings(settings.training)
     if saved is None and runtime.is_main:
-        _require_room(plan, run.path)
+        _require_resources(plan, run.path)
     return replace(prepared, settings=settings), plan
 
 
 def _measured(
     prepared: PreparedRun, precision: str, runtime: Runtime, resident: ResidentPeak
 ) -> tuple[str, Plan]:
-    """The precision, the faster one where it is still open, and the plan with it."""
+    """The precision, for "auto" the faster one, and the plan with it."""
     hardware = probe()
     resident.lap()
     if precision == "auto" and hardware.precision == "float32":
@@ -73,14 +73,14 @@ def plan_run(prepared: PreparedRun, runtime: Runtime, resident: ResidentPeak) ->
         objective=prepared.objective,
         mixture=prepared.mixture,
         validation_tokens=prepared.validation_tokens(),
-        data_bytes=prepared.shards.num_bytes,  # mapped, read at random: all of it
+        data_bytes=prepared.shards.num_bytes,  # memory-mapped, read in random order
         resident=resident,
         folder=prepared.folder.path,
     )
 
 
 def saved_plan(run: RunFolder) -> Plan | None:
-    """The plan that the run began with; None where its file is lost or not whole."""
+    """The plan of a run that has begun; None if its file is missing or damaged."""
     try:
         saved = json.loads(run.plan_path.read_bytes())
     except (OSError, ValueError):
@@ -89,7 +89,7 @@ def saved_plan(run: RunFolder) -> Plan | None:
 
 
 def _affordable(plan: Plan, settings: RunSettings, seconds: float) -> dict[str, int]:
-    """The steps whose training takes so many seconds, with ten checkpoints and two to ten evaluations."""
+    """The number of steps that take `seconds`, with ten checkpoints and two to ten evaluations."""
     num_evaluations = 10
     if plan.evaluation_seconds:
         num_evaluations = max(2, min(10, int(EVALUATION_SHARE * seconds / plan.evaluation_seconds)))
@@ -107,12 +107,12 @@ def _affordable(plan: Plan, settings: RunSettings, seconds: float) -> dict[str, 
 
 
 def most_steps(cost: Callable[[int], float], seconds: float, *, at_most: int) -> int:
-    """The most steps whose `cost` is within `seconds`, but never fewer than FEWEST_STEPS."""
-    numbers = range(FEWEST_STEPS, max(FEWEST_STEPS, at_most) + 1)
+    """The largest number of steps whose `cost` is within `seconds`, but at least MIN_STEPS."""
+    numbers = range(MIN_STEPS, max(MIN_STEPS, at_most) + 1)
     return numbers[max(1, bisect_right(numbers, seconds, key=cost)) - 1]
 
 
-def _require_room(plan: Plan, folder: Path) -> None:
+def _require_resources(plan: Plan, folder: Path) -> None:
     available = plan.hardware["available_bytes"]
     if available and plan.peak_bytes > available:
         needed, free = bytes_text(plan.peak_bytes), bytes_text(available)

@@ -16,14 +16,14 @@ from seedbed.models.transformer import Transformer
 from seedbed.nn.config import AttentionConfig, HeadConfig, ModelConfig
 from seedbed.runs.settings import ModelSettings, sized_fields
 
-ATTENTION = {f.name for f in fields(AttentionConfig)}  # keys of [model] as the others are
+ATTENTION = {f.name for f in fields(AttentionConfig)}  # keys of [model], too
 DEFAULT_WIDTH, DEFAULT_DEPTH = 256, 4
 BODY = ("embed", "encoder", "decoder", "pooler")
-STAND_IN_LABELS = ("0", "1")  # of a plan, where nothing is known of the data
+STAND_IN_LABELS = ("0", "1")  # of a plan without data
 
 
 def configure(settings: ModelSettings, *, vocab_size: int, context_tokens: int) -> Config:
-    """The config that the settings ask for, over a vocabulary and a context."""
+    """The config that the settings describe, for a vocabulary and a context."""
     chosen = family(settings.family)
     if settings.preset is not None:
         config = chosen.preset(settings.preset)
@@ -37,8 +37,8 @@ def configure(settings: ModelSettings, *, vocab_size: int, context_tokens: int) 
     known = {f.name for f in fields(config)}
     if isinstance(config, ModelConfig):
         known |= ATTENTION
-    if foreign := [name for name in changes if name not in known]:
-        raise ConfigError(f"the family {settings.family} has no {foreign[0]}; leave model.{foreign[0]} out")
+    if unknown := [name for name in changes if name not in known]:
+        raise ConfigError(f"the family {settings.family} has no {unknown[0]}; leave model.{unknown[0]} out")
     if "max_positions" in known:
         changes.setdefault("max_positions", context_tokens)
         if changes["max_positions"] < context_tokens:
@@ -53,25 +53,23 @@ def configure(settings: ModelSettings, *, vocab_size: int, context_tokens: int) 
 
 
 def require_matching_family(config: Config, objective: str) -> Config:
-    """Refuse an objective that cannot train networks of this shape or head -> the config."""
+    """Return the config; ConfigError if the objective cannot train networks of its shape or head."""
     chosen = OBJECTIVES.get(objective)
     if config.head.labels and chosen.head_kind is None:
         raise ConfigError(
             f"the objective {objective} trains tokens, but this network's head gives the labels "
             f"{', '.join(config.head.labels[:3])}; take the model without that head"
         )
-    if _fits(config, chosen):
+    if _can_train(config, chosen):
         return config
     own = family(config.family).objective
-    others = [name for name in FAMILIES.names() if _fits(family(name).sized(64, 1), chosen)]
+    others = [name for name in FAMILIES.names() if _can_train(family(name).sized(64, 1), chosen)]
     shapes = " or ".join(f"{'an' if shape[0] == 'e' else 'a'} {shape}" for shape in chosen.shapes)
     if config.shape in chosen.shapes and chosen.head_kind is not None:
         shapes, what = f"{shapes} with a {chosen.head_kind} head", "has no published class with one"
     elif config.shape in chosen.shapes:
-        shapes, what = (
-            f"{shapes} with a {' or '.join(chosen.heads)} head",
-            f"has the head {config.head.kind!r}",
-        )
+        what = f"has the head {config.head.kind!r}"
+        shapes = f"{shapes} with a {' or '.join(chosen.heads)} head"
     else:
         what = f"is a{'n' if config.shape[0] == 'e' else ''} {config.shape}"
     raise ConfigError(
@@ -80,7 +78,7 @@ def require_matching_family(config: Config, objective: str) -> Config:
     )
 
 
-def _fits(config: Config, objective: type[Objective]) -> bool:
+def _can_train(config: Config, objective: type[Objective]) -> bool:
     kind = objective.head_kind
     if kind is None:
         return config.shape in objective.shapes and config.head.kind in objective.heads
@@ -88,7 +86,7 @@ def _fits(config: Config, objective: type[Objective]) -> bool:
 
 
 def with_labels(config: Config, objective: str, labels: Sequence[str]) -> Config:
-    """The config with the head that an objective, which must fit it, puts on; itself where it is there."""
+    """The config with the head of an objective that can train it; unchanged if it has this head."""
     kind = OBJECTIVES.get(objective).head_kind
     if kind is None:
         return config
@@ -97,27 +95,27 @@ def with_labels(config: Config, objective: str, labels: Sequence[str]) -> Config
     return config if _is_alike(config.head, head) else replace(config, head=head)
 
 
-def on_body(base: Network, head: HeadConfig, generator: torch.Generator) -> Network:
-    """The base where it has this head, else its body, unchanged, with a head drawn from `generator`.
+def with_head(base: Network, head: HeadConfig, generator: torch.Generator) -> Network:
+    """The base if it has this head or the head has no labels; else its body with a new head.
 
-    Warns of labels that are replaced. A head without labels is the base's own.
+    The weights of the new head are sampled from `generator`. Warns of labels that are replaced.
     """
     if not head.labels or _is_alike(base.config.head, head):
         return base
     if known := base.config.head.labels:
         warnings.warn(
             f"the base's head gives {len(known)} labels ({', '.join(known[:3])} ...); it is replaced by a "
-            f"fresh one for the {len(head.labels)} of the data ({', '.join(head.labels[:3])} ...)",
+            f"new one for the {len(head.labels)} of the data ({', '.join(head.labels[:3])} ...)",
             SeedbedWarning,
             stacklevel=2,
         )
     assert isinstance(base, Transformer)
-    fresh = build(replace(base.config, head=head))
-    initialize(fresh, generator)
+    new = build(replace(base.config, head=head))
+    initialize(new, generator)
     for name in BODY:
-        if getattr(fresh, name) is not None and getattr(base, name) is not None:
-            setattr(fresh, name, getattr(base, name))
-    return fresh
+        if getattr(new, name) is not None and getattr(base, name) is not None:
+            setattr(new, name, getattr(base, name))
+    return new
 
 
 def _is_alike(one: HeadConfig, other: HeadConfig) -> bool:

@@ -34,7 +34,7 @@ from seedbed.training.loop import Validation
 from seedbed.training.run_folder import RunFolder
 from seedbed.training.settings import TrainingSettings
 
-MEASURED_RECORDS = 64  # of what is held out, whose tokens stand for all
+MEASURED_RECORDS = 64  # held-out records from which the tokens of all are estimated
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -82,10 +82,10 @@ class PreparedRun:
 def prepare_run(
     settings: RunSettings, start: Start, folder: RunFolder, *, runtime: Runtime | None = None
 ) -> PreparedRun:
-    """Make what a run in this folder reads, or open what was made before.
+    """Make everything that a run in this folder reads, or open it if it exists.
 
     The tokenizer is in the run's folder, the shards are in `.shards` beside it. With a `runtime` the main
-    rank makes them, and the others wait for it. Warns of labelled records that are cut or left out.
+    rank makes them, and the others wait for it. Warns of labelled records that are truncated or left out.
     """
     if runtime is not None and not runtime.is_main:
         runtime.broadcast_int(0)  # waits here for the main rank
@@ -131,9 +131,9 @@ def prepare_run(
 
 
 def _tokenizer(settings: RunSettings, start: Start, run: RunFolder, source: str) -> Tokenizer:
-    """The tokenizer in a run's folder, made where it is not there yet.
+    """Load the tokenizer in the folder of a run; make it if there is none.
 
-    One that other settings made, before the run had a checkpoint, is made again.
+    One that was made with other settings, before the run had a checkpoint, is made again.
     """
     folder, tree = run.path / "tokenizer", to_tree(settings)
     model = {key: tree["model"].get(key) for key in ("family", "base")}
@@ -155,7 +155,7 @@ def _tokenizer(settings: RunSettings, start: Start, run: RunFolder, source: str)
 
 
 def _content(settings: RunSettings, start: Start, source: str) -> str:
-    """The fingerprint of what a run's tokenizer is made of: another tokenizer, or the data."""
+    """The fingerprint of the origin of a run's tokenizer: another tokenizer, or the data."""
     if settings.tokenizer.path is not None:
         return Tokenizer.load(Path(settings.tokenizer.path)).fingerprint
     if start.base is not None:
@@ -164,16 +164,16 @@ def _content(settings: RunSettings, start: Start, source: str) -> str:
 
 
 def new_tokenizer(settings: RunSettings, start: Start) -> Tokenizer:
-    """The one that the settings name, the base's, or one trained on the training documents."""
-    wanted = settings.tokenizer
-    if wanted.path is not None:
-        given, own = Tokenizer.load(Path(wanted.path)), None if start.base is None else start.base.tokenizer
-        if own is not None and own.fingerprint != given.fingerprint:
+    """The tokenizer that the settings name, that of the base, or one trained on the training documents."""
+    chosen = settings.tokenizer
+    if chosen.path is not None:
+        loaded, own = Tokenizer.load(Path(chosen.path)), None if start.base is None else start.base.tokenizer
+        if own is not None and own.fingerprint != loaded.fingerprint:
             raise ConfigError(
-                f"tokenizer.path={wanted.path} is not the tokenizer that the base was trained with; leave it "
+                f"tokenizer.path={chosen.path} is not the tokenizer that the base was trained with; leave it "
                 "out: a base has its own"
             )
-        return given
+        return loaded
     if start.base is not None:
         if start.base.tokenizer is None:
             raise ConfigError(
@@ -183,7 +183,7 @@ def new_tokenizer(settings: RunSettings, start: Start) -> Tokenizer:
     objective = OBJECTIVES.get(settings.objective.name)
     form = family(settings.model.family).special.having(objective.needs)
     texts = training_texts(settings.data, learns_from=objective.learns_from)
-    return train_tokenizer(texts, wanted.kind, vocab_size=wanted.vocab_size, special=form)
+    return train_tokenizer(texts, chosen.kind, vocab_size=chosen.vocab_size, special=form)
 
 
 def _source(
@@ -194,7 +194,7 @@ def _source(
     validates: bool = False,
     number: int = 0,
 ) -> Source:
-    """The records of one part of a mixture, or those held out."""
+    """The records of one part of a mixture, or the held-out ones."""
     context = training.context_tokens
     seed = derive_seed(training.seed, f"part {number}") if number else training.seed
     shard = shards.validation if validates else shards.train
@@ -219,13 +219,13 @@ def _source(
 def _warn_of_length(source: PairSource, context_tokens: int) -> None:
     total = source.inputs.num_documents
     for count, what in (
-        (source.num_cut, "lose the end of their input"),
+        (source.num_cut, "are truncated"),
         (source.num_left_out, "are left out"),
     ):
         if count:
             warnings.warn(
-                f"{count:,} of {total:,} labelled records do not fit into training.context_tokens="
-                f"{context_tokens} and {what}; raise it to have them whole",
+                f"{count:,} of {total:,} labelled records are longer than training.context_tokens="
+                f"{context_tokens} and {what}; raise it to use all of them",
                 SeedbedWarning,
                 stacklevel=3,
             )

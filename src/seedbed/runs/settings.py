@@ -1,7 +1,4 @@
-"""The settings of a run: what `settings.toml`, a user's own TOML file and `--set` have in common.
-
-Loads no torch.
-"""
+"""The settings of a run, as in `settings.toml`, a user's TOML file and `--set`; recipes. Loads no torch."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from seedbed.data.prepare import DataSettings
 from seedbed.text.training import KINDS
 from seedbed.training.settings import TrainingSettings
 
-# Explored on one text and one seed in a script outside the package (docs/LOG.md, 2026-11-24).
+# Found on one text and one seed (docs/LOG.md, 2026-11-24).
 _MUON = {
     "optimizer": "muon",
     "learning_rate": 0.01,
@@ -54,9 +51,9 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSettings:
-    """The `[model]` table: a family at a published size or at a width and depth, or a bundle to start from.
+    """The `[model]` table: a family at a published size or at a width and depth, or a base to start from.
 
-    What is not set has the family's own proportions.
+    Fields that are not set have the proportions of the family.
     """
 
     family: str = "seedling"
@@ -73,21 +70,21 @@ class ModelSettings:
     dropout: float | None = None
 
     def __post_init__(self) -> None:
-        given = [name for name in ("preset", "base") if getattr(self, name) is not None]
+        origins = [name for name in ("preset", "base") if getattr(self, name) is not None]
         sizes = [f.name for f in fields(self)[3:] if getattr(self, f.name) is not None]
-        if len(given) == 2 or (self.base is not None and sizes):
-            asked = ", ".join(f"model.{name}" for name in (*given, *sizes))
-            raise ConfigError(f"{asked} contradict each other: a base has its own size; keep one of them")
+        if len(origins) == 2 or (self.base is not None and sizes):
+            names = ", ".join(f"model.{name}" for name in (*origins, *sizes))
+            raise ConfigError(f"{names} contradict each other: a base has its own size; keep one of them")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerSettings:
-    """The `[tokenizer]` table: one to train on the training documents, or a folder that holds one.
+    """The `[tokenizer]` table: train one on the training documents, or load one from a folder.
 
-    A trained one has the control tokens of the model's family.
+    A trained one has the special tokens of the model's family.
     """
 
-    kind: str | None = None  # none: the family's own
+    kind: str | None = None  # none: that of the family
     vocab_size: int = 4096
     path: str | None = None
 
@@ -98,7 +95,7 @@ class TokenizerSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings:
-    """All settings of a pre-training run; `objective` are those of the objective that it names."""
+    """All settings of a run; `objective` has the keys of the objective that it names."""
 
     model: ModelSettings = field(default_factory=ModelSettings)
     tokenizer: TokenizerSettings = field(default_factory=TokenizerSettings)
@@ -107,19 +104,19 @@ class RunSettings:
     training: TrainingSettings = field(default_factory=TrainingSettings)
 
     def __post_init__(self) -> None:
-        # A name that is none is refused here, before a corpus is read and a tokenizer trained.
+        # Refuse an unknown name before a corpus is read and a tokenizer trained.
         PluginPackage[Any]("seedbed.models.families", "FAMILY").require(self.model.family)
         PluginPackage[Any]("seedbed.training.optimizers", "OPTIMIZER").require(self.training.optimizer)
 
 
 def sized_fields(settings: ModelSettings) -> dict[str, Any]:
-    """The fields of a config that the settings set, width and depth apart."""
+    """The fields of a config that the settings set, except width and depth."""
     names = ("num_heads", "num_kv_heads", "head_dim", "d_ff", "max_positions", "tie_embeddings", "dropout")
     return {name: value for name in names if (value := getattr(settings, name)) is not None}
 
 
 def decided(settings: RunSettings, **training: Any) -> RunSettings:
-    """The settings with what the machine decided before step 1 written in."""
+    """The settings with the decisions of the machine before step 1."""
     return replace(settings, training=replace(settings.training, **training))
 
 

@@ -1,4 +1,4 @@
-"""A run, from its settings and its start to the bundle, whatever it trains and for whom."""
+"""A run, from its settings and its start to its bundle and report."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ OnPlan = Callable[[Plan, RunSettings], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A run that has ended: its folder, the model in it, the plan, what was measured, its losses.
+    """A run that has ended: its folder, the model in it, the plan, the measured cost, its losses.
 
-    `next` is a command that shows what the model does.
+    `next` is a command that uses the model.
     """
 
     run: Path
@@ -45,7 +45,7 @@ class Run:
 
     @classmethod
     def of(cls, run: RunFolder, metrics: dict[str, Any], *, next: str, is_main: bool) -> Run:
-        """What is in the folder of a run that has ended, with its last metrics."""
+        """Read the folder of a run that has ended; `metrics` are its last ones."""
         plan = json.loads(run.plan_path.read_text())
         return cls(
             run=run.path,
