@@ -110,7 +110,9 @@ def test_a_long_text_fills_the_context_and_a_short_context_is_refused(name: str)
     (room,) = objective.max_input_tokens(np.array([1]), 16)
     example = objective.example(Record(np.full(room, 3), (0, 0), np.full(room, 1)), 0)
     assert len(example.input_ids) == 16
-    with pytest.raises(ConfigError, match="context_tokens=2 has no room beside 2 control tokens"):
+    with pytest.raises(
+        ConfigError, match="context_tokens=2 leaves no token for text beside 2 special tokens"
+    ):
         objective.max_input_tokens(np.array([1]), 2)
 
 

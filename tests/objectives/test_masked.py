@@ -117,6 +117,7 @@ def test_a_tokenizer_without_a_mask_is_refused() -> None:
 
 def test_a_context_without_room_is_refused() -> None:
     with pytest.raises(
-        ConfigError, match="context_tokens=2 has no room beside 2 control tokens; raise it to 3"
+        ConfigError,
+        match="context_tokens=2 leaves no token for text beside 2 special tokens; set it to at least 3",
     ):
         small.objective("masked").record_tokens(2)

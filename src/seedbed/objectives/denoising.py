@@ -32,7 +32,7 @@ class Settings:
         require_share("delete_rate", self.delete_rate, zero=True)
         if not 0 < self.mean_span_tokens < math.inf:
             raise ConfigError(
-                f"objective.mean_span_tokens={self.mean_span_tokens} cannot be; allowed: above 0"
+                f"objective.mean_span_tokens={self.mean_span_tokens} is not allowed: give a number above 0"
             )
 
 

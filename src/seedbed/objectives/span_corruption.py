@@ -42,8 +42,8 @@ class Settings:
         require_share("rate", self.rate)
         if not (self.mean_span_tokens == 0 or 1 <= self.mean_span_tokens < math.inf):
             raise ConfigError(
-                f"objective.mean_span_tokens={self.mean_span_tokens} cannot be; allowed: 1 or more, or 0 for "
-                "one span at the end"
+                f"objective.mean_span_tokens={self.mean_span_tokens} is not allowed: give a number from 1, "
+                "or 0 for one span at the end"
             )
 
 
