@@ -96,11 +96,11 @@ def records(kind: type[Objective], num: int, *, seed: int = 5) -> list[Record]:
     The label of a text is that of its first token, a tag that of its own token, three in four of which begin
     a word.
     """
-    draw = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     found = []
-    for i, length in enumerate(draw.integers(3, 21, num)):
-        ids = draw.integers(0, TEXT, length)
-        answer = draw.integers(0, TEXT, draw.integers(1, 9)) if kind.learns_from == "pairs" else None
+    for i, length in enumerate(rng.integers(3, 21, num)):
+        ids = rng.integers(0, TEXT, length)
+        answer = rng.integers(0, TEXT, rng.integers(1, 9)) if kind.learns_from == "pairs" else None
         if kind.learns_from == "labels":
             answer = 1 + ids[:1] % len(LABELS)
         elif kind.learns_from == "tags":
