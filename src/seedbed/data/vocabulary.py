@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seedbed.base.errors import ConfigError
-from seedbed.text.special_form import NUM_SENTINELS, Needed
+from seedbed.text.special_form import NUM_SENTINELS, ROLES
 from seedbed.text.tokenizer import Tokenizer
 
 SENTENCE_ENDS = (".", "!", "?", "\n")
@@ -19,7 +19,7 @@ NAMES = {
     "mask": "a mask token",
     "sentinels": "sentinels <extra_id_0>, <extra_id_1> ...",
 }
-MIN_ADVICE = 512  # more than all bytes and the special tokens of any family
+MIN_ADVISED_SIZE = 512  # more than all bytes and the special tokens of any family
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -28,7 +28,8 @@ class Vocabulary:
 
     `begin_ids` and `end_ids` are around a document; `begins_word` and `ends_sentence` (size,) are True for
     ids whose token does so; `decoder_start_id` is the first token of the decoder in an encoder-decoder, None
-    for any other network. `family` is that of the network, if known.
+    for any other network. `special_tokens` has the id of every special token by its text. `family` is that of
+    the network, if known.
     """
 
     size: int
@@ -42,6 +43,7 @@ class Vocabulary:
     ends_sentence: NDArray[np.bool_]
     decoder_start_id: int | None = None
     family: str | None = None
+    special_tokens: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -66,11 +68,14 @@ class Vocabulary:
             ends_sentence=ends,
             decoder_start_id=decoder_start_id,
             family=family,
+            special_tokens={t.content: i for i, t in tokenizer.added_tokens.items() if t.special},
         )
 
     @classmethod
-    def stand_in(cls, size: int, *, decoder_start_id: int | None = None) -> Vocabulary:
-        """A vocabulary for a plan without a tokenizer: it has a token for every role."""
+    def stand_in(
+        cls, size: int, *, needs: Collection[str] = (), decoder_start_id: int | None = None
+    ) -> Vocabulary:
+        """A vocabulary for a plan without a tokenizer: it has a token for every role and all of `needs`."""
         ids = np.arange(size)
         return cls(
             size=size,
@@ -83,6 +88,7 @@ class Vocabulary:
             begins_word=ids % 2 == 0,
             ends_sentence=ids % 20 == 0,
             decoder_start_id=decoder_start_id,
+            special_tokens=dict.fromkeys(needs, 0),
         )
 
     @property
@@ -99,19 +105,21 @@ class Vocabulary:
         """The ids of a record without the end token of its document."""
         return ids[:-1] if len(ids) and ids[-1] == self.eos_id else ids
 
-    def require(self, needed: Collection[Needed], objective: str) -> None:
+    def require(self, needed: Collection[str], objective: str) -> None:
         """Raise ConfigError if the vocabulary lacks special tokens that an objective needs."""
-        ids = {"eos": self.closing_ids, "sentinels": self.sentinel_ids}
-        ids["mask"] = () if self.mask_id is None else (self.mask_id,)
-        missing = [role for role in needed if not ids[role]]
+        found = {"eos": self.closing_ids, "sentinels": self.sentinel_ids}
+        found["mask"] = () if self.mask_id is None else (self.mask_id,)
+        missing = [each for each in needed if not found.get(each, each in self.special_tokens)]
         if missing:
-            num = sum(NUM_SENTINELS if role == "sentinels" else 1 for role in missing)
+            num = sum(NUM_SENTINELS if each == "sentinels" else 1 for each in missing)
+            has_role = bool({*missing} & {*ROLES})
+            rename = ", or name the token that it has in tokenizer_config.json" if has_role else ""
+            names = " and ".join(NAMES.get(each, each) for each in missing)
             family = "" if self.family is None else f"--family {self.family} "
             raise ConfigError(
-                f"the objective {objective} needs {' and '.join(NAMES[role] for role in missing)}, and this "
-                "tokenizer has none; for a network from scratch train one that has (seedbed tokenizer DATA "
-                f"{family}--objective {objective} --vocab-size {max(MIN_ADVICE, self.size + num)} --out "
-                "FOLDER), or name the token that it has in tokenizer_config.json"
+                f"the objective {objective} needs {names}, and this tokenizer has none; for a network from "
+                f"scratch train one that has (seedbed tokenizer DATA {family}--objective {objective} "
+                f"--vocab-size {max(MIN_ADVISED_SIZE, self.size + num)} --out FOLDER){rename}"
             )
 
     def decoder_start(self, objective: str) -> int:
