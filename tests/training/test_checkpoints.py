@@ -126,7 +126,7 @@ def test_where_all_are_damaged_nothing_starts_in_silence(checkpoints: Checkpoint
     for step in ("000005", "000010"):
         damage(checkpoints.folder / step / "weights.safetensors", "one bit")
     with pytest.raises(
-        CheckpointError, match=r"no checkpoint in .* is whole: 000010 is damaged: .*; 000005 is"
+        CheckpointError, match=r"every checkpoint in .* is damaged: 000010 is damaged: .*; 000005 is"
     ):
         checkpoints.newest()
     assert names(checkpoints) == ["000005", "000010"]

@@ -230,7 +230,7 @@ def test_other_settings_data_or_model_are_refused_by_name(tiny: ModuleType, tmp_
     with pytest.raises(CheckpointError, match=r"other settings or data: data\.content was 'abc', now 'xyz'"):
         tiny.start(tmp_path, fingerprints={"content": "xyz"})
     with pytest.raises(
-        CheckpointError, match=r"checkpoint's weights do not fit: .* is \(32,\) there and \(64,\) here"
+        CheckpointError, match=r"checkpoint's weights do not match: .* is \(32,\) there and \(64,\) here"
     ):
         tiny.start(tmp_path, fingerprints={"content": "abc"}, d_model=64)
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == before

@@ -14,15 +14,15 @@ from seedbed.training.settings import TrainingSettings, learning_rate_factor
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"num_steps": 0}, r"training\.num_steps=0 cannot be; allowed: 1 or more"),
-        ({"learning_rate": 0.0}, r"training\.learning_rate=0\.0 cannot be; allowed: above 0"),
+        ({"num_steps": 0}, r"training\.num_steps=0 is not allowed: choose 1 or more"),
+        ({"learning_rate": 0.0}, r"training\.learning_rate=0\.0 is not allowed: choose above 0"),
         ({"learning_rate": float("nan")}, r"training\.learning_rate=nan"),
-        ({"clip_norm": -1.0}, r"training\.clip_norm=-1\.0 cannot be; allowed: 0 or more"),
-        ({"beta2": 1.0}, r"training\.beta2=1\.0 cannot be"),
-        ({"cooldown_fraction": 1.5}, r"training\.cooldown_fraction=1\.5 cannot be; allowed: 0 to 1"),
-        ({"schedule": "linear"}, r"allowed: constant, cosine, inverse_sqrt, wsd"),
-        ({"precision": "float16"}, r"allowed: auto, float32, bfloat16"),
-        ({"batch_tokens": 100}, r"context_tokens=256 does not fit in training\.batch_tokens=100; raise"),
+        ({"clip_norm": -1.0}, r"training\.clip_norm=-1\.0 is not allowed: choose 0 or more"),
+        ({"beta2": 1.0}, r"training\.beta2=1\.0 is not allowed"),
+        ({"cooldown_fraction": 1.5}, r"training\.cooldown_fraction=1\.5 is not allowed: choose 0 to 1"),
+        ({"schedule": "linear"}, r"choose constant, cosine, inverse_sqrt, wsd"),
+        ({"precision": "float16"}, r"choose auto, float32, bfloat16"),
+        ({"batch_tokens": 100}, r"context_tokens=256 is more than training\.batch_tokens=100; raise"),
         ({"num_steps": 50, "warmup_steps": 50}, r"leaves no step of num_steps=50 .*choose 0 to 49"),
     ],
 )

@@ -27,20 +27,20 @@ from seedbed.training.train_step import TrainStep, add_up_gradients, require_gra
 
 
 class Callback(Protocol):
-    """Is told what the loop does, on rank 0."""
+    """Receives the events of the loop on rank 0."""
 
     def begin(self, step: int, num_steps: int) -> None:
-        """The loop is about to go on after `step`."""
+        """The loop starts or resumes after `step`."""
 
     def record(self, line: Mapping[str, Any]) -> None:
-        """A line goes to `metrics.jsonl`."""
+        """A line for `metrics.jsonl`."""
 
     def end(self) -> None:
-        """The loop has ended, well or not."""
+        """The loop has ended, with or without an error."""
 
 
 class Validation(NamedTuple):
-    """Held-out records, what is measured on them, and the bytes of their text where there is one."""
+    """Held-out records, their objective, and the bytes of their text if the targets are that text."""
 
     source: Source
     objective: Objective
@@ -60,13 +60,12 @@ def train(
     fingerprints: Mapping[str, str] | None = None,
     peak_tokens_per_second: float = 0.0,
 ) -> Progress:
-    """Train the module to the settings' last step, going on where the run folder's newest checkpoint stands.
+    """Train the module to the last step of the settings, from the newest checkpoint in the run folder.
 
-    The module ends with the last weights; `load_best` puts in those that were best on validation.
-    `fingerprints` of the data must be the same on resume. `peak_tokens_per_second` is what the machine's
-    measured matrix-multiply rate would allow (0: unknown). A signal saves, then raises StoppedEarly, on all
-    ranks after the same step; gradients that are not finite raise TrainingError before the optimizer sees
-    them.
+    The module ends with the last weights; `load_best` loads the best on validation. `fingerprints` of the
+    data must be the same on resume. `peak_tokens_per_second` is the limit by the measured matmul speed (0:
+    unknown). Errors: StoppedEarly after a signal, when all is saved, on all ranks after the same step;
+    TrainingError before the update for gradients that are not finite.
     """
     loop = _Loop(module.to(runtime.device), loader, objective, settings, run, runtime, fingerprints or {})
     loop.validation, loop.peak_tokens_per_second = validation, peak_tokens_per_second
@@ -85,7 +84,7 @@ def train(
 
 
 class _Loop:
-    """One training under way."""
+    """The state of one training."""
 
     validation: Validation | None = None
     peak_tokens_per_second = 0.0
@@ -110,11 +109,11 @@ class _Loop:
         if settings.compile:
             self.compute.compile()
         self.outputs: list[Callback] = []
-        self.signals, self.stop = StopSignals(), False  # stop: all ranks have agreed
+        self.signals, self.stop = StopSignals(), False  # stop: agreed by all ranks
         self.at, self.since = Progress(), 0.0
 
     def begin(self, resuming: bool) -> None:
-        """Go back to the newest checkpoint."""
+        """Load the newest checkpoint."""
         self.at, problems = self.saved.load()
         for output in self.outputs:
             output.begin(self.at.step, self.settings.num_steps)
@@ -122,7 +121,7 @@ class _Loop:
             self._record({"kind": "resume", "step": self.at.step, "problems": problems})
 
     def run(self) -> None:
-        """Evaluate, save, stop or learn, whichever is due, up to the last step."""
+        """Evaluate, save, stop or train, whichever is due, up to the last step."""
         at, settings = self.at, self.settings
         self.since = time.perf_counter()
         while True:
@@ -134,7 +133,7 @@ class _Loop:
                 self.saved.save(at)
             if self.stop:
                 saved = f"stopped after step {at.step} of {settings.num_steps}, saved"
-                raise StoppedEarly(f"{saved}: run the same command again to go on")
+                raise StoppedEarly(f"{saved}: run the same command again to resume")
             if last:
                 if settings.average_checkpoints is not None:
                     self._evaluate(averaged=self.saved.load_average(settings.average_checkpoints))
@@ -148,7 +147,7 @@ class _Loop:
         self.at.seconds, self.since = self.at.seconds + now - self.since, now
 
     def _step(self) -> None:
-        """Learn from one global batch."""
+        """Train on one global batch."""
         at, settings, runtime = self.at, self.settings, self.runtime
         started = time.perf_counter()
         examples = self.loader.next_step()
@@ -156,7 +155,7 @@ class _Loop:
         num_targets = sum(len(example.targets) for example in examples)
         if not num_targets:
             raise DataError(
-                f"no record of step {at.step + 1} has a target, so there is nothing to learn; see the data"
+                f"no record of step {at.step + 1} has a target, so there is nothing to learn; check the data"
             )
         batches = micro_batches(
             examples,
@@ -198,11 +197,11 @@ class _Loop:
         self._record(line)
 
     def _totals(self, total: torch.Tensor, num_targets: int) -> tuple[float, float]:
-        """The loss and gradient norm over all ranks, finite or TrainingError; the one wait for the device."""
+        """The loss and gradient norm over all ranks, finite or TrainingError; the only device sync."""
         gradients = {name: p.grad for name, p in self.parameters.items() if p.grad is not None}
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(gradients.values()))))
-        asked = total.new_tensor(float(bool(self.signals.requested)))
-        sums = self.runtime.all_reduce_sum(torch.stack((total, asked)))
+        requested = total.new_tensor(float(bool(self.signals.requested)))
+        sums = self.runtime.all_reduce_sum(torch.stack((total, requested)))
         loss_sum, stop, norm_value = torch.cat((sums, norm[None])).tolist()
         self.stop = stop > 0
         if math.isfinite(loss_sum) and math.isfinite(norm_value):
@@ -216,9 +215,9 @@ class _Loop:
         )
 
     def _evaluate(self, *, averaged: int = 0) -> None:
-        """Measure the validation's loss, and keep the weights where it is the lowest yet.
+        """Measure the held-out loss, and save the weights if it is the lowest so far.
 
-        `averaged` is the number of checkpoints whose mean the weights are.
+        `averaged` is the number of checkpoints of which the weights are the mean.
         """
         at, settings = self.at, self.settings
         if self.validation is not None:
@@ -228,7 +227,7 @@ class _Loop:
                 batch_tokens=settings.micro_batch_tokens or settings.batch_tokens,
                 seed=settings.seed,
                 runtime=self.runtime,
-                stop_asked=self._stop_asked,
+                should_stop=self._should_stop,
             )
             if measured is None:
                 return
@@ -241,7 +240,7 @@ class _Loop:
                 self.saved.save_best(at)
         at.evaluated_step = at.step
 
-    def _stop_asked(self) -> bool:
+    def _should_stop(self) -> bool:
         self.stop = self.runtime.sum_over_ranks([float(bool(self.signals.requested))])[0] > 0
         return self.stop
 
@@ -258,12 +257,12 @@ def evaluate(
     batch_tokens: int,
     seed: int,
     runtime: Runtime,
-    stop_asked: Callable[[], bool] = lambda: False,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any] | None:
-    """One pass over the records, dealt to the ranks in turn -> loss (nats), num_targets, bits_per_byte.
+    """One pass over the held-out records, divided among the ranks -> loss (nats), num_targets, bits_per_byte.
 
-    Of labels also their accuracy. None where `stop_asked`, on which all ranks agree, broke it off. The
-    module is left in evaluation mode.
+    For labels also the accuracy. None if `should_stop`, on which all ranks agree, ended it early. The module
+    stays in evaluation mode.
     """
     compute.eval()
     nats, num_targets, num_right = 0.0, 0, 0
@@ -279,7 +278,7 @@ def evaluate(
                 else:
                     loss_sum, _ = compute(batch)
             nats, num_targets = nats + loss_sum.item(), num_targets + batch.num_targets
-        if i % runtime.world_size == runtime.world_size - 1 and stop_asked():
+        if i % runtime.world_size == runtime.world_size - 1 and should_stop():
             return None
     nats, total, right_of_all = runtime.sum_over_ranks([nats, num_targets, num_right])
     bits = nats / math.log(2) / validation.num_bytes if validation.num_bytes else None

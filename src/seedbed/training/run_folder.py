@@ -1,4 +1,4 @@
-"""A run's folder: its lock, its settings, its metrics, its checkpoints (DESIGN.md, section 7)."""
+"""The folder of a run: its lock, its settings, and a copy that repairs its small files (DESIGN.md, 7)."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from seedbed.data.prepare import shards_folder, shards_of
 from seedbed.training.checkpoints import Checkpoints
 from seedbed.training.metrics import metrics_problem
 
-# What decides a run or is shown of it, and is not rewritten while it trains.
+# Files that are not rewritten while a run trains.
 SMALL_FILES = ("settings.toml", "plan.json", "examples.json", "tokenizer/**/*")
-MEASURED = "measured"  # what plan.json gets at the end of the run, beside the plan
-TIMED = ".timed-"  # begins the name of a checkpoint that a plan writes to time it
+MEASURED = "measured"  # the key that plan.json gets at the end of the run
+TIMED = ".timed-"  # prefix of a checkpoint that the planner writes to time it
 
 
 class RunFolder:
-    """One training on disk; while it is entered, no other process may enter it.
+    """One training on disk; as a context it is locked for other processes.
 
     `writable` is False on all ranks but the main one, which take no lock and write nothing.
     """
@@ -48,11 +48,11 @@ class RunFolder:
         self.model_path = self.path / "model"
         self.checkpoints = Checkpoints(self.path / "checkpoints", keep=keep_checkpoints)
         self.copies = Copies(self.path)
-        self.problems: list[str] = []  # what was damaged and is restored
+        self.problems: list[str] = []  # of damaged files, which are restored
         self._lock: int | None = None
 
     def __enter__(self) -> RunFolder:
-        """Lock the folder, delete what a crash left half written, and restore damaged files, each named."""
+        """Lock the folder, delete partial files of a crash, and restore damaged files with a warning."""
         if not self.writable:
             return self
         with disk_errors(self.path):
@@ -64,9 +64,8 @@ class RunFolder:
             owner = os.pread(lock, 20, 0).decode(errors="replace") or "unknown"
             os.close(lock)
             raise CheckpointError(
-                f"{self.path} is in use by process {owner}, and one process may train in a run "
-                "folder; wait for it, "
-                "stop it, or choose another folder"
+                f"{self.path} is in use by process {owner}, and one process may train in a run folder; "
+                "wait for it, stop it, or choose another folder"
             ) from None
         with disk_errors(self.path / ".lock"):
             os.ftruncate(lock, 0)
@@ -74,8 +73,8 @@ class RunFolder:
         self._lock = lock
         try:
             self.checkpoints.clean(keep_best=self.can_resume)
-            for left in self.path.glob(f"{TIMED}*"):  # by a plan that was killed
-                shutil.rmtree(left, ignore_errors=True)
+            for timed in self.path.glob(f"{TIMED}*"):  # of a planner that was killed
+                shutil.rmtree(timed, ignore_errors=True)
             self.problems = self.copies.restore() if self.can_resume else []
             for problem in self.problems:
                 warnings.warn(f"{self.path}: {problem}; it is restored", SeedbedWarning, stacklevel=2)
@@ -93,15 +92,15 @@ class RunFolder:
 
     @property
     def can_resume(self) -> bool:
-        """Tell whether there is a checkpoint, so that the settings are no longer free."""
+        """Whether there is a checkpoint, with which the settings must agree."""
         return bool(self.checkpoints.steps())
 
     def saved_settings(self) -> dict[str, Any] | None:
-        """What `settings.toml` says of a run that can resume, None where a new one begins."""
+        """The content of `settings.toml` for a run that can resume, None for a new one."""
         return read_toml(self.settings_path) if self.can_resume and self.settings_path.exists() else None
 
     def settle(self, settings: Any) -> None:
-        """Write the settings (a dataclass) of a new run; a run that can resume refuses any others."""
+        """Write the settings (a dataclass) of a new run; CheckpointError if a resumed one has others."""
         saved = self.saved_settings()
         if saved is not None:
             self.refuse_difference(saved, settings)
@@ -109,27 +108,26 @@ class RunFolder:
             write_file(self.settings_path, to_toml(settings).encode())
 
     def refuse_difference(self, saved: Any, now: Any) -> None:
-        """Raise CheckpointError naming what differs between the run's settings and those asked for now."""
+        """Raise CheckpointError with the differences between the settings of the run and those `now`."""
         different = difference(saved, now)
         if different:
             listed = "; ".join(f"{key} was {then!r}, now {ours!r}" for key, (then, ours) in different.items())
             raise CheckpointError(
-                f"{self.path} cannot resume with other settings or data: {listed}; take back the "
-                "change, or choose "
-                "another folder for a new run"
+                f"{self.path} cannot resume with other settings or data: {listed}; undo the change, or "
+                "choose another folder for a new run"
             )
 
 
 def damaged_files(path: Path) -> list[str]:
-    """What is damaged or was changed among a run's small files and metrics; nothing is restored."""
+    """The problems of the small files and metrics of a run; nothing is restored."""
     return [*Copies(path).problems(), *filter(None, [metrics_problem(path / "metrics.jsonl")])]
 
 
 def damaged_shards(path: Path) -> list[str]:
-    """What is damaged of the shards that a run's newest checkpoint was trained on; all of them are read."""
+    """The problems of the shards of a run's newest undamaged checkpoint; all of their bytes are read."""
     checkpoints = Checkpoints(path / "checkpoints")
-    whole = (step for step in reversed(checkpoints.steps()) if not checkpoints.problem(step))
-    for step in whole:
+    undamaged = (step for step in reversed(checkpoints.steps()) if not checkpoints.problem(step))
+    for step in undamaged:
         content = checkpoints.at(step).state["fingerprints"].get("content", "")
         shards = shards_of(shards_folder(path), content)
         problem = manifest_problem(shards) if content and shards.exists() else ""
@@ -138,7 +136,7 @@ def damaged_shards(path: Path) -> list[str]:
 
 
 class _Votes(NamedTuple):
-    """The SHA-256 of a file as it is, of its copy, and as the manifest has it; None where there is none."""
+    """The SHA-256 of a file, of its copy, and in the manifest of the copies; None if missing."""
 
     file: str | None
     copy: str | None
@@ -146,18 +144,21 @@ class _Votes(NamedTuple):
 
     @property
     def true(self) -> str | None:
-        """What two of three agree on."""
+        """The SHA-256 that two of the three agree on."""
         return next((vote for vote in self if vote is not None and self.count(vote) > 1), None)
 
 
 class Copies:
-    """The folder `.copies` in a run's own, with SMALL_FILES as they were when the training began."""
+    """The folder `.copies` of a run, with SMALL_FILES as they were when the training began.
+
+    A damaged file is found by two votes of three, and restored.
+    """
 
     def __init__(self, run: Path) -> None:
         self.run, self.folder = run, run / ".copies"
 
     def write(self) -> None:
-        """Copy the files as they are now, in place of earlier copies."""
+        """Copy the files as they are now, and replace earlier copies."""
         with (
             replaced_folder(self.folder, partial=PART, earlier=f".old{PART}") as aside,
             disk_errors(self.folder),
@@ -170,14 +171,14 @@ class Copies:
             write_manifest(aside)
 
     def problems(self) -> list[str]:
-        """What is damaged or changed, in a few words each."""
+        """The damaged or changed files, in a few words each."""
         return _problems(self._votes())
 
     def restore(self) -> list[str]:
-        """Put right what is damaged or changed -> what that was.
+        """Restore damaged or changed files -> their problems.
 
-        A file that differs is kept beside the restored one, with `.damaged` added to its name. Errors:
-        CheckpointError where a file cannot be restored, HardwareError.
+        The damaged file is kept with `.damaged` added to its name. Errors: CheckpointError if a file cannot
+        be restored; HardwareError.
         """
         found = self._votes()
         problems = _problems(found)
@@ -219,7 +220,7 @@ def _problems(found: dict[str, _Votes]) -> list[str]:
 
 
 def _problem(name: str, votes: _Votes) -> str:
-    """What is wrong with a file, its copy or the manifest."""
+    """The problem of a file, its copy or the manifest."""
     if votes.true is None:
         return f"{name} and its copy are both damaged"
     if votes.file is None:
@@ -230,19 +231,19 @@ def _problem(name: str, votes: _Votes) -> str:
 
 
 def _content(file: Path) -> bytes:
-    """What a file holds; of a plan without what was measured later."""
+    """The content of a file; for a plan, without the measured values that are added at the end."""
     content = file.read_bytes()
     if file.name == "plan.json":
         try:
             plan = {key: value for key, value in json.loads(content).items() if key != MEASURED}
         except (ValueError, AttributeError, RecursionError):
-            return content  # it is damaged
+            return content  # damaged
         return json.dumps(plan, indent=2).encode()
     return content
 
 
 def _digest(file: Path) -> str | None:
-    """The SHA-256 of a file's content; None where it cannot be read."""
+    """The SHA-256 of a file's content; None if it cannot be read."""
     try:
         return hashlib.sha256(_content(file)).hexdigest()
     except OSError:

@@ -12,10 +12,10 @@ SCHEDULES = ("constant", "cosine", "inverse_sqrt", "wsd")
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
-    """The `[training]` table of a run's settings; `auto` and 0 are what the machine decides before step 1."""
+    """The `[training]` table of a run's settings; the machine decides `auto` and 0 before step 1."""
 
     num_steps: int = 1000
-    budget_seconds: float | None = None  # what num_steps is made from, where it is given
+    budget_seconds: float | None = None  # if set, determines num_steps
     batch_tokens: int = 8192  # input tokens of one step, over all ranks
     micro_batch_tokens: int = 0  # of one forward and backward pass; 0: all at once
     context_tokens: int = 256
@@ -35,7 +35,7 @@ class TrainingSettings:
     evaluate_every_steps: int = 100
     checkpoint_every_steps: int = 100
     keep_checkpoints: int = 2
-    average_checkpoints: int | None = None  # the last ones, whose mean is judged beside the best weights
+    average_checkpoints: int | None = None  # number of last ones whose mean is also evaluated
     compile: bool = False
     checkpoint_activations: bool = False
     num_threads: int = 0
@@ -63,12 +63,12 @@ class TrainingSettings:
             and not 2 <= self.average_checkpoints <= self.keep_checkpoints
         ):
             raise ConfigError(
-                f"training.average_checkpoints={self.average_checkpoints} cannot be with keep_checkpoints="
-                f"{self.keep_checkpoints}; choose 2 or more, and keep at least as many"
+                f"training.average_checkpoints={self.average_checkpoints} is not allowed with "
+                f"keep_checkpoints={self.keep_checkpoints}; choose 2 or more, and keep at least as many"
             )
         if self.context_tokens > self.batch_tokens:
             raise ConfigError(
-                f"training.context_tokens={self.context_tokens} does not fit in training.batch_tokens="
+                f"training.context_tokens={self.context_tokens} is more than training.batch_tokens="
                 f"{self.batch_tokens}; raise batch_tokens to at least {self.context_tokens}"
             )
         self._require("warmup_steps", self.num_warmup_steps >= 0, "0 or more")
@@ -76,7 +76,7 @@ class TrainingSettings:
             self.require_warmup()
 
     def require_warmup(self) -> None:
-        """Refuse a warm-up that takes all of the steps."""
+        """Raise ConfigError if the warm-up takes all of the steps."""
         if self.num_warmup_steps >= self.num_steps:
             raise ConfigError(
                 f"training.warmup_steps={self.warmup_steps} leaves no step of "
@@ -89,24 +89,21 @@ class TrainingSettings:
         """The steps over which the learning rate rises."""
         return min(100, self.num_steps // 10) if self.warmup_steps is None else self.warmup_steps
 
-    def _require(self, name: str, holds: bool, allowed: str) -> None:
-        if not holds:
-            raise ConfigError(f"training.{name}={getattr(self, name)} cannot be; allowed: {allowed}")
+    def _require(self, name: str, is_allowed: bool, allowed: str) -> None:
+        if not is_allowed:
+            raise ConfigError(f"training.{name}={getattr(self, name)} is not allowed: choose {allowed}")
 
 
 def learning_rate_factor(settings: TrainingSettings, step: int) -> float:
-    """The factor in 0..1 of step 0, 1, ...: linear warm-up, then the settings' schedule.
+    """The factor in 0..1 of the highest learning rate at step 0, 1, ...: linear warm-up, then the schedule.
 
     cosine: half a cosine down to min_learning_rate_ratio (Loshchilov and Hutter 1608.03983, without
     restarts). wsd: stable, then linear down to it over the last cooldown_fraction of the steps (Hu et al.
     2404.06395). inverse_sqrt: the inverse square root of the step (Vaswani et al. 1706.03762). constant:
     neither.
     """
-    warmup, num_steps, lowest = (
-        settings.num_warmup_steps,
-        settings.num_steps,
-        settings.min_learning_rate_ratio,
-    )
+    warmup, num_steps = settings.num_warmup_steps, settings.num_steps
+    lowest = settings.min_learning_rate_ratio
     if step < warmup:
         return (step + 1) / (warmup + 1)
     match settings.schedule:

@@ -1,4 +1,4 @@
-"""What one process computes of a step, and how the ranks' gradients become one."""
+"""The loss of one process, and the sum of the gradients of all ranks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from seedbed.data.batch import Batch
 from seedbed.data.objective import Objective
 from seedbed.training.checkpoints import first_names
 
-BUCKET_NUMBERS = 2**24  # gradients that one sum over the ranks takes: 64 MiB in float32
+BUCKET_NUMBERS = 2**24  # gradients per sum over the ranks: 64 MiB in float32
 
 
 class TrainStep(nn.Module):
@@ -29,7 +29,7 @@ class TrainStep(nn.Module):
 
 
 def require_gradient(loss: Tensor, names: Collection[str]) -> None:
-    """Refuse a loss that depends on none of the parameters that train, which have these names."""
+    """Raise TrainingError if the loss depends on none of the parameters that train, with these names."""
     if not loss.requires_grad:
         raise TrainingError(
             f"the loss depends on none of the parameters that train ({first_names(list(names))}), so "
@@ -38,11 +38,11 @@ def require_gradient(loss: Tensor, names: Collection[str]) -> None:
 
 
 def add_up_gradients(parameters: Iterable[nn.Parameter], runtime: Runtime) -> None:
-    """Give every rank the sum of all ranks' gradients; one that a rank lacks counts as 0.
+    """Replace the gradients on every rank by their sum over all ranks; a missing one counts as 0.
 
-    The numbers lie in one order, step after step. DistributedDataParallel sorts its buckets anew after the
-    first step, so that a resumed run of three ranks or more rounds otherwise than one never stopped
-    (measured 2026-11-24); what it would gain is that sums and backward pass overlap.
+    The order is the same in every step. DistributedDataParallel changes its buckets after the first step, so
+    a resumed run of three or more ranks rounds differently from an uninterrupted one (measured 2026-11-24);
+    it would overlap the sums with the backward pass.
     """
     members: list[nn.Parameter] = []
     for parameter in parameters:

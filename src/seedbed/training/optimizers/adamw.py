@@ -10,10 +10,9 @@ from seedbed.training.settings import TrainingSettings
 
 
 class AdamW:
-    """The rule over some parameters; a step shrinks them by learning rate times `weight_decay`.
+    """The rule; a step shrinks the parameters by the learning rate times `weight_decay`.
 
-    Calls torch's fused kernel itself: `torch.optim.AdamW` would load the compiler, a second, for the same
-    numbers.
+    It calls torch's fused kernel directly: `torch.optim.AdamW` loads the compiler, which takes a second.
     """
 
     def __init__(
