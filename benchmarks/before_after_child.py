@@ -20,9 +20,9 @@ from seedbed.data.records import RecordSource  # noqa: E402
 from seedbed.generation.request import GenerationSettings, Request  # noqa: E402
 from seedbed.models.network import build, family, initialize  # noqa: E402
 from seedbed.objectives.causal import Causal  # noqa: E402
+from seedbed.training.loop import TrainStep  # noqa: E402
 from seedbed.training.optimizer import OPTIMIZERS  # noqa: E402
 from seedbed.training.settings import TrainingSettings  # noqa: E402
-from seedbed.training.train_step import TrainStep  # noqa: E402
 
 
 def decoding(batch: int) -> Callable[[], None]:

@@ -30,9 +30,9 @@ from seedbed.data.shards import write_shard
 from seedbed.data.vocabulary import Vocabulary
 from seedbed.models.network import build, family, initialize
 from seedbed.runs.network import with_labels
+from seedbed.training.loop import TrainStep
 from seedbed.training.optimizer import OPTIMIZERS
 from seedbed.training.settings import TrainingSettings
-from seedbed.training.train_step import TrainStep
 
 VOCAB_SIZE, CONTEXT, STEP_TOKENS, ROUNDS = 8192, 256, 8192, 12
 FAMILIES = {"encoder": "bert", "decoder": "gpt2", "encoder-decoder": "t5"}

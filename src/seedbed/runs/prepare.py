@@ -24,7 +24,7 @@ from seedbed.data.prepare import (
 from seedbed.data.records import PairSource, Source, TokenSource
 from seedbed.data.shown import Shown, show_example
 from seedbed.data.vocabulary import Vocabulary
-from seedbed.models.family import Config
+from seedbed.models.family import Config, Network
 from seedbed.models.network import family, require_vocabulary
 from seedbed.runs.settings import RunSettings
 from seedbed.runs.start import Start
@@ -50,6 +50,12 @@ class PreparedRun:
     objective: Objective
     mixture: list[MixturePart]
     held_out: Validation
+
+    def network(self) -> Network:
+        """The network with the weights that training starts from."""
+        module = self.start.network(self.config, seed=self.settings.training.seed)
+        module.set_activation_checkpointing(self.settings.training.checkpoint_activations)
+        return module
 
     def loader(self) -> Loader:
         """A loader at the first step of the run."""
@@ -141,7 +147,8 @@ def _tokenizer(settings: RunSettings, start: Start, run: RunFolder, source: str)
     objective = OBJECTIVES.get(settings.objective.name)
     made_from |= {"learns_from": objective.learns_from, "needs": objective.needs}
     if not run.can_resume:
-        made_from["content"] = _content(settings, start, source)
+        existing = _existing_tokenizer(settings, start)
+        made_from["content"] = source if existing is None else existing.fingerprint
     content, note = json.dumps(made_from, sort_keys=True).encode(), folder / "made_from.json"
     if note.exists() and not run.can_resume and note.read_bytes() != content:
         (folder / "tokenizer.json").unlink(missing_ok=True)
@@ -154,33 +161,28 @@ def _tokenizer(settings: RunSettings, start: Start, run: RunFolder, source: str)
     return Tokenizer.load(folder)
 
 
-def _content(settings: RunSettings, start: Start, source: str) -> str:
-    """The fingerprint of the origin of a run's tokenizer: another tokenizer, or the data."""
-    if settings.tokenizer.path is not None:
-        return Tokenizer.load(Path(settings.tokenizer.path)).fingerprint
-    if start.base is not None:
-        return "" if start.base.tokenizer is None else start.base.tokenizer.fingerprint
-    return source
+def _existing_tokenizer(settings: RunSettings, start: Start) -> Tokenizer | None:
+    """The tokenizer that the settings name, or that of the base; None if one is to be trained."""
+    base, path = start.base, settings.tokenizer.path
+    own = None if base is None else base.tokenizer
+    if path is not None:
+        loaded = Tokenizer.load(Path(path))
+        if own is not None and own.fingerprint != loaded.fingerprint:
+            raise ConfigError(
+                f"tokenizer.path={path} is not the tokenizer that the base was trained with; leave it out: a "
+                "base has its own"
+            )
+        return loaded
+    if base is not None and own is None:
+        raise ConfigError(f"the base {base.name} has no tokenizer; give one with --tokenizer FOLDER")
+    return own
 
 
 def new_tokenizer(settings: RunSettings, start: Start) -> Tokenizer:
     """The tokenizer that the settings name, that of the base, or one trained on the training documents."""
-    chosen = settings.tokenizer
-    if chosen.path is not None:
-        loaded, own = Tokenizer.load(Path(chosen.path)), None if start.base is None else start.base.tokenizer
-        if own is not None and own.fingerprint != loaded.fingerprint:
-            raise ConfigError(
-                f"tokenizer.path={chosen.path} is not the tokenizer that the base was trained with; leave it "
-                "out: a base has its own"
-            )
-        return loaded
-    if start.base is not None:
-        if start.base.tokenizer is None:
-            raise ConfigError(
-                f"the base {start.base.name} has no tokenizer; give one with --tokenizer FOLDER"
-            )
-        return start.base.tokenizer
-    objective = OBJECTIVES.get(settings.objective.name)
+    if (existing := _existing_tokenizer(settings, start)) is not None:
+        return existing
+    objective, chosen = OBJECTIVES.get(settings.objective.name), settings.tokenizer
     form = family(settings.model.family).special.having(objective.needs)
     texts = training_texts(settings.data, learns_from=objective.learns_from)
     return train_tokenizer(texts, chosen.kind, vocab_size=chosen.vocab_size, special=form)

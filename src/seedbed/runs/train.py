@@ -21,6 +21,7 @@ from seedbed.runs.start import Start
 from seedbed.select.plan import Plan
 from seedbed.training.loop import Callback
 from seedbed.training.loop import train as run_loop
+from seedbed.training.resume import Progress
 from seedbed.training.run_folder import RunFolder
 
 NUM_EXAMPLES = 3  # that a run writes down for its report
@@ -43,31 +44,10 @@ class Run:
     next: str
     is_main: bool = True  # False in the processes of torchrun that leave printing to the first
 
-    @classmethod
-    def of(cls, run: RunFolder, metrics: dict[str, Any], *, next: str, is_main: bool) -> Run:
-        """Read the folder of a run that has ended; `metrics` are its last ones."""
-        plan = json.loads(run.plan_path.read_text())
-        return cls(
-            run=run.path,
-            model=run.model_path,
-            report=run.report_path,
-            measured=plan.pop("measured", {}),
-            plan=plan,
-            metrics=metrics,
-            next=next,
-            is_main=is_main,
-        )
-
     def summary(self) -> dict[str, Any]:
         """The same as JSON."""
-        return {
-            "run": str(self.run),
-            "model": str(self.model),
-            "report": str(self.report),
-            "plan": self.plan,
-            "measured": self.measured,
-            "metrics": self.metrics,
-        }
+        paths = {name: str(getattr(self, name)) for name in ("run", "model", "report")}
+        return paths | {"plan": self.plan, "measured": self.measured, "metrics": self.metrics}
 
 
 def train(
@@ -98,14 +78,10 @@ def train(
         runtime = replace(runtime, precision=settings.training.precision)
         run.settle(settings)
         if runtime.is_main:
-            if is_new or saved_plan(run) is None:
-                write_file(run.plan_path, json.dumps(plan.to_dict(), indent=2).encode())
+            _write_start(prepared, plan, is_new=is_new)
             if on_plan is not None:
                 on_plan(plan, settings)
-            if not run.can_resume:
-                _write_examples(prepared)
-        module = prepared.start.network(prepared.config, seed=settings.training.seed)
-        module.set_activation_checkpointing(settings.training.checkpoint_activations)
+        module = prepared.network()
         progress = run_loop(
             module,
             prepared.loader(),
@@ -124,13 +100,34 @@ def train(
             if runtime.is_main:
                 finish(module, prepared, progress, bits=bits, resident=resident)
             runtime.broadcast_int(0)  # the others wait here for the main rank
+    return _ended(prepared, progress, bits, is_main=runtime.is_main)
+
+
+def _ended(prepared: PreparedRun, progress: Progress, bits: float | None, *, is_main: bool) -> Run:
+    """The result of a run: its last metrics, and the plan and the measured cost from its folder."""
     metrics = {"step": progress.step, "loss": progress.loss, "best_step": progress.best_step}
     metrics |= {"validation_loss": progress.best_loss, "validation_bits_per_byte": bits}
-    return Run.of(run, metrics, next=next_command(prepared), is_main=runtime.is_main)
+    run = prepared.folder
+    saved = json.loads(run.plan_path.read_text())
+    return Run(
+        run=run.path,
+        model=run.model_path,
+        report=run.report_path,
+        measured=saved.pop("measured", {}),
+        plan=saved,
+        metrics=metrics,
+        next=next_command(prepared),
+        is_main=is_main,
+    )
 
 
-def _write_examples(prepared: PreparedRun) -> None:
-    """Write the first examples into the run's folder, where its report finds them."""
+def _write_start(prepared: PreparedRun, plan: Plan, *, is_new: bool) -> None:
+    """Write the plan and the first examples into the folder of a run, unless it has them."""
+    run = prepared.folder
+    if is_new or saved_plan(run) is None:
+        write_file(run.plan_path, json.dumps(plan.to_dict(), indent=2).encode())
+    if run.can_resume:
+        return
     examples = [example.to_dict() for example in prepared.first_examples(NUM_EXAMPLES)]
     content = json.dumps({"examples": examples}, ensure_ascii=False)
-    write_file(prepared.folder.path / EXAMPLES, content.encode("utf-8", errors="replace"))
+    write_file(run.path / EXAMPLES, content.encode("utf-8", errors="replace"))

@@ -29,10 +29,10 @@ from seedbed.select.compute import Shares, training_flops
 from seedbed.select.layers import Sample, all_levels, only_layers, sample, stand_in
 from seedbed.select.ledger import StorageLedger
 from seedbed.select.measure import seconds_of
+from seedbed.training.loop import TrainStep, require_gradient
 from seedbed.training.optimizer import OPTIMIZERS, Optimizer, require_trainable, trainable
 from seedbed.training.resume import weights_of
 from seedbed.training.settings import TrainingSettings
-from seedbed.training.train_step import TrainStep, require_gradient
 
 # A step of more is not rehearsed as it is: a third to two seconds on two cores.
 MOST_FLOPS = 1.5e11

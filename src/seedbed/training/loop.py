@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from seedbed.base.errors import DataError, StoppedEarly, TrainingError
 from seedbed.base.runtime import Runtime
 from seedbed.base.signals import StopSignals
-from seedbed.data.batch import collate
+from seedbed.data.batch import Batch, collate
 from seedbed.data.loader import Loader, micro_batches, one_pass
 from seedbed.data.objective import Objective
 from seedbed.data.records import Source
@@ -23,7 +23,8 @@ from seedbed.training.optimizer import OPTIMIZERS, require_trainable
 from seedbed.training.resume import Progress, Resumable
 from seedbed.training.run_folder import RunFolder
 from seedbed.training.settings import TrainingSettings, learning_rate_factor
-from seedbed.training.train_step import TrainStep, add_up_gradients, require_gradient
+
+BUCKET_NUMBERS = 2**24  # gradients per sum over the ranks: 64 MiB in float32
 
 
 class Callback(Protocol):
@@ -196,7 +197,7 @@ class _Loop:
             line["peak_fraction"] = num_tokens / seconds / self.peak_tokens_per_second
         self._record(line)
 
-    def _totals(self, total: torch.Tensor, num_targets: int) -> tuple[float, float]:
+    def _totals(self, total: Tensor, num_targets: int) -> tuple[float, float]:
         """The loss and gradient norm over all ranks, finite or TrainingError; the only device sync."""
         gradients = {name: p.grad for name, p in self.parameters.items() if p.grad is not None}
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(gradients.values()))))
@@ -247,6 +248,50 @@ class _Loop:
     def _record(self, line: Mapping[str, Any]) -> None:
         for output in self.outputs:
             output.record(line)
+
+
+class TrainStep(nn.Module):
+    """A module and its objective as one: batch -> (loss_sum, num_targets)."""
+
+    def __init__(self, module: nn.Module, objective: Objective) -> None:
+        super().__init__()
+        self.module, self.objective = module, objective
+
+    def forward(self, batch: Batch) -> tuple[Tensor, int]:
+        """The batch's summed loss, a scalar, and the number of its targets."""
+        return self.objective.loss_sum(self.module, batch), batch.num_targets
+
+
+def require_gradient(loss: Tensor, names: Collection[str]) -> None:
+    """Raise TrainingError if the loss depends on none of the parameters that train, with these names."""
+    if not loss.requires_grad:
+        raise TrainingError(
+            f"the loss depends on none of the parameters that train ({first_names(list(names))}), so "
+            "there is nothing to learn; leave others trainable, or choose another objective"
+        )
+
+
+def add_up_gradients(parameters: Iterable[nn.Parameter], runtime: Runtime) -> None:
+    """Replace the gradients on every rank by their sum over all ranks; a missing one counts as 0.
+
+    The order is the same in every step. DistributedDataParallel changes its buckets after the first step, so
+    a resumed run of three or more ranks rounds differently from an uninterrupted one (measured 2026-11-24);
+    it would overlap the sums with the backward pass.
+    """
+    members: list[nn.Parameter] = []
+    for parameter in parameters:
+        if members and sum(p.numel() for p in members) + parameter.numel() > BUCKET_NUMBERS:
+            _add_up(members, runtime)
+            members = []
+        members.append(parameter)
+    _add_up(members, runtime)
+
+
+def _add_up(members: list[nn.Parameter], runtime: Runtime) -> None:
+    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in members]
+    sums = runtime.all_reduce_sum(torch.cat([gradient.flatten() for gradient in gradients]))
+    for parameter, part in zip(members, sums.split([p.numel() for p in members]), strict=True):
+        parameter.grad = part.view_as(parameter)
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from seedbed.base.errors import ConfigError
 
 SCHEDULES = ("constant", "cosine", "inverse_sqrt", "wsd")
+PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +42,8 @@ class TrainingSettings:
     num_threads: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("num_steps", "batch_tokens", "context_tokens", "evaluate_every_steps"):
-            self._require(name, getattr(self, name) >= 1, "1 or more")
-        for name in ("checkpoint_every_steps", "keep_checkpoints"):
+        counts = ("num_steps", "batch_tokens", "context_tokens", "evaluate_every_steps")
+        for name in (*counts, "checkpoint_every_steps", "keep_checkpoints"):
             self._require(name, getattr(self, name) >= 1, "1 or more")
         for name in ("micro_batch_tokens", "weight_decay", "clip_norm", "num_threads"):
             self._require(name, getattr(self, name) >= 0, "0 or more")
@@ -53,18 +53,14 @@ class TrainingSettings:
             self._require(name, 0 <= getattr(self, name) <= 1, "0 to 1")
         for name in ("beta1", "beta2"):
             self._require(name, 0 <= getattr(self, name) < 1, "0 or more and below 1")
-        self._require("schedule", self.schedule in SCHEDULES, ", ".join(SCHEDULES))
-        self._require(
-            "precision", self.precision in ("auto", "float32", "bfloat16"), "auto, float32, bfloat16"
-        )
+        for name, choices in (("schedule", SCHEDULES), ("precision", PRECISIONS)):
+            self._require(name, getattr(self, name) in choices, ", ".join(choices))
         self._require("seed", 0 <= self.seed < 2**63, "0 or more, of 63 bits")
-        if (
-            self.average_checkpoints is not None
-            and not 2 <= self.average_checkpoints <= self.keep_checkpoints
-        ):
+        averaged, kept = self.average_checkpoints, self.keep_checkpoints
+        if averaged is not None and not 2 <= averaged <= kept:
             raise ConfigError(
-                f"training.average_checkpoints={self.average_checkpoints} is not allowed with "
-                f"keep_checkpoints={self.keep_checkpoints}; choose 2 or more, and keep at least as many"
+                f"training.average_checkpoints={averaged} is not allowed with keep_checkpoints={kept}; "
+                "choose 2 or more, and keep at least as many"
             )
         if self.context_tokens > self.batch_tokens:
             raise ConfigError(
@@ -79,9 +75,8 @@ class TrainingSettings:
         """Raise ConfigError if the warm-up takes all of the steps."""
         if self.num_warmup_steps >= self.num_steps:
             raise ConfigError(
-                f"training.warmup_steps={self.warmup_steps} leaves no step of "
-                f"num_steps={self.num_steps} at the full "
-                f"learning rate; choose 0 to {self.num_steps - 1}"
+                f"training.warmup_steps={self.warmup_steps} leaves no step of num_steps={self.num_steps} at "
+                f"the full learning rate; choose 0 to {self.num_steps - 1}"
             )
 
     @property
