@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from math import inf
 from typing import Any, NamedTuple
@@ -110,16 +110,20 @@ def one_pass(
     source: Source, objective: Objective, *, batch_tokens: int, seed: int = 0
 ) -> Iterator[list[Example]]:
     """Pass 0 over a source for validation: each record once, in steps of at most `batch_tokens` inputs."""
-    examples: list[Example] = []
+    return _groups((objective.example(record, seed) for record in source.records(0, 0)), batch_tokens)
+
+
+def _groups(examples: Iterable[Example], max_tokens: float) -> Iterator[list[Example]]:
+    """Consecutive examples in groups of at most `max_tokens` tokens; a longer one is a group of its own."""
+    group: list[Example] = []
     num_tokens = 0
-    for record in source.records(0, 0):
-        example = objective.example(record, seed)
-        if examples and num_tokens + example.num_tokens > batch_tokens:
-            yield examples
-            examples, num_tokens = [], 0
-        examples.append(example)
+    for example in examples:
+        if group and num_tokens + example.num_tokens > max_tokens:
+            yield group
+            group, num_tokens = [], 0
+        group.append(example)
         num_tokens += example.num_tokens
-    yield examples
+    yield group
 
 
 def micro_batches(
@@ -146,14 +150,4 @@ def micro_batches(
             if lightest == rank:
                 mine.append(row)
         rows = mine
-    if not micro_batch_tokens:
-        return [collate(rows)]
-    parts: list[list[Example]] = [[]]
-    left = micro_batch_tokens
-    for row in rows:
-        if parts[-1] and row.num_tokens > left:
-            parts.append([])
-            left = micro_batch_tokens
-        parts[-1].append(row)
-        left -= row.num_tokens
-    return [collate(part) for part in parts]
+    return [collate(group) for group in _groups(rows, micro_batch_tokens or inf)]

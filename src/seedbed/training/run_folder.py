@@ -9,7 +9,6 @@ import os
 import shutil
 import warnings
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple
 
 from seedbed.base.errors import CheckpointError, SeedbedWarning
@@ -78,14 +77,12 @@ class RunFolder:
             self.problems = self.copies.restore() if self.can_resume else []
             for problem in self.problems:
                 warnings.warn(f"{self.path}: {problem}; it is restored", SeedbedWarning, stacklevel=2)
-        except BaseException as error:
-            self.__exit__(type(error), error, error.__traceback__)
+        except BaseException:
+            self.__exit__()
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._lock is not None:
             os.close(self._lock)  # which unlocks
             self._lock = None
