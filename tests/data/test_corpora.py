@@ -1,4 +1,4 @@
-"""Documents: every form of source, and what is wrong with one said in one line."""
+"""Documents from every kind of source, and one line for each problem."""
 
 import gzip
 import json

@@ -76,7 +76,7 @@ def test_a_word_begins_at_the_token_that_holds_its_first_character(published: An
 
 @pytest.mark.parametrize("text", SENTENCES)
 def test_a_list_of_words_begins_where_word_ids_change(published: Any, text: str) -> None:
-    """Word pieces cut at blanks anyway, so that a list of words gives the ids of the words in one text."""
+    """WordPiece splits at blanks, so a list of words has the same ids as one text."""
     kind, theirs, ours = published
     if kind == "word pieces":
         words = text.split()

@@ -43,16 +43,16 @@ SETTINGS = [
 
 @pytest.fixture
 def begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Begin or go on with a tiny run."""
+    """Start or resume a tiny run."""
     monkeypatch.setattr(rehearsal, "TIMING_SECONDS", 0.01)
     for name, records in (("classification", TEXTS), ("tagging", TAGGED)):
         (tmp_path / name).with_suffix(".jsonl").write_text("\n".join(map(json.dumps, records)))
 
-    def run(objective: str, *overrides: str, out: str = "run", steps: int = 40, **wanted: Any) -> Run:
+    def run(objective: str, *overrides: str, out: str = "run", steps: int = 40, **options: Any) -> Run:
         data, own = str(tmp_path / f"{objective}.jsonl"), [*SETTINGS, *overrides]
         if any(one.startswith("model.base=") for one in own):  # it has its own tokenizer
             own = [one for one in own if not one.startswith("tokenizer.")]
-        return pretrain(data, out=tmp_path / out, objective=objective, steps=steps, overrides=own, **wanted)
+        return pretrain(data, out=tmp_path / out, objective=objective, steps=steps, overrides=own, **options)
 
     return run
 
@@ -164,7 +164,7 @@ def test_a_masked_head_s_transform_is_not_taken_for_classes(tmp_path: Path) -> N
 
 
 def test_a_run_from_a_base_and_one_from_its_model(begin: Any, base: Path, tmp_path: Path) -> None:
-    """The same labels keep their head, in its own order; others replace it, which is told."""
+    """The same labels keep their head, in its own order; others replace it, with a warning."""
     first = begin("classification", f"model.base={base}")
     lm = seedbed.load(first.model)
     assert [one.label for one in lm.classify([r["input"] for r in TEXTS])] == [r["target"] for r in TEXTS]
@@ -180,7 +180,7 @@ def test_a_run_from_a_base_and_one_from_its_model(begin: Any, base: Path, tmp_pa
         warnings.simplefilter("error", SeedbedWarning)
         second = begin("classification", f"model.base={tmp_path / 'turned'}", out="second", steps=1)
     assert seedbed.load(second.model).config.head.labels == ("llud", "enif")
-    assert second.metrics["loss"] < 0.1  # it goes on with what it knew
+    assert second.metrics["loss"] < 0.1  # it starts from what it has learned
     with pytest.warns(
         SeedbedWarning, match=r"head gives 2 labels \(llud, enif ...\); it is replaced by a new"
     ):

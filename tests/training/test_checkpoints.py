@@ -104,7 +104,10 @@ def test_a_damaged_one_is_named_and_the_last_good_one_used(
     assert found is not None and found.step == 5
     (problem,) = problems
     assert problem.startswith("000010 is damaged: ")
-    assert file in problem or (file, how) == ("manifest.json", "one bit")  # which says that of another file
+    assert file in problem or (file, how) == (
+        "manifest.json",
+        "one bit",
+    )  # which has the SHA-256 of another file
 
 
 def test_every_single_bit_matters(checkpoints: Checkpoints) -> None:

@@ -1,4 +1,4 @@
-"""A run that was stopped, damaged or refused goes on to the bits of the run that never was."""
+"""A run that was stopped or damaged resumes to the same bits as an uninterrupted run."""
 
 import os
 import shutil
@@ -242,7 +242,7 @@ def test_weights_that_are_not_finite_never_replace_a_checkpoint(tiny: ModuleType
 
     def spoil() -> None:
         with torch.no_grad():
-            module.embed.weight[60, 0] = float("nan")  # an id that the batch may not hold
+            module.embed.weight[60, 0] = float("nan")  # an id that the batch may lack
 
     with pytest.raises(Exception, match="not finite"):
         tiny.start(tmp_path, module=module, callbacks=[At("step", 9, spoil)])
