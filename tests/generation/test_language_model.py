@@ -248,7 +248,7 @@ def test_scores_agree_with_what_generation_told(lm: LanguageModel) -> None:
 def test_a_completion_beyond_the_context_is_refused(gpt2: Network, tokenizer: Tokenizer) -> None:
     lm = LanguageModel(gpt2, tokenizer)
     assert len(lm.score("a" * 40, "b" * 9).token_ids) == 9  # the last token is not read
-    with pytest.raises(UsageError, match="a row has 49 tokens, but the context holds 48"):
+    with pytest.raises(UsageError, match="the row has 49 tokens, but the context holds 48"):
         lm.score("a" * 40, "b" * 10)
 
 
@@ -291,7 +291,7 @@ def test_logits_refuse_what_does_not_fit(gpt2: Network) -> None:
         (lambda: lm.logits(ids, ids[:, :2]), r"attention_mask has shape \(2, 2\)"),
         (lambda: lm.logits(ids, document_ids=ids[:1]), "document_ids has shape"),
         (lambda: lm.logits(ids + 299), "token id 300"),
-        (lambda: lm.logits(torch.ones(1, 49, dtype=torch.int64)), "a row has 49 tokens"),
+        (lambda: lm.logits(torch.ones(1, 49, dtype=torch.int64)), "the row has 49 tokens"),
     ):
         with pytest.raises(UsageError, match=message):
             attempt()

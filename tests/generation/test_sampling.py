@@ -19,9 +19,9 @@ from seedbed.generation.sampling import (
     candidates,
     draw,
     gumbel,
-    log_probabilities,
     position_key,
     request_key,
+    token_logprobs,
 )
 from seedbed.generation.settings import Sampling
 
@@ -209,9 +209,12 @@ def test_keys_tell_seed_prompt_sample_and_position_apart() -> None:
 def test_log_probabilities_are_those_of_the_network() -> None:
     logits = random_logits(7, 4, 50)
     tokens = torch.tensor([3, 0, 49, 7])
-    chosen, values, ids = log_probabilities(logits, tokens, num_top=3)
+    first, _, *others = token_logprobs(logits, tokens, tokens.tolist(), [3, 0, 99, 1])
+    assert _ is None
     exact = logits.double().log_softmax(-1)
-    assert torch.allclose(chosen.double(), exact[range(4), tokens], atol=1e-6)
-    assert torch.equal(ids, exact.topk(3).indices)
-    assert torch.allclose(values.double(), exact.topk(3).values, atol=1e-6)
-    assert log_probabilities(logits, tokens, num_top=99)[1].shape == (4, 50)
+    for row, report, num_top in zip((0, 2, 3), (first, *others), (3, 50, 1), strict=True):
+        assert report is not None and report.token_id == tokens[row]
+        assert report.logprob == pytest.approx(exact[row, tokens[row]].item(), abs=1e-6)
+        best = exact[row].topk(num_top)
+        assert [i for i, _ in report.top] == best.indices.tolist()
+        assert [value for _, value in report.top] == pytest.approx(best.values.tolist(), abs=1e-6)

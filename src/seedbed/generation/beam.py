@@ -77,27 +77,6 @@ def in_place(running: Sequence[Continuation]) -> list[Continuation]:
     return [placed[place] for place in range(len(running))]
 
 
-def can_improve(
-    best: float,
-    worst: float,
-    *,
-    num_tokens: int,
-    max_tokens: int,
-    length_penalty: float,
-    early_stopping: EarlyStopping,
-) -> bool:
-    """Whether a beam may still beat the worst of num_beams hypotheses.
-
-    `best` is the largest summed log-probability of a beam of `num_tokens` tokens, `worst` a hypothesis'
-    score. True stops at once; False takes the beam as if it ended here; "never" asks what it could reach
-    at best, at max_tokens where a positive penalty favours long answers.
-    """
-    if early_stopping is True:
-        return False
-    length = max_tokens if early_stopping == "never" and length_penalty > 0 else num_tokens
-    return bool(best / length**length_penalty > worst)
-
-
 class Beams:
     """The search for one answer: `num_beams` beams that are alike at first, and the hypotheses that ended."""
 
@@ -159,15 +138,7 @@ class Beams:
                 self._add(token_ids, score)
         self.hypotheses = sorted(self.hypotheses, key=lambda h: -h.score)[: self.num_beams]
         self.is_done = not running or (
-            len(self.hypotheses) == self.num_beams
-            and not can_improve(
-                running[0].logprob,
-                self.hypotheses[-1].score,
-                num_tokens=num_tokens,
-                max_tokens=self._max_tokens,
-                length_penalty=self._length_penalty,
-                early_stopping=self._early_stopping,
-            )
+            len(self.hypotheses) == self.num_beams and not self._can_improve(running[0].logprob, num_tokens)
         )
         if self.is_done:
             return []
@@ -179,6 +150,19 @@ class Beams:
             for history, c in zip(self._histories, running, strict=True):
                 history.push(c.token_id)
         return running
+
+    def _can_improve(self, best: float, num_tokens: int) -> bool:
+        """Whether a beam may still beat the worst of num_beams hypotheses.
+
+        `best` is the largest summed log-probability of a beam of `num_tokens` tokens. True stops at once;
+        False takes the beam as if it ended here; "never" asks what it could reach at best, at max_tokens
+        where a positive penalty favours long answers.
+        """
+        if self._early_stopping is True:
+            return False
+        is_longest = self._early_stopping == "never" and self._length_penalty > 0
+        length = self._max_tokens if is_longest else num_tokens
+        return bool(best / length**self._length_penalty > self.hypotheses[-1].score)
 
     def _add(self, token_ids: tuple[int, ...], logprob: float) -> None:
         """Take in an answer that ended."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from seedbed.base.errors import UsageError
 from seedbed.generation.filling import Filler
 from seedbed.generation.gaps import filler_of
-from seedbed.generation.request import Request
+from seedbed.generation.request import Request, check_ids
 from seedbed.generation.settings import GenerationSettings
 from seedbed.hub.vectors import VectorSettings
 from seedbed.models.family import Config, Network
@@ -126,7 +126,7 @@ class Inputs:
                 row, spans = self._need_tokenizer("a text").encode_spans(text)
             else:
                 row, spans = list(self._encode(text)), []
-            self._check(row, longest=len(row))
+            check_ids(row, self.config, num_read=len(row))
             if not row:
                 raise UsageError("a text is empty, and there is nothing to read in it; leave it out")
             found.append((row, spans))
@@ -187,18 +187,6 @@ class Inputs:
         if ids.dim() != 2 or not ids.numel():
             raise UsageError(f"{name} have the shape {tuple(ids.shape)}; give (batch, seq), each at least 1")
         return ids
-
-    def _check(self, ids: Sequence[int], *, longest: int) -> None:
-        wrong = next((i for i in ids if not 0 <= i < self.config.vocab_size), None)
-        if wrong is not None:
-            raise UsageError(
-                f"token id {wrong} is not in the vocabulary, which ends at {self.config.vocab_size - 1}"
-            )
-        if self.config.max_positions is not None and longest > self.config.max_positions:
-            raise UsageError(
-                f"a row has {longest} tokens, but the context holds {self.config.max_positions}; cut it into "
-                "shorter ones or take a model with a longer context"
-            )
 
     def _beside(self, ids: Tensor, values: Tensor, name: str) -> Tensor:
         values = torch.as_tensor(values, device=self.device)

@@ -12,7 +12,7 @@ from seedbed.base.errors import UsageError
 from seedbed.generation.embedding import chosen_vectors, embed_rows
 from seedbed.generation.inputs import Inputs, Prompt, is_single, several_of
 from seedbed.generation.labelling import classified, label_rows, row_logits, tagged
-from seedbed.generation.request import Score, require_continuing
+from seedbed.generation.request import Score, check_ids, require_continuing
 from seedbed.generation.rows import evaluating
 from seedbed.generation.scoring import score_rows
 from seedbed.nn.layout import Layout, restore
@@ -52,7 +52,7 @@ class Reading(Inputs):
         owners = torch.stack([rows[mask], documents[mask]])  # (2, N)
         _, lengths = owners.unique_consecutive(dim=1, return_counts=True)
         layout = Layout.of(lengths.tolist(), device=self.device)
-        self._check(ids[mask].tolist(), longest=max(layout.lengths, default=0))
+        check_ids(ids[mask].tolist(), self.config, num_read=max(layout.lengths, default=0))
         if token_type_ids is not None:
             given["segments"] = self._segments(self._beside(ids, token_type_ids, "token_type_ids")[mask])
         if self.config.head.kind == "classification":
@@ -88,7 +88,7 @@ class Reading(Inputs):
                 f"input_ids have {len(ids)} rows, {len(layout.lengths)} documents that are not empty, and "
                 f"decoder_input_ids {len(answers)} rows; give one document a row and as many answers"
             )
-        self._check(answers.flatten().tolist(), longest=answers.size(1))
+        check_ids(answers.flatten().tolist(), self.config, num_read=answers.size(1))
         own = Layout.of([answers.size(1)] * len(answers), device=self.device)
         with evaluating(self.module):
             given: dict[str, Any] = {"source": source, "source_layout": layout}
@@ -140,9 +140,10 @@ class Reading(Inputs):
             ids = self._encode(completion)
             before, source = self._read(prompt)
             if source:
-                self._check(source, longest=len(source))
+                check_ids(source, self.config, num_read=len(source), name="source")
                 sources.append(source)
-            self._check((*before, *ids), longest=len(before) + len(ids) - 1)  # the last token is not read
+            num_read = len(before) + len(ids) - 1  # the last token is not read
+            check_ids((*before, *ids), self.config, num_read=num_read)
             rows.append((before, ids))
         with evaluating(self.module):
             return score_rows(self.module, rows, sources=sources)

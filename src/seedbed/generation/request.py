@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,6 +29,20 @@ def require_continuing(config: Config) -> None:
         )
 
 
+def check_ids(ids: Sequence[int], config: Config, *, num_read: int = 0, name: str = "row") -> None:
+    """Refuse with a UsageError ids outside the vocabulary, and more positions than the context has."""
+    wrong = next((i for i in ids if not 0 <= i < config.vocab_size), None)
+    if wrong is not None:
+        raise UsageError(
+            f"token id {wrong} is not in the vocabulary: ids go from 0 to {config.vocab_size - 1}"
+        )
+    if config.max_positions is not None and num_read > config.max_positions:
+        raise UsageError(
+            f"the {name} has {num_read} tokens, but the context holds {config.max_positions}; shorten it or "
+            "take a model with a longer context"
+        )
+
+
 @dataclass(frozen=True)
 class Request:
     """A prompt of at least one token, and how to answer it; the answer goes on after the prompt.
@@ -50,17 +65,8 @@ class Request:
         for name, ids in reads.items():
             if not ids:
                 raise UsageError(f"the {name} has no token to start from; give at least one")
-            if config.max_positions is not None and len(ids) > config.max_positions:
-                raise UsageError(
-                    f"the {name} has {len(ids)} tokens, but the context holds {config.max_positions}; "
-                    f"shorten the {name} or take a model with a longer context"
-                )
-        ids = (*self.prompt_ids, *self.source_ids, *(self.settings.eos_ids or ()))
-        wrong = next((i for i in ids if not 0 <= i < config.vocab_size), None)
-        if wrong is not None:
-            raise UsageError(
-                f"token id {wrong} is not in the vocabulary: ids go from 0 to {config.vocab_size - 1}"
-            )
+            check_ids(ids, config, num_read=len(ids), name=name)
+        check_ids(self.settings.eos_ids or (), config)
         if self.settings.stop and not has_tokenizer:
             raise UsageError(
                 f"stop={self.settings.stop!r} needs text, and this model has no tokenizer; give eos_ids"

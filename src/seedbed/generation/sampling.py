@@ -177,11 +177,7 @@ def _head(scores: Tensor, probabilities: Tensor, p: float) -> Tensor:
         if bool((probabilities.gather(-1, at).sum(-1) > p + 1e-4).all()):
             return at.sort(-1).values
         size *= 8
-    return _all_ids(scores).expand_as(scores)
-
-
-def _all_ids(scores: Tensor) -> Tensor:
-    return torch.arange(scores.size(-1), device=scores.device)
+    return torch.arange(scores.size(-1), device=scores.device).expand_as(scores)
 
 
 # ---- noise
@@ -227,23 +223,18 @@ def _signed(word: int) -> int:
 # ---- what is told about a draw
 
 
-def log_probabilities(logits: Tensor, tokens: Tensor, *, num_top: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Log-probabilities under logits (R, V) of tokens (R,), and the largest with their ids (R, num_top).
-
-    They are the network's own, before temperature and filters.
-    """
-    logprobs = logits.float().log_softmax(-1)
-    values, ids = logprobs.topk(min(num_top, logits.size(-1)))
-    return logprobs.gather(-1, tokens[:, None])[:, 0], values, ids
-
-
 def token_logprobs(
     logits: Tensor, tokens: Tensor, drawn: Sequence[int], num_top: Sequence[int]
 ) -> Sequence[TokenLogprob | None]:
-    """What is reported of tokens (R,), `drawn` as a list: num_top[r] most likely of row r, None for 0."""
+    """What is reported of tokens (R,), `drawn` as a list: num_top[r] most likely of row r, None for 0.
+
+    These are the network's own log-probabilities under logits (R, V), before temperature and filters.
+    """
     if not any(num_top):
         return [None] * len(num_top)
-    chosen, values, ids = (x.tolist() for x in log_probabilities(logits, tokens, num_top=max(num_top)))
+    logprobs = logits.float().log_softmax(-1)
+    values, ids = (x.tolist() for x in logprobs.topk(min(max(num_top), logits.size(-1))))
+    chosen = logprobs.gather(-1, tokens[:, None])[:, 0].tolist()
     return [
         TokenLogprob(drawn[r], chosen[r], tuple(zip(ids[r], values[r], strict=True))[:num]) if num else None
         for r, num in enumerate(num_top)

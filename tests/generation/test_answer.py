@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seedbed.generation.text_output import TextOutput
+from seedbed.generation.answer import TextOutput
 from seedbed.text.training import train_tokenizer
 
 
