@@ -131,12 +131,6 @@ def test_lone_surrogates_are_refused_with_their_place() -> None:
             tokenizer.encode_batch(["abc", "\udfff"])
 
 
-def test_a_text_beyond_the_limit_is_refused() -> None:
-    assert TRAINED["bytes"].encode("abc", max_characters=3) == [97, 98, 99]
-    with pytest.raises(UsageError, match="the text has 4 characters, allowed are 3"):
-        TRAINED["bytes"].encode("abcd", max_characters=3)
-
-
 @pytest.mark.parametrize("token_id", [-1, 257, 1 << 40])
 def test_an_unknown_id_is_named(token_id: int) -> None:
     with pytest.raises(UsageError, match=f"no token has the id {token_id}; this vocabulary has 257 tokens"):

@@ -10,7 +10,8 @@ import numpy as np
 
 from seedbed.base.errors import UsageError
 from seedbed.data.batch import Example
-from seedbed.text.tokenizer import BLANK, Tokenizer
+from seedbed.text.sentencepiece_model import BLANK
+from seedbed.text.tokenizer import Tokenizer
 
 Kind = Literal["text", "control", "sentinel", "mask", "unknown"]
 Role = Literal["read", "target", "masked", "replaced", "kept"]

@@ -17,6 +17,7 @@ import numpy as np
 from seedbed.base.errors import BundleError
 from seedbed.base.json_file import read_file
 
+BLANK = "\u2581"  # SentencePiece's mark
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 UNIGRAM, BPE = 1, 2
 MAX_PIECES = 1 << 19  # Gemma 3 has 262,144

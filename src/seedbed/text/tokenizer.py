@@ -22,6 +22,7 @@ from seedbed.base.files import disk_errors, write_file
 from seedbed.base.json_file import read_file, read_object
 from seedbed.text.library import library_errors, refuse_long_pieces
 from seedbed.text.older_files import has_older_files, read_older_files
+from seedbed.text.sentencepiece_model import BLANK
 from seedbed.text.stream import ByteStream, TextStream, WindowStream
 
 END_OF_TEXT = "<|endoftext|>"
@@ -34,7 +35,6 @@ TEMPLATE_FILE, TEMPLATE_FOLDER = "chat_template.jinja", "additional_chat_templat
 # Characters that one call of the library gets: it keeps about 100 bytes for each token until the call ends.
 BLOCK_CHARACTERS = 1 << 16
 MAX_IDS = 1 << 24
-BLANK = "\u2581"  # SentencePiece's mark
 # No piece of a tokenizer of ours crosses from a visible character to white space. Before a control character
 # that is white space to Python no text is cut: some normalizers remove it, which joins what stands around it.
 SAFE_CUT = re.compile(r"(?<=\S)(?=[^\S\x0b\x0c\x1c-\x1f\x85])")
@@ -150,10 +150,8 @@ class Tokenizer:
         """What tokenizer.json holds."""
         return dict(json.loads(self._core.to_str()))
 
-    def encode(self, text: str, *, max_characters: int | None = None) -> list[int]:
-        """The ids of a text, no control tokens added; a UsageError beyond `max_characters` if given."""
-        if max_characters is not None and len(text) > max_characters:
-            raise UsageError(f"the text has {len(text)} characters, allowed are {max_characters}; shorten it")
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text, no control tokens added."""
         return [i for block in self._encode(list(blocks(text))) for i in block]
 
     def encode_document(self, text: str) -> list[int]:

@@ -23,11 +23,11 @@ import tokenizers
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, trainers
 
 from seedbed.base.errors import ConfigError
-from seedbed.text.scored_pieces import hidden_pattern, model_core
-from seedbed.text.sentencepiece_model import CONTROL, UNKNOWN, Piece, SentencePieceModel
+from seedbed.text.sentencepiece_model import BLANK, CONTROL, UNKNOWN, Piece, SentencePieceModel
+from seedbed.text.sentencepiece_tokenizer import hidden_pattern, model_core
 from seedbed.text.special_form import SpecialForm, form_of_kind
 from seedbed.text.special_tokens import SpecialTokens
-from seedbed.text.tokenizer import BLANK, Tokenizer, blocks, byte_symbols
+from seedbed.text.tokenizer import Tokenizer, blocks, byte_symbols
 from seedbed.text.unigram import unigram_pieces
 from seedbed.text.vocabulary_files import MAX_WORD_CHARACTERS, word_piece_core
 

@@ -149,20 +149,26 @@ def _flag(config: Mapping[str, Any], key: str) -> bool | None:
 
 
 def surround(
-    core: tokenizers.Tokenizer, before: str | None, after: str | None, *, segments: bool = False
+    core: tokenizers.Tokenizer,
+    before: str | None,
+    after: str | None,
+    *,
+    between: str | None = None,
+    segments: bool = False,
 ) -> None:
-    """Put control tokens around each text; with `segments` a second text has the type 1, and no first one."""
-    known = {text: core.token_to_id(text) for text in (before, after) if text is not None}
-    if any(i is None for i in known.values()):
+    """Put control tokens around each text; with `segments` a second text has the type 1, and no first one.
+
+    RoBERTa's second of two texts begins with `between` instead.
+    """
+    ids = {text: core.token_to_id(text) for text in (before, after) if text is not None}
+    if missing := [text for text, i in ids.items() if i is None]:
         raise BundleError(
-            "its vocabulary lacks the control token around a text; take all files from one tokenizer"
+            f"its vocabulary lacks the special token {missing[0][:40]!r} around a text; take all files from "
+            "one tokenizer"
         )
-    first = [*([before] if before else []), "$A", *([after] if after else [])]
-    again = [before] if before and not segments else []
-    second = [*again, "$B", *([after] if after else [])]
-    of_second = ":1" if segments else ":0"
+    second_before = None if segments else between or before
+    first = [f"{item}:0" for item in (before, "$A", after) if item]
+    second = [f"{item}:{int(segments)}" for item in (second_before, "$B", after) if item]
     core.post_processor = processors.TemplateProcessing(
-        single=[f"{one}:0" for one in first],
-        pair=[f"{one}:0" for one in first] + [f"{one}{of_second}" for one in second],
-        special_tokens=list(known.items()),
+        single=first, pair=[*first, *second], special_tokens=list(ids.items())
     )
