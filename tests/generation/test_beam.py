@@ -13,7 +13,7 @@ from seedbed.generation.beam import Beams, Continuation, continuations, in_place
 from seedbed.generation.engine import Engine
 from seedbed.generation.language_model import LanguageModel
 from seedbed.generation.request import Request
-from seedbed.generation.sampling import Forced
+from seedbed.generation.sampling import Limits
 from seedbed.generation.settings import GenerationSettings
 from seedbed.models.family import Network
 
@@ -196,13 +196,8 @@ def test_beams_stay_in_place_as_far_as_they_can() -> None:
     [(True, 1.0, True), (False, 1.0, True), ("never", 1.0, False), ("never", 0.0, True)],
 )
 def test_when_a_full_search_stops(early_stopping: Any, length_penalty: float, is_done: bool) -> None:
-    beams = Beams(
-        1,
-        length_penalty=length_penalty,
-        early_stopping=early_stopping,
-        max_tokens=10,
-        eos_ids=frozenset({9}),
-        forced=Forced(),
-    )
-    beams.advance([Continuation(-1.0, 0, 9), Continuation(-3.0, 0, 4)])
-    assert beams.is_done == is_done and beams.hypotheses == [((9,), -1.0)]
+    settings = GenerationSettings(num_beams=2, length_penalty=length_penalty, early_stopping=early_stopping)
+    beams = Beams(settings, Limits(10, frozenset({8, 9})))
+    ended = [Continuation(-1.0, 0, 9), Continuation(-1.2, 0, 8)]
+    beams.advance([*ended, Continuation(-3.0, 0, 4), Continuation(-3.5, 0, 5)])
+    assert beams.is_done == is_done and beams.hypotheses == [((9,), -1.0), ((8,), -1.2)]

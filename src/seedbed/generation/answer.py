@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from seedbed.generation.repetition import History
 from seedbed.generation.request import Completion, FinishReason, Request, TokenLogprob
-from seedbed.generation.sampling import Forced, position_key, request_key
+from seedbed.generation.sampling import Limits, position_key, request_key
 from seedbed.text.stream import TextStream
 
 
@@ -65,8 +65,8 @@ class TextOutput:
 class Answer:
     """An answer to a request as it grows; the engine that took the request in pushes its tokens.
 
-    `sample` counts the answers to one request, `max_tokens` bounds the tokens drawn, `forced` says which must
-    come first or last, `history` which would repeat what was said, and `stream` turns them into text.
+    `sample` counts the answers to one request, `history` says which tokens would repeat what was said, and
+    `stream` turns them into text.
     """
 
     def __init__(
@@ -75,9 +75,7 @@ class Answer:
         *,
         seed: int,
         sample: int,
-        max_tokens: int,
-        eos_ids: frozenset[int],
-        forced: Forced,
+        limits: Limits,
         history: History | None,
         stream: TextStream | None,
     ) -> None:
@@ -88,7 +86,7 @@ class Answer:
         self.logprobs: list[TokenLogprob] = []
         self.finish_reason: FinishReason | None = None
         self._key = request_key(seed, (*request.source_ids, *request.prompt_ids), sample)
-        self._max_tokens, self._eos_ids, self._forced = max_tokens, eos_ids, forced
+        self._limits, self._eos_ids = limits, limits.eos_ids
         self._output = None if stream is None else TextOutput(stream, settings.stop)
         self._reads_each_token = bool(settings.stop)
         self._num_read = 0  # tokens that the text has taken in
@@ -106,7 +104,7 @@ class Answer:
     @property
     def forced_ids(self) -> tuple[int, ...]:
         """The only tokens that may come next; none: all may."""
-        return self._forced.at(len(self.token_ids), self._max_tokens)
+        return self._limits.forced_at(len(self.token_ids))
 
     def push(self, token_id: int, logprob: TokenLogprob | None = None) -> None:
         """Add a token that was drawn, and see whether it is the last."""
@@ -117,7 +115,7 @@ class Answer:
             self.logprobs.append(logprob)
         if token_id in self._eos_ids or (self._reads_each_token and self._read().is_stopped):
             self.finish_reason = "stop"
-        elif len(self.token_ids) >= self._max_tokens or (self.history and self.history.is_exhausted):
+        elif len(self.token_ids) >= self._limits.max_tokens or (self.history and self.history.is_exhausted):
             self.finish_reason = "length"
 
     def end(self, reason: FinishReason) -> None:

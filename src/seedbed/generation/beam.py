@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from seedbed.generation.repetition import History, follow
-from seedbed.generation.sampling import Forced
-from seedbed.generation.settings import EarlyStopping
+from seedbed.generation.sampling import Limits
+from seedbed.generation.settings import GenerationSettings
 
 # What a beam starts with that is still the same as the first one: all continuations come from that.
 UNBORN = -1e9
@@ -82,22 +82,18 @@ class Beams:
 
     def __init__(
         self,
-        num_beams: int,
-        *,
-        length_penalty: float,
-        early_stopping: EarlyStopping,
-        max_tokens: int,
-        eos_ids: frozenset[int],
-        forced: Forced,
+        settings: GenerationSettings,
+        limits: Limits,
         history: History | None = None,
     ) -> None:
-        self.num_beams, self.num_continuations = num_beams, max(2, 1 + len(eos_ids)) * num_beams
+        num_beams = settings.num_beams
+        self.num_beams, self.num_continuations = num_beams, max(2, 1 + len(limits.eos_ids)) * num_beams
         self.scores = [0.0] + [UNBORN] * (num_beams - 1)
         self.hypotheses: list[Hypothesis] = []  # best first, at most num_beams
         self.is_done = False
         self._token_ids: list[tuple[int, ...]] = [()] * num_beams
-        self._length_penalty, self._early_stopping = length_penalty, early_stopping
-        self._max_tokens, self._eos_ids, self._forced = max_tokens, eos_ids, forced
+        self._length_penalty, self._early_stopping = settings.length_penalty, settings.early_stopping
+        self._limits = limits
         self._histories = [] if history is None else [history.fork() for _ in range(num_beams)]
 
     @property
@@ -118,7 +114,7 @@ class Beams:
     @property
     def forced_ids(self) -> tuple[int, ...]:
         """The only tokens that may come next; none: all may."""
-        return self._forced.at(self.num_tokens, self._max_tokens)
+        return self._limits.forced_at(self.num_tokens)
 
     def advance(self, found: Sequence[Continuation]) -> list[Continuation]:
         """Take a step's continuations in, best first -> what each beam becomes, nothing once all is done.
@@ -127,9 +123,9 @@ class Beams:
         are.
         """
         num_tokens = self.num_tokens + 1
-        is_last = num_tokens >= self._max_tokens
+        is_last = num_tokens >= self._limits.max_tokens
         possible = [c for c in found if c.logprob != -math.inf]
-        running, ended = split(possible, self.num_beams, eos_ids=self._eos_ids, is_last=is_last)
+        running, ended = split(possible, self.num_beams, eos_ids=self._limits.eos_ids, is_last=is_last)
         for c in ended:
             self._add((*self._token_ids[c.beam], c.token_id), c.logprob)
         if len(ended if is_last else running) < self.num_beams:
@@ -161,7 +157,7 @@ class Beams:
         if self._early_stopping is True:
             return False
         is_longest = self._early_stopping == "never" and self._length_penalty > 0
-        length = self._max_tokens if is_longest else num_tokens
+        length = self._limits.max_tokens if is_longest else num_tokens
         return bool(best / length**self._length_penalty > self.hypotheses[-1].score)
 
     def _add(self, token_ids: tuple[int, ...], logprob: float) -> None:

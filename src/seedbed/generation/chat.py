@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate, chain
@@ -34,20 +35,19 @@ class Conversation:
         context if they are more. Errors: UsageError where the new message alone does not fit.
         """
         head, turns = self._turns()
-        room, reserved = self._room(max_new_tokens)
+        context = self._lm.config.max_positions or sys.maxsize
+        reserved = min(max_new_tokens, context // 2)
+        limit = context - reserved
 
         def render(num_kept: int) -> list[int]:
             kept = chain(*turns[len(turns) - num_kept :])
             return self._lm.chat_ids([*head, *kept, {"role": "user", "content": text}])
 
-        if room is None:
-            num_kept, ids = len(turns), render(len(turns))
-        else:
-            num_kept, ids = most_that_fit(render, [self._size_tokens(turn) for turn in turns], room)
-        if room is not None and len(ids) > room:
+        num_kept, ids = most_that_fit(render, [self._size_tokens(turn) for turn in turns], limit)
+        if len(ids) > limit:
             raise UsageError(
                 f"the message and what comes before every turn have {len(ids)} tokens, but "
-                f"{room} fit beside {reserved} reserved for the answer; shorten it, or lower max_new_tokens"
+                f"{limit} fit beside {reserved} reserved for the answer; shorten it, or lower max_new_tokens"
             )
         self.num_unseen = len(turns) - num_kept
         return ids
@@ -59,14 +59,6 @@ class Conversation:
     def reset(self) -> None:
         """Forget all turns; what stands before them stays."""
         self.messages, self.num_unseen, self._num_tokens = self._turns()[0], 0, {}
-
-    def _room(self, max_new_tokens: int) -> tuple[int | None, int]:
-        """Tokens that a prompt may have, None for any number, and those kept for the answer."""
-        context = self._lm.config.max_positions
-        if context is None:
-            return None, max_new_tokens
-        reserved = min(max_new_tokens, context // 2)
-        return context - reserved, reserved
 
     def _size_tokens(self, turn: list[dict[str, Any]]) -> int:
         """Tokens of a turn's texts alone, without what the template writes around them."""
@@ -91,9 +83,9 @@ class Conversation:
 
 
 def most_that_fit(
-    render: Callable[[int], list[int]], sizes: Sequence[int], room: int
+    render: Callable[[int], list[int]], sizes: Sequence[int], limit: int
 ) -> tuple[int, list[int]]:
-    """The most of the last turns that fit, and the prompt with them: it has at most `room` tokens.
+    """The most of the last turns that fit, and the prompt with them: it has at most `limit` tokens.
 
     `render` gives the prompt with a number of turns and `sizes` the tokens of each turn's texts. How many fit
     is estimated from them and from what the template added to each turn of the prompt before, until it is
@@ -101,18 +93,20 @@ def most_that_fit(
     """
     total, added, num_tried = len(sizes), 0.0, 0
     after = list(accumulate(reversed(sizes), initial=0))  # tokens of the texts of the last 0, 1, .. turns
-    whole = render(total) if after[-1] <= room else None
-    if whole is not None and len(whole) <= room:
+    whole = render(total) if after[-1] <= limit else None
+    if whole is not None and len(whole) <= limit:
         return total, whole
     base = best = render(0)
     num_kept, too_many = 0, total + (whole is None)
-    while len(base) <= room and too_many - num_kept > 1:
+    while len(base) <= limit and too_many - num_kept > 1:
         estimates = [len(base) + tokens + added * turns for turns, tokens in enumerate(after)]
-        guess = bisect_right(estimates, room) - 1 if num_tried < MAX_ESTIMATES else (num_kept + too_many) // 2
+        guess = (
+            bisect_right(estimates, limit) - 1 if num_tried < MAX_ESTIMATES else (num_kept + too_many) // 2
+        )
         tried = min(max(guess, num_kept + 1), too_many - 1)
         ids = render(tried)
         num_tried, added = num_tried + 1, (len(ids) - len(base) - after[tried]) / tried
-        if len(ids) <= room:
+        if len(ids) <= limit:
             num_kept, best = tried, ids
         else:
             too_many = tried

@@ -47,11 +47,8 @@ def row_states(module: Network, rows: Sequence[Sequence[int]]) -> Iterator[tuple
 
     They are the encoder's where there is one. Rows of like length are read together.
     """
-    device = module.device
     encodes = isinstance(module, Transformer) and module.encoder is not None
-    for members in batches(rows):
-        ids = torch.tensor([i for r in members for i in rows[r]], device=device)
-        layout = Layout.of([len(rows[r]) for r in members], device=device)
+    for members, ids, layout in batches(rows, module.device):
         hidden = (module.encode if encodes else module)(ids, layout)  # type: ignore[operator]
         yield from zip(members, hidden.float().split(layout.lengths), strict=True)
 
@@ -64,20 +61,22 @@ def embed_rows(module: Network, rows: Sequence[Sequence[int]], *, pooling: str =
     """
     if pooling not in get_args(Pooling):
         raise UsageError(f"pooling {pooling!r} is unknown; {nearest(str(pooling), get_args(Pooling))}")
-    device = module.device
-    vectors = torch.empty(len(rows), module.config.d_model, device=device)
+    vectors = torch.empty(len(rows), module.config.d_model, device=module.device)
     for r, states in row_states(module, rows):
         vectors[r] = states.mean(0) if pooling == "mean" else states[0]
     return vectors
 
 
-def batches(rows: Sequence[Sequence[int]]) -> Iterator[list[int]]:
-    """Indices of rows of like length, BATCH_TOKENS tokens together, a longer row alone."""
-    members: list[int] = []
+def batches(
+    rows: Sequence[Sequence[int]], device: torch.device
+) -> Iterator[tuple[list[int], Tensor, Layout]]:
+    """Rows of like length, BATCH_TOKENS tokens together, a longer row alone: indices, ids (N,), layout."""
+    groups: list[list[int]] = []
     for r in sorted(range(len(rows)), key=lambda r: len(rows[r])):
-        if members and (len(members) + 1) * len(rows[r]) > BATCH_TOKENS:
-            yield members
-            members = []
-        members.append(r)
-    if members:
-        yield members
+        if groups and (len(groups[-1]) + 1) * len(rows[r]) <= BATCH_TOKENS:
+            groups[-1].append(r)
+        else:
+            groups.append([r])
+    for members in groups:
+        ids = torch.tensor([i for r in members for i in rows[r]], device=device)
+        yield members, ids, Layout.of([len(rows[r]) for r in members], device=device)

@@ -21,7 +21,7 @@ from seedbed.generation.answer import Answer
 from seedbed.generation.repetition import History, discourage
 from seedbed.generation.request import Request
 from seedbed.generation.rows import Row, Rows, evaluating
-from seedbed.generation.sampling import Forced, check_finite, draw_each, force, token_logprobs
+from seedbed.generation.sampling import Limits, check_finite, draw_each, force, token_logprobs
 from seedbed.models.family import Network
 from seedbed.text.tokenizer import Tokenizer
 
@@ -69,7 +69,8 @@ class Engine:
             max_tokens = min(max_tokens, max(1, max_positions - len(prompt)))
         seed = secrets.randbits(63) if settings.seed is None else settings.seed
         eos_ids = frozenset(self._eos_ids if settings.eos_ids is None else settings.eos_ids)
-        forced = Forced(self._forced_bos if len(prompt) == 1 else (), self._forced_eos)
+        first_ids = self._forced_bos if len(prompt) == 1 else ()
+        limits = Limits(max_tokens, eos_ids, first_ids, self._forced_eos)
         is_search = settings.num_beams > 1
         history = self._history(request)
         answers = [
@@ -77,9 +78,7 @@ class Engine:
                 request,
                 seed=seed,
                 sample=sample,
-                max_tokens=max_tokens,
-                eos_ids=eos_ids,
-                forced=forced,
+                limits=limits,
                 history=None if is_search or history is None else history.fork(),
                 stream=None if self.tokenizer is None else self.tokenizer.stream(),
             )
@@ -87,16 +86,7 @@ class Engine:
         ]
         capacity = len(prompt) + max_tokens - 1  # the last token is not read
         if is_search:
-            beams = beam.Beams(
-                settings.num_beams,
-                length_penalty=settings.length_penalty,
-                early_stopping=settings.early_stopping,
-                max_tokens=max_tokens,
-                eos_ids=eos_ids,
-                forced=forced,
-                history=history,
-            )
-            self._rows.add(Row(prompt, answers, capacity, beams))
+            self._rows.add(Row(prompt, answers, capacity, beam.Beams(settings, limits, history)))
         else:
             self._rows.add(Row(prompt if len(answers) == 1 else prompt[:-1], answers, capacity))
         return answers

@@ -68,11 +68,8 @@ def label_rows(
 ) -> list[Tensor]:
     """The logits of rows of tokens: (labels,) of each for classes, (tokens, labels) of each for tags."""
     assert isinstance(module, Transformer)
-    device = module.device
     found: dict[int, Tensor] = {}
-    for members in batches(rows):
-        ids = torch.tensor([i for r in members for i in rows[r]], device=device)
-        layout = Layout.of([len(rows[r]) for r in members], device=device)
+    for members, ids, layout in batches(rows, module.device):
         if module.config.head.kind == "classification":
             logits: Sequence[Tensor] = row_logits(module, ids, layout, start_ids=start_ids).unbind()
         else:

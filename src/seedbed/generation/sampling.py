@@ -33,17 +33,19 @@ _MASK64 = (1 << 64) - 1
 _GOLDEN64 = 0x9E3779B97F4A7C15
 
 
-class Forced(NamedTuple):
-    """Tokens that must come first or last in an answer, one of several; () where any may."""
+class Limits(NamedTuple):
+    """Where an answer ends, and tokens one of which must be its first or its last; () where any may."""
 
-    first: tuple[int, ...] = ()
-    last: tuple[int, ...] = ()
+    max_tokens: int
+    eos_ids: frozenset[int] = frozenset()
+    first_ids: tuple[int, ...] = ()
+    last_ids: tuple[int, ...] = ()
 
-    def at(self, position: int, max_tokens: int) -> tuple[int, ...]:
-        """The tokens of which the one at `position` of at most `max_tokens` must be, () for any."""
-        if self.last and position == max_tokens - 1:
-            return self.last
-        return self.first if position == 0 else ()
+    def forced_at(self, position: int) -> tuple[int, ...]:
+        """The only tokens that may stand at `position`, () for any."""
+        if self.last_ids and position == self.max_tokens - 1:
+            return self.last_ids
+        return self.first_ids if position == 0 else ()
 
 
 def force(scores: Tensor, forced: Sequence[tuple[int, ...]]) -> Tensor:

@@ -4,17 +4,6 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Callable
-from typing import Protocol
-
-
-class TextStream(Protocol):
-    """What turns ids into text one at a time; the pieces joined are the text of all ids together."""
-
-    def push(self, token_id: int) -> str:
-        """The text that has become certain with this token, often empty."""
-
-    def flush(self) -> str:
-        """What is left when no token follows: half a character becomes U+FFFD."""
 
 
 class ByteStream:
@@ -61,3 +50,6 @@ class WindowStream:
             self._window = self._window[self._num_shown :]
             self._num_shown = len(self._window)
         return piece
+
+
+TextStream = ByteStream | WindowStream  # the texts of their tokens joined are the text of all ids
