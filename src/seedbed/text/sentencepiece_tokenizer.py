@@ -1,6 +1,6 @@
-"""SentencePiece models in the `tokenizers` library's terms, as the families use them.
+"""SentencePiece models as tokenizers of the `tokenizers` library, as the families use them.
 
-A blank is a character of its own, and one more begins a text where the model says so.
+A space is a character of its own (METASPACE), and one more begins a text where the model says so.
 """
 
 from __future__ import annotations
@@ -16,166 +16,159 @@ from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tok
 
 from seedbed.base.errors import BundleError
 from seedbed.text.sentencepiece_model import (
-    BLANK,
     BPE,
     BYTE,
     CONTROL,
+    METASPACE,
     NORMAL,
     UNIGRAM,
     UNKNOWN,
     UNUSED,
     USER_DEFINED,
-    Piece,
+    Entry,
     SentencePieceModel,
 )
 from seedbed.text.special_tokens import SpecialTokens, read_special_tokens
 from seedbed.text.vocabulary_files import surround
 
-# Before a piece that no text may become: a noncharacter of Unicode (section 23.7).
+# Before an entry that no text may become: a noncharacter of Unicode (section 23.7).
 NEVER = "\ufdd5"
 ROBERTA = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "sep_token": "</s>"}
 ROBERTA |= {"pad_token": "<pad>", "cls_token": "<s>", "mask_token": "<mask>"}
-MAX_CHARACTERS = 1 << 22  # of all pieces with scores: each is cut at each place
-MAX_PIECE_CHARACTERS = 256
+MAX_CHARACTERS = 1 << 22  # of all entries with scores: each is split at each position
+MAX_ENTRY_CHARACTERS = 256
 MAX_CONTROLS, MAX_SENTINELS, MAX_SYMBOLS = 4096, 4096, 1 << 14  # Gemma 3 has over 6,000 symbols
 
 
 def scored_merges(scores: Mapping[str, float]) -> list[tuple[str, str]]:
-    """The pairs that make each piece, of the highest score first: what SentencePiece does without a list.
+    """The pairs that make each entry, highest score first, as SentencePiece merges without a list.
 
-    Errors: BundleError for pieces too long to be cut at each place.
+    Errors: BundleError for entries too long to be split at each position.
     """
-    if sum(map(len, scores)) > MAX_CHARACTERS or max(map(len, scores), default=0) > MAX_PIECE_CHARACTERS:
+    if sum(map(len, scores)) > MAX_CHARACTERS or max(map(len, scores), default=0) > MAX_ENTRY_CHARACTERS:
         raise BundleError(
-            f"its tokenizer has a piece beyond {MAX_PIECE_CHARACTERS} characters, or {MAX_CHARACTERS} in all"
+            f"its tokenizer has an entry longer than {MAX_ENTRY_CHARACTERS} characters, or more than "
+            f"{MAX_CHARACTERS} in all"
         )
     scored = []
-    for piece, score in scores.items():
-        cuts = ((piece[:k], piece[k:]) for k in range(1, len(piece)))
-        scored += [
-            (-score, -len(left), left, right) for left, right in cuts if left in scores and right in scores
-        ]
-    return [(left, right) for _, _, left, right in sorted(scored, key=lambda one: one[:2])]
+    for entry, score in scores.items():
+        splits = ((entry[:k], entry[k:]) for k in range(1, len(entry)))
+        scored += [(-score, -len(a), a, b) for a, b in splits if a in scores and b in scores]
+    return [(a, b) for _, _, a, b in sorted(scored, key=lambda one: one[:2])]
 
 
 def scored_core(
     vocabulary: dict[str, int], merges: list[tuple[str, str]], *, unknown: str | None, prefix: bool
 ) -> tokenizers.Tokenizer:
-    """Merged pieces as the tokenizer.json of LLaMA 2 has them, what no piece holds as bytes."""
+    """BPE as in LLaMA 2's tokenizer.json: text outside the vocabulary becomes bytes."""
     core = tokenizers.Tokenizer(
         models.BPE(vocabulary, merges, unk_token=unknown, fuse_unk=True, byte_fallback=True)
     )
-    begins = [normalizers.Prepend(BLANK)] if prefix else []
-    core.normalizer = normalizers.Sequence([*begins, normalizers.Replace(" ", BLANK)])
+    begins = [normalizers.Prepend(METASPACE)] if prefix else []
+    core.normalizer = normalizers.Sequence([*begins, normalizers.Replace(" ", METASPACE)])
     core.decoder = _decoder(byte_fallback=True, strip=prefix)
     return core
 
 
-def model_core(model: SentencePieceModel, pieces: Sequence[Piece]) -> tokenizers.Tokenizer:
-    """A tokenizer that cuts as the model does, with `pieces`, whose place is their id, in place of its own.
+def model_core(model: SentencePieceModel, entries: Sequence[Entry]) -> tokenizers.Tokenizer:
+    """A tokenizer that splits as the model does, with `entries` in place of its own; their index is their id.
 
-    Pieces that users defined are added tokens; control pieces are none yet. Errors: BundleError where the
-    model works in a way that the library lacks.
+    User-defined entries are added tokens; control entries are not yet. Errors: BundleError where the library
+    lacks a mechanism of the model.
     """
-    if model.kind not in (UNIGRAM, BPE) or model.suffix or not model.escape_blanks:
+    if model.kind not in (UNIGRAM, BPE) or model.suffix or not model.escape_spaces:
         raise BundleError(
-            "its SentencePiece model is of a kind unknown here (allowed: unigram and BPE, with a mark for a "
-            "blank before each word); give a tokenizer.json"
+            "its SentencePiece model is of an unknown kind (allowed: unigram and BPE, with a mark for a "
+            "space before each word); give a tokenizer.json"
         )
-    if max(len(piece.text) for piece in pieces) > MAX_PIECE_CHARACTERS:
-        raise BundleError(f"its tokenizer has a piece beyond {MAX_PIECE_CHARACTERS} characters")
+    if max(len(entry.text) for entry in entries) > MAX_ENTRY_CHARACTERS:
+        raise BundleError(f"its tokenizer has an entry longer than {MAX_ENTRY_CHARACTERS} characters")
     named = [
-        p
-        if p.type in (NORMAL, USER_DEFINED)
-        else p._replace(score=0.0, text=NEVER * (p.type == UNUSED) + p.text)
-        for p in pieces
+        e if e.type in (NORMAL, USER_DEFINED) else Entry(NEVER * (e.type == UNUSED) + e.text, type=e.type)
+        for e in entries
     ]
-    unknown = next(i for i, piece in enumerate(pieces) if piece.type == UNKNOWN)
-    texts = [piece.text for piece in named]
-    scores = {piece.text: piece.score for piece in named if piece.type in (NORMAL, USER_DEFINED)}
+    unknown = next(i for i, entry in enumerate(entries) if entry.type == UNKNOWN)
     if model.kind == BPE:
-        merges = scored_merges(scores)
-        vocabulary = {text: i for i, text in enumerate(texts)}
-        core = scored_core(vocabulary, merges, unknown=texts[unknown], prefix=False)
+        merges = scored_merges({e.text: e.score for e in named if e.type in (NORMAL, USER_DEFINED)})
+        vocabulary = {entry.text: i for i, entry in enumerate(named)}
+        core = scored_core(vocabulary, merges, unknown=named[unknown].text, prefix=False)
         core.model.byte_fallback = model.byte_fallback
     else:
         core = tokenizers.Tokenizer(
-            models.Unigram([(p.text, p.score) for p in named], unknown, byte_fallback=model.byte_fallback)
+            models.Unigram([(e.text, e.score) for e in named], unknown, byte_fallback=model.byte_fallback)
         )
-    own = [piece.text for piece in pieces if piece.type == USER_DEFINED]
-    if len(own) > MAX_SYMBOLS:
-        raise BundleError(f"its model has {len(own)} user-defined symbols, allowed are {MAX_SYMBOLS}")
-    _blanks(core, model, named, own)
-    # Found in the normalized text, which a first blank was put before as a whole.
-    core.add_tokens([AddedToken(text, normalized=not _is_blank(text), special=False) for text in own])
-    strip = model.dummy_prefix or model.remove_extra_blanks
-    never = any(piece.type == UNUSED for piece in pieces)
+    symbols = [entry.text for entry in entries if entry.type == USER_DEFINED]
+    if len(symbols) > MAX_SYMBOLS:
+        raise BundleError(f"its model has {len(symbols)} user-defined symbols, allowed are {MAX_SYMBOLS}")
+    _set_spaces(core, model, named, symbols)
+    # Matched in the normalized text, which has the first space.
+    core.add_tokens(
+        [AddedToken(t, normalized=bool(t.strip(f" {METASPACE}")), special=False) for t in symbols]
+    )
+    strip = model.dummy_prefix or model.remove_extra_spaces
+    never = any(entry.type == UNUSED for entry in entries)
     core.decoder = _decoder(byte_fallback=model.byte_fallback, strip=strip, never=never)
     return core
 
 
-def _blanks(
-    core: tokenizers.Tokenizer, model: SentencePieceModel, pieces: Sequence[Piece], own: Sequence[str]
+def _set_spaces(
+    core: tokenizers.Tokenizer, model: SentencePieceModel, entries: Sequence[Entry], symbols: Sequence[str]
 ) -> None:
-    """What becomes of characters and blanks before the pieces, and the symbols `own`, are looked for.
+    """Set how characters and spaces change before the vocabulary and the user's symbols are matched.
 
-    Exact but for a text that is one of the symbols and nothing else, which gets no blank before it.
+    Exact but for a text that consists of one symbol alone, which gets no space before it.
     """
     steps: list[normalizers.Normalizer] = []
     if model.charsmap:
         table = normalizers.Precompiled(model.charsmap)
-        # The library looks both characters up as one, and would find the first alone.
+        # The library looks up both characters as one, and would find the first alone.
         two = table.normalize_str("\r") == table.normalize_str("\n")
         steps += [*([normalizers.Replace("\r\n", "\n\n")] if two else []), table]
-    if model.remove_extra_blanks:
+    if model.remove_extra_spaces:
         steps += [
-            normalizers.Replace(Regex(rf"\A +|[ {BLANK}]+\z"), ""),
+            normalizers.Replace(Regex(rf"\A +|[ {METASPACE}]+\z"), ""),
             normalizers.Replace(Regex(" {2,}"), " "),
         ]
-    if model.dummy_prefix and own:
-        # The library normalizes the symbols, too: with the blank they would be found at a beginning only.
+    if model.dummy_prefix and symbols:
+        # The library normalizes the symbols, too: with the space they would match at a beginning only.
         before = normalizers.Sequence(steps)
-        alone = "|".join(_literal(before.normalize_str(text)) for text in own)
-        steps.append(normalizers.Replace(Regex(rf"\A(?!(?:{alone})\z)(?m:(?=.))"), BLANK))
+        alone = "|".join(_literal(before.normalize_str(text)) for text in symbols)
+        steps.append(normalizers.Replace(Regex(rf"\A(?!(?:{alone})\z)(?m:(?=.))"), METASPACE))
     elif model.dummy_prefix:
-        steps.append(normalizers.Prepend(BLANK))
-    core.normalizer = normalizers.Sequence([*steps, normalizers.Replace(" ", BLANK)])
-    texts = {piece.text for piece in pieces}
-    # Words are looked up one by one where no piece goes on into the next word: the same pieces, sooner.
-    split = BLANK in texts and not any(BLANK in text[1:] for text in texts if text[:1] != NEVER)
-    cuts: list[pre_tokenizers.PreTokenizer] = [
-        pre_tokenizers.Metaspace(BLANK, prepend_scheme="never", split=split)
+        steps.append(normalizers.Prepend(METASPACE))
+    core.normalizer = normalizers.Sequence([*steps, normalizers.Replace(" ", METASPACE)])
+    texts = {entry.text for entry in entries}
+    # Words are encoded one by one where no entry crosses into the next word: the same tokens, faster.
+    split = METASPACE in texts and not any(METASPACE in text[1:] for text in texts if text[:1] != NEVER)
+    splits: list[pre_tokenizers.PreTokenizer] = [
+        pre_tokenizers.Metaspace(METASPACE, prepend_scheme="never", split=split)
     ]
-    if model.kind == UNIGRAM and (pattern := hidden_pattern(pieces)):
-        cuts.append(pre_tokenizers.Split(Regex(pattern), "merged_with_previous"))
-    core.pre_tokenizer = pre_tokenizers.Sequence(cuts)
+    if model.kind == UNIGRAM and (pattern := hidden_pattern(entries)):
+        splits.append(pre_tokenizers.Split(Regex(pattern), "merged_with_previous"))
+    core.pre_tokenizer = pre_tokenizers.Sequence(splits)
 
 
-def _is_blank(text: str) -> bool:
-    return not text.strip(f" {BLANK}")
+def hidden_pattern(entries: Sequence[Entry]) -> str:
+    """A pattern for the beginning of each entry that SentencePiece never matches in a text.
 
-
-def hidden_pattern(pieces: Sequence[Piece]) -> str:
-    """A pattern for the beginning of a piece that SentencePiece never finds in a text.
-
-    The library looks all pieces of a unigram model up; a text that is cut behind that beginning holds none.
-    The cut lies where no other piece lies across it, and not between two characters that are both unknown,
-    which would be one unknown piece.
+    The library matches all entries of a unigram model; a text split behind that beginning contains none of
+    these. The split is where no other entry crosses it, and not between two characters that are both unknown,
+    which would be one unknown token.
     """
-    hidden = [p.text for p in pieces if p.type in (UNKNOWN, CONTROL, BYTE) and len(p.text) > 1]
+    hidden = [e.text for e in entries if e.type in (UNKNOWN, CONTROL, BYTE) and len(e.text) > 1]
     if len(hidden) > MAX_CONTROLS:
-        raise BundleError(f"its model has {len(hidden)} control pieces, allowed are {MAX_CONTROLS}")
-    others = [piece.text for piece in pieces if piece.type in (NORMAL, USER_DEFINED)]
+        raise BundleError(f"its model has {len(hidden)} control entries, allowed are {MAX_CONTROLS}")
+    others = [entry.text for entry in entries if entry.type in (NORMAL, USER_DEFINED)]
     known, pairs = set(others), {pair for text in others for pair in pairwise(text)}
 
-    def cost(text: str, cut: int) -> int:
-        before, after = text[cut - 1], text[cut]
+    def cost(text: str, at: int) -> int:
+        before, after = text[at - 1], text[at]
         return 2 * ((before, after) in pairs) + (before not in known and after not in known)
 
     behind: dict[str, list[str]] = {}
     for text in hidden:
-        cut = min(range(1, len(text)), key=lambda at: cost(text, at))
-        behind.setdefault(text[:cut], []).append(text[cut:])
+        best = min(range(1, len(text)), key=lambda at: cost(text, at))
+        behind.setdefault(text[:best], []).append(text[best:])
     return "|".join(f"{_literal(text)}(?={'|'.join(map(_literal, rest))})" for text, rest in behind.items())
 
 
@@ -185,13 +178,16 @@ def _literal(text: str) -> str:
 
 def _decoder(*, byte_fallback: bool, strip: bool, never: bool = False) -> decoders.Decoder:
     steps: list[decoders.Decoder] = [decoders.Replace(NEVER, "")] if never else []
-    steps.append(decoders.Replace(BLANK, " "))
+    steps.append(decoders.Replace(METASPACE, " "))
     steps += [decoders.ByteFallback()] if byte_fallback else []
     return decoders.Sequence([*steps, decoders.Fuse(), *([decoders.Strip(" ", 1, 0)] if strip else [])])
 
 
+# ---- the families
+
+
 def kind_of(model: SentencePieceModel) -> str | None:
-    """The kind of a model that nothing else names: merged pieces are LLaMA's, T5's has no begin token."""
+    """The kind of a model that nothing else names: BPE is LLaMA's, T5's has no begin token."""
     if model.kind == BPE:
         return "llama"
     is_t5 = (model.pad_id, model.eos_id, model.unk_id, model.bos_id) == (0, 1, 2, -1)
@@ -201,27 +197,28 @@ def kind_of(model: SentencePieceModel) -> str | None:
 def build(
     kind: str, model: SentencePieceModel, folder: Path, config: Mapping[str, Any]
 ) -> tuple[tokenizers.Tokenizer, SpecialTokens]:
-    """The tokenizer of a model whose kind is t5, llama, gemma or xlm-roberta, and its control tokens."""
-    pieces = list(model.pieces)
+    """The tokenizer of a model of the kind t5, llama, gemma or xlm-roberta, and its special tokens."""
+    entries = list(model.entries)
+    ids = {"bos": model.bos_id, "eos": model.eos_id, "unk": model.unk_id, "pad": model.pad_id}
+    defaults = {f"{name}_token": entries[i].text for name, i in ids.items() if 0 <= i < len(entries)}
     if kind == "xlm-roberta":
-        # fairseq's ids: four control tokens, the model's pieces but its first three, the mask.
-        first = [Piece("<s>", type=CONTROL), Piece("<pad>", type=CONTROL), Piece("</s>", type=CONTROL)]
-        last = Piece("<mask>", type=CONTROL)
-        pieces = [*first, Piece("<unk>", type=UNKNOWN), *pieces[3:], last]
-        if sum(p.type == UNKNOWN for p in pieces) != 1:
+        # fairseq's ids: four special tokens, the model's entries but its first three, the mask.
+        first = [Entry(text, type=CONTROL) for text in ("<s>", "<pad>", "</s>")]
+        entries = [*first, Entry("<unk>", type=UNKNOWN), *entries[3:], Entry("<mask>", type=CONTROL)]
+        defaults = ROBERTA
+        if sum(e.type == UNKNOWN for e in entries) != 1:
             raise BundleError("its model does not begin with <unk>, <s> and </s>, as XLM-RoBERTa's does")
-    core = model_core(model, pieces)
-    special = read_special_tokens(folder, config, _defaults(kind, model), frozenset(p.text for p in pieces))
+    core = model_core(model, entries)
+    special = read_special_tokens(folder, config, defaults, frozenset(e.text for e in entries))
     if kind == "t5":
-        sentinels = _sentinels(config)
-        special = replace(special, more=(*sentinels, *special.more))
-    finish(core, special, pieces)
+        special = replace(special, more=(*_sentinels(config), *special.more))
+    _add_special(core, special, entries)
     eos, bos = special.name("eos_token"), special.name("bos_token")
     if kind == "t5":
         surround(core, None, eos)
     elif kind == "xlm-roberta":
-        sep, cls = special.name("sep_token") or "</s>", special.name("cls_token") or "<s>"
-        surround(core, cls, sep, between=sep)
+        sep = special.name("sep_token") or "</s>"
+        surround(core, special.name("cls_token") or "<s>", sep, between=sep)
     else:
         begins = bos if config.get("add_bos_token", True) else None
         surround(core, begins, eos if config.get("add_eos_token", False) else None)
@@ -231,9 +228,9 @@ def build(
 def build_marian(
     source: SentencePieceModel, vocabulary: dict[str, int], folder: Path, config: Mapping[str, Any]
 ) -> tuple[tokenizers.Tokenizer, SpecialTokens]:
-    """Marian's tokenizer: the source's model cuts, vocab.json gives the ids of both sides' pieces.
+    """Marian's tokenizer: the source's model splits, vocab.json has the ids of both sides' entries.
 
-    A piece of the target alone is never made of a text, but decodes. A piece that vocab.json lacks is not
+    An entry of the target alone is never made of a text, but decodes. An entry that vocab.json lacks is not
     used; in transformers it is unknown.
     """
     if sorted(vocabulary.values()) != list(range(len(vocabulary))):
@@ -242,37 +239,30 @@ def build_marian(
     special = read_special_tokens(folder, config, defaults, frozenset(vocabulary))
     unknown, controls = special.name("unk_token"), {token.content for token in special.named.values()}
     if unknown not in vocabulary:
-        raise BundleError("its vocab.json has no token for what is unknown, <unk> say; download it again")
-    known = {p.text: p for p in source.pieces if p.type in (NORMAL, USER_DEFINED)}
+        raise BundleError("its vocab.json has no token for unknown text, such as <unk>; download it again")
+    known = {e.text: e for e in source.entries if e.type in (NORMAL, USER_DEFINED)}
     codes = [text for text in vocabulary if text.startswith(">>") and text.endswith("<<")]
-    known |= {text: Piece(text) for text in codes} | {text: Piece(text, type=CONTROL) for text in controls}
-    known[unknown] = Piece(unknown, type=UNKNOWN)
+    known |= {text: Entry(text) for text in codes} | {text: Entry(text, type=CONTROL) for text in controls}
+    known[unknown] = Entry(unknown, type=UNKNOWN)
     texts = sorted(vocabulary, key=vocabulary.__getitem__)
-    pieces = [known.get(text, Piece(text, type=UNUSED)) for text in texts]
-    core = model_core(source, pieces)
+    entries = [known.get(text, Entry(text, type=UNUSED)) for text in texts]
+    core = model_core(source, entries)
     core.add_tokens([AddedToken(code, normalized=False, special=False) for code in codes])
-    finish(core, special, pieces)
+    _add_special(core, special, entries)
     surround(core, None, special.name("eos_token"))
     return core, special
 
 
-def finish(core: tokenizers.Tokenizer, special: SpecialTokens, pieces: list[Piece]) -> None:
-    """Add the control tokens: those that files name, with their flags, then what the model calls so."""
+def _add_special(core: tokenizers.Tokenizer, special: SpecialTokens, entries: Sequence[Entry]) -> None:
+    """Add the special tokens that files name, with their flags, then the model's other control entries."""
     special.add_to(core)
     known = {token.content for token in core.get_added_tokens_decoder().values()}
-    controls = [p.text for p in pieces if p.type == CONTROL and p.text not in known]
+    controls = [e.text for e in entries if e.type == CONTROL and e.text not in known]
     core.add_special_tokens([AddedToken(text, normalized=False) for text in controls])
 
 
-def _defaults(kind: str, model: SentencePieceModel) -> dict[str, str]:
-    if kind == "xlm-roberta":
-        return ROBERTA
-    ids = {"bos": model.bos_id, "eos": model.eos_id, "unk": model.unk_id, "pad": model.pad_id}
-    return {f"{n}_token": model.pieces[i].text for n, i in ids.items() if 0 <= i < len(model.pieces)}
-
-
 def _sentinels(config: Mapping[str, Any]) -> list[AddedToken]:
-    """T5's tokens for gaps, the last first, as they stand at the end of its vocabulary."""
+    """T5's sentinels, the last first, as they stand at the end of its vocabulary."""
     count = config.get("extra_ids", 100)
     if not isinstance(count, int) or not 0 <= count <= MAX_SENTINELS:
         raise BundleError(f"its tokenizer_config.json has {str(count)[:40]!r} extra_ids; give a count")

@@ -1,7 +1,7 @@
-"""The tokenizer of a folder without a tokenizer.json, from the files that came before it.
+"""The tokenizer of a folder without a tokenizer.json, from legacy files.
 
-Its kind is that of `tokenizer_class` in tokenizer_config.json, else of `model_type` in config.json, else what
-the files can only be.
+Its kind is that of `tokenizer_class` in tokenizer_config.json, else of `model_type` in config.json, else the
+only one that has such files.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ PAIRS = (("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe"))
 WORDS = (("vocab.txt",),)
 MODELS = tuple((f"{name}.model",) for name in ("spiece", "tokenizer", "sentencepiece.bpe", "sentencepiece"))
 MARIAN = (("source.spm", "target.spm", "vocab.json"),)
-# The files of each kind, its classes in transformers without "Tokenizer" or "TokenizerFast", its model types.
+# Of each kind: its files, its classes in transformers without "Tokenizer", its model types.
 KINDS = {
     "gpt2": (PAIRS, "GPT2", "gpt2"),
     "gpt": (PAIRS, "OpenAIGPT", "openai-gpt"),
@@ -50,7 +50,7 @@ KINDS = {
 }
 CLASSES = {f"{name}Tokenizer": kind for kind, (_, names, _) in KINDS.items() for name in names.split()}
 MODEL_TYPES = {name: kind for kind, (_, _, names) in KINDS.items() for name in names.split()}
-# Names that say nothing: transformers writes them beside a tokenizer.json.
+# Names of no kind: transformers writes them beside a tokenizer.json.
 ANY = ("PreTrainedTokenizer", "TokenizersBackend", "None")
 GPT2_END = "<|endoftext|>"
 DEFAULTS = {
@@ -63,15 +63,15 @@ DEFAULTS = {
 ADVICE = "take all of the tokenizer's files from one place, or give a tokenizer.json"
 
 
-def has_older_files(folder: Path) -> bool:
-    """Whether a folder holds all files of a tokenizer that is no tokenizer.json."""
+def has_legacy_files(folder: Path) -> bool:
+    """Whether a folder has all files of a tokenizer without a tokenizer.json."""
     return any(_present(folder, sets) for sets, _, _ in KINDS.values())
 
 
-def read_older_files(folder: Path) -> tuple[tokenizers.Tokenizer, dict[str, Any]]:
-    """The tokenizer and its config, for a folder for which `has_older_files` holds.
+def read_legacy_files(folder: Path) -> tuple[tokenizers.Tokenizer, dict[str, Any]]:
+    """The tokenizer and its config, for a folder with `has_legacy_files`.
 
-    Errors: BundleError where the kind cannot be known or is not read here, or where a file is damaged.
+    Errors: BundleError where the kind is unknown or not supported, or where a file is damaged.
     """
     config = _optional(folder / "tokenizer_config.json")
     with library_errors(folder, advice=ADVICE):
@@ -91,7 +91,7 @@ def _build(folder: Path, config: dict[str, Any]) -> tuple[tokenizers.Tokenizer, 
     files = [folder / name for name in names]
     if kind == "marian":
         if (folder / "target_vocab.json").exists():
-            raise BundleError("its source and target have vocabularies of their own, which is not read here")
+            raise BundleError("its source and target have separate vocabularies, which is not supported")
         return build_marian(read_model(files[0]), read_vocabulary(files[2]), folder, config)
     if KINDS[kind][0] is MODELS:
         return build(kind, read_model(files[0]), folder, config)
@@ -130,25 +130,25 @@ def _kind(folder: Path, config: Mapping[str, Any]) -> tuple[str, tuple[str, ...]
     named = str(config.get("tokenizer_class")).removesuffix("Fast")
     model_type = str(_optional(folder / "config.json").get("model_type"))
     if named in CLASSES or named not in ANY:
-        kind, said = CLASSES.get(named), f"the tokenizer_class {named[:40]!r}"
+        kind, evidence = CLASSES.get(named), f"the tokenizer_class {named[:40]!r}"
     elif model_type != "None":
-        kind, said = MODEL_TYPES.get(model_type), f"the model_type {model_type[:40]!r}"
+        kind, evidence = MODEL_TYPES.get(model_type), f"the model_type {model_type[:40]!r}"
     else:
-        kind, said = _guess(folder), "files that several kinds of tokenizers have"
+        kind, evidence = _guess(folder), "files that several kinds of tokenizers have"
     if kind is None:
         raise BundleError(
-            f"it has no tokenizer.json and {said}, of which the tokens cannot be known here; name one of "
+            f"it has no tokenizer.json and {evidence}, whose kind of tokenizer is not known; name one of "
             f"{', '.join(CLASSES)} as tokenizer_class in tokenizer_config.json, or give a tokenizer.json"
         )
     names = _present(folder, KINDS[kind][0])
     if names is None:
-        wanted = " or ".join(" + ".join(names) for names in KINDS[kind][0])
-        raise BundleError(f"it has no tokenizer.json and {said}, but not {wanted}; {ADVICE}")
+        expected = " or ".join(" + ".join(names) for names in KINDS[kind][0])
+        raise BundleError(f"it has no tokenizer.json and {evidence}, but not {expected}; {ADVICE}")
     return kind, names
 
 
 def _guess(folder: Path) -> str | None:
-    """The kind that a folder's files can only be, None where they can be several."""
+    """The only kind that has a folder's files, None where several have them."""
     if _present(folder, MARIAN):
         return "marian"
     kinds: list[str | None] = []
