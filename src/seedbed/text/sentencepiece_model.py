@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -52,11 +52,12 @@ class SentencePieceModel:
     escape_spaces: bool = True
 
 
-# Field numbers of two messages, and our names for them.
-TRAINER = {3: "kind", 24: "suffix", 35: "byte_fallback"}
-TRAINER |= {40: "unk_id", 41: "bos_id", 42: "eos_id", 43: "pad_id"}
-NORMALIZER = {2: "charsmap", 3: "dummy_prefix", 4: "remove_extra_spaces", 5: "escape_spaces"}
-FLAGS = {"suffix", "byte_fallback", "dummy_prefix", "remove_extra_spaces", "escape_spaces"}
+# The field numbers of three messages, with our names and types.
+ENTRY = {1: ("text", bytes), 2: ("score", float), 3: ("type", int)}
+TRAINER = {3: ("kind", int), 24: ("suffix", bool), 35: ("byte_fallback", bool)}
+TRAINER |= {40: ("unk_id", int), 41: ("bos_id", int), 42: ("eos_id", int), 43: ("pad_id", int)}
+NORMALIZER = {2: ("charsmap", bytes), 3: ("dummy_prefix", bool)}
+NORMALIZER |= {4: ("remove_extra_spaces", bool), 5: ("escape_spaces", bool)}
 
 
 def read_model(file: Path) -> SentencePieceModel:
@@ -71,47 +72,42 @@ def read_model(file: Path) -> SentencePieceModel:
 
 def _parse(content: bytes) -> SentencePieceModel:
     entries: list[Entry] = []
-    values: dict[str, int | bool | bytes] = {}
+    values: dict[str, Any] = {}
     for number, value in _fields(content):
         if number == 1 and isinstance(value, bytes):
             entries.append(_entry(value))
         elif number in (2, 3) and isinstance(value, bytes):
-            values |= _settings(value, TRAINER if number == 2 else NORMALIZER)
+            values |= _message(value, TRAINER if number == 2 else NORMALIZER)
         if len(entries) > MAX_ENTRIES:
             raise ValueError(f"it has more than {MAX_ENTRIES} entries")
     if len({entry.text for entry in entries}) != len(entries):
         raise ValueError("it has an entry twice")
     if sum(entry.type == UNKNOWN for entry in entries) != 1:
         raise ValueError("it does not have exactly one entry for unknown text")
-    charsmap = values.get("charsmap", b"")
-    if isinstance(charsmap, bytes) and charsmap:
+    if charsmap := values.get("charsmap"):
         _check_charsmap(charsmap)
-    return SentencePieceModel(tuple(entries), **values)  # type: ignore[arg-type]
+    return SentencePieceModel(tuple(entries), **values)
 
 
 def _entry(content: bytes) -> Entry:
-    text, score, entry_type = "", 0.0, NORMAL
-    for number, value in _fields(content):
-        if number == 1 and isinstance(value, bytes):
-            text = value.decode()
-        elif number == 2 and isinstance(value, float):
-            score = value
-        elif number == 3 and isinstance(value, int):
-            entry_type = value
-    if not text or not math.isfinite(score) or not NORMAL <= entry_type <= BYTE:
-        raise ValueError(f"it has the entry {text[:40]!r} of the type {entry_type} with the score {score}")
-    return Entry(text, score, entry_type)
+    values = _message(content, ENTRY)
+    entry = Entry(**values | {"text": values.get("text", b"").decode()})
+    if not entry.text or not math.isfinite(entry.score) or not NORMAL <= entry.type <= BYTE:
+        raise ValueError(
+            f"it has the entry {entry.text[:40]!r} of type {entry.type} with score {entry.score}"
+        )
+    return entry
 
 
-def _settings(content: bytes, names: dict[int, str]) -> dict[str, int | bool | bytes]:
-    found: dict[str, int | bool | bytes] = {}
+def _message(content: bytes, fields: Mapping[int, tuple[str, type]]) -> dict[str, Any]:
+    """The values of a message's known fields by name."""
+    found: dict[str, Any] = {}
     for number, value in _fields(content):
-        name = names.get(number)
-        if name is None:
-            continue
-        if isinstance(value, bytes) != (name == "charsmap") or isinstance(value, float):
-            raise ValueError(f"its {name} has the wrong type")
-        found[name] = bool(value) if name in FLAGS else value
+        if number in fields:
+            name, of_type = fields[number]
+            if not isinstance(value, int if of_type is bool else of_type):
+                raise ValueError(f"its {name} has the wrong type")
+            found[name] = of_type(value)
     return found
 
 
