@@ -1,10 +1,10 @@
-"""Beam search: of all continuations of a few beams the likeliest go on; the best that ended is the answer.
+"""Beam search: a few beams continue with their most likely tokens, and the best that ended is the answer.
 
-The semantics are those of `transformers` (`generate` with num_beams > 1 and do_sample off, 5.x): a step looks
-at the (1 + end tokens) x num_beams likeliest continuations, at least two for each beam; of these the first
-num_beams that do not end go on, and those that end are kept if they are among the num_beams likeliest.
+The semantics are those of `transformers` (`generate` with num_beams > 1 and do_sample off, 5.x): a step
+takes the (1 + end tokens) x num_beams most likely continuations, at least two per beam; the first num_beams
+of these that do not end continue, and those that end are kept if they are among the first num_beams.
 Letters: G searches that advance together, B beams of each that were read (one before the first token, since
-all are the prompt), K num_beams, C continuations looked at, V vocabulary.
+all are the prompt), K num_beams, C continuations, V vocabulary.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from seedbed.generation.repetition import History, follow
 from seedbed.generation.sampling import Limits
 from seedbed.generation.settings import GenerationSettings
 
-# What a beam starts with that is still the same as the first one: all continuations come from that.
+# The score of a beam that still equals the first one: all continuations come from that.
 UNBORN = -1e9
 
 
@@ -40,7 +40,7 @@ class Continuation(NamedTuple):
 
 
 def continuations(logprobs: Tensor, scores: Tensor, num_continuations: int) -> list[list[Continuation]]:
-    """The likeliest continuations of each search, best first.
+    """The most likely continuations of each search, best first.
 
     logprobs (G, B, V) of the next token; scores (G, K), the summed log-probability of each beam so far.
     """
@@ -56,7 +56,7 @@ def continuations(logprobs: Tensor, scores: Tensor, num_continuations: int) -> l
 def split(
     found: Sequence[Continuation], num_beams: int, *, eos_ids: frozenset[int], is_last: bool
 ) -> tuple[list[Continuation], list[Continuation]]:
-    """Of continuations, best first: those that go on, and those that ended and are kept."""
+    """Of continuations, best first: those that continue, and those that ended and are kept."""
     ends = [is_last or c.token_id in eos_ids for c in found]
     running = [c for c, end in zip(found, ends, strict=True) if not end][:num_beams]
     ended = [c for c, end in zip(found[:num_beams], ends, strict=False) if end]
@@ -78,14 +78,9 @@ def in_place(running: Sequence[Continuation]) -> list[Continuation]:
 
 
 class Beams:
-    """The search for one answer: `num_beams` beams that are alike at first, and the hypotheses that ended."""
+    """The search for one answer: `num_beams` beams, equal at first, and the hypotheses that ended."""
 
-    def __init__(
-        self,
-        settings: GenerationSettings,
-        limits: Limits,
-        history: History | None = None,
-    ) -> None:
+    def __init__(self, settings: GenerationSettings, limits: Limits, history: History | None = None) -> None:
         num_beams = settings.num_beams
         self.num_beams, self.num_continuations = num_beams, max(2, 1 + len(limits.eos_ids)) * num_beams
         self.scores = [0.0] + [UNBORN] * (num_beams - 1)
@@ -98,7 +93,7 @@ class Beams:
 
     @property
     def histories(self) -> Sequence[History | None]:
-        """What each beam has said, where repetition matters."""
+        """The history of each beam, where repetition matters."""
         return self._histories or [None] * self.num_beams
 
     @property
@@ -113,14 +108,13 @@ class Beams:
 
     @property
     def forced_ids(self) -> tuple[int, ...]:
-        """The only tokens that may come next; none: all may."""
+        """The only tokens that may come next; () for any."""
         return self._limits.forced_at(self.num_tokens)
 
     def advance(self, found: Sequence[Continuation]) -> list[Continuation]:
-        """Take a step's continuations in, best first -> what each beam becomes, nothing once all is done.
+        """Take a step's continuations, best first -> the new beams, none once the search is done.
 
-        Where n-grams that may not be repeated leave fewer continuations than beams, the beams end as they
-        are.
+        Where banned n-grams leave fewer continuations than beams, the beams end as they are.
         """
         num_tokens = self.num_tokens + 1
         is_last = num_tokens >= self._limits.max_tokens
@@ -150,9 +144,9 @@ class Beams:
     def _can_improve(self, best: float, num_tokens: int) -> bool:
         """Whether a beam may still beat the worst of num_beams hypotheses.
 
-        `best` is the largest summed log-probability of a beam of `num_tokens` tokens. True stops at once;
-        False takes the beam as if it ended here; "never" asks what it could reach at best, at max_tokens
-        where a positive penalty favours long answers.
+        `best` is the largest summed log-probability of a beam of `num_tokens` tokens. early_stopping True
+        ends at once; False scores the beam as if it ended here; "never" takes the best score that it can
+        reach, at max_tokens where a positive penalty favours long answers.
         """
         if self._early_stopping is True:
             return False
@@ -161,14 +155,14 @@ class Beams:
         return bool(best / length**self._length_penalty > self.hypotheses[-1].score)
 
     def _add(self, token_ids: tuple[int, ...], logprob: float) -> None:
-        """Take in an answer that ended."""
+        """Add a hypothesis."""
         self.hypotheses.append(Hypothesis(token_ids, logprob / len(token_ids) ** self._length_penalty))
 
 
 def advance(searches: Sequence[Beams], logprobs: Sequence[Tensor]) -> list[list[Continuation]]:
-    """Advance searches by the log-probabilities (B, V) of each one's beams -> what the beams become.
+    """Advance searches by the log-probabilities (B, V) of their beams -> the new beams of each.
 
-    Searches of one size are looked at together.
+    Searches of one size advance together.
     """
     groups: dict[tuple[int, int, int], list[int]] = {}
     for i, (beams, rows) in enumerate(zip(searches, logprobs, strict=True)):

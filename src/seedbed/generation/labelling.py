@@ -1,4 +1,4 @@
-"""Labels of texts and of their tokens, out of a network whose head has labels."""
+"""Labels of texts and of their tokens, from a network whose head has labels."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from seedbed.nn.layout import Layout
 
 @dataclass(frozen=True)
 class Classification:
-    """What a text is: its likeliest label, and a score for each.
+    """The most likely label of a text, and the score of each label.
 
-    Scores are probabilities that sum to 1, or to each label's own where several may hold; a head of one label
-    is a regression, whose score is the number itself.
+    Scores are probabilities that sum to 1, or independent ones where several labels may apply; a head with
+    one label is a regression, whose score is the number itself.
     """
 
     label: str
@@ -29,9 +29,9 @@ class Classification:
 
 @dataclass(frozen=True)
 class Tag:
-    """A token's likeliest label with its probability, and the characters start to end that it stands for.
+    """A token's most likely label with its probability, and its characters from start to end.
 
-    Of token ids without a text these are the text None, and the token's own place as start and end.
+    For token ids without a text, the text is None, and start and end are the token's own position.
     """
 
     text: str | None
@@ -42,7 +42,7 @@ class Tag:
 
 
 def classified(head: HeadConfig, logits: Tensor) -> Classification:
-    """What the logits (labels,) of a row say."""
+    """The classification by the logits (labels,) of a row."""
     scores = _probabilities(head, logits).tolist()
     best = max(range(len(scores)), key=scores.__getitem__)
     return Classification(head.labels[best], dict(zip(head.labels, scores, strict=True)))
@@ -51,7 +51,7 @@ def classified(head: HeadConfig, logits: Tensor) -> Classification:
 def tagged(
     head: HeadConfig, logits: Tensor, ids: Sequence[int], spans: Sequence[tuple[int, int]], text: str | None
 ) -> list[Tag]:
-    """What the logits (tokens, labels) of a row say of the tokens that stand in its text."""
+    """The tags by the logits (tokens, labels) of a row, of the tokens with characters in its text."""
     scores, best = _probabilities(head, logits).max(-1)
     places = spans if text is not None else [(i, i + 1) for i in range(len(ids))]
     found = zip(places, best.tolist(), scores.tolist(), strict=True)
@@ -89,8 +89,8 @@ def row_logits(
 ) -> Tensor:
     """Logits (rows, labels) of the classes of flat ids (N,), none of the rows empty.
 
-    An encoder-decoder's decoder reads the row again, one place later: after `start_ids`, without the last
-    token (BART, 1910.13461, 3.2).
+    An encoder-decoder's decoder reads the row again, shifted: after `start_ids`, without the last token
+    (BART, 1910.13461, 3.2).
     """
     assert isinstance(module, Transformer)
     if module.config.shape != "encoder-decoder":

@@ -1,4 +1,4 @@
-"""What a model makes of texts that it reads whole: logits, scores, labels and vectors."""
+"""Whole texts to logits, scores, labels and vectors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from seedbed.nn.layout import Layout, restore
 
 
 class Reading(Inputs):
-    """A model that reads given texts and adds nothing to them."""
+    """A model that reads whole texts."""
 
     @torch.no_grad()
     def logits(
@@ -33,12 +33,11 @@ class Reading(Inputs):
     ) -> Tensor:
         """Logits of input_ids (batch, seq) -> (batch, seq, vocab_size), zeros at padding.
 
-        attention_mask (batch, seq) is 0 at padding, on either side; document_ids (batch, seq) tell apart
-        documents packed into one row: each is read as if it stood alone, its positions from 0.
-        token_type_ids (batch, seq) are the segments of an encoder that knows them, 0 where left out. An
-        encoder-decoder reads input_ids and gives the logits of decoder_input_ids (batch, seq). A network
-        with tags has (batch, seq, labels), one with classes (batch, labels): of a row, so it needs one
-        document a row.
+        attention_mask (batch, seq) is 0 at padding, on either side; document_ids (batch, seq) distinguish
+        documents packed into one row: each is read alone, its positions from 0. token_type_ids (batch, seq)
+        are the segments of an encoder that has them, 0 by default. An encoder-decoder reads input_ids and
+        gives the logits of decoder_input_ids (batch, seq). A network with tags gives (batch, seq, labels),
+        one with classes (batch, labels), and so needs one document per row.
         """
         ids = self._table(input_ids, "input_ids")
         given: dict[str, Any] = {}
@@ -69,7 +68,7 @@ class Reading(Inputs):
         """Logits (rows, labels) of the classes of flat ids (N,)."""
         if len(layout.lengths) != num_rows:
             raise UsageError(
-                f"{num_rows} rows hold {len(layout.lengths)} documents that are not empty; this network "
+                f"{num_rows} rows have {len(layout.lengths)} documents that are not empty; this network "
                 "gives the classes of a row, so give one document in each"
             )
         with evaluating(self.module):
@@ -86,7 +85,7 @@ class Reading(Inputs):
         if not len(answers) == len(ids) == len(layout.lengths):
             raise UsageError(
                 f"input_ids have {len(ids)} rows, {len(layout.lengths)} documents that are not empty, and "
-                f"decoder_input_ids {len(answers)} rows; give one document a row and as many answers"
+                f"decoder_input_ids {len(answers)} rows; give one document per row and as many answers"
             )
         check_ids(answers.flatten().tolist(), self.config, num_read=answers.size(1))
         own = Layout.of([answers.size(1)] * len(answers), device=self.device)
@@ -96,7 +95,7 @@ class Reading(Inputs):
         return logits.view(*answers.shape, -1)
 
     def classify(self, texts: Prompt | Sequence[Prompt]) -> Any:
-        """The class of each text, or of its token ids: a Classification each, one of a single text.
+        """The class of each text or list of token ids: a Classification each, one for a single text.
 
         Texts are read as documents, with the tokens that the tokenizer puts around them. Errors: UsageError
         for a model without classes.
@@ -109,7 +108,7 @@ class Reading(Inputs):
         return results[0] if is_single(texts) else results
 
     def tag(self, texts: Prompt | Sequence[Prompt]) -> Any:
-        """The label of each token of each text or list of ids: a list of Tags each, one of a single text.
+        """The label of each token of each text or list of ids: a list of Tags each, one for a single text.
 
         The tokens that the tokenizer puts around a text are left out. Errors: UsageError for a model without
         tags.
@@ -125,10 +124,10 @@ class Reading(Inputs):
         return results[0] if is_single(texts) else results
 
     def score(self, prompt: Prompt, completion: Prompt) -> Score:
-        """How likely `completion` is after `prompt` (text or token ids each), summed and for each token.
+        """The log-probability of `completion` after `prompt` (text or token ids), summed and per token.
 
-        Both are made tokens apart, as an answer's are. An empty prompt is the beginning of a document; an
-        encoder-decoder reads the prompt, and scores what it would answer.
+        The two are encoded separately, as a prompt and its answer are. An empty prompt is the beginning of a
+        document; an encoder-decoder reads the prompt and scores the completion as its answer.
         """
         return self.score_batch([(prompt, completion)])[0]
 
@@ -153,10 +152,10 @@ class Reading(Inputs):
     ) -> Tensor:
         """Vectors of texts (or token ids): (batch, d_model) in float32, (d_model,) of a single one.
 
-        `pooling` is the mean over a text's tokens, those that the tokenizer puts around it included, or the
-        `first` token's; `normalize` makes their length 1, so that products are cosines. Left out, they are
-        what the folder of a sentence-transformers model says, else the mean as it is. Errors: UsageError for
-        an empty text or one longer than the context, or where the folder asks for what is not known here.
+        `pooling` is the `mean` over a text's tokens, special ones included, or the `first` token's;
+        `normalize` makes their length 1. Both default to those of a sentence-transformers folder, else to the
+        mean without normalization. Errors: UsageError for an empty text or one longer than the context, or
+        where the folder's pooling is not supported.
         """
         pooling, normalize = chosen_vectors(self.vectors, pooling, normalize)
         single, rows = is_single(texts), [row for row, _ in self._documents(texts)]

@@ -1,8 +1,8 @@
-"""The settings of an answer, each in one place: its name, type, default, allowed values and meaning.
+"""The settings of an answer, each defined once: its name, type, default, allowed values and meaning.
 
 `LanguageModel.generate`, `chat` and `stream`, the flags of `seedbed generate` and `seedbed chat`, and `/set`
-take their settings from here. A new one is a field of GenerationSettings and its type in GenerationOptions.
-This file imports no torch, so that `--help` is instant.
+use these. A new one is a field of GenerationSettings and its type in GenerationOptions. This file imports no
+torch, so `--help` is instant.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class GenerationOptions(TypedDict, total=False):
 
 
 class Allowed(NamedTuple):
-    """The values that a setting may have: a test, and the words for it."""
+    """The allowed values of a setting: a test, and its description."""
 
-    holds: Callable[[Any], bool]
+    contains: Callable[[Any], bool]
     words: str
 
 
@@ -58,10 +58,11 @@ def between(least: float, most: float, words: str) -> Allowed:
 
 
 class Setting(NamedTuple):
-    """What is known of a setting beside its name, type and default.
+    """A setting's meaning, allowed values and scope.
 
-    `in_search` True has an effect in a beam search alone, False anywhere else, None everywhere; `neutral` are
-    values beside the default that have none. A stream, which is one answer, takes what `is_streamed`.
+    With `in_search` True it has an effect in a beam search only, with False outside of one only, with None
+    everywhere; `neutral` values have none, as the default. A stream, which is one answer, allows those with
+    `is_streamed`.
     """
 
     meaning: str
@@ -72,7 +73,7 @@ class Setting(NamedTuple):
 
 
 def setting(default: Any, meaning: str, allowed: Allowed, **more: Any) -> Any:
-    """A field of GenerationSettings; its meaning is also the help of its flag."""
+    """A field of GenerationSettings, whose meaning is also the help of its flag."""
     return field(default=default, metadata={"setting": Setting(meaning, allowed, **more)})
 
 
@@ -86,7 +87,7 @@ _TEMPERATURE = Allowed(
     "0 (always the most likely token) or a number from 1e-6 to 1e6",
 )
 _PENALTY = between(1e-6, 1e6, "a number from 1e-6 to 1e6; 1 changes nothing")
-_LENGTH_PENALTY = between(-20, 20, "a number from -20 to 20; 0 judges by probability alone")
+_LENGTH_PENALTY = between(-20, 20, "a number from -20 to 20; 0 uses the probability alone")
 _STOP = Allowed(
     lambda x: all(isinstance(text, str) and text for text in x),
     "a text or several, each of at least one character",
@@ -110,16 +111,16 @@ class Sampling(NamedTuple):
 class GenerationSettings:
     """How to answer a prompt.
 
-    Scores are changed in the order of `transformers`: by `repetition_penalty` and `no_repeat_ngram_size`
-    first, which count prompt and answer (of an encoder-decoder the answer alone) and have an effect where
-    nothing is sampled too; then by `temperature`, `top_k`, `top_p` and `min_p`. An answer also ends where
-    `no_repeat_ngram_size` leaves no token. `eos_ids` None are those that the model names. `num_samples`
-    answers share the work on their prompt. `logprobs` n > 0 asks for the log-probability of each token and of
-    the n most likely in its place: the network's own, before all of that.
+    Scores change in the order of `transformers`: first by `repetition_penalty` and `no_repeat_ngram_size`,
+    which count prompt and answer (for an encoder-decoder the answer alone), also without sampling; then by
+    `temperature`, `top_k`, `top_p` and `min_p`. An answer also ends where `no_repeat_ngram_size` leaves no
+    token. `eos_ids` default to the model's. `num_samples` answers share the computation of their prompt.
+    `logprobs` n > 0 requests the log-probability of each token and of the n most likely in its place, from
+    the network itself, before all of these.
 
     `num_beams` > 1 searches instead of sampling (generation/beam.py): `num_samples` are then the best answers
-    found, at most as many as beams. An answer is judged by its summed log-probability / its number of tokens
-    ** `length_penalty`. Errors: ConfigError for a value that is not allowed, alone or beside another one.
+    found, at most as many as beams. An answer's score is its summed log-probability / its number of tokens **
+    `length_penalty`. Errors: ConfigError for a value that is not allowed, alone or beside another one.
     """
 
     max_new_tokens: int = setting(64, "Maximum number of new tokens.", whole(1))
@@ -181,42 +182,46 @@ class GenerationSettings:
         if self.eos_ids is not None:
             ids = _tuple_of("eos_ids", self.eos_ids, operator.index)
             object.__setattr__(self, "eos_ids", ids)
-        for name, what, default in named_settings():
+        for name, about, default in named_settings():
             value = getattr(self, name)
-            if _is_number(value) and type(value) not in (int, float):  # of numpy, or a fraction
+            if _is_number(value) and type(value) not in (int, float):  # a numpy number, or a fraction
                 value = float(value)
                 object.__setattr__(self, name, value)
-            if not ((value is None and default is None) or what.allowed.holds(value)):
+            if not ((value is None and default is None) or about.allowed.contains(value)):
                 end = ", or leave it out" if default is None else ""
-                raise ConfigError(f"{name}={value!r} is not allowed: give {what.allowed.words}{end}")
+                raise ConfigError(f"{name}={value!r} is not allowed: give {about.allowed.words}{end}")
         self._check_beams()
 
+    def _changed(self) -> Iterator[tuple[str, Any, Setting]]:
+        """The name, value and description of each setting with an effect beyond its default's."""
+        for name, about, default in named_settings():
+            value = getattr(self, name)
+            if value not in (default, *about.neutral):
+                yield name, value, about
+
     def _check_beams(self) -> None:
-        """Refuse what has no effect in a search, or none without one."""
+        """Refuse settings that have no effect in a search, or none without one."""
         beams = self.num_beams
         if self.num_samples > beams > 1:
             raise ConfigError(
                 f"num_samples={self.num_samples} is not allowed beside num_beams={beams}: a search keeps one "
-                f"answer a beam; give at most {beams}"
+                f"answer per beam; give at most {beams}"
             )
-        for name, what, default in named_settings():
-            value = getattr(self, name)
-            if what.in_search is None or value in (default, *what.neutral):
-                continue
-            if what.in_search and beams == 1:
+        for name, value, about in self._changed():
+            if about.in_search and beams == 1:
                 raise ConfigError(
                     f"{name}={value!r} has no effect with num_beams=1; leave it out or set num_beams to at "
                     "least 2"
                 )
-            if not what.in_search and beams > 1:
+            if about.in_search is False and beams > 1:
                 raise ConfigError(
-                    f"{name}={value!r} is not allowed beside num_beams={beams}: beam search samples nothing "
-                    f"and has an answer only when it has ended; leave {name} out or set num_beams=1"
+                    f"{name}={value!r} is not allowed beside num_beams={beams}: beam search does not "
+                    f"sample, and has an answer only at its end; leave {name} out or set num_beams=1"
                 )
 
     @classmethod
     def of(cls, max_new_tokens: int, options: GenerationOptions) -> GenerationSettings:
-        """The settings that keyword arguments name; UsageError for a name that is none of them."""
+        """The settings from keyword arguments; UsageError for an unknown name."""
         allowed = [name for name, _, _ in named_settings()]
         for name in options:
             if name not in allowed:
@@ -224,12 +229,12 @@ class GenerationSettings:
         return cls(max_new_tokens=max_new_tokens, **options)
 
     def check_streamed(self) -> None:
-        """Refuse with a UsageError what makes several answers: a stream has one."""
-        for name, what, default in named_settings():
-            if not what.is_streamed and getattr(self, name) != default:
+        """Refuse with a UsageError settings of several answers: a stream has one."""
+        for name, value, about in self._changed():
+            if not about.is_streamed:
                 raise UsageError(
-                    f"{name}={getattr(self, name)!r} is not allowed in a stream, which is one answer; "
-                    "leave it out or take `generate`"
+                    f"{name}={value!r} is not allowed in a stream, which is one answer; "
+                    "leave it out or use `generate`"
                 )
 
     @property
@@ -239,7 +244,7 @@ class GenerationSettings:
 
 
 def named_settings() -> Iterator[tuple[str, Setting, Any]]:
-    """The name of each setting, what is known of it, and its default."""
+    """The name of each setting, its description, and its default."""
     return ((each.name, each.metadata["setting"], each.default) for each in fields(GenerationSettings))
 
 
