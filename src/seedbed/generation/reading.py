@@ -40,7 +40,7 @@ class Reading(Inputs):
         one with classes (batch, labels), and so needs one document per row.
         """
         ids = self._table(input_ids, "input_ids")
-        given: dict[str, Any] = {}
+        segments: dict[str, Any] = {}
         mask = torch.ones_like(ids, dtype=torch.bool)
         if attention_mask is not None:
             mask = self._beside(ids, attention_mask, "attention_mask").bool()
@@ -53,26 +53,22 @@ class Reading(Inputs):
         layout = Layout.of(lengths.tolist(), device=self.device)
         check_ids(ids[mask].tolist(), self.config, num_read=max(layout.lengths, default=0))
         if token_type_ids is not None:
-            given["segments"] = self._segments(self._beside(ids, token_type_ids, "token_type_ids")[mask])
+            segments["segments"] = self._segments(self._beside(ids, token_type_ids, "token_type_ids")[mask])
         if self.config.head.kind == "classification":
-            return self._row_logits(ids[mask], layout, num_rows=len(ids), **given)
+            if len(layout.lengths) != len(ids):
+                raise UsageError(
+                    f"{len(ids)} rows have {len(layout.lengths)} documents that are not empty; this network "
+                    "gives the classes of a row, so give one document in each"
+                )
+            with evaluating(self.module):
+                return row_logits(self.module, ids[mask], layout, start_ids=self._start_ids(), **segments)
         if decoder_input_ids is not None or self.config.shape == "encoder-decoder":
             return self._decoder_logits(ids[mask], layout, ids, decoder_input_ids)
         if not layout.lengths:
             width = len(self.config.head.labels) or self.config.vocab_size
             return torch.zeros(*ids.shape, width, device=self.device)
         with evaluating(self.module):
-            return restore(self.module.output(self.module(ids[mask], layout, **given)), mask)
-
-    def _row_logits(self, ids: Tensor, layout: Layout, *, num_rows: int, **given: Any) -> Tensor:
-        """Logits (rows, labels) of the classes of flat ids (N,)."""
-        if len(layout.lengths) != num_rows:
-            raise UsageError(
-                f"{num_rows} rows have {len(layout.lengths)} documents that are not empty; this network "
-                "gives the classes of a row, so give one document in each"
-            )
-        with evaluating(self.module):
-            return row_logits(self.module, ids, layout, start_ids=self._start_ids(), **given)
+            return restore(self.module.output(self.module(ids[mask], layout, **segments)), mask)
 
     def _decoder_logits(self, source: Tensor, layout: Layout, ids: Tensor, answers: Tensor | None) -> Tensor:
         """Logits of answers (batch, seq) over a source (N,), a row of it for each row of ids."""
@@ -90,8 +86,8 @@ class Reading(Inputs):
         check_ids(answers.flatten().tolist(), self.config, num_read=answers.size(1))
         own = Layout.of([answers.size(1)] * len(answers), device=self.device)
         with evaluating(self.module):
-            given: dict[str, Any] = {"source": source, "source_layout": layout}
-            logits: Tensor = self.module.output(self.module(answers.flatten(), own, **given))
+            sources: dict[str, Any] = {"source": source, "source_layout": layout}
+            logits: Tensor = self.module.output(self.module(answers.flatten(), own, **sources))
         return logits.view(*answers.shape, -1)
 
     def classify(self, texts: Prompt | Sequence[Prompt]) -> Any:

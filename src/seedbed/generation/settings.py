@@ -58,23 +58,22 @@ def between(least: float, most: float, words: str) -> Allowed:
 
 
 class Setting(NamedTuple):
-    """A setting's meaning, allowed values and scope.
-
-    With `in_search` True it has an effect in a beam search only, with False outside of one only, with None
-    everywhere; `neutral` values have none, as the default. A stream, which is one answer, allows those with
-    `is_streamed`.
-    """
+    """A setting's meaning, allowed values and scope; `neutral` values have no effect, as the default."""
 
     meaning: str
     allowed: Allowed
-    in_search: bool | None = None
+    scope: Literal["always", "sampling", "search", "several answers"] = "always"
     neutral: tuple[float, ...] = ()
-    is_streamed: bool = True
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether a stream, which is one sampled answer, allows it."""
+        return self.scope in ("always", "sampling")
 
 
-def setting(default: Any, meaning: str, allowed: Allowed, **more: Any) -> Any:
+def setting(default: Any, meaning: str, allowed: Allowed, *more: Any) -> Any:
     """A field of GenerationSettings, whose meaning is also the help of its flag."""
-    return field(default=default, metadata={"setting": Setting(meaning, allowed, **more)})
+    return field(default=default, metadata={"setting": Setting(meaning, allowed, *more)})
 
 
 def _is_number(x: Any) -> bool:
@@ -125,18 +124,18 @@ class GenerationSettings:
 
     max_new_tokens: int = setting(64, "Maximum number of new tokens.", whole(1))
     temperature: float = setting(
-        1.0, "0 is greedy, 1 the model's own distribution.", _TEMPERATURE, in_search=False, neutral=(0,)
+        1.0, "0 is greedy, 1 the model's own distribution.", _TEMPERATURE, "sampling", (0,)
     )
-    top_k: int | None = setting(None, "Sample among the k most likely tokens.", whole(1), in_search=False)
+    top_k: int | None = setting(None, "Sample among the k most likely tokens.", whole(1), "sampling")
     top_p: float | None = setting(
-        None, "Sample from the smallest set whose probabilities sum to p.", _PROBABILITY, in_search=False
+        None, "Sample from the smallest set whose probabilities sum to p.", _PROBABILITY, "sampling"
     )
     min_p: float | None = setting(
         None,
         "Sample among tokens with at least this share of the most likely token's probability.",
         _PROBABILITY,
-        in_search=False,
-        neutral=(0,),
+        "sampling",
+        (0,),
     )
     repetition_penalty: float = setting(
         1.0, "Above 1: tokens that the text already has become less likely.", _PENALTY
@@ -144,36 +143,28 @@ class GenerationSettings:
     no_repeat_ngram_size: int = setting(
         0, "Never repeat so many tokens in a row; 0 allows all repetition.", whole(0)
     )
-    stop: str | Sequence[str] = setting((), "End before this text. Repeat for more.", _STOP, in_search=False)
+    stop: str | Sequence[str] = setting((), "End before this text. Repeat for more.", _STOP, "sampling")
     eos_ids: Sequence[int] | None = setting(None, "Tokens that end an answer.", _EOS_IDS)
     seed: int | None = setting(None, "The same seed gives the same answer.", whole(0, 2**63 - 1))
-    num_samples: int = setting(1, "Answers to each prompt.", whole(1), is_streamed=False)
+    num_samples: int = setting(1, "Answers to each prompt.", whole(1), "several answers")
     logprobs: int = setting(
-        0,
-        "Log-probabilities of tokens, also of the n most likely (the command: with --json).",
-        whole(0),
-        in_search=False,
+        0, "Log-probabilities of tokens and of the n most likely (the command: --json).", whole(0), "sampling"
     )
     num_beams: int = setting(
         1,
         "Search with so many beams instead of sampling; num_samples are the best answers found.",
         whole(1),
-        is_streamed=False,
+        "several answers",
     )
     length_penalty: float = setting(
-        1.0,
-        "With beams: above 0 favours long answers, below 0 short ones.",
-        _LENGTH_PENALTY,
-        in_search=True,
-        is_streamed=False,
+        1.0, "With beams: above 0 favours long answers, below 0 short ones.", _LENGTH_PENALTY, "search"
     )
     early_stopping: bool | Literal["never"] = setting(
         False,
-        "With beams: end once as many answers are found (true), when no beam is better as it stands "
-        "(false), or when none can become better (never).",
+        "With beams: end once as many answers are found (true), when no beam is better now (false), or when "
+        "none can become better (never).",
         _EARLY,
-        in_search=True,
-        is_streamed=False,
+        "search",
     )
 
     def __post_init__(self) -> None:
@@ -208,12 +199,12 @@ class GenerationSettings:
                 f"answer per beam; give at most {beams}"
             )
         for name, value, about in self._changed():
-            if about.in_search and beams == 1:
+            if about.scope == "search" and beams == 1:
                 raise ConfigError(
                     f"{name}={value!r} has no effect with num_beams=1; leave it out or set num_beams to at "
                     "least 2"
                 )
-            if about.in_search is False and beams > 1:
+            if about.scope == "sampling" and beams > 1:
                 raise ConfigError(
                     f"{name}={value!r} is not allowed beside num_beams={beams}: beam search does not "
                     f"sample, and has an answer only at its end; leave {name} out or set num_beams=1"

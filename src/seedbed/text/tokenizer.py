@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from itertools import accumulate, count, takewhile
+from itertools import chain, count, islice, takewhile
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -185,12 +185,8 @@ class Tokenizer:
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of each text, as `encode` gives them, on all cores."""
         split = [list(blocks(text)) for text in texts]
-        ids = self._encode([block for text in split for block in text])
-        ends = list(accumulate(map(len, split)))
-        return [
-            ids[end - 1] if len(text) == 1 else [i for block in ids[end - len(text) : end] for i in block]
-            for text, end in zip(split, ends, strict=True)
-        ]
+        found = iter(self._encode([block for text in split for block in text]))
+        return [list(chain.from_iterable(islice(found, len(text)))) for text in split]
 
     def _encode(self, texts: list[str]) -> list[list[int]]:
         try:
