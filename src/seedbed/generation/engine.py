@@ -15,7 +15,6 @@ from itertools import chain
 import torch
 from torch import Tensor
 
-from seedbed.base.errors import UsageError
 from seedbed.generation import beam
 from seedbed.generation.answer import Answer
 from seedbed.generation.repetition import History, discourage
@@ -72,7 +71,7 @@ class Engine:
         first_ids = self._forced_bos if len(prompt) == 1 else ()
         limits = Limits(max_tokens, eos_ids, first_ids, self._forced_eos)
         is_search = settings.num_beams > 1
-        history = self._history(request)
+        history = History.of(prompt, settings, vocab_size=self.module.config.vocab_size)
         answers = [
             Answer(
                 request,
@@ -90,17 +89,6 @@ class Engine:
         else:
             self._rows.add(Row(prompt if len(answers) == 1 else prompt[:-1], answers, capacity))
         return answers
-
-    def _history(self, request: Request) -> History | None:
-        """The history that answers to a request must not repeat; UsageError if that leaves no first token."""
-        vocab_size = self.module.config.vocab_size
-        history = History.of(request.prompt_ids, request.settings, vocab_size=vocab_size)
-        if history is not None and history.is_exhausted:
-            raise UsageError(
-                f"no_repeat_ngram_size={history.ngram_size} leaves no token that may follow this prompt; "
-                "give a larger one, or 0"
-            )
-        return history
 
     @torch.inference_mode()
     def cancel(self, answer: Answer) -> None:

@@ -107,16 +107,14 @@ class Inputs:
             ids = (*tokenizer.begin_ids, *tokenizer.encode(prompt))
         if ids:
             return ids
-        begins = self.generation.get("bos_token_id")
-        if begins is None and self.tokenizer is not None:
-            begins = self.tokenizer.bos_id
-        starts = (*([] if begins is None else [begins]), *self.eos_ids)
+        begins = None if self.tokenizer is None else self.tokenizer.bos_id
+        starts = self._named("bos_token_id", begins) or self.eos_ids
         if not starts:
             raise UsageError(
                 "the prompt is empty, and this model names no token that begins or ends a document; give at "
                 "least one character or token"
             )
-        return (starts[0],)
+        return starts[:1]
 
     def _documents(self, texts: Prompt | Sequence[Prompt]) -> list[tuple[list[int], list[tuple[int, int]]]]:
         """Each text's tokens, special ones included, and their characters in the text; checked."""
@@ -188,7 +186,9 @@ class Inputs:
             raise UsageError(f"{name} have the shape {tuple(ids.shape)}; give (batch, seq), each at least 1")
         return ids
 
-    def _beside(self, ids: Tensor, values: Tensor, name: str) -> Tensor:
+    def _beside(self, ids: Tensor, values: Tensor | None, name: str, *, default: int = 0) -> Tensor:
+        if values is None:
+            return torch.full_like(ids, default)
         values = torch.as_tensor(values, device=self.device)
         if values.shape != ids.shape:
             raise UsageError(

@@ -40,18 +40,14 @@ class Reading(Inputs):
         one with classes (batch, labels), and so needs one document per row.
         """
         ids = self._table(input_ids, "input_ids")
-        segments: dict[str, Any] = {}
-        mask = torch.ones_like(ids, dtype=torch.bool)
-        if attention_mask is not None:
-            mask = self._beside(ids, attention_mask, "attention_mask").bool()
-        documents = torch.zeros_like(ids)
-        if document_ids is not None:
-            documents = self._beside(ids, document_ids, "document_ids")
+        mask = self._beside(ids, attention_mask, "attention_mask", default=1).bool()
+        documents = self._beside(ids, document_ids, "document_ids")
         rows = torch.arange(len(ids), device=self.device)[:, None].expand_as(ids)
         owners = torch.stack([rows[mask], documents[mask]])  # (2, N)
         _, lengths = owners.unique_consecutive(dim=1, return_counts=True)
         layout = Layout.of(lengths.tolist(), device=self.device)
         check_ids(ids[mask].tolist(), self.config, num_read=max(layout.lengths, default=0))
+        segments: dict[str, Any] = {}
         if token_type_ids is not None:
             segments["segments"] = self._segments(self._beside(ids, token_type_ids, "token_type_ids")[mask])
         if self.config.head.kind == "classification":

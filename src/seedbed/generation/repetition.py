@@ -14,6 +14,7 @@ from copy import copy
 import torch
 from torch import Tensor
 
+from seedbed.base.errors import UsageError
 from seedbed.generation.settings import GenerationSettings
 
 # The first n - 1 tokens of n-grams, and the distinct tokens that follow them.
@@ -43,11 +44,20 @@ class History:
     def of(
         cls, prompt_ids: Sequence[int], settings: GenerationSettings, *, vocab_size: int
     ) -> History | None:
-        """The history of an answer after a prompt; None where the settings allow all repetition."""
+        """The history of an answer after a prompt; None where the settings allow all repetition.
+
+        Errors: UsageError where the prompt leaves no first token.
+        """
         penalty, ngram_size = settings.repetition_penalty, settings.no_repeat_ngram_size
         if penalty == 1 and not ngram_size:
             return None
-        return cls(prompt_ids, penalty=penalty, ngram_size=ngram_size, vocab_size=vocab_size)
+        history = cls(prompt_ids, penalty=penalty, ngram_size=ngram_size, vocab_size=vocab_size)
+        if history.is_exhausted:
+            raise UsageError(
+                f"no_repeat_ngram_size={ngram_size} leaves no token that may follow this prompt; give a "
+                "larger one, or 0"
+            )
+        return history
 
     @property
     def seen_ids(self) -> Tensor:

@@ -112,7 +112,10 @@ def _build(folder: Path, config: dict[str, Any]) -> tuple[tokenizers.Tokenizer, 
 def _surround(
     kind: str, core: tokenizers.Tokenizer, special: SpecialTokens, config: Mapping[str, Any]
 ) -> None:
-    bos, eos = special.name("bos_token"), special.name("eos_token")
+    bos, eos = (
+        special.name(f"{role}_token") if config.get(f"add_{role}_token") is True else None
+        for role in ("bos", "eos")
+    )
     cls, sep = special.name("cls_token"), special.name("sep_token")
     if kind == "bert":
         surround(core, cls, sep, segments=True)
@@ -120,9 +123,8 @@ def _surround(
         surround(core, cls, sep, between=sep)
     elif kind == "gpt2":
         core.post_processor = processors.ByteLevel(trim_offsets=False)
-        if (config.get("add_bos_token") is True and bos) or (config.get("add_eos_token") is True and eos):
-            before = bos if config.get("add_bos_token") is True else None
-            surround(core, before, eos if config.get("add_eos_token") is True else None)
+        if bos or eos:
+            surround(core, bos, eos)
 
 
 def _kind(folder: Path, config: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:

@@ -262,7 +262,7 @@ def _add_special(core: tokenizers.Tokenizer, special: SpecialTokens, entries: Se
 
 
 def _sentinels(config: Mapping[str, Any]) -> list[AddedToken]:
-    """T5's sentinels, the last first, as they stand at the end of its vocabulary."""
+    """T5's sentinels in the order of their ids, the last first."""
     count = config.get("extra_ids", 100)
     if not isinstance(count, int) or not 0 <= count <= MAX_SENTINELS:
         raise BundleError(f"its tokenizer_config.json has {str(count)[:40]!r} extra_ids; give a count")
