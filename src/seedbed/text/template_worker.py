@@ -102,7 +102,7 @@ class TemplateWorker:
         if self._running is None:
             return 0
         process, channel = self._running
-        process.kill()  # one that has already ended keeps its own exit code
+        process.kill()  # one that has closed its end of the channel keeps its own exit code
         code = process.wait()
         channel.close()
         self._running = None
