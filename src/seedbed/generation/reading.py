@@ -3,19 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from seedbed.base.errors import UsageError
-from seedbed.generation.embedding import chosen_vectors, embed_rows
+from seedbed.generation.embedding import batches, chosen_vectors, embed_rows
 from seedbed.generation.inputs import Inputs, Prompt, is_single, several_of
-from seedbed.generation.labelling import classified, label_rows, row_logits, tagged
 from seedbed.generation.request import Score, check_ids, require_continuing
 from seedbed.generation.rows import evaluating
 from seedbed.generation.scoring import score_rows
+from seedbed.models.transformer import Transformer
+from seedbed.nn.config import HeadConfig
 from seedbed.nn.layout import Layout, restore
+
+
+@dataclass(frozen=True)
+class Classification:
+    """The most likely label of a text, and the score of each label.
+
+    Scores are probabilities that sum to 1, or independent ones where several labels may apply; a head with
+    one label is a regression, whose score is the number itself.
+    """
+
+    label: str
+    scores: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Tag:
+    """A token's most likely label with its probability, and its characters from start to end.
+
+    For token ids without a text, the text is None, and start and end are the token's own position.
+    """
+
+    text: str | None
+    label: str
+    score: float
+    start: int
+    end: int
 
 
 class Reading(Inputs):
@@ -57,7 +85,7 @@ class Reading(Inputs):
                     "gives the classes of a row, so give one document in each"
                 )
             with evaluating(self.module):
-                return row_logits(self.module, ids[mask], layout, start_ids=self._start_ids(), **segments)
+                return self._class_logits(ids[mask], layout, **segments)
         if decoder_input_ids is not None or self.config.shape == "encoder-decoder":
             return self._decoder_logits(ids[mask], layout, ids, decoder_input_ids)
         if not layout.lengths:
@@ -94,8 +122,7 @@ class Reading(Inputs):
         """
         head = self._need_labels("classification", "classes")
         rows = [row for row, _ in self._documents(texts)]
-        with evaluating(self.module):
-            logits = label_rows(self.module, rows, start_ids=self._start_ids())
+        logits = self._label_logits(rows)
         results = [classified(head, of_row) for of_row in logits]
         return results[0] if is_single(texts) else results
 
@@ -107,13 +134,39 @@ class Reading(Inputs):
         """
         head = self._need_labels("tagging", "tags")
         documents = self._documents(texts)
-        with evaluating(self.module):
-            logits = label_rows(self.module, [row for row, _ in documents])
+        logits = self._label_logits([row for row, _ in documents])
         results = [
             tagged(head, of_row, row, spans, text if isinstance(text, str) else None)
             for of_row, (row, spans), text in zip(logits, documents, several_of(texts), strict=True)
         ]
         return results[0] if is_single(texts) else results
+
+    @torch.no_grad()
+    def _label_logits(self, rows: Sequence[Sequence[int]]) -> list[Tensor]:
+        """The logits of rows of tokens: (labels,) of each for classes, (tokens, labels) of each for tags."""
+        found: dict[int, Tensor] = {}
+        with evaluating(self.module):
+            for members, ids, layout in batches(rows, self.device):
+                if self.config.head.kind == "classification":
+                    logits: Sequence[Tensor] = self._class_logits(ids, layout).unbind()
+                else:
+                    logits = self.module.output(self.module(ids, layout)).split(layout.lengths)
+                found |= dict(zip(members, logits, strict=True))
+        return [found[r] for r in range(len(rows))]
+
+    def _class_logits(self, ids: Tensor, layout: Layout, segments: Tensor | None = None) -> Tensor:
+        """Logits (rows, labels) of the classes of flat ids (N,), none of the rows empty.
+
+        An encoder-decoder's decoder reads the row again, shifted: after its start token, without the last
+        token (BART, 1910.13461, 3.2).
+        """
+        module = self.module
+        assert isinstance(module, Transformer)
+        if module.config.shape != "encoder-decoder":
+            return module.classify(module(ids, layout, segments=segments), layout)
+        starts = ids.new_tensor(self._start_ids())
+        shifted = torch.cat([part for row in ids.split(layout.lengths) for part in (starts, row[:-1])])
+        return module.classify(module(shifted, layout, source=ids, source_layout=layout), layout)
 
     def score(self, prompt: Prompt, completion: Prompt) -> Score:
         """The log-probability of `completion` after `prompt` (text or token ids), summed and per token.
@@ -155,3 +208,34 @@ class Reading(Inputs):
             vectors = embed_rows(self.module, rows, pooling=pooling)
         vectors = torch.nn.functional.normalize(vectors, dim=-1) if normalize else vectors
         return vectors[0] if single else vectors
+
+
+# ---- labels
+
+
+def classified(head: HeadConfig, logits: Tensor) -> Classification:
+    """The classification by the logits (labels,) of a row."""
+    scores = _probabilities(head, logits).tolist()
+    best = max(range(len(scores)), key=scores.__getitem__)
+    return Classification(head.labels[best], dict(zip(head.labels, scores, strict=True)))
+
+
+def tagged(
+    head: HeadConfig, logits: Tensor, ids: Sequence[int], spans: Sequence[tuple[int, int]], text: str | None
+) -> list[Tag]:
+    """The tags by the logits (tokens, labels) of a row, of the tokens with characters in its text."""
+    scores, best = _probabilities(head, logits).max(-1)
+    places = spans if text is not None else [(i, i + 1) for i in range(len(ids))]
+    found = zip(places, best.tolist(), scores.tolist(), strict=True)
+    return [
+        Tag(None if text is None else text[start:end], head.labels[label], score, start, end)
+        for (start, end), label, score in found
+        if end > start
+    ]
+
+
+def _probabilities(head: HeadConfig, logits: Tensor) -> Tensor:
+    """(..., labels) -> (..., labels)."""
+    if head.kind == "classification" and len(head.labels) == 1:
+        return logits.float()
+    return logits.float().sigmoid() if head.several_labels else logits.float().softmax(-1)
