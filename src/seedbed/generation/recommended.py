@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from seedbed.generation.settings import Sampling
+
 # Settings that change answers and have no counterpart here, with their neutral values.
 UNKNOWN: dict[str, Any] = {
     "encoder_repetition_penalty": 1,
@@ -34,7 +36,9 @@ def recommended(generation: Mapping[str, Any], *, is_source: bool) -> tuple[dict
     values = {name: value for name, value in generation.items() if value is not None}
     counts = {name: value for name, value in values.items() if isinstance(value, int)}
     unknown = {
-        name: values[name] for name, neutral in UNKNOWN.items() if values.get(name, neutral) != neutral
+        name: values[name]
+        for name, neutral in UNKNOWN.items()
+        if name not in Sampling._fields and values.get(name, neutral) != neutral
     }
     names = ["repetition_penalty", "no_repeat_ngram_size"]
     settings: dict[str, Any] = {}
@@ -48,5 +52,5 @@ def recommended(generation: Mapping[str, Any], *, is_source: bool) -> tuple[dict
     elif num_beams > 1:
         names += ["num_beams", "length_penalty", "early_stopping"]
     elif samples:
-        names += ["temperature", "top_k", "top_p", "min_p"]
+        names += Sampling._fields
     return settings | {name: values[name] for name in names if name in values}, unknown

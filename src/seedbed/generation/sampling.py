@@ -131,14 +131,13 @@ def candidates(scores: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor | Non
     before min-p: all that tie with the k-th stay; of those that tie at the edge of top-p the higher ids stay
     (`transformers` leaves that open).
     """
-    _, top_k, top_p, min_p = sampling
     ids = None
-    if top_k is not None and top_k < scores.size(-1):
-        scores, ids = _top_k(scores, top_k)
-    if top_p is not None and top_p < 1:
-        scores, ids = _top_p(scores, ids, top_p)
-    if min_p:
-        scores = _min_p(scores, min_p)
+    if sampling.top_k is not None and sampling.top_k < scores.size(-1):
+        scores, ids = _top_k(scores, sampling.top_k)
+    if sampling.top_p is not None and sampling.top_p < 1:
+        scores, ids = _top_p(scores, ids, sampling.top_p)
+    if sampling.min_p:
+        scores = _min_p(scores, sampling.min_p)
     return scores, ids
 
 

@@ -231,7 +231,7 @@ class GenerationSettings:
     @property
     def sampling(self) -> Sampling:
         """How each token is sampled."""
-        return Sampling(self.temperature, self.top_k, self.top_p, self.min_p)
+        return Sampling(*(getattr(self, name) for name in Sampling._fields))
 
 
 def named_settings() -> Iterator[tuple[str, Setting, Any]]:
