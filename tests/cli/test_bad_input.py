@@ -1,4 +1,4 @@
-"""Bad input of every kind: one line that says what to do, exit 1 or 2, nothing that was written lost."""
+"""Bad input of every kind: one line that says what to do, exit 1 or 2, and no file lost."""
 
 import fcntl
 import gzip
@@ -34,7 +34,7 @@ CORPORA: dict[str, tuple[str, bytes, list[str]]] = {
 
 
 def one_line(said: tuple[int, str, str], code: int, *parts: str) -> None:
-    """What a user can cause is one line on stderr, with the exit code and these words in it."""
+    """A user's error is one line on stderr with the exit code; it contains these words."""
     assert said[0] == code, said
     assert said[1] == "" and said[2].count("\n") == 1 and said[2].startswith("seedbed: "), said
     assert not [part for part in parts if part not in said[2]], said[2]
@@ -66,8 +66,8 @@ def test_a_file_that_the_system_does_not_read(seedbed: Callable, tmp_path: Path)
         (["--set", "training.lerning_rate=1"], 2, ["[training] (from --set)", "mean 'learning_rate'"]),
         (["--set", "lerning_rate=1"], 2, ["did you mean 'training.learning_rate'", "allowed: data, model"]),
         (["--steps", "2.5"], 2, ["--steps", "valid integer", "; see seedbed pretrain --help"]),
-        (["--budget", "soon"], 2, ["'soon' is no duration", "90s"]),
-        (["--budget", "-5s"], 2, ["'-5s' is no duration"]),
+        (["--budget", "soon"], 2, ["'soon' is not a duration", "90s"]),
+        (["--budget", "-5s"], 2, ["'-5s' is not a duration"]),
     ],
 )  # fmt: skip
 def test_settings(
@@ -78,7 +78,7 @@ def test_settings(
 
 
 def test_an_unknown_verb(seedbed: Callable) -> None:
-    one_line(seedbed("pretran"), 2, "'pretran'", "Did you mean 'pretrain'", "see seedbed --help")
+    one_line(seedbed("pretran"), 2, "'pretran'", "; did you mean 'pretrain'? see seedbed --help")
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "no config": (lambda m: (m / "config.json").unlink(), ["has no config.json"]),
     "config no JSON": (lambda m: (m / "config.json").write_text("{"), ["config.json is not JSON"]),
     "tokenizer cut": (lambda m: (m / "tokenizer.json").write_text("{"), ["tokenizer.json cannot be used"]),
-    "no tokenizer": (lambda m: (m / "tokenizer.json").unlink(), ["no tokenizer.json", "put the one"]),
+    "no tokenizer": (lambda m: (m / "tokenizer.json").unlink(), ["no tokenizer.json", "put the tokenizer"]),
 }  # fmt: skip
 
 
