@@ -23,11 +23,12 @@ from seedbed.text.training import train_tokenizer
 
 
 class TextToken(NamedTuple):
-    """One token of a text: its id, its printed form, and its bytes if the tokenizer works on bytes."""
+    """One token of a text: its id, its vocabulary entry, its bytes (byte-level only), its display form."""
 
     id: int
     token: str
     bytes: bytes | None
+    shown: ShownToken
 
 
 def train_tokenizer_from(
@@ -71,13 +72,11 @@ def train_tokenizer_from(
 def inspect(model: str | Path, text: str) -> list[TextToken]:
     """Encode a text with the tokenizer of a model or tokenizer folder, and return its tokens."""
     tokenizer = _tokenizer(model)
-    return [TextToken(i, tokenizer.token(i), tokenizer.token_bytes(i)) for i in tokenizer.encode(text)]
-
-
-def shown_tokens(model: str | Path, text: str) -> list[ShownToken]:
-    """Encode a text and return its tokens with their kinds: text, special or unknown."""
-    tokenizer = _tokenizer(model)
-    return show_tokens(tokenizer.encode(text), tokenizer)
+    ids = tokenizer.encode(text)
+    shown = show_tokens(ids, tokenizer)
+    return [
+        TextToken(i, tokenizer.token(i), tokenizer.token_bytes(i), s) for i, s in zip(ids, shown, strict=True)
+    ]
 
 
 def shown_example(model: str | Path, text: str, objective: str, *, seed: int = 0) -> Shown:

@@ -53,6 +53,7 @@ def _show_machine(found: Mapping[str, Any]) -> None:
         else "all installed",
     }
     print_facts("This machine", facts)
+    print()
     fitting = sorted((row for row in found["presets"] if row["fits"]), key=lambda row: row["parameters"])
     rows = []
     for row in fitting:

@@ -96,36 +96,29 @@ def read_settings(flags: dict[str, Any]) -> dict[str, Any]:
 MODEL_HELP = "A bundle or run folder, a .gguf file, package:NAME, or org/name on the hub."
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-Out = Annotated[Path, typer.Option("--out", metavar="FOLDER", help="The output folder.", show_default=False)]
+Out = Annotated[Path, typer.Option(metavar="FOLDER", help="The output folder.", show_default=False)]
 Budget = Annotated[
-    float | None,
-    typer.Option(
-        "--budget", metavar="TIME", parser=parse_seconds, help="The time limit of the run: 60s, 10m, 1h."
-    ),
+    float | None, typer.Option(metavar="TIME", parser=parse_seconds, help="The time limit: 60s, 10m, 1h.")
 ]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Set one setting: training.seed=1. Repeat for more."),
 ]
 Device = Annotated[
-    str,
-    typer.Option("--device", metavar="DEVICE", help="cpu, cuda, cuda:N or mps; auto: a GPU if there is one."),
+    str, typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:N or mps; auto: a GPU if there is one.")
 ]
-Dtype = Annotated[
-    str, typer.Option("--dtype", metavar="TYPE", help="The computation's type: float32, bfloat16 or float16.")
-]
+Dtype = Annotated[str, typer.Option(metavar="TYPE", help="float32, bfloat16 or float16.")]
 AllowPickle = Annotated[
     bool,
     typer.Option(
-        "--allow-pickle",
-        help="Load pytorch_model.bin if there is no safetensors file; only tensors are read.",
+        "--allow-pickle", help="Load pytorch_model.bin if there is no safetensors file; tensors only."
     ),
 ]
 Show = Annotated[
     int | None,
     typer.Option(
         metavar="N",
-        help="Print the first N training examples, inputs and targets, and exit. The tokenizer and the "
-        "shards stay in --out, and the run uses them.",
+        help="Print the first N training examples, inputs and targets, and exit. Tokenizer and shards "
+        "stay in --out, and the run uses them.",
     ),
 ]

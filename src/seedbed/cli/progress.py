@@ -18,8 +18,7 @@ class TrainingProgress:
     """Shows loss, tokens per second, percent of the measured matrix-multiply peak and ETA, on stderr."""
 
     def __init__(self, name: str = "") -> None:
-        self.name = name
-        self._evaluation = ""
+        self._task_name, self._label = name or "training", f"{name}: " if name else ""
         self._bar: Progress | None = None
         self._task = TaskID(0)
         self._num_steps = 0
@@ -30,7 +29,7 @@ class TrainingProgress:
         self._num_steps = num_steps
         self._printed_at = time.monotonic()
         if step:
-            say(f"{self._label()}resuming after step {step} of {num_steps}")
+            say(f"{self._label}resuming after step {step} of {num_steps}")
         terminal = console(stderr=True)
         if terminal.is_terminal:
             bar = [BarColumn(bar_width=12)] if terminal.width >= 80 else []
@@ -38,20 +37,16 @@ class TrainingProgress:
             name, count, figures = (TextColumn(text) for text in texts)
             columns = (name, *bar, count, figures, TimeRemainingColumn(compact=True))
             self._bar = Progress(*columns, console=terminal, transient=True, refresh_per_second=4)
-            self._task = self._bar.add_task(
-                self.name or "training", total=num_steps, completed=step, figures=""
-            )
+            self._task = self._bar.add_task(self._task_name, total=num_steps, completed=step, figures="")
             self._bar.start()
 
     def record(self, line: Mapping[str, Any]) -> None:
         """Show a step or an evaluation."""
-        if line.get("kind") == "evaluation":
-            bits = line.get("bits_per_byte")
-            unit = f"{line['loss']:.3f}" if bits is None else f"{bits:.3f} bits/byte"
-            accuracy = line.get("accuracy")
-            self._evaluation = f"held-out {unit}" + ("" if accuracy is None else f", accuracy {accuracy:.1%}")
-            if self._bar is None:
-                say(f"{self._label()}step {line['step']}/{self._num_steps}  {self._evaluation}")
+        if line.get("kind") == "evaluation" and self._bar is None:
+            bits, accuracy = line.get("bits_per_byte"), line.get("accuracy")
+            loss = f"{line['loss']:.3f}" if bits is None else f"{bits:.3f} bits/byte"
+            right = "" if accuracy is None else f", accuracy {accuracy:.1%}"
+            say(f"{self._label}step {line['step']}/{self._num_steps}  held-out {loss}{right}")
         elif line.get("kind") == "step":
             self._step(line)
 
@@ -71,10 +66,7 @@ class TrainingProgress:
             self._printed_at = time.monotonic()
             left = line["seconds"] / line["step"] * (self._num_steps - line["step"])
             count = f"step {line['step']}/{self._num_steps}"
-            say(f"{self._label()}{count}  {figures}  about {seconds_text(left)} left")
-
-    def _label(self) -> str:
-        return f"{self.name}: " if self.name else ""
+            say(f"{self._label}{count}  {figures}  about {seconds_text(left)} left")
 
 
 def show_plan(plan: Mapping[str, Any], settings: Any, *, stderr: bool = True) -> None:

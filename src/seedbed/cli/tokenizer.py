@@ -96,7 +96,7 @@ def _inspect(model: str, text: str, objective: str | None, *, seed: int, json: b
         rows = [{"id": t.id, "token": t.token, "bytes": t.bytes and t.bytes.hex()} for t in tokens]
         print_json({"text": text, "tokens": rows})
         return
-    print_tokens(api.shown_tokens(model, text))
+    print_tokens([token.shown for token in tokens])
     print()
     cells = [[str(t.id), repr(t.token), "" if t.bytes is None else t.bytes.hex(" ")] for t in tokens]
     print_table(f"{len(tokens)} tokens", ["id", "token", "bytes"], cells, numbers=[0])
