@@ -187,5 +187,5 @@ def test_durations(text: str, seconds: float) -> None:
 
 
 def test_a_default_duration_is_one_already() -> None:
-    """`seedbed demo` without --budget ended with a traceback: typer sends the default through the parser."""
+    """`seedbed demo` without --budget ended with a traceback: typer parses the default too."""
     assert parse_seconds(150.0) == 150.0

@@ -55,7 +55,7 @@ def test_parquet_without_the_text_column(seedbed: Callable, tmp_path: Path) -> N
 
 
 def test_a_file_that_the_system_does_not_read(seedbed: Callable, tmp_path: Path) -> None:
-    """Reading the first page of a process's memory fails for root too, whom no permission stops."""
+    """Reading the first page of a process's memory fails for root too, who has every permission."""
     said = seedbed("tokenizer", "/proc/self/mem", "--out", tmp_path / "out")
     one_line(said, 1, "/proc/self/mem cannot be read: Input/output error", "who may read it")
 
@@ -150,7 +150,7 @@ def test_a_run_that_another_process_trains(
 
 @contextmanager
 def full_disk(file_bytes: int) -> Iterator[None]:
-    """Limit the size of every file, as a full disk does in the midst of a write; pytest's own log too."""
+    """Limit the size of every file, as a full disk does during a write, pytest's own log included."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, before[1]))
     try:

@@ -215,7 +215,7 @@ def test_a_template_that_fails_says_so_before_anyone_types(
 
 
 class Terminal:
-    """The far side of a terminal: what is typed, and all that was shown."""
+    """The user's side of a terminal: types text and records what is shown."""
 
     def __init__(self, file: int) -> None:
         self._file = file
@@ -226,7 +226,7 @@ class Terminal:
         os.write(self._file, text.encode())
 
     def until(self, pattern: str) -> str:
-        """Read on until something new matches -> all since the last match."""
+        """Read until new text matches, and return the text since the last match."""
         while (found := re.search(pattern, self.shown[self._seen :])) is None:
             assert select.select([self._file], [], [], 30)[0], f"no {pattern!r} in {self.shown!r}"
             try:

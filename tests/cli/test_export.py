@@ -18,7 +18,7 @@ TINY_GGUF = Path(__file__).parents[1] / "hub" / "tiny_gguf.py"
 
 
 def gguf(path: Path) -> Any:
-    """A tiny LLaMA in a GGUF file -> its network."""
+    """Write a tiny LLaMA to a GGUF file and return its network."""
     spec = importlib.util.spec_from_file_location("tiny_gguf", TINY_GGUF)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -29,7 +29,7 @@ def gguf(path: Path) -> Any:
 
 
 def check_loads(folder: Path) -> torch.dtype:
-    """transformers reads the folder, every key, and gives our logits -> the type that it reads them in."""
+    """Check that transformers loads every key and computes our logits; return the type of its weights."""
     theirs, report = transformers.AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
     assert not any(report.values()), report
     ids, dtype = torch.arange(12)[None] % 40, theirs.dtype

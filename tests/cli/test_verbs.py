@@ -1,4 +1,4 @@
-"""Each verb does its work on a tiny run, for people and as JSON for machines."""
+"""Each verb on a tiny run, as text and as JSON."""
 
 import json
 from collections.abc import Callable
