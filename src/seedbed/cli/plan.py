@@ -20,7 +20,7 @@ def plan(
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    """Predict the memory, time and compute of a training run. A few steps are timed; nothing is trained."""
+    """Predict the memory, time and compute of a training run. A few steps are timed on this machine."""
     from seedbed.api.plan import plan_with_settings
     from seedbed.cli.console import print_json
     from seedbed.cli.progress import show_plan
