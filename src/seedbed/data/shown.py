@@ -13,7 +13,8 @@ from seedbed.data.batch import Example
 from seedbed.data.objective import OBJECTIVES, Objective
 from seedbed.data.records import Record
 from seedbed.data.vocabulary import Vocabulary
-from seedbed.text.tokenizer import BLANK, Tokenizer
+from seedbed.text.sentencepiece_model import METASPACE
+from seedbed.text.tokenizer import Tokenizer
 
 MAX_TEXT_TOKENS = 512  # of a text that `example_of_text` takes
 Kind = Literal["text", "control", "sentinel", "mask", "unknown"]
@@ -165,7 +166,7 @@ def _kind(token_id: int, tokenizer: Tokenizer) -> Kind:
 def _name(token_id: int, tokenizer: Tokenizer) -> str:
     """The name of a token with blanks for marks of blanks; an id without a token has none."""
     try:
-        return tokenizer.token(token_id).replace(BLANK, " ")
+        return tokenizer.token(token_id).replace(METASPACE, " ")
     except UsageError:
         return f"<id {token_id}>"
 
