@@ -85,7 +85,7 @@ class Checkpoints:
     def newest(self) -> tuple[Checkpoint | None, list[str]]:
         """The newest undamaged checkpoint, and the problems of those after it, which are renamed.
 
-        None if there is no checkpoint. Errors: CheckpointError if all are damaged.
+        None without checkpoints. Errors: CheckpointError if all are damaged.
         """
         problems: list[str] = []
         damaged: list[Path] = []
