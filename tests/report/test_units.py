@@ -5,6 +5,8 @@ import math
 import pytest
 
 from seedbed.report.units import (
+    PERCENT,
+    Measured,
     Unit,
     away_text,
     bytes_text,
@@ -12,8 +14,8 @@ from seedbed.report.units import (
     count_text,
     count_unit,
     figures,
+    measured,
     number,
-    score_text,
     seconds_text,
     seconds_unit,
 )
@@ -104,9 +106,13 @@ def test_no_line_ends_between_a_number_and_its_unit() -> None:
     assert not any(" " in text for text in [*texts, count_text(2e6)])
 
 
-def test_scores_show_the_decimals_that_matter() -> None:
-    assert score_text(1.8749) == "1.87" and score_text(0.0412, 0.0412) == "0.041"
-    assert score_text(0.31, 0.31) == "0.31"
+def test_values_with_intervals_from_a_file() -> None:
+    assert Measured.read({"value": 0.5, "interval": [0.4, 0.6]}) == Measured(0.5, (0.4, 0.6))
+    for interval in (None, [1], "ab", [0.1, None], {}):
+        assert Measured.read({"value": 0.5, "interval": interval}) == Measured(0.5)
+    assert Measured.read({"value": None}) is Measured.read([0.5]) is Measured.read(None) is None
+    assert measured(0.5) == Measured(0.5) and measured(Measured(1.0)) == Measured(1.0)
+    assert measured(None) is None and measured(0.0) == Measured(0.0)
 
 
 def test_distance_from_a_plan() -> None:
@@ -118,8 +124,10 @@ def test_distance_from_a_plan() -> None:
 
 
 def test_units_of_columns() -> None:
-    assert bytes_unit(5 * 2**30).name == "GiB" and bytes_unit(400 * 2**20) == Unit("MiB", 2**20)
-    assert [seconds_unit(value).name for value in (5, 700, 20_000)] == ["seconds", "minutes", "hours"]
-    names = [count_unit(value, "tokens").name for value in (50, 50_000, 5e6, 5e9)]
+    assert bytes_unit([5 * 2**30, None]).name == "GiB" and bytes_unit([400 * 2**20]) == Unit("MiB", 2**20)
+    assert [seconds_unit([value]).name for value in (5, 700, 20_000)] == ["seconds", "minutes", "hours"]
+    names = [count_unit([1, value], "tokens").name for value in (50, 50_000, 5e6, 5e9)]
     assert names == ["tokens", "thousand tokens", "million tokens", "billion tokens"]
+    assert count_unit([None], "tokens").name == "tokens" and count_unit([], "tokens").name == "tokens"
     assert Unit("seconds", 1, 1).text(None) == "\u2013" and Unit("minutes", 60, 1).text(90) == "1.5"
+    assert PERCENT.text(0.812) == "81.2"

@@ -21,8 +21,8 @@ def doctor(
 ) -> None:
     """Say what this machine has and can train, or what a folder holds and lacks."""
     from seedbed.api.doctor import examine_machine
+    from seedbed.api.folders import examine_folder
     from seedbed.cli.console import print_json
-    from seedbed.report.folders import examine_folder
 
     found = examine_machine() if folder is None else examine_folder(folder)
     if json:

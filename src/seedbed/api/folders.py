@@ -6,12 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from seedbed.base.errors import SeedbedError, UsageError
-from seedbed.base.json_file import read_object
-from seedbed.hub.bundle import CONFIG
-from seedbed.hub.gguf import is_gguf
-from seedbed.hub.package import PREFIX, package_model
-from seedbed.report.model_contents import (
+from seedbed.api.model_contents import (
     FOREIGN,
     TOKENIZERS,
     WEIGHT_ENDS,
@@ -19,6 +14,11 @@ from seedbed.report.model_contents import (
     describe_gguf,
     describe_tokenizer,
 )
+from seedbed.base.errors import SeedbedError, UsageError
+from seedbed.base.json_file import read_object
+from seedbed.hub.bundle import CONFIG
+from seedbed.hub.gguf import is_gguf
+from seedbed.hub.package import PREFIX, package_model
 from seedbed.report.run_files import is_run, read_run
 from seedbed.text.tokenizer import Tokenizer
 from seedbed.training.checkpoints import Checkpoints, verify
@@ -120,9 +120,9 @@ def _run(path: Path) -> Found:
     holds: dict[str, Any] = {"steps": f"{files.last_step:,} of {files.num_steps or 0:,}"}
     if checkpoints.steps():
         holds["checkpoints"] = "after step " + ", ".join(f"{step:,}" for step in checkpoints.steps())
-    score = files.score(files.unit())
+    score = files.score(files.unit)
     if score is not None:
-        holds["held-out"] = f"{score.value:.3f} {files.unit()} after step {score.step:,}"
+        holds["held-out"] = f"{score.value:.3f} {files.unit} after step {score.step:,}"
     lacks, found, advice = {}, {}, None
     if (path / "model").is_dir():
         model = describe_bundle(path / "model")
