@@ -17,7 +17,7 @@ from seedbed.generation.filling import Filled
 from seedbed.generation.language_model import LanguageModel
 from seedbed.models.family import Network
 from seedbed.nn.config import HeadConfig
-from seedbed.text.blanks import BlankEncoder
+from seedbed.text.blanks import MarkedBlanks
 from seedbed.text.tokenizer import Tokenizer
 from seedbed.text.training import train_tokenizer
 
@@ -132,7 +132,7 @@ def test_what_cannot_be_filled_is_told_in_one_line(kind: str, lm: Any, gpt2: Net
         (lambda: lm.fill("a __ text"), f"'a __ text' has no blank to fill; write ___ or {mask} where"),
         (lambda: lm.fill("___ the" * 40), "the context holds 40"),
         (lambda: lm.fill("\ud800 ___"), "lone surrogate"),
-        (lambda: lm.fill([[1, 2]]), "not in token ids"),
+        (lambda: lm.fill([[1, 2]]), "is not a text; give text with blanks"),
         (lambda: lm.fill("___", 0), "num_candidates=0 is not allowed"),
         (lambda: lm.fill("___", 1.5), "num_candidates=1.5 is not allowed"),
         (lambda: large.fill("___"), "tokenizer has no mask token"),
@@ -152,7 +152,9 @@ def test_a_mask_that_wants_to_be_a_word_says_so(masked: ModuleType) -> None:
     tree = masked.tokenizer("bert").definition()
     for token in tree["added_tokens"]:
         token["single_word"] = token["content"] == "[MASK]"
-    encoder = BlankEncoder(Tokenizer(tokenizers.Tokenizer.from_str(json.dumps(tree)), {}))
+    encoder = MarkedBlanks(Tokenizer(tokenizers.Tokenizer.from_str(json.dumps(tree)), {}))
     assert encoder.encode("The ___ sat").places == (2,)
-    with pytest.raises(BundleError, match="finds 1 masks in a text with 2 blanks; set spaces"):
+    with pytest.raises(
+        BundleError, match="finds 1 special tokens where the blanks of the text make 2; put a space"
+    ):
         encoder.encode("The ___ walk___")

@@ -23,7 +23,7 @@ from seedbed.generation.language_model import LanguageModel
 from seedbed.models.network import export_tensors, family
 from seedbed.nn.config import HeadConfig
 from seedbed.nn.layout import Layout
-from seedbed.text.blanks import BlankEncoder
+from seedbed.text.blanks import MarkedBlanks
 from seedbed.text.tokenizer import Tokenizer
 
 WORDS = ("▁the", "▁cat", "▁sat", "▁on", "▁mat", "▁a", "▁dog", "s", "▁")
@@ -186,7 +186,7 @@ def test_sources_are_those_of_transformers(kind: str, masked: ModuleType, tmp_pa
     """A user who writes the marks there gets the same ids: the space before one is no token."""
     tokenizer = words_tokenizer("t5") if kind == "t5" else masked.tokenizer("bart")
     sentinels = tokenizer.sentinel_ids
-    encoder = BlankEncoder(tokenizer, sentinels=sentinels, whole_gaps=True)
+    encoder = MarkedBlanks(tokenizer, sentinels=sentinels, whole_gaps=True)
     tokenizer.save(tmp_path)
     theirs = AutoTokenizer.from_pretrained(tmp_path)
     for text in (TEXT, "___ cat sat", "the ___", "the cat (___) sat ___ , ___ on"):
@@ -276,7 +276,7 @@ def test_what_a_user_wrote_stays(
     kind: str, text: str, pieces: list[list[str]], expected: str, masked: ModuleType
 ) -> None:
     tokenizer, vocabulary = masked.tokenizer(kind), masked.tokenizer(kind).vocabulary
-    encoder = BlankEncoder(tokenizer, sentinels=tokenizer.sentinel_ids, whole_gaps=True)
+    encoder = MarkedBlanks(tokenizer, sentinels=tokenizer.sentinel_ids, whole_gaps=True)
     fills = [[vocabulary[piece] for piece in some] for some in pieces]
     assert encoder.fill(encoder.encode(text), fills) == expected
 

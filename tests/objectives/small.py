@@ -16,10 +16,12 @@ from seedbed.data.vocabulary import Vocabulary
 from seedbed.models.family import Network
 from seedbed.models.network import FAMILIES, build, family, initialize
 from seedbed.runs.objectives import require_matching_family
+from seedbed.text.special_form import ROLES
 
-SIZE, TEXT = 60, 40  # ids of text are below TEXT
+SIZE, TEXT = 66, 40  # ids of text are below TEXT
 EOS, MASK, BEGIN, END, START = 40, 41, 42, 43, 44
 SENTINELS = tuple(range(59, 44, -1))
+OWN = range(60, SIZE)  # special tokens of an objective's own
 LABELS = ("low", "middle", "high")
 NAMES = OBJECTIVES.names()
 
@@ -38,8 +40,16 @@ def vocabulary(*, shape: str = "encoder-decoder", **changes: Any) -> Vocabulary:
         "begins_word": (ids % 3 == 0) | (ids >= TEXT),
         "ends_sentence": (ids % 7 == 0) & (ids < TEXT),
         "decoder_start_id": START if shape == "encoder-decoder" else None,
+        "special_tokens": dict(zip(own_tokens(), OWN, strict=False)),
     }
     return Vocabulary(**fields | changes)
+
+
+def own_tokens() -> list[str]:
+    """The special tokens that objectives name by their texts."""
+    needs = [need for name in NAMES for need in OBJECTIVES.get(name).needs if need not in ROLES]
+    assert len(needs) <= len(OWN)
+    return needs
 
 
 def objective(name: str, *, shape: str | None = None, **settings: Any) -> Objective:
@@ -86,11 +96,11 @@ def records(kind: type[Objective], num: int, *, seed: int = 5) -> list[Record]:
     The label of a text is that of its first token, a tag that of its own token, three in four of which begin
     a word.
     """
-    draw = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     found = []
-    for i, length in enumerate(draw.integers(3, 21, num)):
-        ids = draw.integers(0, TEXT, length)
-        answer = draw.integers(0, TEXT, draw.integers(1, 9)) if kind.learns_from == "pairs" else None
+    for i, length in enumerate(rng.integers(3, 21, num)):
+        ids = rng.integers(0, TEXT, length)
+        answer = rng.integers(0, TEXT, rng.integers(1, 9)) if kind.learns_from == "pairs" else None
         if kind.learns_from == "labels":
             answer = 1 + ids[:1] % len(LABELS)
         elif kind.learns_from == "tags":

@@ -107,15 +107,17 @@ def test_labels_are_smoothed_in_training_alone() -> None:
 @pytest.mark.parametrize("name", LABELLED)
 def test_a_long_text_fills_the_context_and_a_short_context_is_refused(name: str) -> None:
     objective = small.objective(name, shape="encoder")
-    (room,) = objective.max_input_tokens(np.array([1]), 16)
-    example = objective.example(Record(np.full(room, 3), (0, 0), np.full(room, 1)), 0)
+    (num_tokens,) = objective.max_input_tokens(np.array([1]), 16)
+    example = objective.example(Record(np.full(num_tokens, 3), (0, 0), np.full(num_tokens, 1)), 0)
     assert len(example.input_ids) == 16
-    with pytest.raises(ConfigError, match="context_tokens=2 has no room beside 2 control tokens"):
+    with pytest.raises(
+        ConfigError, match="context_tokens=2 leaves no token for text beside 2 special tokens"
+    ):
         objective.max_input_tokens(np.array([1]), 2)
 
 
 @pytest.mark.parametrize("name", LABELLED)
-def test_what_is_told_right_is_counted(name: str) -> None:
+def test_right_predictions_are_counted(name: str) -> None:
     network: Any = small.network("bert", name).eval()
     objective = small.objective(name, shape="encoder", label_smoothing=0.3)
     batch = collate([objective.example(row, 0) for row in small.records(OBJECTIVES.get(name), 20)])

@@ -46,14 +46,14 @@ def test_a_tokenizer_without_an_end_is_refused() -> None:
 def test_no_row_is_longer_than_the_context(shape: str) -> None:
     objective = small.objective("completion", shape=shape)
     lengths = np.array([1, 5, 12, 30])
-    rooms = objective.max_input_tokens(lengths, 16)
-    for length, room in zip(lengths, rooms, strict=True):
-        if room >= 0:
-            record = Record(np.full(room, 3), (0, 0), np.full(length, 4))
+    limits = objective.max_input_tokens(lengths, 16)
+    for length, limit in zip(lengths, limits, strict=True):
+        if limit >= 0:
+            record = Record(np.full(limit, 3), (0, 0), np.full(length, 4))
             example = objective.example(record, 0)
             rows = [example.input_ids, *([] if example.source_ids is None else [example.source_ids])]
             assert max(map(len, rows)) == 16
-    assert rooms[-1] < 0
+    assert limits[-1] < 0
 
 
 @pytest.mark.parametrize("family", ["gpt2", "bart"])

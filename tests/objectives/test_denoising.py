@@ -26,9 +26,9 @@ def test_span_lengths_are_poisson_over_a_million_tokens() -> None:
     """Chi-square of the lengths 0 to 10 and more against Poisson 3 at p = 0.001, in texts of 5,000 tokens."""
     objective = small.objective("denoising", permute_sentences=False)
     assert isinstance(objective, Denoising)
-    draw, counts, total = np.random.default_rng(0), Counter[int](), 0
+    rng, counts, total = np.random.default_rng(0), Counter[int](), 0
     while total < TOKENS:
-        counts.update(objective.span_lengths(draw, 5000)[:-1].tolist())  # the last is cut to fit
+        counts.update(objective.span_lengths(rng, 5000)[:-1].tolist())  # the last one is cut
         total += 5000
     num = sum(counts.values())
     expected = [num * math.exp(-3) * 3**k / math.factorial(k) for k in range(11)]
@@ -38,13 +38,13 @@ def test_span_lengths_are_poisson_over_a_million_tokens() -> None:
 
 
 def test_the_shares_of_a_million_tokens() -> None:
-    """30% of the tokens are masked; spans have a mean of 3, empty ones included, less what the last loses."""
+    """30% of the tokens are masked; spans have a mean of 3, empty ones included, the last cut."""
     objective = small.objective("denoising", permute_sentences=False)
     size = 254
-    draw = np.random.default_rng(1)
+    rng = np.random.default_rng(1)
     total = masks = removed = 0
     while total < TOKENS:
-        example = objective.example(Record(draw.integers(0, small.TEXT, size), (0, total)), 0)
+        example = objective.example(Record(rng.integers(0, small.TEXT, size), (0, total)), 0)
         assert example.source_ids is not None
         here = int((example.source_ids == small.MASK).sum())
         masks, removed = masks + here, removed + size + 2 + here - len(example.source_ids)
@@ -70,7 +70,7 @@ def test_what_is_kept_is_a_part_of_the_text_in_order(ids: list[int], rate: float
     assert example.input_ids.tolist() == [small.START, small.BEGIN, *ids]
 
 
-def test_spans_do_not_touch_where_there_is_room() -> None:
+def test_spans_do_not_touch_where_enough_tokens_are_kept() -> None:
     objective = small.objective("denoising", permute_sentences=False)
     for number in range(200):
         example = objective.example(Record(np.arange(39), (0, number)), 0)

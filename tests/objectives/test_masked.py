@@ -18,9 +18,9 @@ TOKENS, LENGTH = 1_000_000, 254
 
 
 def long_texts(length: int = LENGTH) -> list[Record]:
-    draw = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     num = -(-TOKENS // length)
-    return [Record(draw.integers(0, small.TEXT, length), (0, i)) for i in range(num)]
+    return [Record(rng.integers(0, small.TEXT, length), (0, i)) for i in range(num)]
 
 
 @pytest.mark.parametrize("length", [LENGTH, 61])
@@ -39,11 +39,11 @@ def test_the_shares_over_a_million_tokens(length: int, whole_words: bool) -> Non
         random += int(((read != small.MASK) & (read != example.targets)).sum())
     assert abs(chosen / total - 0.15) < 0.001
     assert abs(masked / chosen - 0.8) < 0.002
-    # One of the TEXT tokens drawn is the token itself, which looks as if it had stayed.
+    # One of the TEXT tokens that were sampled is the token itself, which looks as if it had been kept.
     assert abs(random / chosen - 0.1 * (1 - 1 / small.TEXT)) < 0.002
 
 
-def test_nothing_else_changes_and_control_tokens_stand_around() -> None:
+def test_nothing_else_changes_and_special_tokens_are_around() -> None:
     objective = small.objective("masked")
     ids = np.arange(39)
     example = objective.example(Record(np.append(ids, small.EOS), (0, 0)), 0)
@@ -54,7 +54,7 @@ def test_nothing_else_changes_and_control_tokens_stand_around() -> None:
     assert np.array_equal(inner[untouched], ids[untouched])
 
 
-def test_control_tokens_are_neither_chosen_nor_drawn() -> None:
+def test_special_tokens_are_neither_selected_nor_sampled() -> None:
     objective = small.objective("masked", rate=0.9)
     ids = np.array([3, small.SENTINELS[0], 4, small.SENTINELS[1], 5, 6, 7, 8] * 20)
     for number in range(20):
@@ -115,8 +115,9 @@ def test_a_tokenizer_without_a_mask_is_refused() -> None:
         Masked(small.vocabulary(mask_id=None), Settings())
 
 
-def test_a_context_without_room_is_refused() -> None:
+def test_a_context_too_short_for_text_is_refused() -> None:
     with pytest.raises(
-        ConfigError, match="context_tokens=2 has no room beside 2 control tokens; raise it to 3"
+        ConfigError,
+        match="context_tokens=2 leaves no token for text beside 2 special tokens; set it to at least 3",
     ):
         small.objective("masked").record_tokens(2)

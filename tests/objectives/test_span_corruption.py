@@ -61,10 +61,10 @@ def test_the_statistics_of_a_million_tokens() -> None:
     """15% +- 0.1 are cut out, in spans of 3 +- 0.05 tokens."""
     objective = small.objective("span_corruption")
     size = objective.record_tokens(CONTEXT)
-    draw = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     cut = spans = total = 0
     while total < TOKENS:
-        example = objective.example(Record(draw.integers(0, small.TEXT, size), (0, total)), 0)
+        example = objective.example(Record(rng.integers(0, small.TEXT, size), (0, total)), 0)
         sentinels = int(np.isin(example.targets, small.SENTINELS).sum())
         cut, spans, total = cut + len(example.targets) - 1 - sentinels, spans + sentinels, total + size
     assert abs(cut / total - 0.15) < 0.001

@@ -7,11 +7,10 @@ import pytest
 from tests.text.test_training import CORPUS, FORMS, trained
 from transformers import AutoTokenizer
 
-from seedbed.text.special_form import Needed
 from seedbed.text.training import train_tokenizer
 
 # What an objective adds to a family's tokens: sentinels, a mask, both.
-ADDED: dict[str, tuple[Needed, ...]] = {
+ADDED: dict[str, tuple[str, ...]] = {
     "roberta": ("sentinels",),
     "t5": ("mask",),
     "marian": ("mask", "sentinels"),
@@ -48,7 +47,7 @@ def test_tokens_that_an_objective_needs_join_the_family_s(form: str, tmp_path: P
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_form_that_has_what_is_needed_stays_as_it_is(form: str) -> None:
-    own: dict[str, tuple[Needed, ...]] = {
+    own: dict[str, tuple[str, ...]] = {
         "bert": ("mask",),
         "roberta": ("eos", "mask"),
         "t5": ("eos", "sentinels"),

@@ -1,4 +1,4 @@
-"""What is learnt: the contract of the files in `seedbed.objectives`."""
+"""The contract of the files in `seedbed.objectives`: how text or labelled records train a network."""
 
 from __future__ import annotations
 
@@ -18,70 +18,76 @@ from seedbed.data.records import Record
 from seedbed.data.vocabulary import Vocabulary
 from seedbed.nn.config import HeadKind
 from seedbed.nn.loss import cross_entropy_sum
-from seedbed.text.special_form import Blank, Needed
 
 
 class Objective(ABC):
-    """What is learnt from a record, and how; made from a vocabulary and the settings of `[objective]`.
+    """How a record becomes a training example and its loss; made of a vocabulary and the `[objective]` table.
 
-    `shapes` and `heads` are those of the networks that it trains; `head_kind` is that of the head that it
-    puts on a network, with the labels of its records. `needs` are the special tokens that it cannot do
-    without: a tokenizer that is trained for it has them. `learns_from` says what its records are:
-    pieces of documents that share `overlap` tokens with their neighbours (cut anew in each pass, or alike
-    in all), or labelled ones. `reads_text_once`: its targets are the text, each token once, so that its
-    loss can be told in bits per byte.
+    - `settings_class`: the keys of `[objective]`, a frozen dataclass whose `name` is the file's.
+    - `shapes`, `heads`: of the networks that it trains. `head_kind`: of the head with labels that it puts on
+      a network, None where it trains the network's own head.
+    - `needs`: the special tokens that it needs, each a role ("eos", "mask", "sentinels") or the text of a
+      token of its own ("<|fim_middle|>"). A tokenizer that is trained for it gets them. `__init__` checks
+      them with `vocabulary.require(self.needs, settings.name)`; `vocabulary.special_tokens` has their ids.
+    - `infill`: how a decoder that it trained is prompted to fill one blank, such as
+      "<|fim_prefix|>{before}<|fim_suffix|>{after}<|fim_middle|>"; a saved model keeps it.
+    - `learns_from`: "text" (records are spans of documents), "pairs", "labels" or "tags".
+    - `overlap`: the number of tokens that neighbouring spans of a document share; `cut_anew`: each pass cuts
+      documents at other places.
+    - `reads_text_once`: its targets are the text, each token once, so its loss converts to bits per byte.
     """
 
     settings_class: ClassVar[type[Any]]
     shapes: ClassVar[tuple[str, ...]]
     heads: ClassVar[tuple[str, ...]] = ("lm",)
     head_kind: ClassVar[HeadKind | None] = None
-    needs: ClassVar[tuple[Needed, ...]] = ()
+    needs: ClassVar[tuple[str, ...]] = ()
+    infill: ClassVar[str | None] = None
     learns_from: ClassVar[LearnsFrom] = "text"
     overlap: ClassVar[int] = 0
     reads_text_once: ClassVar[bool] = False
     cut_anew: bool = True
-    label_smoothing: float = 0.0  # while a network trains; held-out losses are plain
+    label_smoothing: float = 0.0  # of the training loss alone
 
     @abstractmethod
     def __init__(self, vocabulary: Vocabulary, settings: Any) -> None:
         """Errors: ConfigError where the vocabulary lacks a token that it needs."""
 
     def record_tokens(self, context_tokens: int) -> int:
-        """The tokens of a record of text, `overlap` apart, that become a row of the context at most."""
+        """Maximum number of tokens of a span of text, without `overlap`, whose row is within the context."""
         return context_tokens
 
     def max_input_tokens(self, answer_tokens: NDArray[np.int64], context_tokens: int) -> NDArray[np.int64]:
-        """The most input tokens of labelled records beside answers of these lengths (num_records,).
+        """Maximum number of input tokens beside answers of these lengths, both (num_records,).
 
-        Negative where an answer alone does not fit.
+        Negative where the answer alone is longer than the context. Objectives that learn from text have none.
         """
         raise NotImplementedError
 
     def mixture(self) -> list[tuple[Objective, float]]:
-        """What is trained by turns in place of it, with shares of the tokens."""
+        """Return the objectives that are trained in its place, each with its share of the tokens."""
         return [(self, 1.0)]
 
     @classmethod
-    def blank(cls) -> Blank | None:
-        """What stands for a gap in the rows that it trains with, None where there are no gaps."""
-        return next((role for role in cls.needs if role != "eos"), None)
+    def blank(cls) -> str | None:
+        """How its models fill blanks (BLANK_KEY in text/special_form.py); None where they fill none."""
+        return cls.infill or next((role for role in cls.needs if role in ("mask", "sentinels")), None)
 
     @abstractmethod
     def example(self, record: Record, seed: int) -> Example:
-        """The row that is learnt from a record; depends on (seed, record) alone."""
+        """Make the training example of a record; it depends on (seed, record) alone."""
 
     def logits(self, module: Any, batch: Batch) -> Tensor:
-        """Logits (num_targets, V or labels) of the batch's targets."""
+        """Return logits (num_targets, V or labels) of the batch's targets."""
         return target_logits(module, batch)
 
     def loss_sum(self, module: Any, batch: Batch) -> Tensor:
-        """The loss summed over the batch's targets in nats, a scalar; smoothed while the module trains."""
+        """Return the loss summed over the batch's targets in nats, smoothed while `module.training`."""
         smoothing = self.label_smoothing if module.training else 0.0
         return cross_entropy_sum(self.logits(module, batch), batch.targets, label_smoothing=smoothing)
 
     def measure(self, module: Any, batch: Batch) -> tuple[Tensor, int]:
-        """The plain loss summed, and the number of targets that are the likeliest of all."""
+        """Return the summed loss without smoothing, and the number of targets that are top-1."""
         logits = self.logits(module, batch)
         num_right = int((logits.argmax(-1) == batch.targets).sum())
         return cross_entropy_sum(logits, batch.targets), num_right
@@ -92,16 +98,16 @@ OBJECTIVES: PluginPackage[type[Objective]] = PluginPackage("seedbed.objectives",
 
 @dataclass(frozen=True, kw_only=True)
 class SmoothedSettings:
-    """The keys of `[objective]` of those with label smoothing."""
+    """The keys of `[objective]` of objectives with label smoothing."""
 
-    label_smoothing: float = 0.0  # in training; held-out losses are plain. 0.1 in Vaswani et al. 2017
+    label_smoothing: float = 0.0  # of the training loss alone; 0.1 in Vaswani et al. 2017
 
     def __post_init__(self) -> None:
         require_share("label_smoothing", self.label_smoothing, zero=True)
 
 
 def target_logits(module: Any, batch: Batch) -> Tensor:
-    """A network's logits (num_targets, V) of the batch's targets, computed nowhere else."""
+    """Return a network's logits (num_targets, V), computed at the batch's targets alone."""
     hidden = module(batch.input_ids, batch.layout, **batch.source)  # (N, M)
     if batch.target_index is not None:
         hidden = hidden.index_select(0, batch.target_index)  # (num_targets, M)
@@ -110,17 +116,17 @@ def target_logits(module: Any, batch: Batch) -> Tensor:
 
 
 def require_share(key: str, value: float, *, zero: bool = False) -> None:
-    """Refuse a setting of `[objective]` that is no share of a whole."""
+    """Raise a ConfigError where a setting of `[objective]` is not a share between 0 and 1."""
     if not (0 < value < 1 or (zero and value == 0)):
         allowed = "0 or more and below 1" if zero else "above 0 and below 1"
-        raise ConfigError(f"objective.{key}={value} cannot be; allowed: {allowed}")
+        raise ConfigError(f"objective.{key}={value} is not allowed: give a number {allowed}")
 
 
 def max_text_tokens(context_tokens: int, num_around: int) -> int:
-    """The tokens of text that a context has room for between control tokens."""
+    """Return the number of tokens of text in a context beside `num_around` special tokens."""
     if context_tokens <= num_around:
         raise ConfigError(
-            f"training.context_tokens={context_tokens} has no room beside {num_around} control tokens; raise "
-            f"it to {num_around + 1} at least"
+            f"training.context_tokens={context_tokens} leaves no token for text beside {num_around} special "
+            f"tokens; set it to at least {num_around + 1}"
         )
     return context_tokens - num_around

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seedbed.base.errors import ConfigError
-from seedbed.text.special_form import NUM_SENTINELS, Needed
+from seedbed.text.special_form import NUM_SENTINELS, ROLES
 from seedbed.text.tokenizer import Tokenizer
 
 SENTENCE_ENDS = (".", "!", "?", "\n")
@@ -42,6 +42,7 @@ class Vocabulary:
     ends_sentence: NDArray[np.bool_]
     decoder_start_id: int | None = None
     family: str | None = None
+    special_tokens: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -66,11 +67,14 @@ class Vocabulary:
             ends_sentence=ends,
             decoder_start_id=decoder_start_id,
             family=family,
+            special_tokens={t.content: i for i, t in tokenizer.added_tokens.items() if t.special},
         )
 
     @classmethod
-    def stand_in(cls, size: int, *, decoder_start_id: int | None = None) -> Vocabulary:
-        """One for a plan, where nothing is known of the tokenizer: it has a token for every role."""
+    def stand_in(
+        cls, size: int, *, needs: Collection[str] = (), decoder_start_id: int | None = None
+    ) -> Vocabulary:
+        """Return one for a plan without a tokenizer: it has a token for every role and for all of `needs`."""
         ids = np.arange(size)
         return cls(
             size=size,
@@ -83,6 +87,7 @@ class Vocabulary:
             begins_word=ids % 2 == 0,
             ends_sentence=ids % 20 == 0,
             decoder_start_id=decoder_start_id,
+            special_tokens=dict.fromkeys(needs, 0),
         )
 
     @property
@@ -99,19 +104,22 @@ class Vocabulary:
         """A record's ids without the end of its document."""
         return ids[:-1] if len(ids) and ids[-1] == self.eos_id else ids
 
-    def require(self, needed: Collection[Needed], objective: str) -> None:
-        """Refuse with a ConfigError a vocabulary that lacks special tokens which an objective needs."""
-        held = {"eos": self.closing_ids, "sentinels": self.sentinel_ids}
-        held["mask"] = () if self.mask_id is None else (self.mask_id,)
-        missing = [role for role in needed if not held[role]]
+    def require(self, needed: Collection[str], objective: str) -> None:
+        """Raise a ConfigError where special tokens are missing that an objective needs."""
+        found = {"eos": self.closing_ids, "sentinels": self.sentinel_ids}
+        found["mask"] = () if self.mask_id is None else (self.mask_id,)
+        missing = [each for each in needed if not found.get(each, each in self.special_tokens)]
         if missing:
-            num = sum(NUM_SENTINELS if role == "sentinels" else 1 for role in missing)
+            num = sum(NUM_SENTINELS if each == "sentinels" else 1 for each in missing)
+            has_role = bool({*missing} & {*ROLES})
+            rename = ", or name the token that it has in tokenizer_config.json" if has_role else ""
+            names = " and ".join(CALLED.get(each, each) for each in missing)
             family = "" if self.family is None else f"--family {self.family} "
             raise ConfigError(
-                f"the objective {objective} needs {' and '.join(CALLED[role] for role in missing)}, and this "
-                "tokenizer has none; for a network from scratch train one that has (seedbed tokenizer DATA "
+                f"the objective {objective} needs {names}, and this tokenizer has none; for a network from "
+                "scratch train one that has (seedbed tokenizer DATA "
                 f"{family}--objective {objective} --vocab-size {max(LEAST_ADVISED, self.size + num)} --out "
-                "FOLDER), or name the token that it has in tokenizer_config.json"
+                f"FOLDER){rename}"
             )
 
     def decoder_start(self, objective: str) -> int:

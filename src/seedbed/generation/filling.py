@@ -1,8 +1,7 @@
-"""Blanks filled by a model that reads what stands before and after them.
+"""Blanks filled by a model that reads the text before and after them.
 
-Which way a network fills them is known by its head, its shape, its tokenizer and its generation settings:
-a masked model puts one token into each (this file); an encoder-decoder writes what stands in them, either
-behind sentinels or within the whole text (gaps.py).
+A masked model puts one token into each (this file); other models write any number of tokens for each
+(gaps.py, whose `filler_of` chooses).
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from seedbed.text.blanks import BlankedText, BlankEncoder
 
 @dataclass(frozen=True)
 class Candidate:
-    """What may stand in a blank: its tokens, their text alone, and how probable the model finds them."""
+    """Tokens for a blank, their text, and their probability under the model."""
 
     text: str
     token_ids: list[int]
@@ -34,14 +33,14 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Filled:
-    """A text with the likeliest candidate in each blank, and the candidates for each, likeliest first."""
+    """A text with the most likely candidate in each blank, and all candidates of each, most likely first."""
 
     text: str
     blanks: list[list[Candidate]]
 
 
 class Filler(ABC):
-    """One way to fill blanks: `encoder` makes tokens of a text with blanks, `fill` puts candidates there."""
+    """One way to fill blanks: `encoder` encodes a text with blanks, `fill` finds candidates for them."""
 
     encoder: BlankEncoder
 
@@ -49,17 +48,17 @@ class Filler(ABC):
     def fill(
         self, texts: Sequence[BlankedText], *, num_candidates: int, max_new_tokens: int | None
     ) -> list[Filled]:
-        """Fill the blanks of texts; `max_new_tokens` of a blank, None for what is usual."""
+        """Fill the blanks of texts; `max_new_tokens` for each blank, None for the default."""
 
 
 def require_count(name: str, value: int) -> None:
-    """Refuse with a UsageError what is no whole number of at least 1."""
+    """Raise a UsageError where a value is not a whole number of at least 1."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise UsageError(f"{name}={value!r} is not allowed: give a whole number of at least 1")
 
 
 class MaskFiller(Filler):
-    """A masked model: one token a blank, each as if the others stayed blank; texts are read together."""
+    """A masked model: one token per blank, each predicted with the other blanks masked."""
 
     def __init__(self, module: Network, encoder: BlankEncoder) -> None:
         self.encoder, self._module = encoder, module
@@ -68,10 +67,9 @@ class MaskFiller(Filler):
     def fill(
         self, texts: Sequence[BlankedText], *, num_candidates: int, max_new_tokens: int | None
     ) -> list[Filled]:
-        """Fill the blanks of texts; UsageError for any max_new_tokens, which cannot have an effect.
+        """Fill the blanks of texts; UsageError for any max_new_tokens, which has no effect here.
 
-        A candidate's probability is the model's, over its whole vocabulary; control tokens are left out of
-        the candidates, not of the probabilities.
+        A candidate's probability is the model's over its whole vocabulary; special tokens are no candidates.
         """
         if max_new_tokens is not None:
             raise UsageError(
@@ -104,7 +102,7 @@ class MaskFiller(Filler):
 def _candidates(
     module: Network, hidden: Tensor, fillers: Tensor, num_candidates: int
 ) -> list[list[tuple[int, float]]]:
-    """The likeliest of the tokens `fillers` (F,) at hidden states (N, M), with their probabilities."""
+    """Return the most likely of `fillers` (F,) at hidden states (N, M), with their probabilities."""
     num = min(num_candidates, len(fillers))
     found: list[list[tuple[int, float]]] = []
     for some in hidden.split(max(1, LOGIT_NUMBERS // module.config.vocab_size)):

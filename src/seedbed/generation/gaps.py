@@ -1,11 +1,12 @@
-"""Blanks filled by an encoder-decoder: it reads the text with its gaps, and writes what stands in them.
+"""Blanks filled by a model that writes any number of tokens for each.
 
 A span model (T5: Raffel et al. 1910.10683, section 3.1.4) reads a sentinel in each blank and writes
-`<extra_id_0> span <extra_id_1> span ...`; a denoising model (BART: Lewis et al. 1910.13461, section 2.2)
-reads a mask in each and writes the whole text again. Both are one search: the decoder is made to read what
-stands before a blank, the sentinel or the text with the best candidates of the blanks before it; beams of
-ordinary tokens go on from there; and a candidate is a beam that is closed by what has to follow. So no answer
-can lack a sentinel, double one or write it out of turn, nor can it change the user's text.
+`<extra_id_0> span <extra_id_1> span ...`. A denoising model (BART: Lewis et al. 1910.13461, section 2.2)
+reads a mask in each and writes the whole text again. A decoder that was trained to fill in the middle
+(Bavarian et al. 2207.14255) reads the text before and after its one blank and writes the blank's. All three
+are one search: the decoder is made to read what comes before a blank, with the best candidates of earlier
+blanks in it; beams of ordinary tokens continue from there; and a candidate is a beam with the tokens after it
+that close the blank. So no answer can lack a sentinel, repeat one or change the user's text.
 
 Letters: B beams, V vocabulary, M d_model.
 """
@@ -21,6 +22,7 @@ import torch
 from torch import Tensor
 
 from seedbed.base.errors import UsageError
+from seedbed.data.objective import OBJECTIVES
 from seedbed.generation.beam import continuations
 from seedbed.generation.filling import Candidate, Filled, Filler, MaskFiller, require_count
 from seedbed.generation.sampling import check_finite
@@ -29,24 +31,24 @@ from seedbed.models.family import Network
 from seedbed.models.network import FAMILIES, family
 from seedbed.nn.layout import Layout
 from seedbed.nn.state import DecodeState
-from seedbed.text.blanks import BlankedText, BlankEncoder
-from seedbed.text.special_form import BLANK_KEY
+from seedbed.text.blanks import BlankedText, InfillPrompt, MarkedBlanks, infill_ids
+from seedbed.text.special_form import BEFORE, BLANK_KEY
 from seedbed.text.tokenizer import Tokenizer
 
-MAX_NEW_TOKENS = 16  # of a blank, where none are given
-NUM_BEAMS = 8  # that a search has at least; more where more candidates are asked for
-CLOSING_TOKENS = 4  # of the text after a blank, that a denoising model has to go on with
+MAX_NEW_TOKENS = 16  # of a blank, by default
+NUM_BEAMS = 8  # at least; as many as candidates where these are more
+CLOSING_TOKENS = 4  # of the text after a blank, which a denoising model must write after a candidate
 
 
 class Gap(NamedTuple):
-    """A blank as the decoder comes to it."""
+    """A blank in the order of the decoder."""
 
-    before: tuple[int, ...]  # what it reads after the candidate in the gap before, at least one token
-    closings: tuple[tuple[int, ...], ...]  # what may close it, one of them
+    before: tuple[int, ...]  # read after the candidate of the gap before, at least one token
+    closings: tuple[tuple[int, ...], ...]  # one of them closes the blank
 
 
 class Found(NamedTuple):
-    """A closed beam, and the log-probability of its tokens and what closes them."""
+    """A closed beam, and the log-probability of its tokens and of what closes them."""
 
     token_ids: tuple[int, ...]
     logprob: float
@@ -60,76 +62,92 @@ def filler_of(
     eos_ids: Sequence[int],
     blank: object = None,
 ) -> Filler:
-    """What fills blanks with this network, refused with a UsageError where nothing does.
+    """Return the way in which this network fills blanks; UsageError where it fills none.
 
-    `start_ids` gives what an encoder-decoder's answers start with, `eos_ids` end them. `blank` is what its
-    files say that a blank becomes for it, "sentinels" or "mask"; where they say nothing, the one that its
-    tokenizer has, of both the sentinels (CodeT5 has a mask, which it was not pre-trained with).
+    `start_ids` returns what an encoder-decoder's answers start with; `eos_ids` end answers. `blank` is the
+    value of BLANK_KEY in the model's files. Where they have none, an encoder-decoder uses what its tokenizer
+    has, of sentinels and mask the sentinels (CodeT5 has a mask that it was not pre-trained with), and a
+    decoder the prompt of the objective whose special tokens its tokenizer has.
     """
-    _require_filling(module)
+    shape, kind = module.config.shape, module.config.head.kind
+    if shape == "decoder" and kind == "lm":
+        template = _infill_template(module, tokenizer, blank)
+        tokenizer = _require_tokenizer(tokenizer)
+        return GapFiller(module, InfillPrompt(tokenizer, template), eos_ids=eos_ids)
+    if kind != "mlm" and not (shape == "encoder-decoder" and kind == "lm"):
+        head = "masked head" if shape == "encoder" else "head that writes"
+        raise _fills_none(f"this {module.config.family} has no {head}", "the file of this model that has one")
+    tokenizer = _require_tokenizer(tokenizer)
+    if kind == "mlm":
+        return MaskFiller(module, MarkedBlanks(tokenizer))
+    encoder = MarkedBlanks(tokenizer, sentinels=_sentinels(tokenizer, blank), whole_gaps=True)
+    return GapFiller(module, encoder, start_ids=start_ids(), eos_ids=eos_ids)
+
+
+def _require_tokenizer(tokenizer: Tokenizer | None) -> Tokenizer:
     if tokenizer is None:
         raise UsageError(
             "filling blanks needs a tokenizer, and this model has none; put the tokenizer.json of its "
             "training beside its config.json"
         )
-    if module.config.head.kind == "mlm":
-        return MaskFiller(module, BlankEncoder(tokenizer))
-    sentinels = _sentinels(tokenizer, blank)
-    encoder = BlankEncoder(tokenizer, sentinels=sentinels, whole_gaps=True)
-    return GapFiller(module, encoder, rewrites=not sentinels, start_ids=start_ids(), eos_ids=eos_ids)
+    return tokenizer
+
+
+def _infill_template(module: Network, tokenizer: Tokenizer | None, blank: object) -> str:
+    """Return the prompt by which a decoder fills a blank."""
+    if isinstance(blank, str) and BEFORE in blank:
+        return blank
+    kinds = [OBJECTIVES.get(name) for name in OBJECTIVES.names()]
+    for template in (kind.infill for kind in kinds if kind.infill is not None):
+        if tokenizer is not None and infill_ids(tokenizer, template) is not None:
+            return template
+    raise _fills_none(
+        f"this {module.config.family} is a decoder, which reads only what stands before a blank",
+        "let it continue a text (`generate`)",
+    )
+
+
+def _fills_none(problem: str, instead: str) -> UsageError:
+    masked = [name for name in FAMILIES.names() if family(name).sized(64, 1).head.kind == "mlm"]
+    infilling = [name for name in OBJECTIVES.names() if OBJECTIVES.get(name).infill is not None]
+    trained = f", a decoder trained with {' or '.join(infilling)}" if infilling else ""
+    return UsageError(
+        f"{problem}, so it fills no blanks; use a masked model ({' or '.join(masked)}){trained} or an "
+        f"encoder-decoder trained to fill gaps, or {instead}"
+    )
 
 
 def _sentinels(tokenizer: Tokenizer, blank: object) -> tuple[int, ...]:
-    """The sentinels that blanks become for an encoder-decoder, none where they become masks."""
-    held = {"sentinels": bool(tokenizer.sentinel_ids), "mask": tokenizer.mask_id is not None}
-    if not any(held.values()):
+    """Return the sentinels that blanks become for an encoder-decoder, none where they become masks."""
+    has = {"sentinels": bool(tokenizer.sentinel_ids), "mask": tokenizer.mask_id is not None}
+    if not any(has.values()):
         raise UsageError(
             "an encoder-decoder fills blanks through sentinels <extra_id_0>, <extra_id_1> ... or through a "
-            "mask token, and this model's tokenizer has neither; take a model that was trained to fill gaps, "
+            "mask token, and this model's tokenizer has neither; use a model that was trained to fill gaps, "
             "or let it answer a prompt (`generate`)"
         )
-    if blank is not None and not held.get(str(blank)):
+    if blank is not None and not has.get(str(blank)):
         raise UsageError(
             f"generation_config.json says that a blank becomes {str(blank)[:40]!r} ({BLANK_KEY}), and this "
-            f"model's tokenizer has only: {', '.join(name for name, has in held.items() if has)}; take the "
+            f"model's tokenizer has only: {', '.join(name for name, held in has.items() if held)}; use the "
             "tokenizer of its training, or name what it has there"
         )
     return () if blank == "mask" else tokenizer.sentinel_ids
 
 
-def _require_filling(module: Network) -> None:
-    """Refuse a network that fills no blanks, by its head and its shape."""
-    config = module.config
-    if config.head.kind == "mlm" or (config.shape == "encoder-decoder" and config.head.kind == "lm"):
-        return
-    can = [name for name in FAMILIES.names() if family(name).sized(64, 1).head.kind == "mlm"]
-    advice = f"take a masked model ({' or '.join(can)}) or an encoder-decoder trained to fill gaps"
-    if config.shape == "decoder":
-        problem = f"this {config.family} is a decoder, which reads only what stands before a blank"
-        instead = "let it go on after a text (`generate`)"
-    else:
-        head = "masked head" if config.shape == "encoder" else "head that writes"
-        problem, instead = f"this {config.family} has no {head}", "the file of this model that has one"
-    raise UsageError(f"{problem}, so it fills none; {advice}, or {instead}")
-
-
 class GapFiller(Filler):
-    """An encoder-decoder that writes what stands in gaps, each with the best candidates of those before it.
-
-    `rewrites`: it writes the whole text again, else sentinels with their spans.
-    """
+    """A decoder or an encoder-decoder that writes the tokens of blanks, the first blank first."""
 
     def __init__(
         self,
         module: Network,
-        encoder: BlankEncoder,
+        encoder: MarkedBlanks | InfillPrompt,
         *,
-        rewrites: bool,
-        start_ids: Sequence[int],
+        start_ids: Sequence[int] = (),
         eos_ids: Sequence[int],
     ) -> None:
-        self.encoder, self._module, self._rewrites = encoder, module, rewrites
-        self._start_ids, self._eos_ids = tuple(start_ids), tuple(eos_ids)
+        self.encoder: MarkedBlanks | InfillPrompt = encoder
+        self._module, self._start_ids, self._eos_ids = module, tuple(start_ids), tuple(eos_ids)
         self._ordinary = frozenset(encoder.fillers) - {*eos_ids}
         self._barred = torch.full((module.config.vocab_size,), -torch.inf)  # (V,)
         self._barred[sorted(self._ordinary)] = 0
@@ -140,24 +158,26 @@ class GapFiller(Filler):
     ) -> list[Filled]:
         """Fill the blanks of texts with candidates of 0 to max_new_tokens tokens, 16 where None.
 
-        A candidate's probability is that of all its tokens and of what closes it: the next sentinel or an end
-        token of a span model; of a denoising model the first 4 tokens of the text up to the next blank.
-        Neither is divided by anything, so those of a blank sum to less than 1. Of candidates with one text
-        the likeliest stands for all.
+        A candidate's probability is that of all its tokens and of what closes the blank: an end token, or the
+        next sentinel of a span model; for a denoising model the first 4 tokens of the text after the blank.
+        It is not normalized, so those of a blank sum to less than 1. Of candidates with the same text the
+        most likely one is kept.
         """
         num_tokens = MAX_NEW_TOKENS if max_new_tokens is None else max_new_tokens
         require_count("max_new_tokens", num_tokens)
         plans = [(text, self._gaps(text)) for text in texts]
         for text, gaps in plans:
-            self._check_room(text, gaps, num_tokens)
+            self._check_length(text, gaps, num_tokens)
         return [self._fill(text, gaps, num_candidates, num_tokens) for text, gaps in plans]
 
     def _gaps(self, text: BlankedText) -> list[Gap]:
-        """The blanks of a text in turn."""
-        if not self._rewrites:
-            num, ends = len(text.places), dict.fromkeys(self._eos_ids)
-            marks = self.encoder.marks(num + 1)  # there may be none left for what follows the last span
-            gaps = [Gap((marks[k],), tuple((i,) for i in (*marks[k + 1 : k + 2], *ends))) for k in range(num)]
+        """The blanks of a text in order."""
+        num, encoder = len(text.places), self.encoder
+        ends = tuple((i,) for i in dict.fromkeys(self._eos_ids))
+        if isinstance(encoder, InfillPrompt):
+            gaps = [Gap(text.ids, ends)]
+        elif marks := encoder.sentinels(num + 1):  # there may be none left after the last span
+            gaps = [Gap((marks[k],), (*((i,) for i in marks[k + 1 : k + 2]), *ends)) for k in range(num)]
         else:
             ends_of_parts = [*text.places, len(text.ids)]
             starts = [0, *(place + 1 for place in text.places)]
@@ -176,26 +196,26 @@ class GapFiller(Filler):
             )
         return [gaps[0]._replace(before=(*self._start_ids, *gaps[0].before)), *gaps[1:]]
 
-    def _check_room(self, text: BlankedText, gaps: Sequence[Gap], num_tokens: int) -> None:
-        """Refuse a text whose blanks, all of them full, are more than the decoder's context holds."""
+    def _check_length(self, text: BlankedText, gaps: Sequence[Gap], num_tokens: int) -> None:
+        """Raise a UsageError where the text with its blanks full is longer than the decoder's context."""
         most = self._module.config.max_positions
-        # What closes the last blank is read but for its last token.
+        # The decoder reads what closes the last blank, except its last token.
         longest = sum(len(gap.before) for gap in gaps) + num_tokens * len(gaps)
         longest += max(map(len, gaps[-1].closings)) - 1
         if most is not None and longest > most:
             raise UsageError(
-                f"with {num_tokens} tokens in each of its {len(gaps)} blanks a text has {longest}, but the "
-                f"context holds {most}; give a smaller max_new_tokens or a shorter text"
+                f"with {num_tokens} tokens in each of its {len(gaps)} blanks the text has {longest} tokens, "
+                f"and the context of this model has {most}; set a smaller max_new_tokens or shorten the text"
             )
 
     def _fill(self, text: BlankedText, gaps: Sequence[Gap], num_candidates: int, num_tokens: int) -> Filled:
-        """Fill the blanks of one text, the first one first."""
+        """Fill the blanks of one text in order."""
         device = self._module.device
         capacity = sum(len(gap.before) for gap in gaps) + num_tokens * len(gaps) + CLOSING_TOKENS
-        source: dict[str, Any] = {
-            "source": torch.tensor(text.ids, device=device),
-            "source_layout": Layout.of([len(text.ids)], device=device),
-        }
+        source: dict[str, Any] = {}
+        if self._module.config.shape == "encoder-decoder":
+            source["source"] = torch.tensor(text.ids, device=device)
+            source["source_layout"] = Layout.of([len(text.ids)], device=device)
         state: DecodeState = self._module.start(1, capacity, **source)
         fills, blanks = list[list[int]](), list[list[Candidate]]()
         for place, gap in zip(text.places, gaps, strict=True):
@@ -211,11 +231,11 @@ class GapFiller(Filler):
         return Filled(self.encoder.fill(text, fills), blanks)
 
     def _beside(self, text: BlankedText, fills: Sequence[Sequence[int]], place: int) -> Callable[..., str]:
-        """The text that tokens are in the blank at a place of a text, the blanks before it filled."""
+        """Return a function: the tokens of a blank -> its text, with the blanks before it filled."""
         spans = dict(zip(text.places, fills, strict=False))
         before = chain(*(spans.get(at, [i]) for at, i in enumerate(text.ids[:place])))
         last = [i for i in before if i in self._ordinary][-1:]
-        return lambda token_ids: self.encoder.piece(last, token_ids)
+        return lambda token_ids: self.encoder.added_text(last, token_ids)
 
     def _search(
         self,
@@ -227,12 +247,12 @@ class GapFiller(Filler):
         num_candidates: int,
         num_tokens: int,
     ) -> list[tuple[str, Found]]:
-        """The best candidates with their texts, after a state of one row with its last hidden state (1, M).
+        """Return the best candidates with their texts, after a state of one row with hidden state (1, M).
 
-        A beam is left when its probability is below that of all num_candidates found, since more tokens can
-        only lessen it. The state is as before in the end.
+        A beam is dropped when its probability is below that of all num_candidates found, since more tokens
+        can only lower it. The state is restored at the end.
         """
-        state.select([0, 0])  # row 0 rests: it is what the search goes back to
+        state.select([0, 0])  # row 0 stays idle: the search returns to it
         beams: list[tuple[int, ...]] = [()]
         barred, scores = self._barred.to(hidden.device), hidden.new_zeros(1, dtype=torch.float32)
         found: dict[str, Found] = {}
@@ -262,7 +282,7 @@ class GapFiller(Filler):
         return best
 
     def _closing(self, state: DecodeState, logprobs: Tensor, gap: Gap) -> Tensor:
-        """The log-probability (B,) that one of the gap's closings follows, from that (B, V) of a token."""
+        """Return the log-probability (B,) of the gap's closings, from that of the next token (B, V)."""
         num, parts = len(logprobs), []
         for first, *more in gap.closings:
             part = logprobs[:, first]
@@ -271,7 +291,7 @@ class GapFiller(Filler):
                 layout = state.layout([0] + [len(read)] * num)
                 hidden = self._module.extend(state, torch.tensor(read * num, device=part.device), layout)
                 state.rollback(start)
-                wanted = torch.tensor(more * num, device=part.device)
-                part = part + target_logprobs(self._module, hidden, wanted).view(num, -1).sum(1)
+                targets = torch.tensor(more * num, device=part.device)
+                part = part + target_logprobs(self._module, hidden, targets).view(num, -1).sum(1)
             parts.append(part)
         return torch.stack(parts).logsumexp(0)

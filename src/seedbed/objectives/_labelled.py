@@ -1,4 +1,4 @@
-"""What the objectives that give labels share: a text in the tokens around it, and a head with labels."""
+"""The base of the objectives with labels: a text with its special tokens, and a head with labels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from seedbed.data.vocabulary import Vocabulary
 
 
 class Labelled(Objective):
-    """Targets are numbers of labels; rows are what `generation.labelling` gives a network to read."""
+    """Targets are numbers of labels; rows are those of `generation.labelling`."""
 
     def __init__(self, vocabulary: Vocabulary, settings: SmoothedSettings) -> None:
         self.vocabulary, self.label_smoothing = vocabulary, settings.label_smoothing
@@ -18,6 +18,6 @@ class Labelled(Objective):
         self.end = np.array(vocabulary.end_ids, dtype=np.int64)
 
     def max_input_tokens(self, answer_tokens: NDArray[np.int64], context_tokens: int) -> NDArray[np.int64]:
-        """All of the context but the tokens around a text."""
-        room = max_text_tokens(context_tokens, len(self.begin) + len(self.end))
-        return np.full(len(answer_tokens), room)
+        """The whole context without the special tokens around a text."""
+        num_tokens = max_text_tokens(context_tokens, len(self.begin) + len(self.end))
+        return np.full(len(answer_tokens), num_tokens)

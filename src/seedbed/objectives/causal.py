@@ -1,4 +1,4 @@
-"""Predict each next token from those before it: what GPT, LLaMA, BLOOM and PaLM were pre-trained with."""
+"""Predict each next token: the objective of GPT, LLaMA, BLOOM and PaLM."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ class Settings:
 
 
 class Causal(Objective):
-    """Every token of a record but its first is a target (Radford et al. 2018, equation 1)."""
+    """Every token of a record except the first is a target (Radford et al. 2018, equation 1)."""
 
     settings_class = Settings
-    shapes = ("decoder",)  # each token must see those before it alone
-    overlap = 1  # the last target of a piece is the first input of the next
+    shapes = ("decoder",)  # a token must not see later ones
+    overlap = 1  # the last target of a span is the first input of the next
     reads_text_once = True
 
     def __init__(self, vocabulary: Vocabulary | None = None, settings: Settings | None = None) -> None:
-        """It needs to know nothing of the vocabulary."""
+        """Needs no special token."""
 
     def example(self, record: Record, seed: int) -> Example:
-        """Inputs are all ids but the last, targets all but the first; nothing is drawn."""
+        """Inputs are all ids except the last, targets all except the first; `seed` is not used."""
         return Example(record.ids[:-1], record.ids[1:])
 
 

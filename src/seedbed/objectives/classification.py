@@ -1,4 +1,4 @@
-"""Give a text its label: what a sentiment, a topic or the language of a text is learnt by."""
+"""Predict the label of a text: sentiment, topic, language."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ class Settings(SmoothedSettings):
 
 
 class Classification(Labelled):
-    """A text in the tokens that stand around one is one row with one target, the number of its label.
+    """A row is a text with the special tokens around it; its one target is the number of its label.
 
-    An encoder's first token or a decoder's last one tells it (BERT, 1810.04805, section 4.1; Radford et al.
-    2018, section 3.2); an encoder-decoder's decoder reads the row again (BART, 1910.13461, section 3.2).
+    It is predicted from an encoder's first token or a decoder's last one (BERT, 1810.04805, section 4.1;
+    Radford et al. 2018, section 3.2); an encoder-decoder's decoder reads the row again (BART, 1910.13461,
+    section 3.2).
     """
 
     settings_class = Settings
@@ -34,7 +35,7 @@ class Classification(Labelled):
     learns_from = "labels"
 
     def example(self, record: Record, seed: int) -> Example:
-        """Nothing is drawn; labels are counted from 1 in a record, from 0 in the head."""
+        """Make the row; labels count from 1 in a record, from 0 in the head; `seed` is not used."""
         assert record.answer is not None
         row, targets = np.concatenate([self.begin, record.ids, self.end]), record.answer - 1
         start_id = self.vocabulary.decoder_start_id
@@ -43,7 +44,7 @@ class Classification(Labelled):
         return Example(np.concatenate([[start_id], row[:-1]]), targets, source_ids=row)
 
     def logits(self, module: Any, batch: Batch) -> Tensor:
-        """Logits (rows, labels) of the rows."""
+        """Return logits (rows, labels), one row of them per text."""
         hidden = module(batch.input_ids, batch.layout, **batch.source)
         found: Tensor = module.classify(hidden, batch.layout)
         return found

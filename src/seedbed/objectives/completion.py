@@ -1,4 +1,4 @@
-"""Answer a prompt, with a loss on the answer alone: what instruction tuning and translation learn from."""
+"""Write the answer to a prompt, with the loss on the answer alone: instruction tuning, translation."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Settings(SmoothedSettings):
 
 
 class Completion(Objective):
-    """A decoder reads the prompt and writes the answer; in an encoder-decoder the encoder reads the prompt.
+    """The targets are the answer and its end token (Wei et al. 2109.01652; Sutskever et al. 1409.3215).
 
-    The targets are the answer and its end (Wei et al. 2109.01652; Sutskever et al. 1409.3215).
+    A decoder reads prompt and answer in one row; in an encoder-decoder the encoder reads the prompt.
     """
 
     settings_class = Settings
@@ -40,7 +40,7 @@ class Completion(Objective):
         self._closing = np.array(vocabulary.closing_ids, dtype=np.int64)
 
     def max_input_tokens(self, answer_tokens: NDArray[np.int64], context_tokens: int) -> NDArray[np.int64]:
-        """In a decoder beside the answer; an encoder has its own, if the decoder holds the answer."""
+        """A decoder reads input and answer in one context, an encoder-decoder in two."""
         begin, end, closing = len(self._begin), len(self._end), len(self._closing)
         if self.vocabulary.decoder_start_id is None:
             return context_tokens + 1 - begin - closing - answer_tokens
@@ -49,7 +49,7 @@ class Completion(Objective):
         return room
 
     def example(self, record: Record, seed: int) -> Example:
-        """Nothing is drawn."""
+        """Make the row of a pair; `seed` is not used."""
         assert record.answer is not None
         start_id = self.vocabulary.decoder_start_id
         if start_id is None:

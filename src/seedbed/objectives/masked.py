@@ -1,4 +1,4 @@
-"""Predict masked tokens from all around them: what BERT and RoBERTa were pre-trained with."""
+"""Predict masked tokens from the tokens around them: the objective of BERT and RoBERTa."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from seedbed.data.batch import Example
 from seedbed.data.objective import Objective, max_text_tokens, require_share
 from seedbed.data.records import Record
 from seedbed.data.vocabulary import Vocabulary
-from seedbed.objectives._drawing import count, generator
+from seedbed.objectives._sampling import count, record_rng
 
-MASKED, RANDOM = 0.8, 0.1  # of the chosen tokens; the rest stays as it is (BERT, section 3.1)
+MASKED, RANDOM = 0.8, 0.1  # of the selected tokens; the rest is unchanged (BERT, section 3.1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,8 +23,8 @@ class Settings:
     """The `[objective]` table of this objective."""
 
     name: Literal["masked"] = "masked"
-    rate: float = 0.15  # of the tokens are to be predicted
-    whole_words: bool = False  # choose all tokens of a word together
+    rate: float = 0.15  # of the tokens are predicted
+    whole_words: bool = False  # select all tokens of a word together
     dynamic: bool = True  # choose anew in each pass (RoBERTa); false: the same tokens in all (BERT)
 
     def __post_init__(self) -> None:
@@ -62,37 +62,37 @@ class Masked(Objective):
         return max_text_tokens(context_tokens, len(self._begin) + len(self._end))
 
     def example(self, record: Record, seed: int) -> Example:
-        """The text with masks inside its control tokens; the targets are what stood at the chosen places."""
-        draw = generator(seed, record, anew=self.settings.dynamic)
+        """Make a row with masks; the targets are the tokens at the selected places."""
+        rng = record_rng(seed, record, anew=self.settings.dynamic)
         ids = self.vocabulary.text(record.ids)
-        at = self._choose(draw, ids)
+        at = self._choose(rng, ids)
         corrupted = ids.copy()
-        fate = draw.random(len(at))
+        fate = rng.random(len(at))
         corrupted[at[fate < MASKED]] = self._mask_id
         others = at[(fate >= MASKED) & (fate < MASKED + RANDOM)]
-        corrupted[others] = self._ordinary[draw.integers(0, len(self._ordinary), len(others))]
+        corrupted[others] = self._ordinary[rng.integers(0, len(self._ordinary), len(others))]
         inputs = np.concatenate([self._begin, corrupted, self._end])
         return Example(inputs, ids[at], at + len(self._begin))
 
-    def _choose(self, draw: np.random.Generator, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The places that are to be predicted, in order: the rate on average, of words as it comes."""
+    def _choose(self, rng: np.random.Generator, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Select the places to predict, in order: `rate` of the tokens on average, in whole words if set."""
         free = np.flatnonzero(self._is_ordinary[ids])
         if not len(free):
             return free
-        wanted = max(1, count(draw, self.settings.rate * len(free)))
+        num_selected = max(1, count(rng, self.settings.rate * len(free)))
         if not self.settings.whole_words:
-            return np.sort(draw.permutation(free)[:wanted])
+            return np.sort(rng.permutation(free)[:num_selected])
         begins = self.vocabulary.begins_word[ids[free]]
         begins[0] = True
-        begins[1:] |= np.diff(free) > 1  # behind a control token
+        begins[1:] |= np.diff(free) > 1  # after a special token
         word = np.cumsum(begins) - 1
         sizes = np.bincount(word)
-        order = draw.permutation(len(sizes))
+        order = rng.permutation(len(sizes))
         after = np.cumsum(sizes[order])
-        whole = int(np.searchsorted(after, wanted, side="right"))
-        if whole < len(order):  # the word that does not fit is taken as often as keeps the rate
-            left = wanted - (int(after[whole - 1]) if whole else 0)
-            whole += int(draw.random() * sizes[order[whole]] < left)
+        whole = int(np.searchsorted(after, num_selected, side="right"))
+        if whole < len(order):  # the word at the limit is selected as often as keeps the rate
+            left = num_selected - (int(after[whole - 1]) if whole else 0)
+            whole += int(rng.random() * sizes[order[whole]] < left)
         chosen = np.zeros(len(sizes), dtype=np.bool_)
         chosen[order[:whole]] = True
         taken: NDArray[np.int64] = free[chosen[word]]

@@ -1,4 +1,4 @@
-"""Write what stood in the gaps of a text: what T5 was pre-trained with, and UL2's mixture of such gaps."""
+"""Write the spans that were cut out of a text: the objective of T5, and UL2's mixture of spans."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from seedbed.data.batch import Example
 from seedbed.data.objective import Objective, require_share
 from seedbed.data.records import Record
 from seedbed.data.vocabulary import Vocabulary
-from seedbed.objectives._drawing import count, generator, segments
+from seedbed.objectives._sampling import count, record_rng, segments
 
-# UL2's denoisers (Tay et al. 2205.05131, section 3.1): rate, mean length; 0 is one span at the end, the rest
-# of the text before it (S). R and S and X have a third of the tokens each.
+# UL2's denoisers (Tay et al. 2205.05131, section 3.1): rate, mean length; 0 is one span at the end (S).
+# R, S and X have a third of the tokens each.
 UL2: dict[tuple[float, float], float] = {
     (0.15, 3.0): 1 / 6,
     (0.15, 8.0): 1 / 6,
@@ -36,23 +36,23 @@ class Settings:
     name: Literal["span_corruption"] = "span_corruption"
     rate: float = 0.15  # of the tokens are cut out
     mean_span_tokens: float = 3.0  # 0: one span, at the end of the text
-    mixture: Literal["none", "ul2"] = "none"  # ul2: seven settings of the two above, by turns
+    mixture: Literal["none", "ul2"] = "none"  # ul2: seven settings of rate and mean_span_tokens
 
     def __post_init__(self) -> None:
         require_share("rate", self.rate)
         if not (self.mean_span_tokens == 0 or 1 <= self.mean_span_tokens < math.inf):
             raise ConfigError(
-                f"objective.mean_span_tokens={self.mean_span_tokens} cannot be; allowed: 1 or more, or 0 for "
-                "one span at the end"
+                f"objective.mean_span_tokens={self.mean_span_tokens} is not allowed: give a number from 1, "
+                "or 0 for one span at the end"
             )
 
 
 class SpanCorruption(Objective):
-    """T5's objective (Raffel et al. 1910.10683, section 3.1.4): sentinels stand for spans, answered in turn.
+    """T5's objective (Raffel et al. 1910.10683, section 3.1.4): sentinels replace spans of the source.
 
-    Source and target share the text out between them, `a <0> b <1>` and `<0> x <1> y`, each ended by the end
-    token; nothing is padded, and nothing lost. Sentinels and the end are targets, too. Before the
-    source stands what the tokenizer puts before every text, BART's <s>.
+    The source is `a <0> b <1>`, the target `<0> x <1> y`, each with an end token; together they have every
+    token of the text. Sentinels and the end token are targets too. The source begins with the special tokens
+    that the tokenizer puts before every text, such as BART's <s>.
     """
 
     settings_class = Settings
@@ -68,7 +68,7 @@ class SpanCorruption(Objective):
         self._end = np.array(vocabulary.closing_ids, dtype=np.int64)
 
     def mixture(self) -> list[tuple[Objective, float]]:
-        """Itself, or UL2's seven settings."""
+        """Return itself, or UL2's seven settings."""
         if self.settings.mixture == "none":
             return [(self, 1.0)]
         chosen = (
@@ -78,11 +78,11 @@ class SpanCorruption(Objective):
         return [(SpanCorruption(self.vocabulary, settings), share) for settings, share in chosen]
 
     def record_tokens(self, context_tokens: int) -> int:
-        """The longest text whose source and whose target both fit into the context."""
+        """The longest text whose source and target are both within the context."""
         if self._most(1) > context_tokens:
             raise ConfigError(
-                f"training.context_tokens={context_tokens} has no room for a gap and its end; raise it to "
-                f"{self._most(1)} at least"
+                f"training.context_tokens={context_tokens} leaves no token for a gap and its end; set it to "
+                f"at least {self._most(1)}"
             )
         low, high = 1, 2 * context_tokens
         while low < high:
@@ -96,7 +96,7 @@ class SpanCorruption(Objective):
         return low
 
     def _most(self, num_tokens: int) -> int:
-        """The length of the source or target of so many tokens, whichever can be longer."""
+        """Maximum length of source and target of a text of this many tokens."""
         cut, spans = self.settings.rate * num_tokens, self._most_spans(num_tokens)
         kept = num_tokens - max(min(1, num_tokens - 1), int(cut))
         return max(len(self._begin) + kept, math.ceil(cut)) + spans + len(self._end)
@@ -106,10 +106,10 @@ class SpanCorruption(Objective):
         return max(1, math.ceil(math.ceil(self.settings.rate * num_tokens) / mean)) if mean else 1
 
     def example(self, record: Record, seed: int) -> Example:
-        """The text with sentinels for its gaps, and what the decoder writes: each sentinel with its gap."""
-        draw = generator(seed, record)
+        """Make a row with sentinels in the source, and each sentinel with its span as the targets."""
+        rng = record_rng(seed, record)
         ids = self.vocabulary.text(record.ids)
-        kept, cut = self._spans(draw, len(ids))
+        kept, cut = self._spans(rng, len(ids))
         sentinels = self._sentinels[: len(cut)]
         pattern = np.repeat(np.tile([True, False], len(cut)), np.stack([kept, cut], 1).ravel())
         stays = pattern if len(cut) else np.ones(len(ids), dtype=np.bool_)
@@ -120,16 +120,16 @@ class SpanCorruption(Objective):
         return Example(inputs, targets, source_ids=np.concatenate([self._begin, source, self._end]))
 
     def _spans(
-        self, draw: np.random.Generator, num_tokens: int
+        self, rng: np.random.Generator, num_tokens: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Lengths of what is kept and of the gap after it, in turn, as in T5's `random_spans_noise_mask`."""
-        num_cut = min(max(1, count(draw, self.settings.rate * num_tokens)), num_tokens - 1)
+        """Lengths of each kept span and of the gap after it, as in T5's `random_spans_noise_mask`."""
+        num_cut = min(max(1, count(rng, self.settings.rate * num_tokens)), num_tokens - 1)
         if num_cut < 1:
             return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
         mean = self.settings.mean_span_tokens
-        wanted = count(draw, num_cut / mean) if mean else 1
-        num = min(max(1, wanted), num_cut, num_tokens - num_cut)
-        return segments(draw, num_tokens - num_cut, num), segments(draw, num_cut, num)
+        num_spans = count(rng, num_cut / mean) if mean else 1
+        num = min(max(1, num_spans), num_cut, num_tokens - num_cut)
+        return segments(rng, num_tokens - num_cut, num), segments(rng, num_cut, num)
 
 
 OBJECTIVE = SpanCorruption

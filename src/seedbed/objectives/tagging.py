@@ -1,4 +1,4 @@
-"""Give each word of a text its tag: what names, parts of speech or chunks are learnt by."""
+"""Predict the tag of every word of a text: names, parts of speech, chunks."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Settings(SmoothedSettings):
 
 
 class Tagging(Labelled):
-    """A text in the tokens that stand around one; each word's first token has the word's tag as its target.
+    """The first token of each word has the word's tag as its target (BERT, 1810.04805, section 5.3).
 
-    The other tokens have none (BERT, 1810.04805, section 5.3).
+    The row has the special tokens around a text; all other tokens have no target.
     """
 
     settings_class = Settings
@@ -32,7 +32,7 @@ class Tagging(Labelled):
     learns_from = "tags"
 
     def example(self, record: Record, seed: int) -> Example:
-        """Nothing is drawn; tags are counted from 1 in a record, where 0 is none, and from 0 in the head."""
+        """Make the row; tags count from 1 in a record (0: no tag), from 0 in the head; `seed` is not used."""
         assert record.answer is not None
         row = np.concatenate([self.begin, record.ids, self.end])
         tagged = np.flatnonzero(record.answer)

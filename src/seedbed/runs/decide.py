@@ -142,7 +142,8 @@ def plan_config(
         config = start.config(settings, vocab_size=vocab_size, labels=STAND_IN_LABELS)
     else:
         config = with_labels(require_matching_family(given, name), name, given.head.labels or STAND_IN_LABELS)
-    vocabulary = Vocabulary.stand_in(config.vocab_size, decoder_start_id=start.decoder_start_id(config))
+    start_id, needs = start.decoder_start_id(config), OBJECTIVES.get(name).needs
+    vocabulary = Vocabulary.stand_in(config.vocab_size, needs=needs, decoder_start_id=start_id)
     if network is None or network.config != config:
         network = start.outline(config)
     plan = plan_training(

@@ -73,7 +73,5 @@ def next_command(run: Path, prepared: Prepared) -> str:
     if config.head.labels:
         verb = "classify" if config.head.kind == "classification" else "tag"
         return f'python -c \'import seedbed; print(seedbed.load("{run}").{verb}("..."))\''
-    fills = config.head.kind == "mlm" or (
-        config.shape == "encoder-decoder" and prepared.objective.learns_from == "text"
-    )
+    fills = prepared.objective.blank() is not None
     return f'seedbed generate {run} --fill "... ___ ..."' if fills else f'seedbed generate {run} "..."'

@@ -1,15 +1,17 @@
-"""Texts with blanks: what a model reads of them, and the text once they are filled.
+"""Texts with blanks: the token ids that a model reads, and the text with the blanks filled.
 
-A blank is written `___`, three or more underscores, or as the model's own mask or sentinel, whichever number
-that has. All other control strings in a user's text stay text, as in every text of a user's.
+A blank is written `___`, three or more underscores, or as the model's own mask or sentinel with any number.
+Every other special token in a user's text stays text.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property, partial
+from itertools import chain
 from typing import NamedTuple
 
 import tokenizers
@@ -17,25 +19,98 @@ from tokenizers import decoders
 
 from seedbed.base.errors import BundleError, UsageError
 from seedbed.text.library import library_errors
+from seedbed.text.special_form import AFTER, BEFORE, BLANK_KEY
 from seedbed.text.tokenizer import Tokenizer, refuse_surrogates
 
 BLANK = "___"
 
 
 class BlankedText(NamedTuple):
-    """The ids that a model reads, where its blanks lie among them, and the user's text around them."""
+    """The ids that a model reads, the position of each blank in them, and the texts around the blanks."""
 
     ids: tuple[int, ...]
     places: tuple[int, ...]
     parts: tuple[str, ...]  # one more than blanks
 
 
-class BlankEncoder:
-    """Makes tokens of texts with blanks, and a text of the tokens that fill them.
+class BlankEncoder(ABC):
+    """Encodes texts with blanks, and decodes the tokens that fill them.
 
-    A blank becomes the mask, or the next of the `sentinels`. Where it is to be filled by any number of tokens
-    (`whole_gaps`), these bring the space before them, so the user's goes; and a text ends with a control
-    token, the end token where the tokenizer puts none there.
+    `mark_ids` are the special tokens that it puts into a text, `names` the texts that stand for a blank
+    besides `___`.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, mark_ids: Sequence[int], names: Sequence[str] = ()) -> None:
+        self._tokenizer, self._mark_ids = tokenizer, tuple(mark_ids)
+        self._names = tuple(names)
+        self._blank = re.compile("|".join([f"{BLANK}_*", *map(re.escape, names)]))
+
+    @abstractmethod
+    def encode(self, text: str) -> BlankedText:
+        """Encode a text with its blanks; UsageError for one without a blank."""
+
+    @abstractmethod
+    def fill(self, blanked: BlankedText, fills: Sequence[Sequence[int]]) -> str:
+        """Return the text with the tokens fills[i] in blank i; the rest stays as the user wrote it."""
+
+    def text(self, token_id: int) -> str:
+        """Return the text of a token alone."""
+        return self._tokenizer.decode([token_id])
+
+    def added_text(self, before: Sequence[int], ids: Sequence[int]) -> str:
+        """Return what tokens add to the text of the tokens before them, with the space between."""
+        decode = partial(self._tokenizer.decode, skip_special=False)
+        alone, both = decode(before[-1:]), decode([*before[-1:], *ids])
+        return both.removeprefix(alone) if both.startswith(alone) else decode(ids)
+
+    @cached_property
+    def fillers(self) -> tuple[int, ...]:
+        """The tokens that may fill a blank, all but special tokens, lowest id first."""
+        named = {*self._tokenizer.vocabulary.values()}
+        return tuple(sorted(named - self._tokenizer.special_ids - {*self._mark_ids}))
+
+    def _split(self, text: str) -> list[str]:
+        """Split a text at its blanks."""
+        if not isinstance(text, str):
+            raise UsageError(f"{str(text)[:60]!r} is not a text; give text with blanks")
+        refuse_surrogates([text])
+        parts = self._blank.split(text)
+        if len(parts) == 1:
+            raise UsageError(
+                f"{text[:60]!r} has no blank to fill; write {' or '.join([BLANK, *self._names[:1]])} where "
+                "something is missing"
+            )
+        return parts
+
+    def _ids(self, marked: str, expected: Sequence[int], *, add_special_tokens: bool) -> list[int]:
+        """Encode a text that contains the names of exactly the marks `expected`, in this order."""
+        with library_errors("the tokenizer"):
+            ids = list(self._core.encode(marked, add_special_tokens=add_special_tokens).ids)
+        found = [i for i in ids if i in self._mark_ids]
+        if found != list(expected):
+            raise BundleError(
+                f"the tokenizer finds {len(found)} special tokens where the blanks of the text make "
+                f"{len(expected)}; put a space before and after each blank, and no special token in the text"
+            )
+        return ids
+
+    @cached_property
+    def _core(self) -> tokenizers.Tokenizer:
+        """The tokenizer with marks that it finds in a text, and special tokens that it takes for text."""
+        tree = self._tokenizer.definition()
+        for token in tree["added_tokens"]:
+            token["special"] &= token["id"] not in self._mark_ids
+        with library_errors("the tokenizer"):
+            core = tokenizers.Tokenizer.from_str(json.dumps(tree))
+        core.encode_special_tokens = True
+        return core
+
+
+class MarkedBlanks(BlankEncoder):
+    """Each blank becomes the mask, or the next of the `sentinels`.
+
+    Where any number of tokens may fill a blank (`whole_gaps`), they bring the space before them, so the
+    user's is dropped; and the text ends with a special token, the end token where the tokenizer adds none.
     """
 
     def __init__(
@@ -45,68 +120,53 @@ class BlankEncoder:
         if not sentinels and (mask_id is None or mask_id not in added):
             raise UsageError(
                 "this model's tokenizer has no mask token, which a blank becomes; put mask_token into its "
-                "tokenizer_config.json, or take a model that was trained to fill masks"
+                "tokenizer_config.json, or use a model that was trained to fill masks"
             )
-        self._tokenizer, self._whole_gaps = tokenizer, whole_gaps
-        self._is_numbered = bool(sentinels)
-        self._mark_ids = tuple(sentinels) if mask_id is None or sentinels else (mask_id,)
-        self._marks = [added[i] for i in self._mark_ids]
-        names = "|".join(re.escape(mark.content) for mark in self._marks)
-        self._blank = re.compile(f"{BLANK}_*|{names}")
+        self._whole_gaps, self._is_numbered = whole_gaps, bool(sentinels)
+        marks = tuple(sentinels) if mask_id is None or sentinels else (mask_id,)
+        self._marks = [added[i] for i in marks]
+        super().__init__(tokenizer, marks, [mark.content for mark in self._marks])
 
-    def marks(self, num_blanks: int) -> tuple[int, ...]:
-        """The tokens that so many blanks become, in turn."""
-        return self._mark_ids[:num_blanks] if self._is_numbered else self._mark_ids * num_blanks
+    def sentinels(self, num: int) -> tuple[int, ...]:
+        """Return the sentinels of the first blanks, at most `num`; () where blanks become masks."""
+        return self._mark_ids[:num] if self._is_numbered else ()
 
     def encode(self, text: str) -> BlankedText:
-        """A text with its blanks marked, inside the control tokens that the tokenizer puts around a text."""
-        if not isinstance(text, str):
-            raise UsageError(f"{str(text)[:60]!r} is no text; blanks are filled in texts, not in token ids")
-        refuse_surrogates([text])
-        parts = self._blank.split(text)
-        if len(parts) == 1:
-            raise UsageError(
-                f"{text[:60]!r} has no blank to fill; write {BLANK} or {self._marks[0].content} where "
-                "something is missing"
-            )
-        expected = self.marks(len(parts) - 1)
+        """Encode a text with its blanks marked, and the special tokens around it."""
+        parts = self._split(text)
+        num = len(parts) - 1
+        expected = self.sentinels(num) or self._mark_ids * num
         if len(expected) < len(parts) - 1:
             raise UsageError(
                 f"a text has {len(parts) - 1} blanks, but this model's tokenizer has {len(expected)} "
-                "sentinels to tell them apart; cut the text into shorter ones"
+                "sentinels to number them; cut the text into shorter ones"
             )
         before = [part.rstrip(" ") if self._whole_gaps else part for part in parts[:-1]]
         names = [self._tokenizer.added_tokens[i].content for i in expected]
-        marked = "".join(piece for pair in zip(before, names, strict=True) for piece in pair) + parts[-1]
-        with library_errors("the tokenizer"):
-            ids = list(self._core.encode(marked, add_special_tokens=True).ids)
+        marked = "".join(chain(*zip(before, names, strict=True))) + parts[-1]
+        ids = self._ids(marked, expected, add_special_tokens=True)
         places = [at for at, token_id in enumerate(ids) if token_id in self._mark_ids]
-        if tuple(ids[at] for at in places) != expected:
-            raise BundleError(
-                f"the tokenizer finds {len(places)} masks in a text with {len(parts) - 1} blanks; set spaces "
-                "around each"
-            )
         end = self._tokenizer.eos_id
         if self._whole_gaps and end is not None and ids[-1] not in self._tokenizer.special_ids - {*expected}:
             ids.append(end)
         return BlankedText(tuple(ids), tuple(places), tuple(parts))
 
     def fill(self, blanked: BlankedText, fills: Sequence[Sequence[int]]) -> str:
-        """The text with the tokens fills[i] in blank i; all else stays as the user wrote it."""
+        """Return the text with the tokens fills[i] in blank i; the rest stays as the user wrote it."""
         read, text, start = list[int](), blanked.parts[0], 0
         for place, fill, after in zip(blanked.places, fills, blanked.parts[1:], strict=True):
             read += blanked.ids[start:place]
-            piece, start = self.piece(read, fill), place + 1
+            added, start = self.added_text(read, fill), place + 1
             if self._whole_gaps and self._spells_spaces:
                 text = text.rstrip(" ")
-                text += piece if text and not text[-1].isspace() else piece.lstrip()
+                text += added if text and not text[-1].isspace() else added.lstrip()
             elif self._spells_spaces:
                 text = text.rstrip() if self._marks[0].lstrip else text
-                text += piece if text else piece.lstrip()
-            elif piece[:1].isspace() or not read:  # a word of its own: the user's spaces stand
-                text += piece.lstrip()
+                text += added if text else added.lstrip()
+            elif added[:1].isspace() or not read:  # a word of its own: the user's spaces stay
+                text += added.lstrip()
             else:
-                text = text.rstrip() + piece
+                text = text.rstrip() + added
             if self._whole_gaps:
                 text += after if text else after.lstrip(" ")
             else:
@@ -114,34 +174,57 @@ class BlankEncoder:
             read += fill
         return text
 
-    def text(self, token_id: int) -> str:
-        """The text of a token alone."""
-        return self._tokenizer.decode([token_id])
-
-    def piece(self, before: Sequence[int], ids: Sequence[int]) -> str:
-        """What tokens add to the text of those before them, their space included."""
-        decode = partial(self._tokenizer.decode, skip_special=False)
-        alone, both = decode(before[-1:]), decode([*before[-1:], *ids])
-        return both.removeprefix(alone) if both.startswith(alone) else decode(ids)
-
-    @cached_property
-    def fillers(self) -> tuple[int, ...]:
-        """The tokens that may fill a blank: all but control tokens, lowest id first."""
-        named = {*self._tokenizer.vocabulary.values()}
-        return tuple(sorted(named - self._tokenizer.special_ids - {*self._mark_ids}))
-
     @cached_property
     def _spells_spaces(self) -> bool:
-        """Spaces are parts of tokens, not what the decoder sets between them."""
+        """Whether spaces are parts of tokens; a WordPiece decoder puts them between tokens."""
         return not isinstance(self._core.decoder, decoders.WordPiece)
 
-    @cached_property
-    def _core(self) -> tokenizers.Tokenizer:
-        """The tokenizer with marks that are found in a text, and control tokens that are not."""
-        tree = self._tokenizer.definition()
-        for token in tree["added_tokens"]:
-            token["special"] &= token["id"] not in self._mark_ids
-        with library_errors("the tokenizer"):
-            core = tokenizers.Tokenizer.from_str(json.dumps(tree))
-        core.encode_special_tokens = True
-        return core
+
+class InfillPrompt(BlankEncoder):
+    """One blank, at the end of a prompt with the text before and after it (Bavarian et al. 2207.14255).
+
+    `template` is the prompt with BEFORE and AFTER in the place of the two texts; whatever else it contains
+    are special tokens of the tokenizer.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, template: str) -> None:
+        ids = infill_ids(tokenizer, template)
+        if ids is None:
+            raise BundleError(
+                f"generation_config.json says that a text with a blank is prompted as {template[:100]!r} "
+                f"({BLANK_KEY}), and this model's tokenizer has no such special tokens; use the tokenizer of "
+                "its training"
+            )
+        super().__init__(tokenizer, ids)
+        self._template = template
+
+    def encode(self, text: str) -> BlankedText:
+        """Encode the prompt, with the special tokens that stand before a text; the blank is at its end."""
+        parts = self._split(text)
+        if len(parts) > 2:
+            raise UsageError(
+                f"the text has {len(parts) - 1} blanks, and this model fills one; fill one at a time"
+            )
+        texts = {BEFORE: parts[0], AFTER: parts[1]}
+        marked = "".join(texts.get(part, part) for part in _template_parts(self._template))
+        ids = self._ids(marked, self._mark_ids, add_special_tokens=False)
+        ids = [*self._tokenizer.begin_ids, *ids]
+        return BlankedText(tuple(ids), (len(ids),), tuple(parts))
+
+    def fill(self, blanked: BlankedText, fills: Sequence[Sequence[int]]) -> str:
+        """Return the text with the tokens fills[0] in its blank."""
+        before, after = blanked.parts
+        return before + self.added_text(blanked.ids, fills[0]) + after
+
+
+def _template_parts(template: str) -> list[str]:
+    return re.split(f"({re.escape(BEFORE)}|{re.escape(AFTER)})", template)
+
+
+def infill_ids(tokenizer: Tokenizer, template: str) -> list[int] | None:
+    """Return the special tokens of a template of `InfillPrompt`, None where the tokenizer lacks one."""
+    special = {t.content: i for i, t in tokenizer.added_tokens.items() if t.special and t.content}
+    around = "".join(part for part in _template_parts(template) if part not in (BEFORE, AFTER))
+    names = re.findall("|".join(map(re.escape, sorted(special, key=len, reverse=True))) or "(?!)", around)
+    whole = {BEFORE, AFTER} <= {*_template_parts(template)} and "".join(names) == around
+    return [special[name] for name in names] if whole else None

@@ -1,10 +1,10 @@
-"""The control tokens that go with a family of models, as its published tokenizers have them."""
+"""The special tokens that go with a family of models, as its published tokenizers have them."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import tokenizers
 from tokenizers import AddedToken, processors
@@ -12,36 +12,42 @@ from tokenizers import AddedToken, processors
 from seedbed.text.tokenizer import END_OF_TEXT
 
 NUM_SENTINELS = 100
-Blank = Literal["mask", "sentinels"]  # what stands for a gap in a text: one token for all, or numbered ones
-BLANK_KEY = "seedbed_blank"  # in generation_config.json: as which of them the model has learnt to read gaps
-Needed = Literal["eos", Blank]  # the special tokens that an objective may ask for
-# The tokens that a family lacks where an objective needs them, as published tokenizers name them.
+# In generation_config.json: how the model was trained to fill blanks. "mask": one token for every blank;
+# "sentinels": a numbered token for each; else a prompt with BEFORE and AFTER in the place of the texts before
+# and after its only blank, such as "<|fim_prefix|>{before}<|fim_suffix|>{after}<|fim_middle|>".
+BLANK_KEY = "seedbed_blank"
+BEFORE, AFTER = "{before}", "{after}"
+# The special tokens that an objective may need by their role; it names any other by its text. NAMES has the
+# texts that published tokenizers use, for a family that lacks the role.
+ROLES = ("eos", "mask", "sentinels")
 NAMES = {"eos": END_OF_TEXT, "mask": "<mask>"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpecialForm:
-    """Special tokens with their roles, what stands around a text, and the kind of tokenizer beside them.
+    """Special tokens with their roles, the templates around a text, and the tokenizer's kind.
 
-    Those of `first` have the ids from 0 on in this order, those of `behind` follow the vocabulary's other
-    tokens. `roles` says which of them is `eos`, `pad`, `mask` and so on. `single` and `pair` are the
-    templates of one text and of two in the library's terms, none where nothing stands around them. The
-    sentinels end the vocabulary, the first of them has the highest id (Raffel et al. 2020).
+    The tokens of `first` have the ids from 0 on in this order; those of `behind` and then of `own`, which an
+    objective named by their texts, follow the rest of the vocabulary. `roles` maps `eos`, `pad`, `mask` and
+    so on to a token. `single` and `pair` are the templates of one text and of two in the syntax of the
+    `tokenizers` library, empty where nothing is added. The sentinels end the vocabulary, the first of them
+    with the highest id (Raffel et al. 2020).
     """
 
     kind: str = "bpe"
     first: tuple[str, ...] = ()
     behind: tuple[str, ...] = ()
+    own: tuple[str, ...] = ()
     roles: Mapping[str, str] = field(default_factory=dict)
     single: str = ""
     pair: str = ""
     num_sentinels: int = 0
-    sentinels_join: bool = True  # with the blank before them, as masks do: CodeT5's; T5's own do not
+    sentinels_join: bool = True  # take the space before them, as masks do: CodeT5's; T5's own do not
 
     @property
     def tokens(self) -> tuple[str, ...]:
-        """The special tokens but the sentinels."""
-        return (*self.first, *self.behind)
+        """The special tokens without the sentinels."""
+        return (*self.first, *self.behind, *self.own)
 
     @property
     def sentinels(self) -> tuple[str, ...]:
@@ -50,23 +56,25 @@ class SpecialForm:
 
     @property
     def num_tokens(self) -> int:
-        """Special tokens, sentinels included."""
+        """The number of special tokens, sentinels included."""
         return len(self.tokens) + self.num_sentinels
 
-    def having(self, needed: Collection[Needed]) -> SpecialForm:
-        """The form with the tokens that it lacks of those needed; the ids of `first` and sentinels stay."""
-        missing = [role for role in needed if role != "sentinels" and role not in self.roles]
+    def having(self, needed: Collection[str]) -> SpecialForm:
+        """Return the form with every token `needed`, each a role of ROLES or a text; old ids stay."""
+        missing = [role for role in NAMES if role in needed and role not in self.roles]
+        own = [token for token in needed if token not in (*ROLES, *self.tokens)]
         return replace(
             self,
             behind=(*self.behind, *(NAMES[role] for role in missing)),
+            own=(*self.own, *own),
             roles=dict(self.roles) | {role: NAMES[role] for role in missing},
             num_sentinels=self.num_sentinels or (NUM_SENTINELS if "sentinels" in needed else 0),
         )
 
     def add_to(self, core: tokenizers.Tokenizer, *, joins: bool) -> None:
-        """Make the tokens special tokens of a core whose vocabulary has those of `first`.
+        """Add the tokens to a core whose vocabulary has those of `first`.
 
-        With `joins` what stands for a gap takes the blank before it, as RoBERTa's mask.
+        With `joins` a mask or sentinel takes the space before it, as RoBERTa's mask does.
         """
         joining = {self.roles.get("mask"), *(self.sentinels if self.sentinels_join else ())} if joins else {}
         core.add_special_tokens(
@@ -82,17 +90,17 @@ class SpecialForm:
             )
 
     def config(self) -> dict[str, Any]:
-        """What tokenizer_config.json says of the tokens."""
+        """Return the entries of tokenizer_config.json."""
         values: dict[str, Any] = {f"{role}_token": token for role, token in self.roles.items()}
-        if self.sentinels:
-            values["extra_special_tokens"] = list(self.sentinels)
-        if ":1" in self.pair:  # transformers gives the segments of two texts only where they are named
+        if extra := [*self.own, *self.sentinels]:
+            values["extra_special_tokens"] = extra
+        if ":1" in self.pair:  # transformers returns segments only where they are named
             values["model_input_names"] = ["input_ids", "token_type_ids", "attention_mask"]
         return values
 
 
 def decoder_form(*tokens: str) -> SpecialForm:
-    """Nothing around a text, and special tokens behind the others, the first of which ends documents."""
+    """Return a form with nothing around a text, whose first token ends documents."""
     return SpecialForm(behind=tokens, roles={"eos": tokens[0]} if tokens else {})
 
 
@@ -124,5 +132,5 @@ T5 = SpecialForm(
 
 
 def form_of_kind(kind: str | None) -> SpecialForm:
-    """The form that a kind is trained with where no family is named."""
+    """Return the form of a tokenizer of this kind that is trained for no family."""
     return {"wordpiece": BERT, "unigram": T5}.get(kind or "", DECODER)
