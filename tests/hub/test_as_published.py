@@ -12,9 +12,9 @@ from safetensors.torch import load_file, save_file
 from tests.models.reference import randomize
 
 import seedbed
-from seedbed.api.model_contents import describe_bundle
 from seedbed.base.errors import BundleError
 from seedbed.hub.bundle import open_bundle, save_bundle
+from seedbed.hub.model_contents import describe_bundle
 from seedbed.models.network import family
 from seedbed.nn.layout import Layout
 

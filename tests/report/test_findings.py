@@ -183,6 +183,8 @@ def test_how_well_and_at_what_cost(made: Any) -> None:
     assert has(cost.lines[1], "200 MiB of memory", "planned 400 MiB")
     assert has(findings.plan_finding(runs), "(?i)memory", "up to 50%", "time", "up to 20%")
     assert has(findings.plan_finding(runs[:1]), "(?i)memory", "50% below", "time", "20% above")
+    on_plan = made("d", 2.0, seconds=50.0, measured={"peak_bytes": 401 * 2**20, "seconds": 50.1})
+    assert has(findings.plan_finding([on_plan]), "Memory was as planned, time as planned")
     unmeasured = findings.plan_finding([made("c", 2.0)])
     assert has(unmeasured, "plan") and "%" not in unmeasured
 

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from seedbed import __version__
-from seedbed.api.model_contents import advice
 from seedbed.base.errors import ConfigError, nearest
 from seedbed.generation.loading import load
 from seedbed.hub.bundle import stored_dtype
 from seedbed.hub.locate import locate
+from seedbed.hub.model_contents import advice
 
 FORMATS = ("bundle",)
 

@@ -6,7 +6,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from seedbed.api.model_contents import (
+from seedbed.base.errors import SeedbedError, UsageError
+from seedbed.base.json_file import read_object
+from seedbed.hub.bundle import CONFIG
+from seedbed.hub.gguf import is_gguf
+from seedbed.hub.model_contents import (
     FOREIGN,
     TOKENIZERS,
     WEIGHT_ENDS,
@@ -14,10 +18,6 @@ from seedbed.api.model_contents import (
     describe_gguf,
     describe_tokenizer,
 )
-from seedbed.base.errors import SeedbedError, UsageError
-from seedbed.base.json_file import read_object
-from seedbed.hub.bundle import CONFIG
-from seedbed.hub.gguf import is_gguf
 from seedbed.hub.package import PREFIX, package_model
 from seedbed.report.run_files import is_run, read_run
 from seedbed.text.tokenizer import Tokenizer

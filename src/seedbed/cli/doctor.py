@@ -36,8 +36,8 @@ def doctor(
 
 
 def _show_machine(found: Mapping[str, Any]) -> None:
+    from seedbed.base.units import bytes_text, count_text, seconds_text
     from seedbed.cli.console import print_facts, print_table
-    from seedbed.report.units import bytes_text, count_text, seconds_text
 
     hardware, versions = found["hardware"], found["versions"]
     missing = [extra for extra, there in found["extras"].items() if not there]

@@ -83,8 +83,8 @@ def _callbacks(out: Path, *, tensorboard: bool) -> list[Callback]:
 
 def _print_result(result: Run) -> None:
     """What was made, how good it is and what it cost."""
+    from seedbed.base.units import bytes_text, seconds_text
     from seedbed.cli.console import print_facts
-    from seedbed.report.units import bytes_text, seconds_text
 
     loss, bits = result.metrics["validation_loss"], result.metrics["validation_bits_per_byte"]
     held_out = None if loss is None else f"{loss:.4f} nats a target"

@@ -9,8 +9,8 @@ from typing import Any
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from seedbed.base.units import bytes_text, count_text, seconds_text
 from seedbed.cli.console import console, say
-from seedbed.report.units import bytes_text, count_text, seconds_text
 
 SECONDS_BETWEEN_LINES = 10.0
 

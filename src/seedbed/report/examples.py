@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from seedbed.report.page import Block, Name, Sample, Samples, Section, Span, Text
+from seedbed.report.page import Block, Sample, Samples, Section, Span, Text
 from seedbed.report.run_files import RunFiles
 
 OPEN, CLOSE, BECOMES = "\u00ab", "\u00bb", "\u2192"
@@ -102,7 +102,7 @@ def examples_section(runs: Sequence[RunFiles]) -> Section | None:
     marks = legend(examples)
     blocks: list[Block] = [Text(f"{said} {marks}." if marks else said, "muted")]
     for shared in different:
-        names = [Name(run.title, at) for at, run in enumerate(runs) if run.examples == shared]
+        names = [run.label for run in runs if run.examples == shared]
         samples = [_sample(number, example) for number, example in enumerate(shared, 1)]
         blocks.append(Samples(names if len(runs) > 1 else [], samples, stacked=True))
     heading = "What the networks read and must predict"

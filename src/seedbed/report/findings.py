@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from seedbed.report.page import Answer
+from seedbed.base.units import bytes_text, count_text, figures, seconds_text
+from seedbed.report.page import Answer, Mood
 from seedbed.report.run_files import LABELS, NATS, RunFiles, Score
-from seedbed.report.units import PERCENT, Unit, away_text, bytes_text, count_text, figures, seconds_text
+from seedbed.report.units import PERCENT, Unit
 
 # Two losses nearer than this are the same to the two decimals that a page shows.
 SAME = 0.005
+_VERDICTS: dict[Mood, str] = {"bad": "No", "warning": "Not yet", "good": "Yes"}
 
 
 def common_unit(runs: Sequence[RunFiles]) -> str:
@@ -27,13 +30,13 @@ def comparable(runs: Sequence[RunFiles]) -> bool:
 
 
 def ranked(runs: Sequence[RunFiles], unit: str) -> list[RunFiles]:
-    """The runs from the best held-out loss to the worst, those without one last.
+    """The runs from the best held-out loss to the worst, those without one last, each in its own colour.
 
     Runs of several objectives keep their order: their losses do not compare.
     """
-    if not comparable(runs):
-        return list(runs)
-    return sorted(runs, key=lambda run: score.value if (score := run.score(unit)) else math.inf)
+    if comparable(runs):
+        runs = sorted(runs, key=lambda run: score.value if (score := run.score(unit)) else math.inf)
+    return [replace(run, series=place) for place, run in enumerate(runs)]
 
 
 def named(run: RunFiles, first: bool = False) -> str:
@@ -120,51 +123,42 @@ def _alike(values: Sequence[float | None], noun: str) -> str:
     return f"{count_text(low)} to {count_text(high)} {noun}{' (not equal)' if high > 1.05 * low else ''}"
 
 
+def answers(runs: Sequence[RunFiles], unit: str) -> list[Answer]:
+    """The answers of the first screen: did it work, how well, what did it cost."""
+    return [did_it_work(runs, unit), how_well(runs, unit), what_it_cost(runs)]
+
+
 def did_it_work(runs: Sequence[RunFiles], unit: str) -> Answer:
     """Whether training ended, stayed finite, and made the held-out loss lower than it was before."""
-    question = "Did it work?"
-    broken = [line for run in runs for line in _failures(run, unit)]
-    if broken:
-        return Answer(question, "No", "bad", _few(broken))
-    unfinished = [f"{run.title}: {_progress(run)}." for run in runs if not run.finished]
-    if unfinished:
-        return Answer(question, "Not yet", "warning", (*_few(unfinished), "The same command resumes it."))
-    falls = [line for run in runs if (line := _fall(run, unit))]
-    if not falls:
-        unknown = "Trained to the end, with no evaluation that can be compared."
-        return Answer(question, "Not measured", "warning", (unknown,))
-    return Answer(
-        question, "Yes", "good", (*_few(falls), *_few([r for run in runs if (r := _rise(run, unit))]))
-    )
+    found = [_outcome(run, unit) for run in runs]
+    for mood, verdict in _VERDICTS.items():
+        if lines := [line for one, line in found if one == mood]:
+            resume = ("The same command resumes it.",) if mood == "warning" else ()
+            return Answer("Did it work?", verdict, mood, (*_few(lines), *resume))
+    unknown = "Trained to the end, with no evaluation that can be compared."
+    return Answer("Did it work?", "Not measured", "warning", (unknown,))
 
 
-def _few(lines: Sequence[str]) -> tuple[str, ...]:
-    """The first three lines, and how many more there are."""
-    return (*lines[:3], f"And {len(lines) - 3} more.") if len(lines) > 4 else tuple(lines)
-
-
-def _before(run: RunFiles, unit: str) -> tuple[str, float] | None:
-    """The loss that a run is compared with: that of step 1, of the weights before training.
-
-    Where it is unknown, the first evaluation; None where that is the only one.
-    """
-    steps, values = run.training(unit), run.held_out(unit)
-    if len(steps) and run.steps["step"][0] == 1 and math.isfinite(steps[0]):
-        return "before training", float(steps[0])
-    return ("at the first evaluation", float(values[0])) if len(values) > 1 else None
-
-
-def _failures(run: RunFiles, unit: str) -> list[str]:
+def _outcome(run: RunFiles, unit: str) -> tuple[Mood, str]:
+    """How a run went, in a sentence; plain where there is nothing to compare."""
     lost, first = run.not_finite
-    values, before = run.held_out(unit), _before(run, unit)
-    failures = []
     if lost:
-        failures.append(f"{run.title}: the loss is not finite at {lost:,} steps, from step {first:,} on.")
-    if len(values) and before and values.min() >= before[1]:
-        failures.append(
-            f"{run.title}: the held-out loss never fell below that {before[0]}, {before[1]:.2f} {unit}."
-        )
-    return failures
+        return "bad", f"{run.title}: the loss is not finite at {lost:,} steps, from step {first:,} on."
+    score, values, steps = run.score(unit), run.held_out(unit), run.training(unit)
+    # Step 1 shows the loss of the weights before training; without it the first evaluation must do.
+    when, before = "at the first evaluation", float(values[0]) if len(values) > 1 else math.nan
+    if len(steps) and run.steps["step"][0] == 1 and math.isfinite(steps[0]):
+        when, before = "before training", float(steps[0])
+    if score and score.value >= before:
+        return "bad", f"{run.title}: the held-out loss never fell below that {when}, {before:.2f} {unit}."
+    if not run.finished:
+        return "warning", f"{run.title}: {_progress(run)}."
+    if score is None or math.isnan(before):
+        return "plain", ""
+    said = f"{run.title}: held-out loss {score.value:.2f} {unit}; {when} {before:.2f}."
+    if values[-1] > score.value * 1.005:
+        said += f" It rose to {values[-1]:.2f} after step {score.step:,}, whose model is kept."
+    return "good", said
 
 
 def _progress(run: RunFiles) -> str:
@@ -172,19 +166,9 @@ def _progress(run: RunFiles) -> str:
     return f"step {run.last_step:,}{total}" if run.last_step else "no step done"
 
 
-def _fall(run: RunFiles, unit: str) -> str:
-    values, before = run.held_out(unit), _before(run, unit)
-    if not len(values) or before is None:
-        return ""
-    return f"{run.title}: held-out loss {values.min():.2f} {unit}; {before[0]} {before[1]:.2f}."
-
-
-def _rise(run: RunFiles, unit: str) -> str:
-    """A rise of the held-out loss after its best, of more than half a percent."""
-    values, score = run.held_out(unit), run.score(unit)
-    if score is None or values[-1] <= score.value * 1.005:
-        return ""
-    return f"{run.title}: it rose to {values[-1]:.2f} after step {score.step:,}, whose model is kept."
+def _few(lines: Sequence[str]) -> tuple[str, ...]:
+    """The first three lines, and how many more there are."""
+    return (*lines[:3], f"And {len(lines) - 3} more.") if len(lines) > 4 else tuple(lines)
 
 
 def how_well(runs: Sequence[RunFiles], unit: str) -> Answer:
@@ -219,18 +203,15 @@ def how_well(runs: Sequence[RunFiles], unit: str) -> Answer:
 
 def what_it_cost(runs: Sequence[RunFiles]) -> Answer:
     """Time and memory of all runs together, beside their plan."""
-    seconds = [value for run in runs if (value := run.seconds) is not None]
-    planned, peaks_planned = (
-        [value for run in runs if (value := run.planned(key)) is not None]
-        for key in ("seconds", "peak_bytes")
-    )
-    peaks = [value for run in runs if (value := run.measured("peak_bytes")) is not None]
+    seconds, planned = _known(run.seconds for run in runs), _known(run.planned("seconds") for run in runs)
+    peaks = _known(run.measured("peak_bytes") for run in runs)
+    peaks_planned = _known(run.planned("peak_bytes") for run in runs)
     lines = []
     if seconds:
-        spent = f"To train {'it' if len(runs) == 1 else 'both' if len(runs) == 2 else f'all {len(runs)}'}"
+        trained = ("it", "both", f"all {len(runs)}")[min(len(runs), 3) - 1]
         so_far = "" if all(run.finished for run in runs) else " so far"
         plan = f"; planned {seconds_text(sum(planned))}" if len(planned) == len(runs) else ""
-        lines.append(f"{spent}{so_far}{plan}.")
+        lines.append(f"To train {trained}{so_far}{plan}.")
     if peaks:
         plan = f"; planned {bytes_text(max(peaks_planned))}" if peaks_planned else ""
         lines.append(f"{bytes_text(max(peaks))} of memory at the peak{plan}.")
@@ -238,6 +219,10 @@ def what_it_cost(runs: Sequence[RunFiles]) -> Answer:
         lines.append(f"{bytes_text(max(peaks_planned))} of memory planned, not measured yet.")
     verdict = seconds_text(sum(seconds)) if seconds else "Nothing yet"
     return Answer("What did it cost?", verdict, "plain", tuple(lines))
+
+
+def _known(values: Iterable[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
 
 
 def curves_finding(runs: Sequence[RunFiles], unit: str) -> str:
@@ -280,9 +265,15 @@ def plan_finding(runs: Sequence[RunFiles]) -> str:
     for noun, key in (("memory", "peak_bytes"), ("time", "seconds")):
         ratios = [ratio for run in runs if (ratio := run.ratio(key)) is not None]
         if len(ratios) == 1:
-            parts.append(f"{noun}{'' if parts else ' was'} {away_text(ratios[0])}")
+            parts.append(f"{noun}{'' if parts else ' was'} {_away(ratios[0])}")
         elif ratios:
             off = f"up to {math.ceil(max(abs(ratio - 1) for ratio in ratios) * 100 - 1e-9)}%"
             parts.append(f"{noun} {off}" if parts else f"{noun} was {off} off its plan")
     finding = ", ".join(parts) or "what was planned; nothing is measured yet"
     return finding[0].upper() + finding[1:]
+
+
+def _away(ratio: float) -> str:
+    """How far a measured quantity is from its plan."""
+    percent = round((ratio - 1) * 100)
+    return "as planned" if percent == 0 else f"{abs(percent)}% {'above' if percent > 0 else 'below'} plan"

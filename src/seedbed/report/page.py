@@ -14,6 +14,7 @@ from seedbed import __version__
 from seedbed.report.markup import Markup, printable, series_class
 from seedbed.report.units import Amount, Unit, measured
 
+Mood = Literal["good", "warning", "bad", "plain"]
 MOST_CARD_LETTERS = 20_000
 # What could point outside the page stays as the text that it is written in.
 _OFF = ["image", "link", "autolink", "reference", "html_block", "html_inline"]
@@ -177,7 +178,7 @@ class Answer:
 
     question: str
     verdict: str
-    mood: Literal["good", "warning", "bad", "plain"]
+    mood: Mood
     lines: Sequence[str]
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from seedbed.base.settings import flatten
+from seedbed.report.page import Name
 from seedbed.report.scales import Values
 from seedbed.report.units import Measured, ends, number
 from seedbed.training.metrics import read_metrics
@@ -46,7 +47,8 @@ class RunFiles:
     """A run as its files show it.
 
     `steps` and `evaluations` have a column (num_lines,) for each quantity, NaN where a line lacks it. Steps
-    without a finite loss are not in them: `not_finite` is their number and the first of them.
+    without a finite loss are not in them: `not_finite` is their number and the first of them. `series` is the
+    run's place on the page.
     """
 
     folder: Path
@@ -59,6 +61,12 @@ class RunFiles:
     card: str
     notices: tuple[str, ...]
     examples: tuple[Mapping[str, Any], ...] = ()
+    series: int | None = None
+
+    @property
+    def label(self) -> Name:
+        """Its name on the page, in its colour."""
+        return Name(self.title, self.series)
 
     @property
     def name(self) -> str:

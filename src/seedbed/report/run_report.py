@@ -65,10 +65,10 @@ def render(folder: Path) -> str:
     if len(runs) > NUM_SERIES:
         first.append(Text(f"The sections below are about the best {NUM_SERIES} of {len(runs)} networks."))
     command = f"seedbed report {name}"
-    by_run = {run.name: shown for run, shown in zip(best, sections.names_of(best), strict=True)}
-    written = completions_section(samples, by_run)
+    labels = {run.name: run.label for run in best}
+    written = completions_section(samples, labels)
     parts = [
-        families.families_section(kinds, by_run),
+        families.families_section(kinds, labels),
         sections.curves(best, unit, command),
         sections.plan(best, command),
         sections.speed(best, command),
@@ -82,11 +82,7 @@ def render(folder: Path) -> str:
         subject=name,
         title=families.finding(kinds) or findings.headline(runs, unit),
         circumstances=findings.circumstances(runs, unit),
-        answers=[
-            findings.did_it_work(runs, unit),
-            findings.how_well(runs, unit),
-            findings.what_it_cost(runs),
-        ],
+        answers=findings.answers(runs, unit),
         notices=[*(f"{run.title}: {notice}" for run in runs for notice in run.notices), *notices][:12],
         first=first,
         sections=parts,

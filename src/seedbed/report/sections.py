@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from seedbed.base.settings import flatten
+from seedbed.base.units import figures
 from seedbed.report.charts import MOST_STRETCHES, Line, line_figure, spanning
 from seedbed.report.completions import generate_commands
 from seedbed.report.findings import comparable, curves_finding, held_out_data, named, plan_finding
@@ -33,7 +34,6 @@ from seedbed.report.units import (
     Unit,
     bytes_unit,
     count_unit,
-    figures,
     number,
     seconds_unit,
 )
@@ -41,11 +41,6 @@ from seedbed.report.units import (
 _MOST_LINES = 7
 _MOST_ROWS = 16  # of the held-out figures of a run
 _RIGHT = Unit("% right", 0.01, 1)
-
-
-def names_of(runs: Sequence[RunFiles]) -> list[Name]:
-    """The runs' names in their colours."""
-    return [Name(run.title, index) for index, run in enumerate(runs)]
 
 
 def glance(runs: Sequence[RunFiles], unit: str) -> Table:
@@ -64,7 +59,7 @@ def glance(runs: Sequence[RunFiles], unit: str) -> Table:
         Column("Peak memory", peaks, bytes_unit(peaks), "low"),
         Column("Speed", speeds, Unit("tokens/s"), "high"),
     ]
-    return results_table("The networks at a glance", "Network", names_of(runs), columns)
+    return results_table("The networks at a glance", "Network", [run.label for run in runs], columns)
 
 
 def curves(runs: Sequence[RunFiles], unit: str, command: str) -> Section:
@@ -74,13 +69,11 @@ def curves(runs: Sequence[RunFiles], unit: str, command: str) -> Section:
     loss, tokens = Unit(unit, decimals=2), count_unit((run.tokens for run in runs), "tokens")
     seconds = seconds_unit(run.seconds for run in runs)
 
-    def lines(axis: str) -> list[Line]:
-        return [
-            line for kind in kinds for at, run in enumerate(runs) for line in _loss(run, at, kind, axis, unit)
-        ]
-
-    by_tokens, by_time = lines("tokens"), lines("seconds")
-    right = [line for at, run in enumerate(runs) for line in _right(run, at)]
+    by_tokens, by_time = (
+        [line for kind in kinds for run in runs for line in _loss(run, kind, axis, unit)]
+        for axis in ("tokens", "seconds")
+    )
+    right = [line for run in runs for line in _right(run)]
     scale = spanning(by_tokens, tokens, loss) if by_tokens else None
     drawn = [
         line_figure("loss-tokens", "Loss over tokens trained on", by_tokens, tokens, loss, y_scale=scale),
@@ -112,19 +105,19 @@ def curves(runs: Sequence[RunFiles], unit: str, command: str) -> Section:
     return Section("curves", heading, [Figures(drawn), source, *_evaluations(runs, unit)])
 
 
-def _loss(run: RunFiles, index: int, kind: str, axis: str, unit: str) -> list[Line]:
+def _loss(run: RunFiles, kind: str, axis: str, unit: str) -> list[Line]:
     """One loss of one run over one axis; nothing where none of it can be drawn."""
     held_out = kind == "held-out"
     columns, losses = (run.evaluations, run.held_out(unit)) if held_out else (run.steps, run.training(unit))
-    return _line(Name(run.title, index), kind, columns[axis], losses, columns["low"], columns["high"])
+    return _line(run.label, kind, columns[axis], losses, columns["low"], columns["high"])
 
 
-def _right(run: RunFiles, index: int) -> list[Line]:
+def _right(run: RunFiles) -> list[Line]:
     """The share of right labels of a run over tokens."""
     rights = [right or Measured(np.nan) for right in run.accuracies()]
     low, high = (np.array([(right.interval or (np.nan, np.nan))[end] for right in rights]) for end in (0, 1))
     values = np.array([right.value for right in rights])
-    return _line(Name(run.title, index), "held-out", run.evaluations["tokens"], values, low, high)
+    return _line(run.label, "held-out", run.evaluations["tokens"], values, low, high)
 
 
 def _line(name: Name, kind: str, x: Values, y: Values, low: Values, high: Values) -> list[Line]:
@@ -140,11 +133,11 @@ def _line(name: Name, kind: str, x: Values, y: Values, low: Values, high: Values
 def _evaluations(runs: Sequence[RunFiles], unit: str) -> list[Block]:
     """The held-out figures as a table, evenly thinned where there are many."""
     found = []
-    for name, run in zip(names_of(runs), runs, strict=True):
+    for run in runs:
         count = len(run.evaluations["step"])
         places = {*range(0, count, max(1, -(-count // _MOST_ROWS))), *([count - 1] if count else [])}
         rights = run.accuracies()
-        found += [(name, score, rights[at]) for at in sorted(places) if (score := run.score(unit, at))]
+        found += [(run.label, score, rights[at]) for at in sorted(places) if (score := run.score(unit, at))]
     if not found:
         return []
     columns = [
@@ -171,7 +164,9 @@ def plan(runs: Sequence[RunFiles], command: str) -> Section | None:
         planned, found = [run.planned(key) for run in runs], [run.measured(key) for run in runs]
         unit = unit_of([*planned, *found])
         drawn.append(
-            pair_figure(f"plan-{key.replace('_', '-')}", title, names_of(runs), planned, found, unit)
+            pair_figure(
+                f"plan-{key.replace('_', '-')}", title, [run.label for run in runs], planned, found, unit
+            )
         )
     note = (
         "Planned before step 1 from the settings and a short probe of the machine; measured at the end. "
@@ -185,8 +180,8 @@ def plan(runs: Sequence[RunFiles], command: str) -> Section | None:
 def _parts(runs: Sequence[RunFiles]) -> list[Block]:
     """The planned memory by part, a column for each run."""
     parts = {
-        name: {**found, "at the peak": run.plan.get("peak_bytes")}
-        for name, run in zip(names_of(runs), runs, strict=True)
+        run.label: {**found, "at the peak": run.plan.get("peak_bytes")}
+        for run in runs
         if isinstance(found := run.plan.get("bytes"), Mapping)
     }
     # The longest first: a part that one plan lacks keeps its place among the others.
@@ -227,7 +222,7 @@ def speed(runs: Sequence[RunFiles], command: str) -> Section | None:
     known = sorted((-rate.value, at) for at, rate in enumerate(rates) if rate)
     if not known:
         return None
-    names, peak = names_of(runs), "Share of the measured matmul rate"
+    names, peak = [run.label for run in runs], "Share of the measured matmul rate"
     drawn = [
         interval_figure("speed-tokens", "Tokens per second", names, rates, Unit("tokens/s")),
         interval_figure("speed-peak", peak, names, shares, PERCENT),
@@ -254,21 +249,21 @@ def _rate(run: RunFiles, key: str = "tokens_per_second") -> Measured | None:
 
 def cards(runs: Sequence[RunFiles]) -> Section | None:
     """The model cards; the best network's is open."""
-    written = [(name, run.card) for name, run in zip(names_of(runs), runs, strict=True) if run.card.strip()]
-    blocks = [Details(name, card(text), unfolded=name == written[0][0]) for name, text in written]
+    written = [run for run in runs if run.card.strip()]
+    blocks = [Details(run.label, card(run.card), unfolded=run is written[0]) for run in written]
     heading = "Where each model came from" if len(written) > 1 else "Where the model came from"
     return Section("cards", heading, blocks) if blocks else None
 
 
 def settings(runs: Sequence[RunFiles]) -> Section | None:
     """What differs between the runs' settings, and all of them to unfold."""
-    written = [(name, run.settings) for name, run in zip(names_of(runs), runs, strict=True) if run.settings]
+    written = [run for run in runs if run.settings]
     if not written:
         return None
-    keys = dict.fromkeys(key for _, values in written for key in values)
-    rows: list[list[Cell]] = [[key, *(_setting(values.get(key)) for _, values in written)] for key in keys]
+    keys = dict.fromkeys(key for run in written for key in run.settings)
+    rows: list[list[Cell]] = [[key, *(_setting(run.settings.get(key)) for run in written)] for key in keys]
     differing = [row for row in rows if len(set(row[1:])) > 1]
-    header: list[Cell] = ["Setting", *(name for name, _ in written)]
+    header: list[Cell] = ["Setting", *(run.label for run in written)]
     heading = f"{len(rows)} settings, defaults included"
     if len(written) > 1:
         heading = f"The networks differ in {len(differing)} of {len(rows)} settings"

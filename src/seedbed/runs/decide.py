@@ -13,10 +13,10 @@ from torch import nn
 from seedbed.base.errors import HardwareError
 from seedbed.base.hardware import Hardware, ResidentPeak, disk_free_bytes, probe
 from seedbed.base.runtime import Runtime
+from seedbed.base.units import bytes_text
 from seedbed.data.objective import OBJECTIVES
 from seedbed.data.vocabulary import Vocabulary
 from seedbed.models.family import Config, Network
-from seedbed.report.units import bytes_text
 from seedbed.runs.heads import STAND_IN_LABELS, with_labels
 from seedbed.runs.objectives import require_matching_family
 from seedbed.runs.prepared import Prepared

@@ -9,6 +9,7 @@ from typing import Any
 
 from seedbed.base.errors import SeedbedError
 from seedbed.base.json_file import read_object
+from seedbed.base.units import bytes_text, count_text
 from seedbed.hub.bundle import CARD, CONFIG, GENERATION, mismatch_errors, read_config
 from seedbed.hub.download import SMALL_FILES
 from seedbed.hub.gguf import gguf_numbers, inspect_gguf
@@ -24,7 +25,6 @@ from seedbed.hub.weight_files import (
 )
 from seedbed.models.family import Config
 from seedbed.models.network import parameter_count, require_vocabulary
-from seedbed.report.units import bytes_text, count_text
 from seedbed.text.tokenizer import Tokenizer
 
 # What a tokenizer's folder holds, one of them at least: the older kinds' files, too.
