@@ -150,25 +150,26 @@ class RunFiles:
         step, tokens, seconds = (float(self.evaluations[key][at]) for key in ("step", "tokens", "seconds"))
         return Score(Measured(float(values[at]), interval), int(step), tokens, seconds)
 
-    def accuracies(self) -> list[Measured | None]:
-        """The share of held-out labels that are right, of each evaluation.
+    def right(self) -> tuple[Values, Values, Values]:
+        """The share of right labels of each evaluation, and the two ends of its interval, NaN where unknown.
 
         Labels of records are independent trials and have Wilson's 95% interval (1927); those of the words of
         one text are not, and have none.
         """
-        found: list[Measured | None] = []
-        for share, n in zip(self.evaluations["accuracy"], self.evaluations["num_targets"], strict=True):
-            interval = None
-            if self.labelled == "records" and n >= 1 and 0 <= share <= 1:
-                middle, scale = share + _Z**2 / (2 * n), 1 + _Z**2 / n
-                half = _Z * math.sqrt(share * (1 - share) / n + (_Z / (2 * n)) ** 2)
-                interval = (float((middle - half) / scale), float((middle + half) / scale))
-            found.append(Measured(float(share), interval) if math.isfinite(share) else None)
-        return found
+        share, n = self.evaluations["accuracy"], self.evaluations["num_targets"]
+        n = n if self.labelled == "records" else n * math.nan
+        with np.errstate(invalid="ignore", divide="ignore"):
+            middle, scale = share + _Z**2 / (2 * n), 1 + _Z**2 / n
+            half = _Z * np.sqrt(share * (1 - share) / n + (_Z / (2 * n)) ** 2)
+            return share, (middle - half) / scale, (middle + half) / scale
 
-    def accuracy(self) -> Measured | None:
-        """The share of right labels of the evaluation with the best loss."""
-        return self.accuracies()[int(np.argmin(loss))] if len(loss := self.evaluations["loss"]) else None
+    def accuracy(self, index: int | None = None) -> Measured | None:
+        """The share of right labels of the evaluation with the best loss, or of the one at an index."""
+        if not np.isfinite(self.evaluations["accuracy"]).all() or not len(self.evaluations["loss"]):
+            return None
+        at = int(np.argmin(self.evaluations["loss"])) if index is None else index
+        share, low, high = (float(column[at]) for column in self.right())
+        return Measured(share, (low, high) if math.isfinite(low + high) else None)
 
     def _last(self, name: str) -> float | None:
         """The largest finite value of a column: the cumulative count at the end."""

@@ -73,7 +73,8 @@ def curves(runs: Sequence[RunFiles], unit: str, command: str) -> Section:
         [line for kind in kinds for run in runs for line in _loss(run, kind, axis, unit)]
         for axis in ("tokens", "seconds")
     )
-    right = [line for run in runs for line in _right(run)]
+    held_out = [(run.label, "held-out", run.evaluations["tokens"], *run.right()) for run in runs]
+    right = [line for columns in held_out for line in _line(*columns)]
     scale = spanning(by_tokens, tokens, loss) if by_tokens else None
     drawn = [
         line_figure("loss-tokens", "Loss over tokens trained on", by_tokens, tokens, loss, y_scale=scale),
@@ -112,14 +113,6 @@ def _loss(run: RunFiles, kind: str, axis: str, unit: str) -> list[Line]:
     return _line(run.label, kind, columns[axis], losses, columns["low"], columns["high"])
 
 
-def _right(run: RunFiles) -> list[Line]:
-    """The share of right labels of a run over tokens."""
-    rights = [right or Measured(np.nan) for right in run.accuracies()]
-    low, high = (np.array([(right.interval or (np.nan, np.nan))[end] for right in rights]) for end in (0, 1))
-    values = np.array([right.value for right in rights])
-    return _line(run.label, "held-out", run.evaluations["tokens"], values, low, high)
-
-
 def _line(name: Name, kind: str, x: Values, y: Values, low: Values, high: Values) -> list[Line]:
     known = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
     order = known[np.argsort(x[known], kind="stable")]
@@ -136,8 +129,8 @@ def _evaluations(runs: Sequence[RunFiles], unit: str) -> list[Block]:
     for run in runs:
         count = len(run.evaluations["step"])
         places = {*range(0, count, max(1, -(-count // _MOST_ROWS))), *([count - 1] if count else [])}
-        rights = run.accuracies()
-        found += [(run.label, score, rights[at]) for at in sorted(places) if (score := run.score(unit, at))]
+        scores = [(run.score(unit, at), run.accuracy(at)) for at in sorted(places)]
+        found += [(run.label, score, right) for score, right in scores if score]
     if not found:
         return []
     columns = [
