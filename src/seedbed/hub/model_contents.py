@@ -1,4 +1,4 @@
-"""A model as its files describe it: config, the headers of the weights, tokenizer, generation settings."""
+"""The contents of a model's files: config, headers of the weights, tokenizer, generation settings."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from seedbed.models.family import Config
 from seedbed.models.network import parameter_count, require_vocabulary
 from seedbed.text.tokenizer import Tokenizer
 
-# What a tokenizer's folder holds, one of them at least: the older kinds' files, too.
+# The files of a tokenizer, of which one is enough; legacy kinds too.
 TOKENIZERS = tuple(
     name
     for name in SMALL_FILES
@@ -41,7 +41,7 @@ SAID = {
     CONFIG: "the shape of the network: nothing loads without it; take the one saved with the weights",
     "tokenizer": "token ids work, text does not: put the tokenizer.json of its training here",
     GENERATION: "answers end at the tokenizer's own end token",
-    CARD: "nothing says where the model comes from",
+    CARD: "the origin of the model is unknown",
 }
 Found = dict[str, Any]
 
@@ -97,12 +97,12 @@ def describe_gguf(path: Path) -> Found:
 
 
 def describe_tokenizer(tokenizer: Tokenizer, config: Config | None = None) -> dict[str, str]:
-    """A tokenizer's kind and size; for a model that answers, too, whether it knows the turns of a talk."""
+    """A tokenizer's kind and size; for a language model also whether it has a chat template."""
     said = {"tokenizer": f"{tokenizer.kind}, {tokenizer.vocab_size:,} tokens"}
     if tokenizer.config.get("chat_template"):
         said["chat template"] = "there"
     elif config is not None and _answers(config):
-        said["chat template"] = "none: it completes texts and does not talk"
+        said["chat template"] = "none: it completes texts and does not chat"
     return said
 
 
@@ -111,7 +111,7 @@ def _answers(config: Config) -> bool:
 
 
 def _describe_weights(path: Path, config: Config | None, names: set[str], found: Found) -> None:
-    """Add the weights of a folder to what was found of it."""
+    """Add the weights of a folder."""
     weights = find_weights(path, allow_pickle=True)
     if weights is None:
         found["holds"] |= {} if config is None else _config_lines(config)
@@ -119,7 +119,7 @@ def _describe_weights(path: Path, config: Config | None, names: set[str], found:
         if others and others[0].startswith("model-"):
             found["lacks"][INDEX] = "the list of the shards: download it again"
         else:
-            remark = f"; {others[0]} is of a kind that is not read" if others else ""
+            remark = f"; {others[0]} has a format that is not supported" if others else ""
             found["lacks"][SINGLE] = SAID[SINGLE] + remark
         return
     if config is not None:
@@ -128,8 +128,8 @@ def _describe_weights(path: Path, config: Config | None, names: set[str], found:
         lost = missing_shards(weights) if weights.name in (INDEX, PICKLE_INDEX) else []
         found["lacks"] |= dict.fromkeys(lost, f"a shard that {weights.name} names: download it again")
         if weights.name in (PICKLE, PICKLE_INDEX):
-            found["holds"]["weights"] = f"a pickle, {bytes_text(_size(path, '*.bin'))}, not looked into"
-            found["lacks"][SINGLE] = f"{weights.name} is read only when asked for: it can carry a program"
+            found["holds"]["weights"] = f"a pickle, {bytes_text(_size(path, '*.bin'))}, not opened"
+            found["lacks"][SINGLE] = f"{weights.name} needs --allow-pickle: it can contain a program"
             found["next"] = f"if you trust its source: seedbed export {path} --allow-pickle --out FOLDER"
         elif not lost:
             with open_weights(path) as opened:
@@ -138,7 +138,7 @@ def _describe_weights(path: Path, config: Config | None, names: set[str], found:
                 numbers: Counter[str] = Counter()
                 for held in opened.held.values():
                     if held.dtype is not None and not held.dtype.is_floating_point:
-                        continue  # masks and positions, nothing learnt
+                        continue  # masks and positions, not parameters
                     numbers[str(held.dtype).removeprefix("torch.")] += prod(held.shape)
                 found["holds"] |= _weight_lines(fitted, numbers, opened.files)
                 if fitted is not None:
@@ -149,7 +149,7 @@ def _describe_weights(path: Path, config: Config | None, names: set[str], found:
 
 
 def _tokenizer(path: Path, names: set[str], config: Config | None, found: Found) -> Tokenizer | None:
-    """Add the tokenizer of a folder to what was found of it."""
+    """Add the tokenizer of a folder."""
     if not names & set(TOKENIZERS):
         found["lacks"]["tokenizer.json"] = SAID["tokenizer"]
         return None
@@ -194,7 +194,7 @@ def _weight_lines(config: Config | None, numbers: Counter[str], files: list[Path
 
 
 def _facts(config: Config, numbers: Counter[str], files: list[Path]) -> Found:
-    """What a machine reads of a model."""
+    """The same facts for machines."""
     return {
         "family": config.family,
         "shape": config.shape,
@@ -210,13 +210,13 @@ def _facts(config: Config, numbers: Counter[str], files: list[Path]) -> Found:
 
 
 def _generation(values: dict[str, Any]) -> dict[str, str]:
-    """The settings that answers are made with."""
+    """The settings of generation."""
     kept = {k: v for k, v in values.items() if k != "transformers_version" and not k.startswith("_")}
     return {"generation": ", ".join(f"{key} {value}" for key, value in kept.items())} if kept else {}
 
 
 def advice(path: Path | str, config: Config, tokenizer: Tokenizer | None) -> str:
-    """What a model can do next, by its head and its tokenizer."""
+    """The command that uses a model, by its head and its tokenizer."""
     if tokenizer is None:
         return f'seedbed.load("{path}") in Python, with token ids'
     if config.head.kind == "mlm":
