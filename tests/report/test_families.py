@@ -76,7 +76,7 @@ def test_a_terminal_gets_the_same() -> None:
     columns, rows = scores
     assert len(columns) == len(rows[0]) == 6
     dash = "\u2013"
-    assert rows[0] == ["BERT", "40.0 ±5.0", dash, "71.0 ±2.0*", dash, dash]
+    assert rows[0] == ["BERT", "40.0±5.0", dash, "71.0±2.0*", dash, dash]
     assert [row[-1] for row in rows] == [dash, "1.500", "1.250*"]
 
 

@@ -164,7 +164,7 @@ def test_the_best_of_a_column_is_bold_and_intervals_are_muted() -> None:
 def test_a_terminal_gets_the_same_table() -> None:
     values = [Measured(0.5, (0.4, 0.6)), 0.25]
     table = results_table("a", "Network", [Name("x"), "y"], [Column("c", values, PERCENT, "high")])
-    assert table.plain() == (["Network", "c %"], [["x", "50.0 ±10.0*"], ["y", "25.0"]])
+    assert table.plain() == (["Network", "c %"], [["x", "50.0±10.0*"], ["y", "25.0"]])
 
 
 def test_nothing_of_a_card_loads_links_or_runs(read_page: Callable[[str], Any]) -> None:

@@ -58,11 +58,7 @@ KINDS: dict[str, Kind] = {
     # masks of 40% is that of Wettig et al. (2202.08005).
     "bert": Kind(
         title="BERT",
-        settings=(
-            "objective.rate=0.4",
-            "training.learning_rate=0.003",
-            "training.matrix_learning_rate=0.01",
-        ),
+        settings=("objective.rate=0.4", "training.learning_rate=0.003", "training.matrix_learning_rate=0.01"),
         architecture="encoder-only",
         sees="both sides of every token",
         good_at="labels for words and texts",

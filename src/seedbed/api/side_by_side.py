@@ -111,11 +111,5 @@ def _plan(folder: Path, data: str, arguments: dict[str, Any]) -> Plan:
     ):
         prepared = prepare(settings, start, run)
         return plan_run(
-            settings,
-            start,
-            prepared,
-            hardware=probe(),
-            runtime=runtime,
-            folder=folder,
-            resident=resident,
+            settings, start, prepared, hardware=probe(), runtime=runtime, folder=folder, resident=resident
         )

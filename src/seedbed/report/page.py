@@ -62,7 +62,9 @@ class Table:
 
 def _plain(cell: Cell) -> str:
     text = cell if isinstance(cell, str) else cell.text
-    return text.replace("\n", " ") + (cell.spread + "*" * cell.is_best if isinstance(cell, Value) else "")
+    return text.replace("\n", " ") + (
+        cell.spread.strip() + "*" * cell.is_best if isinstance(cell, Value) else ""
+    )
 
 
 @dataclass(frozen=True)

@@ -28,15 +28,7 @@ from seedbed.report.page import (
 from seedbed.report.run_files import BITS, RunFiles
 from seedbed.report.scales import Values
 from seedbed.report.tracks import interval_figure, pair_figure
-from seedbed.report.units import (
-    PERCENT,
-    Measured,
-    Unit,
-    bytes_unit,
-    count_unit,
-    number,
-    seconds_unit,
-)
+from seedbed.report.units import PERCENT, Measured, Unit, bytes_unit, count_unit, number, seconds_unit
 
 _MOST_LINES = 7
 _MOST_ROWS = 16  # of the held-out figures of a run
