@@ -67,6 +67,13 @@ def test_a_run_alone(run: Path, read_page: Callable[[str], Any]) -> None:
     assert [text for text in page.texts["code"] if again in text] == [f"{again}\nseedbed report base"]
 
 
+def test_captions_name_the_file_and_the_command(
+    demo: Path, run: Path, read_page: Callable[[str], Any]
+) -> None:
+    assert "From runs/*/metrics.jsonl by seedbed report demo." in read_page(render(demo)).words
+    assert "From plan.json by seedbed report base." in read_page(render(run)).words
+
+
 def test_the_best_of_each_column_is_bold(demo: Path, read_page: Callable[[str], Any]) -> None:
     page = read_page(render(demo))
     assert {"1.725", "396", "53"} <= set(page.texts["b"]) and "412" not in page.texts["b"]
@@ -241,7 +248,7 @@ def test_measurements_of_the_machine_are_words(
     (run / "plan.json").write_text(json.dumps(folders.plan(hardware=hardware)))
     cells = read_page(render(run)).texts["td"]
     first = "precision float32, num_tokens 768, flops_per_second 78,900,000,000"
-    assert {first, "precision int8"} <= set(cells)
+    assert {first, "precision int8", "24.0\u00a0GiB"} <= set(cells)
     assert not any("{" in cell or "[" in cell for cell in cells) and "none" in cells  # there are no GPUs
 
 

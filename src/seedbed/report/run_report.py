@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -64,14 +65,18 @@ def render(folder: Path) -> str:
     first: list[Block] = [sections.glance(runs, unit)]
     if len(runs) > NUM_SERIES:
         first.append(Text(f"The sections below are about the best {NUM_SERIES} of {len(runs)} networks."))
-    command = f"seedbed report {name}"
+    inside = "" if is_run(folder) else "runs/*/"
+
+    def source(file: str) -> tuple[str, str]:
+        return f"{inside}{file}", f"seedbed report {shlex.quote(name)}"
+
     labels = {run.name: run.label for run in best}
     written = completions_section(samples, labels)
     parts = [
         families.families_section(kinds, labels),
-        sections.curves(best, unit, command),
-        sections.plan(best, command),
-        sections.speed(best, command),
+        sections.curves(best, unit, source),
+        sections.plan(best, source),
+        sections.speed(best, source),
         written,
         examples_section(best),
         sections.cards(best),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from seedbed.base.settings import flatten
-from seedbed.base.units import figures
+from seedbed.base.units import bytes_text, figures
 from seedbed.report.charts import MOST_STRETCHES, Line, line_figure, spanning
 from seedbed.report.completions import generate_commands
 from seedbed.report.findings import comparable, curves_finding, held_out_data, named, plan_finding
@@ -30,6 +30,7 @@ from seedbed.report.scales import Values
 from seedbed.report.tracks import interval_figure, pair_figure
 from seedbed.report.units import PERCENT, Measured, Unit, bytes_unit, count_unit, number, seconds_unit
 
+Source = Callable[[str], tuple[str, str]]  # a file of the runs, and the command that reads it
 _MOST_LINES = 7
 _MOST_ROWS = 16  # of the held-out figures of a run
 _RIGHT = Unit("% right", 0.01, 1)
@@ -54,7 +55,7 @@ def glance(runs: Sequence[RunFiles], unit: str) -> Table:
     return results_table("The networks at a glance", "Network", [run.label for run in runs], columns)
 
 
-def curves(runs: Sequence[RunFiles], unit: str, command: str) -> Section:
+def curves(runs: Sequence[RunFiles], unit: str, source: Source) -> Section:
     """Training and held-out loss of the runs, over tokens and over seconds; labels that are right."""
     # Both losses of every network where seven lines are enough, else the one that networks are compared by.
     kinds = ("held-out", "training") if 2 * len(runs) <= _MOST_LINES else ("held-out",)
@@ -94,8 +95,8 @@ def curves(runs: Sequence[RunFiles], unit: str, command: str) -> Section:
             )
     if any(line.low is not None for line in (*by_tokens, *right)):
         reading += " Whiskers: 95% intervals."
-    source = Text(reading, "muted", ("metrics.jsonl", command))
-    return Section("curves", heading, [Figures(drawn), source, *_evaluations(runs, unit)])
+    note = Text(reading, "muted", source("metrics.jsonl"))
+    return Section("curves", heading, [Figures(drawn), note, *_evaluations(runs, unit)])
 
 
 def _loss(run: RunFiles, kind: str, axis: str, unit: str) -> list[Line]:
@@ -137,7 +138,7 @@ def _evaluations(runs: Sequence[RunFiles], unit: str) -> list[Block]:
     return [Details(label, [results_table(label, "Network", [name for name, *_ in found], columns)])]
 
 
-def plan(runs: Sequence[RunFiles], command: str) -> Section | None:
+def plan(runs: Sequence[RunFiles], source: Source) -> Section | None:
     """Planned beside measured memory and time, and the plan by part."""
     if not any(run.planned("peak_bytes") or run.planned("seconds") for run in runs):
         return None
@@ -158,8 +159,11 @@ def plan(runs: Sequence[RunFiles], command: str) -> Section | None:
         "Memory is the peak of the process above its state after the imports. "
         "Beside each pair, the ratio measured / planned."
     )
-    source = Text(note, "muted", ("plan.json", command))
-    return Section("plan", plan_finding(runs), [Figures(drawn), source, *_parts(runs), *_machine(runs)])
+    return Section(
+        "plan",
+        plan_finding(runs),
+        [Figures(drawn), Text(note, "muted", source("plan.json")), *_parts(runs), *_machine(runs)],
+    )
 
 
 def _parts(runs: Sequence[RunFiles]) -> list[Block]:
@@ -188,20 +192,23 @@ def _machine(runs: Sequence[RunFiles]) -> list[Block]:
     if not probed:
         return []
     values = list(flatten(probed[0]).items())[:60]
-    rows = [[key.replace("_", " "), text[:200]] for key, value in values for text in _texts(value)]
-    return [Details("The machine, as probed before the run", [Table("The machine", ["", "Value"], rows)])]
+    rows = [[key.replace("_", " "), text[:200]] for key, value in values for text in _texts(key, value)]
+    return [Details("The machine, as probed before the run", [Table("The machine", ["", "Value"], rows, 99)])]
 
 
-def _texts(value: object) -> list[str]:
+def _texts(key: str, value: object) -> list[str]:
     """A value of the probe in words; a list of measurements has a line for each."""
     if isinstance(value, list):
-        return [text for one in value for text in _texts(one)] or ["none"]
+        return [text for one in value for text in _texts(key, one)] or ["none"]
     if isinstance(value, Mapping):
-        return [", ".join(f"{key} {text}" for key, one in value.items() for text in _texts(one))]
+        return [", ".join(f"{name} {text}" for name, one in value.items() for text in _texts(str(name), one))]
+    known = number(value)
+    if known is not None and key.endswith("bytes"):
+        return [bytes_text(known)]
     return [figures(value) if isinstance(value, float) else str(value)]
 
 
-def speed(runs: Sequence[RunFiles], command: str) -> Section | None:
+def speed(runs: Sequence[RunFiles], source: Source) -> Section | None:
     """Tokens per second and the share of the machine's peak: the mean and nine steps in ten."""
     rates, shares = [_rate(run) for run in runs], [_rate(run, "peak_fraction") for run in runs]
     known = sorted((-rate.value, at) for at, rate in enumerate(rates) if rate)
@@ -216,7 +223,7 @@ def speed(runs: Sequence[RunFiles], command: str) -> Section | None:
     if len(known) > 1:
         heading += f", {figures(known[0][0] / known[1][0])} times as fast as {named(runs[known[1][1]])}"
     note = "Disc: the mean over the time of training. Whiskers: nine steps in ten."
-    return Section("speed", heading, [Figures(drawn), Text(note, "muted", ("metrics.jsonl", command))])
+    return Section("speed", heading, [Figures(drawn), Text(note, "muted", source("metrics.jsonl"))])
 
 
 def _rate(run: RunFiles, key: str = "tokens_per_second") -> Measured | None:
