@@ -147,7 +147,7 @@ def test_labels_are_counted_per_label_with_an_interval(tmp_path: Path, folders: 
     well = findings.how_well([run], unit)
     assert well.verdict == "75.0% right" and has(" ".join(well.lines), r"68\.6 to 80\.5%", "nats per label")
     # At an end of Wilson's interval the share that was seen is 1.96 standard errors away.
-    low, high = run.accuracy().interval
+    low, high = run.score(run.unit).right.interval
     for end in (low, high):
         assert (0.75 - end) ** 2 == pytest.approx(1.96**2 * end * (1 - end) / 200)
     assert low < 0.75 < high
@@ -157,7 +157,7 @@ def test_labels_are_counted_per_label_with_an_interval(tmp_path: Path, folders: 
 
 def test_words_of_one_text_are_dependent_and_have_no_interval(tmp_path: Path, folders: ModuleType) -> None:
     run = labelled(tmp_path / "a", folders, "tagging", 0.9)
-    assert run.accuracy().interval is None and run.accuracy().value == 0.9
+    assert run.score(run.unit).right.interval is None and run.score(run.unit).right.value == 0.9
     assert has(findings.headline([run], run.unit), r"90\.0%", "held-out words")
 
 

@@ -73,9 +73,8 @@ def headline(runs: Sequence[RunFiles], unit: str) -> str:
     if len(scored) == 1:
         if len(runs) == 1 and so_far:
             so_far = f" so far, at {_progress(best)}"
-        right = best.accuracy()
-        if right is not None:
-            return f"{who} gives {right.value:.1%} of the {held_out_data(runs)} the right label{so_far}"
+        if score.right:
+            return f"{who} gives {score.right.value:.1%} of the {held_out_data(runs)} the right label{so_far}"
         return f"{who} needs {score.value:.2f}\u00a0{unit} on {held_out_data(runs)}{so_far}"
     second, other = scored[1]
     difference = other.value - score.value
@@ -183,7 +182,7 @@ def how_well(runs: Sequence[RunFiles], unit: str) -> Answer:
     best, score = scored[0]
     loss = f"{score.value:.2f} {unit}"
     equal = f"as uncertain as a choice among {figures(math.exp(min(score.value, 30)))} equally likely"
-    right = best.accuracy()
+    right = score.right
     one, shown = (score.loss, Unit("", decimals=2)) if right is None else (right, PERCENT)
     ends = map(shown.text, one.interval or ())
     between = f", interval {' to '.join(ends)}{shown.name}" if one.interval else ""

@@ -29,9 +29,10 @@ _Z = 1.96  # of a 95% interval
 
 
 class Score(NamedTuple):
-    """The loss on held-out data after a step, in the unit of the report."""
+    """An evaluation on held-out data: the loss in the unit of the report, and the share of right labels."""
 
     loss: Measured
+    right: Measured | None
     step: int
     tokens: float
     seconds: float
@@ -145,10 +146,10 @@ class RunFiles:
         if not len(values):
             return None
         at = int(np.argmin(values)) if index is None else index
-        low, high = self.evaluations["low"][at], self.evaluations["high"][at]
-        interval = (float(low), float(high)) if math.isfinite(low) and math.isfinite(high) else None
+        loss = _measured_at(at, values, self.evaluations["low"], self.evaluations["high"])
         step, tokens, seconds = (float(self.evaluations[key][at]) for key in ("step", "tokens", "seconds"))
-        return Score(Measured(float(values[at]), interval), int(step), tokens, seconds)
+        assert loss is not None, "steps without a finite loss are left out"
+        return Score(loss, _measured_at(at, *self.right()), int(step), tokens, seconds)
 
     def right(self) -> tuple[Values, Values, Values]:
         """The share of right labels of each evaluation, and the two ends of its interval, NaN where unknown.
@@ -163,14 +164,6 @@ class RunFiles:
             half = _Z * np.sqrt(share * (1 - share) / n + (_Z / (2 * n)) ** 2)
             return share, (middle - half) / scale, (middle + half) / scale
 
-    def accuracy(self, index: int | None = None) -> Measured | None:
-        """The share of right labels of the evaluation with the best loss, or of the one at an index."""
-        if not np.isfinite(self.evaluations["accuracy"]).all() or not len(self.evaluations["loss"]):
-            return None
-        at = int(np.argmin(self.evaluations["loss"])) if index is None else index
-        share, low, high = (float(column[at]) for column in self.right())
-        return Measured(share, (low, high) if math.isfinite(low + high) else None)
-
     def _last(self, name: str) -> float | None:
         """The largest finite value of a column: the cumulative count at the end."""
         column = np.concatenate([self.steps[name], self.evaluations[name]])
@@ -182,10 +175,10 @@ def is_run(folder: Path) -> bool:
     return any((folder / name).exists() for name in ("metrics.jsonl", "plan.json", "settings.toml"))
 
 
-def read_run(folder: Path, title: str | None = None) -> RunFiles:
+def read_run(folder: Path, title: Any = None) -> RunFiles:
     """Read the files of a run's folder; missing and damaged ones are named in `notices`.
 
-    `title` is its name on the page, its folder's name by default.
+    `title` is its name on the page; its folder's name where that is not a text.
     """
     notices: list[str] = []
     settings: Mapping[str, Any] = _try(folder / "settings.toml", _toml, notices, {})
@@ -202,7 +195,7 @@ def read_run(folder: Path, title: str | None = None) -> RunFiles:
         notices.append(f"the loss of {len(lost)} steps is not finite, the first at step {lost[0]}")
     return RunFiles(
         folder=folder,
-        title=title or folder.resolve().name,
+        title=title.strip() if isinstance(title, str) and title.strip() else folder.resolve().name,
         settings=flatten(settings),
         plan=plan,
         steps=steps,
@@ -271,6 +264,12 @@ def _columns(lines: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Values], lis
         "high": _column([high for _, high in intervals]),
     }
     return columns, lost
+
+
+def _measured_at(index: int, values: Values, low: Values, high: Values) -> Measured | None:
+    value, *interval = (float(column[index]) for column in (values, low, high))
+    known = (interval[0], interval[1]) if all(map(math.isfinite, interval)) else None
+    return Measured(value, known) if math.isfinite(value) else None
 
 
 def _column(values: Sequence[float | None]) -> Values:

@@ -57,7 +57,7 @@ def render(folder: Path) -> str:
     demo, samples, kinds = (_optional(folder / f"{n}.json", notices) for n in ("demo", "samples", "families"))
     titles = demo.get("titles")
     names = titles if isinstance(titles, Mapping) else {}
-    runs = [read_run(path, _title(names.get(path.name))) for path in _run_folders(folder)]
+    runs = [read_run(path, names.get(path.name)) for path in _run_folders(folder)]
     unit = findings.common_unit(runs)
     runs = findings.ranked(runs, unit)
     best = runs[:NUM_SERIES]
@@ -104,11 +104,6 @@ def _demo_command(demo: Mapping[str, Any], kinds: Mapping[str, Any]) -> str:
     """The demo that made a project; empty where it was made otherwise."""
     budget = number(demo.get("budget_seconds"))
     return f"seedbed demo{' --families' if kinds else ''} --budget {budget:g}s" if budget else ""
-
-
-def _title(title: Any) -> str | None:
-    """A run's name on the page, where the project has one for it."""
-    return title.strip() if isinstance(title, str) and title.strip() else None
 
 
 def _run_folders(folder: Path) -> list[Path]:

@@ -38,14 +38,14 @@ _RIGHT = Unit("% right", 0.01, 1)
 
 def glance(runs: Sequence[RunFiles], unit: str) -> Table:
     """The table of all runs: score, size, cost."""
-    rights = [run.accuracy() for run in runs]
-    scores = [score.loss if (score := run.score(unit)) else None for run in runs]
+    scores = [run.score(unit) for run in runs]
+    losses, rights = [s.loss if s else None for s in scores], [s.right if s else None for s in scores]
     parameters, tokens = [run.planned("parameters") for run in runs], [run.tokens for run in runs]
     seconds, peaks = [run.seconds for run in runs], [run.measured("peak_bytes") for run in runs]
     speeds = [rate.value if rate else None for rate in map(_rate, runs)]
     columns = [Column("Right labels", rights, PERCENT, "high")] if any(rights) else []
     columns += [
-        Column("Held-out", scores, Unit(unit, decimals=3), "low" if comparable(runs) else ""),
+        Column("Held-out", losses, Unit(unit, decimals=3), "low" if comparable(runs) else ""),
         Column("Size", parameters, count_unit(parameters, "parameters")),
         Column("Trained on", tokens, count_unit(tokens, "tokens")),
         Column("Training time", seconds, seconds_unit(seconds), "low"),
@@ -120,22 +120,21 @@ def _evaluations(runs: Sequence[RunFiles], unit: str) -> list[Block]:
     """The held-out figures as a table, evenly thinned where there are many."""
     found = []
     for run in runs:
-        count = len(run.evaluations["step"])
-        places = {*range(0, count, max(1, -(-count // _MOST_ROWS))), *([count - 1] if count else [])}
-        scores = [(run.score(unit, at), run.accuracy(at)) for at in sorted(places)]
-        found += [(run.label, score, right) for score, right in scores if score]
+        last = len(run.evaluations["step"]) - 1
+        places = sorted({*range(0, last, -(-last // _MOST_ROWS) or 1), last}) if last >= 0 else []
+        found += [(run.label, score) for at in places if (score := run.score(unit, at))]
     if not found:
         return []
     columns = [
-        Column("", [score.step for _, score, _ in found], Unit("step")),
-        Column("", [score.tokens for _, score, _ in found], Unit("tokens")),
-        Column("", [score.seconds for _, score, _ in found], Unit("seconds", decimals=1)),
-        Column("", [score.loss for _, score, _ in found], Unit(unit, decimals=3)),
+        Column("", [score.step for _, score in found], Unit("step")),
+        Column("", [score.tokens for _, score in found], Unit("tokens")),
+        Column("", [score.seconds for _, score in found], Unit("seconds", decimals=1)),
+        Column("", [score.loss for _, score in found], Unit(unit, decimals=3)),
     ]
-    rights = [right for *_, right in found]
+    rights = [score.right for _, score in found]
     columns += [Column("", rights, _RIGHT)] if any(rights) else []
     label = "The held-out figures"
-    return [Details(label, [results_table(label, "Network", [name for name, *_ in found], columns)])]
+    return [Details(label, [results_table(label, "Network", [name for name, _ in found], columns)])]
 
 
 def plan(runs: Sequence[RunFiles], source: Source) -> Section | None:
