@@ -94,7 +94,9 @@ class Column:
 
 def results_table(label: str, first: str, names: Sequence[Cell], columns: Sequence[Column]) -> Table:
     """A row for each name and a column for each quantity, its unit in the second line of the header."""
-    header = [c.header if isinstance(c.header, Name) else f"{c.header}\n{c.unit.name}" for c in columns]
+    header = [
+        c.header if isinstance(c.header, Name) else f"{c.header}\n{c.unit.name}".strip() for c in columns
+    ]
     rows = zip(names, *(column.cells() for column in columns), strict=True)
     return Table(label, [first, *header], [list(row) for row in rows])
 
