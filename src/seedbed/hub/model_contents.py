@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -50,50 +52,55 @@ def describe_bundle(path: Path) -> Found:
     """A bundle's folder, whole or in part; of the weights the headers alone are read."""
     names = {file.name for file in path.iterdir()}
     found: Found = {"holds": {}, "lacks": {}, "problems": [], "next": None}
-    config = None
+    config, tokenizer = None, None
     if CONFIG in names:
-        try:
+        with _collected(found):
             config = read_config(path)
-        except SeedbedError as error:
-            found["problems"].append(str(error))
-    else:
-        found["lacks"][CONFIG] = SAID[CONFIG]
-    _describe_weights(path, config, names, found)
-    tokenizer = _tokenizer(path, names, config, found)
+            found["holds"] |= _config_lines(config)
+    with _collected(found):
+        _describe_weights(path, config, names, found)
+    if names & set(TOKENIZERS):
+        with _collected(found):
+            tokenizer = Tokenizer.load(path)
+            found["holds"] |= describe_tokenizer(tokenizer, config)
+            if config is not None:
+                require_vocabulary(tokenizer, config)
     if GENERATION in names:
-        try:
+        with _collected(found):
             found["holds"] |= _generation(read_object(path / GENERATION))
-        except SeedbedError as error:
-            found["problems"].append(str(error))
     silent = config is not None and not _answers(config)  # no answers, no settings for them
-    for name in (CARD,) if silent else (GENERATION, CARD):
-        if name not in names:
-            found["lacks"][name] = SAID[name]
+    expected = {CONFIG, CARD} if silent else {CONFIG, GENERATION, CARD}
+    found["lacks"] |= {name: said for name, said in SAID.items() if name in expected - names}
+    if not names & set(TOKENIZERS):
+        found["lacks"]["tokenizer.json"] = SAID["tokenizer"]
     if "model" in found and config is not None and not found["problems"]:
         found["next"] = advice(path, config, tokenizer)
     return found
 
 
+@contextmanager
+def _collected(found: Found) -> Iterator[None]:
+    """Make an error of a file one of the problems."""
+    try:
+        yield
+    except SeedbedError as error:
+        found["problems"].append(str(error))
+
+
 def describe_gguf(path: Path) -> Found:
     """A GGUF file; no block of its weights is read."""
-    try:
+    found: Found = {"holds": {}, "lacks": {}, "problems": [], "next": None}
+    with _collected(found):
         config, tokenizer, generation = inspect_gguf(path)
         numbers = gguf_numbers(path)
-    except SeedbedError as error:
-        return {"holds": {}, "lacks": {}, "problems": [str(error)], "next": None}
-    holds = _config_lines(config) | _weight_lines(config, numbers, [path])
-    lacks = {}
-    if tokenizer is None:
-        lacks["tokenizer"] = "token ids work, text does not: take a file that has one"
-    else:
-        holds |= describe_tokenizer(tokenizer, config)
-    return {
-        "holds": holds | _generation(generation),
-        "lacks": lacks,
-        "problems": [],
-        "next": advice(path, config, tokenizer),
-        "model": _facts(config, numbers, [path]),
-    }
+        found["holds"] = _config_lines(config) | _weight_lines(config, numbers, [path])
+        if tokenizer is None:
+            found["lacks"]["tokenizer"] = "token ids work, text does not: take a file that has one"
+        else:
+            found["holds"] |= describe_tokenizer(tokenizer, config)
+        found["holds"] |= _generation(generation)
+        found |= {"next": advice(path, config, tokenizer), "model": _facts(config, numbers, [path])}
+    return found
 
 
 def describe_tokenizer(tokenizer: Tokenizer, config: Config | None = None) -> dict[str, str]:
@@ -114,7 +121,6 @@ def _describe_weights(path: Path, config: Config | None, names: set[str], found:
     """Add the weights of a folder."""
     weights = find_weights(path, allow_pickle=True)
     if weights is None:
-        found["holds"] |= {} if config is None else _config_lines(config)
         others = sorted(name for name in names if name.endswith((*WEIGHT_ENDS, *FOREIGN)))
         if others and others[0].startswith("model-"):
             found["lacks"][INDEX] = "the list of the shards: download it again"
@@ -122,49 +128,26 @@ def _describe_weights(path: Path, config: Config | None, names: set[str], found:
             remark = f"; {others[0]} has a format that is not supported" if others else ""
             found["lacks"][SINGLE] = SAID[SINGLE] + remark
         return
-    if config is not None:
-        found["holds"] |= _config_lines(config)
-    try:
-        lost = missing_shards(weights) if weights.name in (INDEX, PICKLE_INDEX) else []
-        found["lacks"] |= dict.fromkeys(lost, f"a shard that {weights.name} names: download it again")
-        if weights.name in (PICKLE, PICKLE_INDEX):
-            found["holds"]["weights"] = f"a pickle, {bytes_text(_size(path, '*.bin'))}, not opened"
-            found["lacks"][SINGLE] = f"{weights.name} needs --allow-pickle: it can contain a program"
-            found["next"] = f"if you trust its source: seedbed export {path} --allow-pickle --out FOLDER"
-        elif not lost:
-            with open_weights(path) as opened:
-                with mismatch_errors(opened.path):
-                    fitted = None if config is None else require_matching_weights(opened, config).config
-                numbers: Counter[str] = Counter()
-                for held in opened.held.values():
-                    if held.dtype is not None and not held.dtype.is_floating_point:
-                        continue  # masks and positions, not parameters
+    lost = missing_shards(weights) if weights.name in (INDEX, PICKLE_INDEX) else []
+    found["lacks"] |= dict.fromkeys(lost, f"a shard that {weights.name} names: download it again")
+    if weights.name in (PICKLE, PICKLE_INDEX):
+        size = sum(file.stat().st_size for file in path.glob("*.bin"))
+        found["holds"]["weights"] = f"a pickle, {bytes_text(size)}, not opened"
+        found["lacks"][SINGLE] = f"{weights.name} needs --allow-pickle: it can contain a program"
+        found["next"] = f"if you trust its source: seedbed export {path} --allow-pickle --out FOLDER"
+    elif not lost:
+        with open_weights(path) as opened:
+            with mismatch_errors(opened.path):
+                fitted = None if config is None else require_matching_weights(opened, config).config
+            numbers: Counter[str] = Counter()
+            for held in opened.held.values():
+                # Tensors of integers are masks and positions, not parameters.
+                if held.dtype is None or held.dtype.is_floating_point:
                     numbers[str(held.dtype).removeprefix("torch.")] += prod(held.shape)
-                found["holds"] |= _weight_lines(fitted, numbers, opened.files)
-                if fitted is not None:
-                    found["holds"] |= _config_lines(fitted)
-                    found["model"] = _facts(fitted, numbers, opened.files)
-    except SeedbedError as error:
-        found["problems"].append(str(error))
-
-
-def _tokenizer(path: Path, names: set[str], config: Config | None, found: Found) -> Tokenizer | None:
-    """Add the tokenizer of a folder."""
-    if not names & set(TOKENIZERS):
-        found["lacks"]["tokenizer.json"] = SAID["tokenizer"]
-        return None
-    try:
-        tokenizer = Tokenizer.load(path)
-    except SeedbedError as error:
-        found["problems"].append(str(error))
-        return None
-    found["holds"] |= describe_tokenizer(tokenizer, config)
-    try:
-        if config is not None:
-            require_vocabulary(tokenizer, config)
-    except SeedbedError as error:
-        found["problems"].append(str(error))
-    return tokenizer
+            found["holds"] |= _weight_lines(fitted, numbers, opened.files)
+            if fitted is not None:
+                found["holds"] |= _config_lines(fitted)
+                found["model"] = _facts(fitted, numbers, opened.files)
 
 
 def _config_lines(config: Config) -> dict[str, str]:
@@ -172,14 +155,10 @@ def _config_lines(config: Config) -> dict[str, str]:
     context = "any length" if config.max_positions is None else f"{config.max_positions:,} tokens"
     return {
         "model": shape,
-        "head": _head(config),
+        "head": HEADS.get(config.head.kind, config.head.kind),
         "vocabulary": f"{config.vocab_size:,} tokens",
         "context": context,
     }
-
-
-def _head(config: Config) -> str:
-    return HEADS.get(config.head.kind, config.head.kind)
 
 
 def _weight_lines(config: Config | None, numbers: Counter[str], files: list[Path]) -> dict[str, str]:
@@ -195,13 +174,8 @@ def _weight_lines(config: Config | None, numbers: Counter[str], files: list[Path
 
 def _facts(config: Config, numbers: Counter[str], files: list[Path]) -> Found:
     """The same facts for machines."""
-    return {
-        "family": config.family,
-        "shape": config.shape,
-        "num_layers": config.num_layers,
-        "d_model": config.d_model,
-        "vocab_size": config.vocab_size,
-        "max_positions": config.max_positions,
+    kept = ("family", "shape", "num_layers", "d_model", "vocab_size", "max_positions")
+    return {name: getattr(config, name) for name in kept} | {
         "parameters": parameter_count(config),
         "dtypes": dict(numbers),
         "bytes": sum(file.stat().st_size for file in files),
@@ -226,7 +200,3 @@ def advice(path: Path | str, config: Config, tokenizer: Tokenizer | None) -> str
         return f'seedbed.load("{path}").{does}("a text") in Python'
     verb = "chat" if tokenizer.config.get("chat_template") else "generate"
     return f"seedbed {verb} {path}" + ("" if verb == "chat" else ' "..."')
-
-
-def _size(path: Path, pattern: str) -> int:
-    return sum(file.stat().st_size for file in path.glob(pattern))
