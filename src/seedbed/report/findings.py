@@ -100,7 +100,7 @@ def circumstances(runs: Sequence[RunFiles], unit: str) -> str:
         "parameters": [run.planned("parameters") for run in runs],
         "tokens of training": [run.tokens for run in runs],
     }
-    facts = [fact for noun, values in counts.items() if (fact := _alike(values, noun))]
+    facts = [f"{_range(values)} {noun}" for noun, values in counts.items() if all(values)]
     who = ("It", "Both", "All")[min(len(runs), 3) - 1]
     sentences = [f"{who} had {listed(facts)}."] if facts else []
     if len(runs) > 1:
@@ -110,16 +110,10 @@ def circumstances(runs: Sequence[RunFiles], unit: str) -> str:
     return " ".join(sentences)
 
 
-def _alike(values: Sequence[float | None], noun: str) -> str:
-    """Counts of several runs: one figure where they agree to 2%, else the range, called unequal beyond 5%."""
-    known = sorted(value for value in values if value)
-    if not known or len(known) < len(values):
-        return ""
-    low, high = known[0], known[-1]
-    if high <= 1.02 * low:
-        mean = float(f"{sum(known) / len(known):.3g}")
-        return f"{count_text(low) if low == high else f'about {count_text(mean)}'} {noun}"
-    return f"{count_text(low)} to {count_text(high)} {noun}{' (not equal)' if high > 1.05 * low else ''}"
+def _range(values: Sequence[float | None]) -> str:
+    """Counts of several runs: one figure where they are written alike, else the least and the largest."""
+    low, high = (count_text(end(_known(values))) for end in (min, max))
+    return low if low == high else f"{low} to {high}"
 
 
 def answers(runs: Sequence[RunFiles], unit: str) -> list[Answer]:
