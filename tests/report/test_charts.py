@@ -192,6 +192,15 @@ def test_an_axis_holds_every_line_and_interval() -> None:
     assert [end[-1] for end in ends] == pytest.approx([y_axis.place(2), y_axis.place(1)], abs=0.2)
 
 
+def test_an_interval_is_drawn_where_it_is_known() -> None:
+    low, high = np.array([np.nan, 1.0]), np.array([np.nan, 3.0])
+    picture = chart(
+        Line(Name("LSTM"), "held-out", np.array([1.0, 2.0]), np.array([3.0, 2.0]), True, low, high)
+    )
+    (whisker,) = of_class(picture, "whisker")
+    assert across(whisker)[1] == pytest.approx(Axis(picture).place(2), abs=0.2)
+
+
 def test_a_spike_beyond_the_axis_is_no_coordinate() -> None:
     picture = chart(line(3, 1e30, 1), y_scale=Scale(0.0, 4.0))
     furthest = max(abs(place) for part in picture.iter("path") for place in numbers(part))

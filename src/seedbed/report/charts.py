@@ -30,8 +30,8 @@ _BELOW = 30.0  # that names may reach below the plot, beside the numbers of its 
 class Line:
     """A curve: x and y are (num_points,) and finite, x does not fall. `note` is before its last value.
 
-    A marked line shows its points, and `low` and `high`, (num_points,) each, as their intervals; any other
-    line shows a band where it was condensed.
+    A marked line shows its points, and `low` and `high`, (num_points,) each, as their intervals where these
+    are finite; any other line shows a band where it was condensed.
     """
 
     name: Name
@@ -123,8 +123,9 @@ def spanning(lines: Sequence[Line], x: Unit, y: Unit, *, log_y: bool = False) ->
 
 def _spanning(curves: Sequence[_Curve], log_y: bool) -> Scale:
     drawn = [values for line, curve in curves for values in (curve.mean, line.low, line.high)]
-    ends = [float(end) for values in drawn if values is not None for end in (values.min(), values.max())]
-    return logarithmic([end for end in ends if end > 0]) if log_y else linear(ends)
+    known = np.concatenate([values for values in drawn if values is not None])
+    known = known[np.isfinite(known) & (known > (0 if log_y else -np.inf))]
+    return (logarithmic if log_y else linear)([float(known.min()), float(known.max())])
 
 
 def _condensed(lines: Sequence[Line], x: Unit, y: Unit, log_y: bool) -> tuple[Scale, list[_Curve]]:
@@ -226,7 +227,8 @@ def _stroke(plot: Plot, line: Line, curve: Stretches) -> Markup:
     points = plot.points(curve.x, curve.mean)
     drawn = [path("heavy" if line.marked else "curve", "M" + "L".join(points))]
     if line.marked and line.low is not None and line.high is not None:
-        for x, low, high in zip(line.x.tolist(), line.low.tolist(), line.high.tolist(), strict=True):
+        known = np.isfinite(line.low) & np.isfinite(line.high)
+        for x, low, high in np.stack([line.x, line.low, line.high], 1)[known].tolist():
             across, bottom, top = plot.x(x), plot.y(low), plot.y(high)
             ends = (across - 3, bottom, "h6M", across, bottom, "V", top, "M", across - 3, top, "h6")
             drawn.append(path("whisker", "M", *ends))

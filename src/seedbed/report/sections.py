@@ -93,7 +93,7 @@ def curves(runs: Sequence[RunFiles], unit: str, source: Source) -> Section:
             reading += (
                 " Training loss is converted to bits per byte with the held-out text's tokens per byte."
             )
-    if any(line.low is not None for line in (*by_tokens, *right)):
+    if any(line.low is not None and np.isfinite(line.low).any() for line in (*by_tokens, *right)):
         reading += " Whiskers: 95% intervals."
     note = Text(reading, "muted", source("metrics.jsonl"))
     return Section("curves", heading, [Figures(drawn), note, *_evaluations(runs, unit)])
@@ -109,11 +109,8 @@ def _loss(run: RunFiles, kind: str, axis: str, unit: str) -> list[Line]:
 def _line(name: Name, kind: str, x: Values, y: Values, low: Values, high: Values) -> list[Line]:
     known = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
     order = known[np.argsort(x[known], kind="stable")]
-    if not len(order):
-        return []
-    ends = [low[order], high[order]]
-    whole = kind == "held-out" and bool(np.isfinite(ends).all())
-    return [Line(name, kind, x[order], y[order], kind == "held-out", *(ends if whole else ()))]
+    marked = kind == "held-out"
+    return [Line(name, kind, x[order], y[order], marked, low[order], high[order])] if len(order) else []
 
 
 def _evaluations(runs: Sequence[RunFiles], unit: str) -> list[Block]:
