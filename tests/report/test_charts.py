@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from seedbed.report.charts import MOST_STRETCHES, WIDTH, Line, clipped, line_figure, spanning, spread
 from seedbed.report.page import Figure, Name
 from seedbed.report.scales import Scale
-from seedbed.report.tracks import interval_figure, pair_figure
+from seedbed.report.tracks import track_figure
 from seedbed.report.units import PERCENT, Measured, Unit
 
 TOKENS, BITS = Unit("tokens"), Unit("bits per byte", decimals=2)
@@ -99,8 +99,8 @@ def test_a_picture_scales_and_has_a_role_a_title_and_a_description() -> None:
 def test_nothing_to_draw_is_no_picture() -> None:
     assert line_figure("a", "b", [], TOKENS, BITS) is None
     assert line_figure("a", "b", [line(0.0, -1.0)], TOKENS, BITS, log_y=True) is None
-    assert interval_figure("a", "b", [Name("c")], [None], BITS) is None
-    assert pair_figure("a", "b", [Name("c")], [None], [None], BITS) is None
+    assert track_figure("a", "b", [Name("c")], [None], BITS) is None
+    assert track_figure("a", "b", [Name("c")], [None], BITS, planned=[None]) is None
 
 
 def test_points_are_where_the_axes_say() -> None:
@@ -233,7 +233,7 @@ def test_long_names_keep_both_ends() -> None:
 
 
 def test_planned_and_measured_are_a_ring_and_a_disc_joined_on_an_axis_from_zero() -> None:
-    figure = pair_figure("a", "Memory", [Name("LSTM", 1)], [400.0], [412.0], Unit("MiB"))
+    figure = track_figure("a", "Memory", [Name("LSTM", 1)], [412.0], Unit("MiB"), planned=[400.0])
     picture, note = parsed(figure), "400 \u2192 412, ratio 1.03"
     assert {"planned", "measured", "MiB", "0", "LSTM", note} <= set(texts(picture))
     (row,) = of_class(picture, "s2")
@@ -251,7 +251,7 @@ def test_planned_and_measured_are_a_ring_and_a_disc_joined_on_an_axis_from_zero(
 
 
 def test_a_plan_without_a_measurement_is_a_ring_alone() -> None:
-    picture = parsed(pair_figure("a", "Memory", [Name("LSTM", 1)], [400.0], [None], Unit("MiB")))
+    picture = parsed(track_figure("a", "Memory", [Name("LSTM", 1)], [None], Unit("MiB"), planned=[400.0]))
     (row,) = of_class(picture, "s2")
     assert [mark.get("class") for mark in row.iter("circle")] == ["ring"]
     assert any("not measured yet" in text for text in texts(picture)) and not of_class(picture, "gap")
@@ -260,7 +260,7 @@ def test_a_plan_without_a_measurement_is_a_ring_alone() -> None:
 def test_an_interval_is_drawn_as_whiskers_and_a_reference_as_a_dashed_line() -> None:
     values, references = [Measured(0.5, (0.4, 0.8)), 0.2], [("target", 0.6)]
     names = [Name("LSTM", 0), Name("BERT", 1)]
-    figure = interval_figure("a", "Right", names, values, PERCENT, references=references)
+    figure = track_figure("a", "Right", names, values, PERCENT, references=references)
     picture = parsed(figure)
     assert "50.0 (40.0 to 80.0)" in texts(picture) and "20.0" in texts(picture)
     (whisker,), (dashed,) = of_class(picture, "whisker"), of_class(picture, "reference")

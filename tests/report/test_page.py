@@ -34,7 +34,7 @@ from seedbed.report.page import (
     card,
     results_table,
 )
-from seedbed.report.tracks import interval_figure, pair_figure
+from seedbed.report.tracks import track_figure
 from seedbed.report.units import PERCENT, Measured, Unit, seconds_unit
 
 DASH = "\u2013"
@@ -84,10 +84,8 @@ def ladder_page(found: dict[str, Any], target: float) -> Page:
         Column("Time", seconds, unit, "low"),
     ]
     pictures = [
-        interval_figure(
-            "scores", "Score of each rung", names, scores, score, references=[("target", target)]
-        ),
-        pair_figure("time", "Time", names, planned, seconds, unit),
+        track_figure("scores", "Score of each rung", names, scores, score, references=[("target", target)]),
+        track_figure("time", "Time", names, seconds, unit, planned=planned),
     ]
     source = ("ladder.json", "seedbed adapt")
     table = results_table("The rungs", "Rung", names, columns)

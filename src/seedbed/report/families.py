@@ -19,7 +19,7 @@ from seedbed.report.page import (
     Text,
     results_table,
 )
-from seedbed.report.tracks import interval_figure
+from seedbed.report.tracks import track_figure
 from seedbed.report.units import PERCENT, Measured, Unit, count_unit, number
 
 COMMAND = "seedbed demo --families"
@@ -125,7 +125,7 @@ def families_section(found: Mapping[str, Any], names: Mapping[str, Name]) -> Sec
         scores = [model.scores.get(key) for model in models]
         unit = Unit("% right", 0.01, 1)
         drawn.append(
-            interval_figure(f"families-{key}", title, shown, scores, unit, references=_baselines(found, key))
+            track_figure(f"families-{key}", title, shown, scores, unit, references=_baselines(found, key))
         )
     samples = []
     for model in models:

@@ -27,7 +27,7 @@ from seedbed.report.page import (
 )
 from seedbed.report.run_files import BITS, RunFiles
 from seedbed.report.scales import Values
-from seedbed.report.tracks import interval_figure, pair_figure
+from seedbed.report.tracks import track_figure
 from seedbed.report.units import PERCENT, Measured, Unit, bytes_unit, count_unit, number, seconds_unit
 
 Source = Callable[[str], tuple[str, str]]  # a file of the runs, and the command that reads it
@@ -145,11 +145,8 @@ def plan(runs: Sequence[RunFiles], source: Source) -> Section | None:
     ):
         planned, found = [run.planned(key) for run in runs], [run.measured(key) for run in runs]
         unit = unit_of([*planned, *found])
-        drawn.append(
-            pair_figure(
-                f"plan-{key.replace('_', '-')}", title, [run.label for run in runs], planned, found, unit
-            )
-        )
+        names = [run.label for run in runs]
+        drawn.append(track_figure(f"plan-{key}", title, names, found, unit, planned=planned))
     note = (
         "Planned before step 1 from the settings and a short probe of the machine; measured at the end. "
         "Memory is the peak of the process above its state after the imports. "
@@ -212,8 +209,8 @@ def speed(runs: Sequence[RunFiles], source: Source) -> Section | None:
         return None
     names, peak = [run.label for run in runs], "Share of the measured matmul rate"
     drawn = [
-        interval_figure("speed-tokens", "Tokens per second", names, rates, Unit("tokens/s")),
-        interval_figure("speed-peak", peak, names, shares, PERCENT),
+        track_figure("speed-tokens", "Tokens per second", names, rates, Unit("tokens/s")),
+        track_figure("speed-peak", peak, names, shares, PERCENT),
     ]
     heading = f"{named(runs[known[0][1]], first=True)} trains at {figures(-known[0][0])} tokens/s"
     if len(known) > 1:

@@ -23,60 +23,43 @@ class Track(NamedTuple):
     planned: float | None
     measured: Measured | None
 
+    @property
+    def ends(self) -> list[float]:
+        """Every value that the axis must have."""
+        found = [] if self.measured is None else [self.measured.value, *(self.measured.interval or ())]
+        return found if self.planned is None else [self.planned, *found]
 
-def interval_figure(
+
+def track_figure(
     name: str,
     title: str,
     names: Sequence[Name],
     values: Sequence[Amount],
     unit: Unit,
     *,
+    planned: Sequence[float | None] | None = None,
     references: Sequence[tuple[str, float]] = (),
 ) -> Figure | None:
-    """Values with their intervals, and dashed lines for targets or baselines."""
-    tracks = []
-    for who, value in zip(names, map(measured, values), strict=True):
-        if value is not None:
-            between = " ({} to {})".format(*map(unit.text, value.interval)) if value.interval else ""
-            tracks.append(Track(who, unit.text(value.value) + between, None, value))
-    dashed = "; ".join(f"{label} {unit.text(value)}" for label, value in references)
-    caption = f"{title}. Dashed: {dashed}." if dashed else f"{title}."
-    return _figure(name, title, caption, tracks, unit, [value for _, value in references])
+    """A row for each name, None of none: a disc for its value, whiskers for the interval.
 
-
-def pair_figure(
-    name: str,
-    title: str,
-    names: Sequence[Name],
-    planned: Sequence[float | None],
-    found: Sequence[float | None],
-    unit: Unit,
-) -> Figure | None:
-    """Planned and measured values as rings and discs, with the ratio measured / planned."""
-    tracks = []
-    for who, plan, value in zip(names, planned, found, strict=True):
-        if plan is not None or value is not None:
-            ratio = f"ratio {value / plan:.2f}" if plan and value is not None else "not measured yet"
-            note = f"{unit.text(plan)} \u2192 {unit.text(value)}, {ratio}"
-            tracks.append(Track(who, note, plan, measured(value)))
-    return _figure(name, title, f"{title}: planned \u2192 measured.", tracks, unit, ())
-
-
-def _figure(
-    name: str, title: str, caption: str, tracks: Sequence[Track], unit: Unit, references: Sequence[float]
-) -> Figure | None:
-    """The tracks one below the other; None of none. A key explains the marks where there are planned ones."""
+    With `planned` a ring for the plan, and the ratio measured / planned. `references` are dashed lines with
+    their names: targets, baselines.
+    """
+    plans = [None] * len(names) if planned is None else planned
+    rows = zip(names, plans, map(measured, values), strict=True)
+    tracks = [
+        Track(who, (_value_text if planned is None else _pair_text)(plan, value, unit), plan, value)
+        for who, plan, value in rows
+        if plan is not None or value is not None
+    ]
     if not tracks:
         return None
-    values = [value for track in tracks for value in _values(track)]
-    scale = linear([value / unit.size for value in (*values, *references)], from_zero=True)
-    key = any(track.planned is not None for track in tracks)
-    top = 26.0 if key else 0.0
+    ends = [value for track in tracks for value in track.ends] + [value for _, value in references]
+    scale = linear([value / unit.size for value in ends], from_zero=True)
+    top = 0.0 if planned is None else 26.0
     plot = Plot(8.0, top, WIDTH - 14, top + _ROW * len(tracks), scale, scale)
-    content = [*(_key() if key else ()), *bottom_axis(plot, unit.name)]
-    content += [
-        path("reference", "M", plot.x(value / unit.size), top, "V", plot.bottom) for value in references
-    ]
+    content = [*(() if planned is None else _key()), *bottom_axis(plot, unit.name)]
+    content += [path("reference", "M", plot.x(at / unit.size), top, "V", plot.bottom) for _, at in references]
     letters = math.floor(WIDTH / LETTER)
     for index, track in enumerate(tracks):
         y = top + _ROW * index
@@ -87,17 +70,23 @@ def _figure(
         content.append(element("text", text, x=0, y=y + 18, class_="name"))
         content.append(element("text", note, x=WIDTH, y=y + 18, class_="note end"))
         content.append(_marks(plot, track, y + 36, unit.size))
+    dashed = "; ".join(f"{label} {unit.text(value)}" for label, value in references)
+    caption = title + (": planned \u2192 measured." if planned else f". Dashed: {dashed}." if dashed else ".")
     description = "; ".join(f"{track.name.text}: {track.note}" for track in tracks)
     return Figure(
         picture(name, f"{title}, {unit.name}", f"{description}.", plot.bottom + 44, content), caption
     )
 
 
-def _values(track: Track) -> list[float]:
-    """Every value that a row must have room for."""
-    one = track.measured
-    found = [] if one is None else [one.value, *(one.interval or ())]
-    return found if track.planned is None else [track.planned, *found]
+def _value_text(_: float | None, value: Measured | None, unit: Unit) -> str:
+    assert value is not None
+    between = " ({} to {})".format(*map(unit.text, value.interval)) if value.interval else ""
+    return unit.text(value.value) + between
+
+
+def _pair_text(plan: float | None, value: Measured | None, unit: Unit) -> str:
+    ratio = f"ratio {value.value / plan:.2f}" if plan and value else "not measured yet"
+    return f"{unit.text(plan)} \u2192 {unit.text(value.value if value else None)}, {ratio}"
 
 
 def _marks(plot: Plot, track: Track, y: float, size: float) -> Markup:
