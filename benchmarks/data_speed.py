@@ -1,14 +1,12 @@
-"""Data never waits: what loading, corrupting and batching cost beside a training step of the 6 x 384 shape.
+"""The cost of loading, corrupting and batching beside a training step of the 6 x 384 shape.
 
     python -m benchmarks.data_speed [--json FILE]
 
-For each objective a network of six layers of width 384 (3 + 3 in an encoder-decoder) learns from 8,192 tokens
-a step of records of 256, at the faster precision; a share is the median time to deal and collate a batch over
-that of the whole step, both timed in turn.
+For each objective a network of six layers of width 384 (3 + 3 in an encoder-decoder) trains on 8,192 tokens
+per step in records of 256, at the faster precision. A share is the median time to load and collate a batch
+divided by that of the whole step, both timed in turn.
 """
 
-import argparse
-import json
 import tempfile
 import time
 from dataclasses import replace
@@ -18,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from benchmarks.measuring import machine, table
+from benchmarks.measuring import machine, parser_of, table, write_json
 
 from seedbed.base.hardware import probe
 from seedbed.base.runtime import Runtime
@@ -39,7 +37,7 @@ FAMILIES = {"encoder": "bert", "decoder": "gpt2", "encoder-decoder": "t5"}
 
 
 def vocabulary(shape: str) -> Vocabulary:
-    """Ids of which the last 200 are control tokens, a hundred sentinels among them."""
+    """Return a vocabulary whose last 200 ids are special tokens, with a hundred sentinels."""
     ids = np.arange(VOCAB_SIZE)
     return replace(
         Vocabulary.stand_in(VOCAB_SIZE, decoder_start_id=8000 if shape == "encoder-decoder" else None),
@@ -53,14 +51,14 @@ def vocabulary(shape: str) -> Vocabulary:
 
 
 def measure(name: str, precision: str, folder: Path) -> dict[str, Any]:
-    """Median milliseconds of dealing a step and of learning from it."""
+    """Return the median milliseconds of loading a batch and of training on it."""
     kind = OBJECTIVES.get(name)
     shape = kind.shapes[0]
     config = family(FAMILIES[shape]).sized(384, 3 if shape == "encoder-decoder" else 6)
     config = with_labels(replace(config, vocab_size=VOCAB_SIZE, dropout=0.0), name, ("a", "b", "c"))
     objective = kind(vocabulary(shape), kind.settings_class())
-    draw = np.random.default_rng(0)
-    texts = [draw.integers(0, VOCAB_SIZE - 200, n).tolist() for n in draw.integers(50, 1500, 800)]
+    rng = np.random.default_rng(0)
+    texts = [rng.integers(0, VOCAB_SIZE - 200, n).tolist() for n in rng.integers(50, 1500, 800)]
     shard = write_shard(folder / name, texts, vocab_size=VOCAB_SIZE)
     source: Any = None
     if kind.learns_from == "text":
@@ -68,14 +66,14 @@ def measure(name: str, precision: str, folder: Path) -> dict[str, Any]:
         source = TokenSource(shard, context_tokens=size, seed=0, overlap=objective.overlap)
     else:
         sizes = {"labels": [1] * 800, "tags": list(map(len, texts))}
-        many = 4 if kind.head_kind else VOCAB_SIZE - 200  # labels lie there from 1 on
+        many = 4 if kind.head_kind else VOCAB_SIZE - 200  # labels start at 1
         answers = [
-            draw.integers(1, many, n).tolist()
-            for n in sizes.get(kind.learns_from, draw.integers(10, 100, 800).tolist())
+            rng.integers(1, many, n).tolist()
+            for n in sizes.get(kind.learns_from, rng.integers(10, 100, 800).tolist())
         ]
         other = write_shard(folder / f"{name}_answers", answers, vocab_size=VOCAB_SIZE)
-        room, cuts = objective.max_input_tokens(other.lengths, CONTEXT), kind.learns_from == "tags"
-        source = PairSource(shard, other, room=room, seed=0, cuts_answers=cuts)
+        max_tokens, cuts = objective.max_input_tokens(other.lengths, CONTEXT), kind.learns_from == "tags"
+        source = PairSource(shard, other, room=max_tokens, seed=0, cuts_answers=cuts)
     loader = Loader([MixturePart(source, objective)], batch_tokens=STEP_TOKENS, seed=0)
     module = build(config)
     initialize(module, torch.Generator().manual_seed(0))
@@ -83,47 +81,41 @@ def measure(name: str, precision: str, folder: Path) -> dict[str, Any]:
     settings = TrainingSettings(batch_tokens=STEP_TOKENS, context_tokens=CONTEXT)
     optimizer = OPTIMIZERS.get("adamw")(module, settings)
     compute = TrainStep(module, objective).train()
-    dealing, learning = [], []
+    loading, training = [], []
     for _ in range(ROUNDS):
         started = time.perf_counter()
         (batch,) = micro_batches(loader.next_step())
-        dealt = time.perf_counter()
+        loaded = time.perf_counter()
         with runtime.autocast():
             loss, num_targets = compute(batch)
         (loss / num_targets).backward()
         optimizer.step(1.0)
         module.zero_grad()
         loss.item()
-        dealing.append(dealt - started)
-        learning.append(time.perf_counter() - dealt)
-    deal, learn = median(dealing[2:]), median(learning[2:])
+        loading.append(loaded - started)
+        training.append(time.perf_counter() - loaded)
+    load, train = median(loading[2:]), median(training[2:])
     return {
         "objective": name,
         "family": config.family,
-        "deal_ms": 1e3 * deal,
-        "learn_ms": 1e3 * learn,
-        "share": deal / (deal + learn),
+        "load_ms": 1e3 * load,
+        "train_ms": 1e3 * train,
+        "share": load / (load + train),
     }
 
 
 def main() -> None:
-    """Measure every objective of the room."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", type=Path)
+    """Measure every objective."""
+    parser = parser_of(__doc__)
     options = parser.parse_args()
     spin_briefly()
     precision = probe().precision
     with tempfile.TemporaryDirectory() as folder:
         rows = [measure(name, precision, Path(folder)) for name in OBJECTIVES.names()]
-    heading = {"objective": "objective", "family": "family", "deal_ms": "deal ms", "learn_ms": "learn ms"}
+    heading = {"objective": "objective", "family": "family", "load_ms": "load ms", "train_ms": "train ms"}
     print(f"{machine()}, {precision}")
     print(table(rows, heading | {"share": "share of a step"}))
-    if options.json:
-        options.json.write_text(
-            json.dumps({"machine": machine(), "precision": precision, "rows": rows}, indent=2)
-        )
+    write_json(options.json, {"machine": machine(), "precision": precision, "rows": rows})
 
 
 if __name__ == "__main__":

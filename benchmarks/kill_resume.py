@@ -1,12 +1,11 @@
-"""Kill `seedbed pretrain` outright, at random moments and within writes of checkpoints; compare the bits.
+"""Kill `seedbed pretrain` at random moments and during writes of checkpoints; compare the resumed runs.
 
     python -m benchmarks.kill_resume --anywhere 15 --writing 5 --json kill_resume.json
 
-Each trial is a run of its own: killed once, started again with the same command, compared with a run that
-nobody touched: the last weights, the optimizer's state and the bundle bit for bit, and the steps done twice.
+Each trial is a run of its own: killed once, resumed with the same command, and compared with an uninterrupted
+run: the last weights, the optimizer's state and the bundle bit for bit, and the number of repeated steps.
 """
 
-import argparse
 import hashlib
 import json
 import random
@@ -18,6 +17,8 @@ import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
+
+from benchmarks.measuring import parser_of, pretrain_command, write_json
 
 NUM_STEPS, EVERY = 240, 40
 SETTINGS = {
@@ -35,23 +36,20 @@ SETTINGS = {
 
 def write_corpus(path: Path) -> None:
     """Write 400 documents of made-up words, the same each time."""
-    draw = random.Random(0)
-    words = ["".join(draw.choices("aeioubcdfglmnprst", k=draw.randint(2, 8))) for _ in range(500)]
-    lines = [json.dumps({"text": " ".join(draw.choices(words, k=120))}) for _ in range(400)]
+    rng = random.Random(0)
+    words = ["".join(rng.choices("aeioubcdfglmnprst", k=rng.randint(2, 8))) for _ in range(500)]
+    lines = [json.dumps({"text": " ".join(rng.choices(words, k=120))}) for _ in range(400)]
     path.write_text("\n".join(lines))
 
 
 def start(folder: Path, data: str) -> subprocess.Popen[bytes]:
-    """Start the command that begins the run or goes on with it."""
-    command = [sys.executable, "-m", "seedbed", "pretrain", data, "--family", "gpt2", "--out", str(folder)]
-    command += ["--steps", str(NUM_STEPS)]
-    for key, value in SETTINGS.items():
-        command += ["--set", f"{key}={value}"]
+    """Start the command that starts or resumes the run."""
+    command = pretrain_command(data, folder, SETTINGS, "--family", "gpt2", "--steps", str(NUM_STEPS))
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
 def finish(folder: Path, data: str) -> None:
-    """Run to the end; a failure ends the benchmark with what the run said."""
+    """Run to the end; a failure ends the benchmark with the run's message."""
     with start(folder, data) as process:
         _, errors = process.communicate()
     if process.returncode:
@@ -59,7 +57,7 @@ def finish(folder: Path, data: str) -> None:
 
 
 def digests(folder: Path) -> list[str]:
-    """SHA-256 of what the run made."""
+    """Return the SHA-256 of the run's last weights, optimizer state and bundle."""
     last = folder / "checkpoints" / f"{NUM_STEPS:06d}"
     files = (
         last / "weights.safetensors",
@@ -70,7 +68,7 @@ def digests(folder: Path) -> list[str]:
 
 
 def steps_done(folder: Path) -> list[int]:
-    """The steps in the order in which they were done, those done twice included."""
+    """Return the steps in the order in which they were done, with repeated ones."""
     path = folder / "metrics.jsonl"
     texts = path.read_text().splitlines() if path.exists() else []
     lines = [json.loads(text) for text in texts if text.endswith("}")]
@@ -78,7 +76,7 @@ def steps_done(folder: Path) -> list[int]:
 
 
 def kill(folder: Path, data: str, step: int, fraction: float, writing: bool) -> str:
-    """Kill the run a fraction of a step after `step`, or within the write of the checkpoint of that step."""
+    """Kill the run a fraction of a step after `step`, or during the write of that step's checkpoint."""
     step_seconds = 0.0
     half = folder / "checkpoints" / f"{step:06d}.partial"
     with start(folder, data) as process:
@@ -103,12 +101,12 @@ def kill(folder: Path, data: str, step: int, fraction: float, writing: bool) -> 
 
 
 def trial(
-    folder: Path, data: str, *, writing: bool, draw: random.Random, expected: list[str]
+    folder: Path, data: str, *, writing: bool, rng: random.Random, expected: list[str]
 ) -> dict[str, Any]:
-    """One kill and what came of it."""
+    """Kill one run, resume it and compare."""
     last = NUM_STEPS // EVERY
-    step = EVERY * draw.randint(2, last) if writing else draw.randint(EVERY, NUM_STEPS - 2)
-    moment = kill(folder, data, step, draw.random(), writing)
+    step = EVERY * rng.randint(2, last) if writing else rng.randint(EVERY, NUM_STEPS - 2)
+    moment = kill(folder, data, step, rng.random(), writing)
     before = (steps_done(folder) or [0])[-1]
     finish(folder, data)
     counts = Counter(steps_done(folder))
@@ -123,14 +121,13 @@ def trial(
 
 def main() -> None:
     """Run the trials and print them as a table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__)
     parser.add_argument("--anywhere", type=int, default=15, help="kills after the first checkpoint")
     parser.add_argument("--writing", type=int, default=5, help="kills while a checkpoint is written")
     parser.add_argument("--data", help="a corpus, by default made-up words")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    draw, trials = random.Random(arguments.seed), []
+    rng, trials = random.Random(arguments.seed), []
     with tempfile.TemporaryDirectory() as scratch:
         whole, data = Path(scratch) / "whole", arguments.data or f"{scratch}/corpus.jsonl"
         if not arguments.data:
@@ -143,9 +140,11 @@ def main() -> None:
         kinds = [False] * arguments.anywhere + [True] * arguments.writing
         while kinds:
             folder = Path(scratch) / f"trial-{len(trials)}"
-            result = trial(folder, data, writing=kinds[0], draw=draw, expected=expected)
+            result = trial(folder, data, writing=kinds[0], rng=rng, expected=expected)
             trials.append(result)
-            kinds = kinds if result["moment"].startswith("missed") else kinds[1:]  # then it does not count
+            kinds = (
+                kinds if result["moment"].startswith("missed") else kinds[1:]
+            )  # a missed kill does not count
             verdict = "identical" if result["identical"] else "DIFFERENT"
             counts = f"after step {result['killed_after_step']:3}  repeated {result['repeated_steps']:2}"
             print(f"{len(trials):3}  {result['moment']:28}  {counts}  {verdict}", flush=True)
@@ -153,8 +152,7 @@ def main() -> None:
     good = sum(t["identical"] and t["all_steps_done"] and t["repeated_steps"] <= EVERY for t in counted)
     most = max(t["repeated_steps"] for t in counted)
     print(f"{good} of {len(counted)} identical; most steps repeated: {most}")
-    if arguments.json:
-        arguments.json.write_text(json.dumps({"trials": trials, "good": good, "of": len(counted)}, indent=1))
+    write_json(arguments.json, {"trials": trials, "good": good, "of": len(counted)})
     sys.exit(good != len(counted))
 
 

@@ -1,32 +1,38 @@
-"""What the benchmarks share: calls timed in turn, ratios of one round, the machine's name."""
+"""What the benchmarks share: timing, ratios, tables, the command line, and flags of `seedbed pretrain`."""
 
+import argparse
+import json
+import os
+import signal
+import sys
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 
 def seconds_of(call: Callable[[], Any]) -> float:
-    """The wall time of one call."""
+    """Return the wall time of one call."""
     started = time.perf_counter()
     call()
     return time.perf_counter() - started
 
 
 def median_ratio(ours: list[float], theirs: list[float]) -> float:
-    """Median over the rounds of ours / theirs of one round, so that a drift of the machine falls on both."""
+    """Return the median of the rounds' ratios ours / theirs, so that a drift of the machine affects both."""
     return median(a / b for a, b in zip(ours, theirs, strict=True))
 
 
 def machine() -> dict[str, Any]:
-    """The processor that the figures are of."""
+    """Return the processor on which the figures were measured."""
     from seedbed.base.hardware import cpu_name, instructions, num_cores
 
     return {"cpu": cpu_name(), "instructions": instructions(), "num_cores": num_cores()}
 
 
 def table(rows: list[Mapping[str, Any]], columns: Mapping[str, str]) -> str:
-    """Rows as lines of columns, each with its heading: {key: heading}."""
+    """Return rows as lines of columns, each with its heading: {key: heading}."""
     shown = [[_text(row.get(key)) for key in columns] for row in rows]
     lines = [list(columns.values()), *shown]
     widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
@@ -35,3 +41,45 @@ def table(rows: list[Mapping[str, Any]], columns: Mapping[str, str]) -> str:
 
 def _text(value: Any) -> str:
     return "-" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def parser_of(doc: str | None) -> argparse.ArgumentParser:
+    """Return a benchmark's parser, whose help is the module's docstring, with the option --json FILE."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file")
+    return parser
+
+
+def write_json(path: Path | None, value: Any) -> None:
+    """Write the figures if a path is given."""
+    if path is not None:
+        path.write_text(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def set_flags(settings: Mapping[str, Any]) -> list[str]:
+    """Return `--set KEY=VALUE` for each setting."""
+    return [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+
+
+def pretrain_command(data: object, out: Path, settings: Mapping[str, Any], *flags: str) -> list[str]:
+    """Return the command `seedbed pretrain` of this Python."""
+    command = [sys.executable, "-m", "seedbed", "pretrain", str(data), "--out", str(out)]
+    return [*command, *flags, *set_flags(settings)]
+
+
+class StopAfter:
+    """A callback that interrupts the training after a step, as Ctrl-C does."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def begin(self, step: int, num_steps: int) -> None:
+        """Do nothing."""
+
+    def record(self, line: Mapping[str, Any]) -> None:
+        """Send SIGINT after the step."""
+        if (line["kind"], line["step"]) == ("step", self.step):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def end(self) -> None:
+        """Do nothing."""

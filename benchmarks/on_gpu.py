@@ -1,22 +1,21 @@
-"""What must hold on a GPU too: `python -m benchmarks.on_gpu [--device cuda]`, one line for each check.
+"""Checks on a GPU: `python -m benchmarks.on_gpu [--device cuda]`, one line for each.
 
-Six short runs, each stopped and resumed beside one never stopped; their answers beside those of the CPU; a
-projection replaced while rows run; planned and measured memory and time; a decoding step of gpt2:124m beside
-`transformers`. No GPU was lent when it was written: it was tried with `--device cpu`, up to the plan.
+Six short runs, each stopped and resumed beside an uninterrupted one; their answers beside those of the CPU; a
+projection replaced during decoding; planned and measured memory and time; a decoding step of gpt2:124m beside
+`transformers`. Written without a GPU: it was tried with `--device cpu`, up to the plan.
 """
 
 import argparse
 import contextlib
-import os
-import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
+from benchmarks.measuring import StopAfter
 from benchmarks.unchanged import GENERATE, RUNS, write_pairs
 from torch import nn
 
@@ -32,27 +31,12 @@ SETTINGS = (
 )
 
 
-class Stop:
-    """A callback that asks for an end, as Ctrl-C does."""
-
-    def begin(self, step: int, num_steps: int) -> None:
-        """Nothing."""
-
-    def record(self, line: Mapping[str, Any]) -> None:
-        """Ask after a step."""
-        if line["kind"] == "step" and line["step"] == STOP:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    def end(self) -> None:
-        """Nothing."""
-
-
 def run(name: str, out: Path, place: Path, device: str, precision: str, *, stops: bool = False) -> Any:
-    """One of the six runs."""
+    """Train one of the six runs."""
     data, *flags = RUNS[name]
-    wanted = {flag.removeprefix("--"): value for flag, value in zip(flags[::2], flags[1::2], strict=True)}
+    chosen = {flag.removeprefix("--"): value for flag, value in zip(flags[::2], flags[1::2], strict=True)}
     own = list(SETTINGS)
-    if base := wanted.pop("set", None):
+    if base := chosen.pop("set", None):
         own = [one for one in own if not one.startswith(("model.", "tokenizer."))]
         own.append(f"model.base={place / base.partition('=')[2]}")
     return pretrain(
@@ -61,13 +45,13 @@ def run(name: str, out: Path, place: Path, device: str, precision: str, *, stops
         steps=STEPS,
         overrides=[*own, f"training.precision={precision}"],
         device=device,
-        callbacks=[Stop()] if stops else [],
-        **wanted,
+        callbacks=[StopAfter(STOP)] if stops else [],
+        **chosen,
     )
 
 
 def resumed(place: Path, device: str) -> Iterator[str]:
-    """Whether a run that was stopped ends as one that was not."""
+    """Compare resumed runs with uninterrupted ones."""
     for precision in ("float32", "bfloat16"):
         for name in RUNS:
             whole = run(
@@ -84,23 +68,23 @@ def resumed(place: Path, device: str) -> Iterator[str]:
 
 
 def answers(place: Path, device: str) -> Iterator[str]:
-    """How many of the twenty answers are those of the CPU."""
+    """Compare the twenty answers with those of the CPU."""
     same = 0
     for name, how in GENERATE:
-        given = dict(how)
-        prompts = given.pop("prompts")
-        given.pop("stream", None)
-        seed = {} if "num_beams" in given else {"seed": 1}
+        options = dict(how)
+        prompts = options.pop("prompts")
+        options.pop("stream", None)
+        seed = {} if "num_beams" in options else {"seed": 1}
         found = []
         for where in ("cpu", device):
             lm = seedbed.load(place / name, device=where)
-            found.append(str(lm.generate(prompts, 24, **seed, **given)))
+            found.append(str(lm.generate(prompts, 24, **seed, **options)))
         same += found[0] == found[1]
     yield f"{same} of {len(GENERATE)} answers are those of the CPU"
 
 
 def replaced(device: str) -> Iterator[str]:
-    """Whether a projection that is replaced while rows run is used at the next step."""
+    """Check that a projection replaced during decoding is used at the next step."""
     from seedbed.generation.request import GenerationSettings, Request
     from seedbed.nn import linear
 
@@ -135,7 +119,7 @@ def replaced(device: str) -> Iterator[str]:
 
 
 def planned(device: str) -> Iterator[str]:
-    """Planned memory and time beside what a run of gpt2:124m takes."""
+    """Compare the planned memory and time of gpt2:124m with the measured ones."""
     with tempfile.TemporaryDirectory() as folder:
         result = pretrain(
             "builtin:prose",
@@ -156,7 +140,7 @@ def planned(device: str) -> Iterator[str]:
 
 
 def decoding(device: str) -> Iterator[str]:
-    """Milliseconds of a token of gpt2:124m beside `transformers`, turn by turn."""
+    """Compare the milliseconds per token of gpt2:124m with `transformers`, alternating."""
     from transformers import GPT2LMHeadModel
 
     lm = seedbed.new("gpt2:124m", seed=0)

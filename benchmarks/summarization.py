@@ -1,58 +1,56 @@
-"""DialogSum: what span corruption on the dialogues gains before they are summarized.
+"""DialogSum: the gain of span corruption on the dialogues before they are summarized.
 
     python -m benchmarks.summarization ../shared/data/dialogsum --json summarization.json
 
 A small T5 is pre-trained on the training dialogues alone, then tuned on their summaries; the same network
-with fresh weights is tuned for as many steps. Both answer the 500 dialogues of dev, which chose nothing, with
-a beam of 4. ROUGE-L is F1 with stemming; the gain is the mean difference with its 95% interval, by 10,000
-bootstraps of dialogues. The three trainings and the answers take 30 minutes in all.
+with fresh weights is tuned for as many steps. Both summarize the 500 dialogues of dev, which chose no
+setting, with a beam of 4. ROUGE-L is F1 with stemming; the gain is the mean difference with its 95% interval,
+by 10,000 bootstraps of dialogues. The three trainings and the answers take 30 minutes in all.
 """
 
-import argparse
 import gzip
 import json
 import subprocess
-import sys
 import time
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from benchmarks.measuring import parser_of, pretrain_command, write_json
 
 SHAPE = {"model.d_model": 192, "model.num_layers": 2, "model.num_heads": 3, "tokenizer.vocab_size": 4096}
-# T5 1.1 was pre-trained without dropout; the tunings see each dialogue once or twice and need none either.
+# T5 1.1 was pre-trained without dropout; the tunings use each dialogue once or twice and need none either.
 SHAPE |= {"model.dropout": 0.0}
 SHARED = {"training.batch_tokens": 2048, "training.context_tokens": 512, "data.validation_fraction": 0.02}
 PAIRS = {"objective.name": "completion", "data.input": "dialogue", "data.target": "summary"}
-# Long gaps in half of the text, as some of UL2's denoisers have them: a summary is no gap of three tokens.
+# Long gaps in half of the text, as some of UL2's denoisers have them: a summary is not a gap of three tokens.
 GAPS = {"objective.rate": 0.5, "objective.mean_span_tokens": 24}
 # Of both tunings alike: the best of four settings for fresh weights in 380 steps (docs/LOG.md, 2026-11-27).
 TUNING = {"training.learning_rate": 0.02}
 
 
 def train(data: Path, out: Path, settings: dict[str, Any], *flags: str) -> float:
-    """One run of the public verb -> its seconds."""
-    chosen = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
-    command = [sys.executable, "-m", "seedbed", "pretrain", str(data), "--recipe", "fast", "--family", "t5"]
+    """Train one run with the public command and return its seconds."""
+    command = pretrain_command(data, out, settings, "--recipe", "fast", "--family", "t5", *flags)
     started = time.perf_counter()
-    subprocess.run([*command, "--out", str(out), *flags, *chosen], check=True)
+    subprocess.run(command, check=True)
     return time.perf_counter() - started
 
 
 def answers(run: Path, dialogues: list[str]) -> list[str]:
-    """The summaries that a run's model gives of dialogues, cut as those it was trained on."""
+    """Return the summaries of dialogues by a run's model; they are truncated as in its training."""
     import seedbed
 
     lm = seedbed.load(run)
-    room = SHARED["training.context_tokens"] - 1
-    sources = [[*lm.tokenizer.encode(text)[:room], lm.tokenizer.eos_id] for text in dialogues]
+    max_tokens = SHARED["training.context_tokens"] - 1
+    sources = [[*lm.tokenizer.encode(text)[:max_tokens], lm.tokenizer.eos_id] for text in dialogues]
     found = lm.generate(sources, num_beams=4, max_new_tokens=80, temperature=0.0)
     return [answer.text for answer in found]
 
 
 def rouge_l(texts: list[str], references: list[str]) -> np.ndarray:
-    """ROUGE-L F1 of each text."""
+    """Return the ROUGE-L F1 of each text."""
     from rouge_score.rouge_scorer import RougeScorer
 
     scorer = RougeScorer(["rougeL"], use_stemmer=True)
@@ -61,23 +59,20 @@ def rouge_l(texts: list[str], references: list[str]) -> np.ndarray:
 
 
 def gain(ours: np.ndarray, theirs: np.ndarray) -> dict[str, Any]:
-    """The mean difference and its 95% interval."""
-    draw = np.random.default_rng(0)
+    """Return the mean difference and its 95% interval."""
+    rng = np.random.default_rng(0)
     difference = ours - theirs
-    means = difference[draw.integers(0, len(difference), (10_000, len(difference)))].mean(1)
+    means = difference[rng.integers(0, len(difference), (10_000, len(difference)))].mean(1)
     return {"value": difference.mean(), "interval": np.quantile(means, [0.025, 0.975]).tolist()}
 
 
 def main() -> None:
     """Pre-train, tune twice, compare."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--pretraining", default="15m", help="the budget of the pre-training")
     parser.add_argument("--tuning", default="5m", help="the budget of each tuning")
     parser.add_argument("--out", type=Path, default=Path("runs/dialogsum"))
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     out = options.out
     out.mkdir(parents=True, exist_ok=True)
@@ -115,8 +110,7 @@ def main() -> None:
         "examples": [{name: found[i] for name, found in texts.items()} for i in range(3)],
     }
     print(json.dumps(result, indent=2))
-    if options.json:
-        options.json.write_text(json.dumps(result, indent=2))
+    write_json(options.json, result)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Training steps of GPT-2 shapes beside bare products and a `transformers` loop: float32, 1,024 tokens."""
+"""Training steps of GPT-2 shapes beside the matmuls alone and a `transformers` loop, float32."""
 
 import tempfile
 from collections.abc import Mapping
@@ -27,8 +27,8 @@ ROWS, CONTEXT = 4, 256
 WARMUP_ROUNDS = 3
 
 
-def bare_step(weights: list[Tensor], num_tokens: int) -> Any:
-    """The products of a step and nothing else: one forward, and backward those of input and of weight."""
+def matmuls_step(weights: list[Tensor], num_tokens: int) -> Any:
+    """Return a step of the matmuls alone: one forward, and backward those of input and weight gradients."""
     generator = torch.Generator().manual_seed(0)
     sizes = {size for weight in weights for size in weight.shape}
     x = {size: torch.randn(num_tokens, size, generator=generator) for size in sizes}
@@ -48,8 +48,8 @@ def bare_step(weights: list[Tensor], num_tokens: int) -> Any:
     return step
 
 
-def products_of(module: torch.nn.Module, vocab_size: int) -> list[Tensor]:
-    """The weights of the products of a pass in their order; the tied output is the last."""
+def matmul_weights(module: torch.nn.Module, vocab_size: int) -> list[Tensor]:
+    """Return the weights of the matmuls of a forward pass in order; the tied output is the last."""
     inner = [p.detach() for p in module.parameters() if p.ndim == 2 and p.requires_grad]
     embeddings = [w for w in inner if len(w) == vocab_size]
     positions = [w for w in inner if len(w) == module.config.max_positions]
@@ -58,7 +58,7 @@ def products_of(module: torch.nn.Module, vocab_size: int) -> list[Tensor]:
 
 
 def transformers_step(config: ModelConfig, rows: Tensor, settings: TrainingSettings) -> Any:
-    """The step that people write around `transformers`."""
+    """Return the training step that people write with `transformers`."""
     sizes = {"n_layer": config.num_layers, "n_head": config.num_heads, "n_embd": config.d_model}
     dropout = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0)
     positions = {"n_positions": config.max_positions, "bos_token_id": 0, "eos_token_id": 0}
@@ -78,28 +78,28 @@ def transformers_step(config: ModelConfig, rows: Tensor, settings: TrainingSetti
 
 
 class _Beside:
-    """After each of our steps times one of the others, and keeps all times."""
+    """A callback that times one step of each other loop after each of ours."""
 
     def __init__(self, others: Mapping[str, Any]) -> None:
         self.others = others
         self.seconds: dict[str, list[float]] = {name: [] for name in ("ours", *others)}
 
     def begin(self, step: int, num_steps: int) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def record(self, line: Mapping[str, Any]) -> None:
-        """One round ends with our step's line."""
+        """Record our step and time the others."""
         if line["kind"] == "step":
             self.seconds["ours"].append(ROWS * CONTEXT / line["tokens_per_second"])
             for name, step in self.others.items():
                 self.seconds[name].append(seconds_of(step))
 
     def end(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 def measure(d_model: int, num_layers: int, *, vocab_size: int, rounds: int) -> dict[str, Any]:
-    """One shape: milliseconds of a step, and its ratios to both yardsticks."""
+    """Return the milliseconds of a step of one shape, and its ratios."""
     config = replace(gpt2.FAMILY.sized(d_model, num_layers), vocab_size=vocab_size, dropout=0.0)
     steps = rounds + WARMUP_ROUNDS
     settings = TrainingSettings(
@@ -117,7 +117,7 @@ def measure(d_model: int, num_layers: int, *, vocab_size: int, rounds: int) -> d
         initialize(module, torch.Generator().manual_seed(0))
         beside = _Beside(
             {
-                "bare": bare_step(products_of(module, vocab_size), ROWS * CONTEXT),
+                "matmuls": matmuls_step(matmul_weights(module, vocab_size), ROWS * CONTEXT),
                 "transformers": transformers_step(config, ids[:ROWS, :CONTEXT], settings),
             }
         )
@@ -139,7 +139,7 @@ def measure(d_model: int, num_layers: int, *, vocab_size: int, rounds: int) -> d
         "shape": f"{num_layers} x {d_model}",
         "tokens_per_second": ROWS * CONTEXT / median(seconds["ours"]),
         **{f"{name}_ms": 1e3 * median(times) for name, times in seconds.items()},
-        "to_bare": median_ratio(seconds["ours"], seconds["bare"]),
-        "transformers_to_bare": median_ratio(seconds["transformers"], seconds["bare"]),
+        "to_matmuls": median_ratio(seconds["ours"], seconds["matmuls"]),
+        "transformers_to_matmuls": median_ratio(seconds["transformers"], seconds["matmuls"]),
         "faster_than_transformers": median_ratio(seconds["transformers"], seconds["ours"]),
     }

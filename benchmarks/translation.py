@@ -2,22 +2,21 @@
 
     python -m benchmarks.translation ../shared/data/multi30k --budget 30m --json translation.json
 
-4 + 4 layers, d_model 128, feed-forward 256, 4 heads, one table of embeddings, the given 10,000 merges, label
-smoothing, a rate that falls with the inverse square root, the mean of the last checkpoints, a beam of 5.
-BLEU is that of lower-cased tokens (sacrebleu, tokenize none) on the validation part, which chooses nothing:
-weights are judged on training pairs that are held out. Muon takes Adam's place, since 30 minutes of two cores
+4 + 4 layers, d_model 128, feed-forward 256, 4 heads, one table of embeddings, the published 10,000 merges,
+label smoothing, an inverse-square-root schedule, the mean of the last checkpoints, a beam of 5.
+BLEU is that of lower-cased tokens (sacrebleu, tokenize none) on the validation part, which chooses no
+setting: weights are evaluated on held-out training pairs. Muon replaces Adam, since 30 minutes of two cores
 are a fraction of the published training (docs/LOG.md).
 """
 
-import argparse
 import gzip
 import json
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.measuring import parser_of, pretrain_command, write_json
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 
 SPECIAL = ("<pad>", "</s>", "<unk>")
@@ -47,14 +46,13 @@ SETTINGS = {
 
 
 def write_tokenizer(data: Path, folder: Path) -> None:
-    """The given merges as a tokenizer of words, with the tokens of the 2017 model's files."""
+    """Write the published merges as a tokenizer of words, with the 2017 model's special tokens."""
     merges = [tuple(line.split()) for line in (data / "revisit-mmt-bpe10k.code").read_text().splitlines()[1:]]
     text = "".join(lines(data, "train", language) for language in ("en", "de"))
     letters = {form for letter in set(text) - {" ", "\n"} for form in (letter, f"{letter}</w>")}
-    pieces = dict.fromkeys([*SPECIAL, *sorted(letters), *("".join(pair) for pair in merges)])
-    core = Tokenizer(
-        models.BPE({p: i for i, p in enumerate(pieces)}, merges, unk_token="<unk>", end_of_word_suffix="</w>")
-    )
+    entries = dict.fromkeys([*SPECIAL, *sorted(letters), *("".join(pair) for pair in merges)])
+    ids = {entry: i for i, entry in enumerate(entries)}
+    core = Tokenizer(models.BPE(ids, merges, unk_token="<unk>", end_of_word_suffix="</w>"))
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     core.decoder = decoders.BPEDecoder(suffix="</w>")
     core.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL])
@@ -66,13 +64,13 @@ def write_tokenizer(data: Path, folder: Path) -> None:
 
 
 def lines(data: Path, part: str, language: str) -> str:
-    """The lower-cased tokens of a part."""
+    """Return the lower-cased text of a part."""
     with gzip.open(data / f"{part}.lc.norm.tok.{language}.gz", "rt", encoding="utf-8") as file:
         return file.read()
 
 
 def score(run: Path, data: Path) -> dict[str, Any]:
-    """BLEU of a run's model with a beam of 5 on the validation part."""
+    """Return the BLEU of a run's model with a beam of 5 on the validation part."""
     import sacrebleu
 
     import seedbed
@@ -89,14 +87,11 @@ def score(run: Path, data: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Train within the budget, then measure."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    """Train within the budget, then evaluate."""
+    parser = parser_of(__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--budget", default="30m")
     parser.add_argument("--out", type=Path, default=Path("runs/multi30k"))
-    parser.add_argument("--json", type=Path)
     parser.add_argument("--set", action="append", default=[], help="a setting other than the benchmark's own")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -106,16 +101,15 @@ def main() -> None:
     with pairs.open("w", encoding="utf-8") as file:
         for en, de in zip(*sides, strict=True):
             file.write(json.dumps({"en": en, "de": de}, ensure_ascii=False) + "\n")
-    chosen = [f"{key}={value}" for key, value in SETTINGS.items()] + options.set
-    command = [sys.executable, "-m", "seedbed", "pretrain", str(pairs), "--family", "transformer"]
-    command += ["--tokenizer", str(options.out / "tokenizer"), "--out", str(options.out / "run")]
-    command += ["--budget", options.budget, *(part for one in chosen for part in ("--set", one))]
+    chosen = SETTINGS | dict(setting.split("=", 1) for setting in options.set)
+    flags = ["--family", "transformer", "--budget", options.budget]
+    flags += ["--tokenizer", str(options.out / "tokenizer")]
+    command = pretrain_command(pairs, options.out / "run", chosen, *flags)
     started = time.perf_counter()
     subprocess.run(command, check=True)
     measured = {"seconds_in_all": time.perf_counter() - started, **score(options.out / "run", options.data)}
     print(json.dumps(measured, indent=2, ensure_ascii=False))
-    if options.json:
-        options.json.write_text(json.dumps({"settings": chosen, **measured}, indent=2, ensure_ascii=False))
+    write_json(options.json, {"settings": chosen, **measured})
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Whether a refactoring changed a result: the weights of six short runs, the tokens of twenty generations.
+"""Results before and after a refactoring: the weights of six short runs, the tokens of twenty generations.
 
 `python -m benchmarks.unchanged before.json` writes them; on another commit `python -m benchmarks.unchanged
-after.json --beside before.json` compares. `--source FOLDER` takes the package from another checkout. Both
-must run on one machine: a sum on another processor rounds differently.
+after.json --beside before.json` compares. `--source FOLDER` uses the package of another checkout. Both must
+run on one machine: another processor rounds sums differently.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ GENERATE: list[tuple[str, dict[str, Any]]] = [
 
 
 def main() -> None:
-    """Write the results of this checkout, or compare them with those of another one."""
+    """Write the results of this checkout, and compare them with those of another one."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--beside", type=Path)
@@ -74,7 +74,7 @@ def main() -> None:
 
 
 def measure(place: Path, source: Path) -> dict[str, Any]:
-    """SHA-256 of each run's `model/model.safetensors`, and each generation's token ids."""
+    """Return the SHA-256 of each run's `model/model.safetensors`, and each generation's token ids."""
     write_pairs(place)
     environment = os.environ | {"PYTHONPATH": str(source)}
     found: dict[str, Any] = {}
@@ -107,7 +107,7 @@ def measure(place: Path, source: Path) -> dict[str, Any]:
 
 
 def write_pairs(place: Path) -> None:
-    """Put the labelled records of the run `completion` into a folder."""
+    """Write the labelled records of the run `completion` into a folder."""
     pairs = [{"input": f"add {a} to {b}:", "target": f" {a + b}"} for a in range(20) for b in range(20)]
     (place / "pairs.jsonl").write_text("\n".join(map(json.dumps, pairs)))
 
@@ -116,7 +116,7 @@ def _is_size(flag: str) -> bool:
     return flag.startswith(("model.", "tokenizer."))
 
 
-# Batch-1 steps take the module's own calls here, so that a choice made for a processor does not show.
+# Without the fast path at batch 1, whose matmuls depend on the processor.
 ANSWER = """
 import json, sys, torch, seedbed
 from seedbed.nn import stack

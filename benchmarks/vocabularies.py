@@ -1,9 +1,9 @@
-"""Real vocabularies in their older files against independent readers of the same files.
+"""Published vocabularies in their legacy files, compared with independent readers of the same files.
 
     python -m benchmarks.vocabularies ../shared/data
 
 GPT-2's encoder.json + vocab.bpe against its published algorithm, T5's and two small SentencePiece models
-against the `sentencepiece` library; every tokenizer once more as transformers reads what we save. Needs
+against the `sentencepiece` library; every tokenizer also as `transformers` loads the saved files. Needs
 `regex`, `sentencepiece` and `transformers`.
 """
 
@@ -33,7 +33,7 @@ SCRIPTS += (
     (0xFF01, 0xFF5E),
     (0, 0x20),
 )
-PIECES = (
+STRINGS = (
     "<s>",
     "</s>",
     "<unk>",
@@ -48,24 +48,24 @@ PIECES = (
 
 
 def lines(folder: Path, count: int = 1500) -> list[str]:
-    """English, code and words of many scripts with blanks, emoji, control characters and control strings."""
+    """Return English, code and words of many scripts, with emoji, control characters and special tokens."""
     texts = (folder / "tok-small" / "botchan.txt").read_text(encoding="utf-8").splitlines()[:count]
     texts += Path(__file__).read_text(encoding="utf-8").splitlines()
-    draw = random.Random(0)
+    rng = random.Random(0)
     for _ in range(count):
         words = []
-        for _ in range(draw.randint(1, 8)):
-            first, last = draw.choice(SCRIPTS)
-            word = "".join(chr(draw.randint(first, last)) for _ in range(draw.randint(1, 6)))
-            words.append(draw.choice((word, word, draw.choice(PIECES))))
+        for _ in range(rng.randint(1, 8)):
+            first, last = rng.choice(SCRIPTS)
+            word = "".join(chr(rng.randint(first, last)) for _ in range(rng.randint(1, 6)))
+            words.append(rng.choice((word, word, rng.choice(STRINGS))))
         texts.append(
-            draw.choice(("", " ")) + draw.choice((" ", "  ", "")).join(words) + draw.choice(("", "  ", "\n"))
+            rng.choice(("", " ")) + rng.choice((" ", "  ", "")).join(words) + rng.choice(("", "  ", "\n"))
         )
     return texts
 
 
 def gpt2(folder: Path) -> Callable[[str], list[int]]:
-    """The encoder that was published with GPT-2, written down once more."""
+    """Return the encoder that was published with GPT-2, reimplemented."""
     ids = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
     merges = (folder / "vocab.bpe").read_text(encoding="utf-8").split("\n")[1:-1]
     ranks = {tuple(merge.split()): rank for rank, merge in enumerate(merges)}
@@ -104,7 +104,9 @@ def compare(name: str, folder: Path, encode: Callable[[str], list[int]], texts: 
     num_kept = sum(their == tokenizer.encode_document(text) for their, text in zip(kept, texts, strict=True))
     num_back = sum(tokenizer.decode(i) == text for i, text in zip(ours, texts, strict=True))
     print(f"{name}: {len(texts) - len(differing)} of {len(texts)} lines have the same tokens, {num_kept} as")
-    print(f"    transformers loads what we save, control tokens included; {num_back} decode to the same text")
+    print(
+        f"    `transformers` loads the saved files, with special tokens; {num_back} decode to the same text"
+    )
     for i in differing[:5]:
         print(f"    {texts[i]!r}")
         for ids in (ours[i], theirs[i]):
@@ -116,7 +118,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("data", type=Path, help="the folder that holds tok-gpt2, tok-t5 and tok-small")
+    parser.add_argument("data", type=Path, help="the folder of tok-gpt2, tok-t5 and tok-small")
     data = parser.parse_args().data
     texts = lines(data)
     compare("gpt2", data / "tok-gpt2", gpt2(data / "tok-gpt2"), texts)

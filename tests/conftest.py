@@ -1,4 +1,4 @@
-"""What holds for every test: no network beyond this machine, and no look into the user's own settings."""
+"""Fixtures of every test: no network beyond this machine, one thread, none of the user's own settings."""
 
 import ipaddress
 import socket
@@ -14,7 +14,7 @@ from seedbed.nn.block import Block
 
 
 def _is_local(address: Any) -> bool:
-    """Tell whether an address stays on this machine: a Unix socket, or a loopback host."""
+    """Return whether an address is on this machine: a Unix socket, or a loopback host."""
     if not isinstance(address, tuple):
         return True
     host = str(address[0])
@@ -26,7 +26,7 @@ def _is_local(address: Any) -> bool:
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
-    """Tiny products only wait for a second thread: tests of the engine took 29 s with two and 5 with one."""
+    """A second thread slows tiny matmuls: tests of the engine took 29 s with two threads and 5 s with one."""
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -73,7 +73,7 @@ def masked() -> ModuleType:
 
 @pytest.fixture
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[Block]:
-    """The blocks that ran as modules, not by the bare calls of a decoding step."""
+    """The blocks that ran as modules, not on the fast path of a decoding step."""
     ran: list[Block] = []
     forward = Block.forward
 

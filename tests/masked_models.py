@@ -1,4 +1,4 @@
-"""Tiny models that fill blanks, with trained tokenizers: pieces (BERT, T5) and bytes (RoBERTa, BART)."""
+"""Tiny models that fill blanks, with trained tokenizers: WordPiece, unigram, byte-level BPE."""
 
 from dataclasses import replace
 from functools import cache
@@ -27,7 +27,7 @@ CONTEXT = 40
 
 @cache
 def tokenizer(kind: str) -> Tokenizer:
-    """What the family's published tokenizers are made of, trained on a few sentences."""
+    """Train a tokenizer of the family's published kind on a few sentences."""
     if kind == "t5":
         return scored_tokenizer()
     names = NAMES[kind]
@@ -55,7 +55,7 @@ def tokenizer(kind: str) -> Tokenizer:
 
 
 def scored_tokenizer() -> Tokenizer:
-    """T5's: scored pieces that spell spaces, and the sentinels last to first behind them."""
+    """Train T5's: a unigram model whose tokens spell spaces; the sentinels follow in descending order."""
     core = Core(models.Unigram())
     core.pre_tokenizer, core.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
     names = {"pad": "<pad>", "eos": "</s>", "unk": "<unk>"}
@@ -72,7 +72,7 @@ def scored_tokenizer() -> Tokenizer:
 
 @cache
 def model(kind: str) -> LanguageModel:
-    """Random weights, no two probabilities alike to within rounding."""
+    """Return a model with random weights, of which no two probabilities are equal within rounding."""
     own = tokenizer(kind)
     config = replace(family(kind).sized(32, 2), vocab_size=own.vocab_size + 3, max_positions=CONTEXT)
     module, generator = build(config), torch.Generator().manual_seed(5)

@@ -1,4 +1,4 @@
-"""The public names are the ones promised, and neither they nor any verb's help load torch."""
+"""The public names are those of DESIGN.md; importing them or printing a verb's help does not load torch."""
 
 import subprocess
 import sys
@@ -9,14 +9,14 @@ import pytest
 import seedbed
 from seedbed.cli.app import VERBS
 
-ROOMS = {path.name for path in Path(seedbed.__file__).parent.iterdir() if path.is_dir()}
+PACKAGES = {path.name for path in Path(seedbed.__file__).parent.iterdir() if path.is_dir()}
 HEAVY = ("torch", "numpy", "tokenizers", "transformers", "pydantic", "safetensors")
 # typer 0.29 itself loads pydantic for a command with options; the help still takes 0.2 s (2026-11-24).
 OURS = tuple(name for name in HEAVY if name != "pydantic")
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run Python in a process of its own, so that what it imports is its own doing."""
+    """Run Python in a process of its own, with none of the modules of this one."""
     return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=True)
 
 
@@ -29,10 +29,10 @@ def test_public_names_are_exact() -> None:
 def test_every_public_name_loads_and_is_documented(name: str) -> None:
     value = getattr(seedbed, name)
     assert isinstance(value, str) or value.__doc__
-    assert name not in ROOMS, "importing the room would hide the name"
+    assert name not in PACKAGES, "importing the package would hide the name"
 
 
-def test_another_name_is_refused_with_the_ones_that_exist() -> None:
+def test_an_unknown_name_is_refused_with_those_that_exist() -> None:
     with pytest.raises(AttributeError, match="LanguageModel"):
         seedbed.lode  # noqa: B018
 

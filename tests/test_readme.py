@@ -1,4 +1,4 @@
-"""The README is true: its tree lies on the disk, its commands run, what it points to exists."""
+"""The README is true: its tree is the folders on disk, its commands run, its links exist."""
 
 import io
 import re
@@ -19,11 +19,11 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 # A demo trains for at least 15 s, and torchrun starts processes: .ci/run and tests/training run those.
 TOO_LONG = ("demo", "torchrun")
-# What stands in the README, and what is run in its place.
+# A pattern of the README's commands, and what the test runs instead.
 STAND_INS = {
     r"builtin:prose|DATA": "DATA.jsonl",
     r"PAIRS": "PAIRS.jsonl",
-    r"^(generate|report) runs/prose": r"\1 RUN",  # whatever was run before it
+    r"^(generate|report) runs/prose": r"\1 RUN",  # the run of an earlier command
     r"MODEL(?= --fill)": "MASKED",
     r"MODEL": "RUN",
     r"gpt2:124m": "gpt2",  # whose step takes ten seconds to time
@@ -46,7 +46,7 @@ def code_blocks(language: str = "") -> list[str]:
 
 
 def written_commands() -> list[str]:
-    """Every command of a code block or between back-ticks, as it stands."""
+    """Return every command of a code block or between back-ticks, unchanged."""
     lines = [line for block in code_blocks() for line in block.splitlines()]
     lines += re.findall(r"`([^`\n]+)`", README)
     return [line for line in dict.fromkeys(lines) if re.search(r"^(\.venv/bin/)?seedbed |-m seedbed ", line)]
@@ -56,12 +56,12 @@ COMMANDS = written_commands()
 
 
 def arguments(command: str) -> str:
-    """What comes after the program's name."""
+    """Return a command without the program's name."""
     return command.split("seedbed ", 1)[1]
 
 
 def tree() -> Iterator[str]:
-    """The folders of the README's tree, each with its path from the root."""
+    """Yield the paths of the README's tree from the root."""
     above: list[str] = []
     block = next(block for block in code_blocks() if block.startswith("src/seedbed/"))
     for line in block.splitlines():
@@ -71,7 +71,7 @@ def tree() -> Iterator[str]:
         yield "/".join(above)
 
 
-def test_the_tree_is_the_folders_on_the_disk() -> None:
+def test_the_tree_is_the_folders_on_disk() -> None:
     shown = list(tree())
     assert len(shown) == len(set(shown))
     packages = {path.parent.relative_to(ROOT).as_posix() for path in (ROOT / "src").rglob("__init__.py")}
@@ -79,7 +79,7 @@ def test_the_tree_is_the_folders_on_the_disk() -> None:
     assert all((ROOT / path).is_dir() for path in shown)
 
 
-def test_what_it_points_to_exists() -> None:
+def test_its_links_exist() -> None:
     targets = re.findall(r"\]\(([^)]+)\)", README)
     assert "docs/demo.png" in targets
     assert not [target for target in targets if not (ROOT / target).is_file()]
@@ -88,7 +88,7 @@ def test_what_it_points_to_exists() -> None:
         assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
-def test_its_python_names_what_there_is() -> None:
+def test_its_python_uses_existing_names() -> None:
     (block,) = code_blocks("python")
     compile(block, "README.md", "exec")
     methods = re.findall(r"lm\.(\w+)\(", block)
@@ -99,14 +99,14 @@ def test_every_verb_is_shown() -> None:
     assert {arguments(command).split()[0] for command in COMMANDS} == set(VERBS)
 
 
-def test_what_is_not_built_is_no_command() -> None:
+def test_a_row_has_a_command_or_is_not_built() -> None:
     rows = re.findall(r"^\| (.+?) \| (.+?) \|$", README, re.MULTILINE)
     assert len(rows) > 25
     assert all(cell == "not built yet" or "seedbed " in cell for _, cell in rows[2:])
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_is_one_that_the_verbs_know(command: str) -> None:
+def test_the_verbs_accept_a_command(command: str) -> None:
     verb, *rest = shlex.split(arguments(command))
     known = get_command(app)
     assert isinstance(known, typer.core.TyperGroup)
@@ -116,7 +116,7 @@ def test_a_command_is_one_that_the_verbs_know(command: str) -> None:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a corpus and a finished run, from which the commands are given."""
+    """Make the folder in which the commands run, with a corpus and a finished run."""
     folder = tmp_path_factory.mktemp("readme")
     text = "".join(f'{{"text": "Return a new seed, number {n}, with {n % 7} leaves."}}\n' for n in range(80))
     (folder / "DATA.jsonl").write_text(text)

@@ -1,4 +1,4 @@
-"""The house keeps its order: imports point up, files and functions stay small, rooms hold no code."""
+"""The architecture: imports point left, files and functions stay small, `__init__` files are empty."""
 
 import ast
 import dataclasses
@@ -11,9 +11,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SRC = ROOT / "src" / "seedbed"
-ROOMS = ["base", "text", "nn", "models", "quantization", "peft", "hub", "data", "objectives", "training"]
-ROOMS += ["generation", "retrieval", "evaluation", "report", "scope", "select", "runs", "align", "adapt"]
-ROOMS += ["integrate", "api", "cli"]
+PACKAGES = ["base", "text", "nn", "models", "quantization", "peft", "hub", "data", "objectives", "training"]
+PACKAGES += ["generation", "retrieval", "evaluation", "report", "scope", "select", "runs", "align", "adapt"]
+PACKAGES += ["integrate", "api", "cli"]
 SOURCES = sorted(SRC.rglob("*.py"))
 CHECKED = [*SOURCES, *sorted((ROOT / "tests").rglob("*.py")), *sorted((ROOT / "benchmarks").rglob("*.py"))]
 
@@ -22,8 +22,8 @@ def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def imported_rooms(tree: ast.AST, path: Path) -> Iterator[str]:
-    """The rooms that a file imports, wherever the statement stands and whichever form it has."""
+def imported_packages(tree: ast.AST, path: Path) -> Iterator[str]:
+    """Yield the packages that a file imports, at its top or in a function, in every form of import."""
     here = ("seedbed", *path.relative_to(SRC).with_suffix("").parts)
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
@@ -38,14 +38,14 @@ def imported_rooms(tree: ast.AST, path: Path) -> Iterator[str]:
 
 
 def upward_imports(source: str, path: Path) -> list[str]:
-    own = ROOMS.index(path.relative_to(SRC).parts[0])
-    rooms = imported_rooms(ast.parse(source), path)
-    return [room for room in rooms if room in ROOMS and ROOMS.index(room) > own]
+    own = PACKAGES.index(path.relative_to(SRC).parts[0])
+    packages = imported_packages(ast.parse(source), path)
+    return [package for package in packages if package in PACKAGES and PACKAGES.index(package) > own]
 
 
 def test_imports_point_up_the_list() -> None:
     upward = {name_of(path): upward_imports(path.read_text(), path) for path in SOURCES if path.parent != SRC}
-    assert not {name: rooms for name, rooms in upward.items() if rooms}
+    assert not {name: packages for name, packages in upward.items() if packages}
 
 
 @pytest.mark.parametrize(
@@ -59,15 +59,15 @@ def test_imports_point_up_the_list() -> None:
         "def later():\n    from seedbed.generation.loading import load",
     ],
 )
-def test_an_import_the_wrong_way_is_seen(source: str) -> None:
+def test_an_upward_import_is_found(source: str) -> None:
     assert upward_imports(source, SRC / "nn" / "block.py")
     assert not upward_imports("from seedbed.base.errors import ConfigError", SRC / "nn" / "block.py")
 
 
-def test_every_folder_is_a_room_in_the_list_and_its_init_is_empty() -> None:
-    rooms = {path.name for path in SRC.iterdir() if path.is_dir() and path.name != "__pycache__"}
-    assert rooms <= set(ROOMS)
-    assert all((SRC / room / "__init__.py").exists() for room in rooms)
+def test_every_package_is_in_the_list_and_its_init_is_empty() -> None:
+    packages = {path.name for path in SRC.iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert packages <= set(PACKAGES)
+    assert all((SRC / package / "__init__.py").exists() for package in packages)
     assert not [name_of(path) for path in SRC.rglob("*/__init__.py") if path.read_text().strip()]
 
 
@@ -101,8 +101,8 @@ def test_dataclasses_have_at_most_28_fields() -> None:
 
 
 def test_settings_are_frozen() -> None:
-    """A dataclass whose name says that it holds settings or a config does not change after its check."""
-    soft = [
+    """A dataclass of settings or a config is frozen, so that it stays as it was checked."""
+    mutable = [
         f"{name_of(path)}:{node.name}"
         for path in SOURCES
         for node in ast.walk(ast.parse(path.read_text()))
@@ -110,7 +110,7 @@ def test_settings_are_frozen() -> None:
         for decorator in node.decorator_list
         if "dataclass" in ast.unparse(decorator) and "frozen=True" not in ast.unparse(decorator)
     ]
-    assert not soft
+    assert not mutable
 
 
 def test_only_the_runtime_reads_the_environment() -> None:
@@ -119,9 +119,9 @@ def test_only_the_runtime_reads_the_environment() -> None:
     assert set(found) <= {"src/seedbed/base/runtime.py", "src/seedbed/base/threads.py"}
 
 
-def test_every_function_and_class_says_what_it_does() -> None:
+def test_every_function_and_class_has_a_docstring() -> None:
     """The first line of a public docstring is a sentence; a module has one too."""
-    silent = []
+    missing = []
     for path in SOURCES:
         tree = ast.parse(path.read_text())
         nodes = [tree, *(n for n in tree.body if isinstance(n, (ast.FunctionDef, ast.ClassDef)))]
@@ -135,10 +135,10 @@ def test_every_function_and_class_says_what_it_does() -> None:
         for node in nodes if path.read_text().strip() else []:
             name = getattr(node, "name", "")
             first, *rest = (ast.get_docstring(node) or "").split("\n")
-            broken = bool(rest and rest[0].strip())  # a sentence that goes on in the second line
+            broken = bool(rest and rest[0].strip())  # a sentence that continues on the second line
             if broken or (not name.startswith("_") and not re.search(r"[.:;,)`\w]$", first)):
-                silent.append(f"{name_of(path)}:{getattr(node, 'lineno', 1)} {name}")
-    assert not silent
+                missing.append(f"{name_of(path)}:{getattr(node, 'lineno', 1)} {name}")
+    assert not missing
 
 
 def test_nothing_is_skipped_or_left_for_later() -> None:

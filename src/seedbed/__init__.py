@@ -1,4 +1,4 @@
-"""seedbed grows a language model from an idea to an application, and says what each step costs beforehand.
+"""seedbed trains, runs and inspects language models, and predicts the cost of a run before it starts.
 
 The public names load on first use, so that `import seedbed` is instant and needs no torch.
 """
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["Completion", "LanguageModel", "__version__", "load", "new", "plan"]
 
-_HOMES = {
+_MODULES = {
     "Completion": "seedbed.generation.language_model",
     "LanguageModel": "seedbed.generation.language_model",
     "load": "seedbed.generation.loading",
@@ -24,16 +24,16 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name from its home on first use, and keep it."""
-    if name not in _HOMES:
+    """Import a public name from its module on first use, and cache it."""
+    if name not in _MODULES:
         raise AttributeError(
             f"module 'seedbed' has no attribute {name!r}; its public names: {', '.join(__all__)}"
         )
-    value = getattr(import_module(_HOMES[name]), name)
+    value = getattr(import_module(_MODULES[name]), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    """List the public names, the ones not yet loaded included."""
+    """List the public names, loaded or not."""
     return sorted(__all__)

@@ -1,4 +1,4 @@
-"""What `seedbed doctor` says of this machine's libraries is what pyproject.toml declares."""
+"""`seedbed doctor` reports the extras that pyproject.toml declares."""
 
 import tomllib
 from importlib.metadata import PackageNotFoundError

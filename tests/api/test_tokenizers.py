@@ -1,4 +1,4 @@
-"""A tokenizer alone is trained on all of a text; one for a training never sees what is held out."""
+"""A tokenizer alone is trained on the whole corpus; a run's never on held-out documents."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ FRACTION = DataSettings(train="x").validation_fraction
 
 
 def text_that(held_out: bool) -> str:
-    """A text whose hash holds it out, or does not, and which has a letter of its own."""
+    """Return a text that is held out by its hash, or is not, with a character of its own."""
     letter = "\u2603" if held_out else "\u2602"
     texts = (f"{letter} number {n}" for n in range(1000))
     return next(text for text in texts if (Document(text, "").place < FRACTION) == held_out)
@@ -49,7 +49,7 @@ def test_the_verb_takes_a_single_document_that_a_training_would_hold_out(tmp_pat
 
 
 @pytest.mark.parametrize(("whole", "num_tokens"), [(False, 3), (True, 1)])
-def test_only_a_whole_one_knows_the_letter_of_what_is_held_out(
+def test_only_the_whole_corpus_has_the_held_out_character(
     whole: bool, num_tokens: int, corpus: Path, tmp_path: Path
 ) -> None:
     train_tokenizer_from(str(corpus), out=tmp_path / "made", kind="characters", whole=whole)
@@ -58,21 +58,23 @@ def test_only_a_whole_one_knows_the_letter_of_what_is_held_out(
     assert len(tokenizer.encode("\u2603")) == num_tokens  # its three bytes, where it was never seen
 
 
-def test_the_demo_asks_for_one_that_is_not_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    asked: list[dict[str, object]] = []
+def test_the_demo_trains_on_the_training_documents_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    calls: list[dict[str, object]] = []
 
     def note(data: str, **options: object) -> None:
-        asked.append(options)
+        calls.append(options)
         raise InterruptedError
 
     monkeypatch.setattr(demo, "train_tokenizer_from", note)
     with pytest.raises(InterruptedError):
         demo.demo(out=tmp_path / "demo")
-    assert not asked[0].get("whole", False)
+    assert not calls[0].get("whole", False)
 
 
 @pytest.mark.parametrize(
-    ("asked", "kind", "first", "last"),
+    ("options", "kind", "first", "last"),
     [
         ({}, "bpe", "!", "<|endoftext|>"),
         ({"kind": "wordpiece"}, "wordpiece", "[PAD]", None),
@@ -83,10 +85,10 @@ def test_the_demo_asks_for_one_that_is_not_whole(monkeypatch: pytest.MonkeyPatch
         ({"family": "llama", "kind": "words"}, "words", "!", "<|endoftext|>"),
     ],
 )
-def test_the_family_has_its_control_tokens_and_its_kind(
-    asked: dict[str, Any], kind: str, first: str, last: str | None, corpus: Path, tmp_path: Path
+def test_a_family_has_its_special_tokens_and_its_kind(
+    options: dict[str, Any], kind: str, first: str, last: str | None, corpus: Path, tmp_path: Path
 ) -> None:
-    said = train_tokenizer_from(str(corpus), out=tmp_path / "made", vocab_size=400, **asked)
+    said = train_tokenizer_from(str(corpus), out=tmp_path / "made", vocab_size=400, **options)
     names = {i: name for name, i in Tokenizer.load(tmp_path / "made").vocabulary.items()}
     assert said["kind"] == kind == Tokenizer.load(tmp_path / "made").kind
     assert ("!" if kind == "words" else names[0]) == first
@@ -94,7 +96,7 @@ def test_the_family_has_its_control_tokens_and_its_kind(
 
 
 @pytest.mark.parametrize(
-    ("asked", "word"),
+    ("options", "word"),
     [
         ({"kind": "wordpieces"}, "wordpiece"),
         ({"family": "burt"}, "bert"),
@@ -102,11 +104,11 @@ def test_the_family_has_its_control_tokens_and_its_kind(
         ({"family": "t5", "vocab_size": 103}, "choose at least 107"),
     ],
 )
-def test_what_cannot_be_trained_is_one_line(
-    asked: dict[str, Any], word: str, corpus: Path, tmp_path: Path
+def test_an_impossible_tokenizer_is_one_line(
+    options: dict[str, Any], word: str, corpus: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(SeedbedError) as caught:
-        train_tokenizer_from(str(corpus), out=tmp_path / "made", **asked)
+        train_tokenizer_from(str(corpus), out=tmp_path / "made", **options)
     assert word in str(caught.value) and "\n" not in str(caught.value)
     assert not (tmp_path / "made").exists()
 

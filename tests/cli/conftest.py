@@ -25,7 +25,7 @@ TINY = [
 
 
 class Said(NamedTuple):
-    """What a command left behind."""
+    """The exit code and the output of a command."""
 
     code: int
     out: str
@@ -37,7 +37,7 @@ class Said(NamedTuple):
 
 
 def seedbed(*arguments: object) -> Said:
-    """Run one command."""
+    """Run one command and capture its output."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = run([str(argument) for argument in arguments])
@@ -60,7 +60,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def pretrain_command(corpus: Path) -> Callable[[Path], list[str]]:
-    """The arguments of a tiny pre-training into a folder."""
+    """Return the arguments of a tiny pre-training into a folder."""
     settings = [part for setting in TINY for part in ("--set", setting)]
     return lambda out: [
         "pretrain",

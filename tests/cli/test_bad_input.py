@@ -1,4 +1,4 @@
-"""Bad input of every kind: one line that says what to do, exit 1 or 2, nothing that was written lost."""
+"""Bad input of every kind: one line that says what to do, exit 1 or 2, and no file lost."""
 
 import fcntl
 import gzip
@@ -29,12 +29,12 @@ CORPORA: dict[str, tuple[str, bytes, list[str]]] = {
     "half a JSON file": ("a.json", b'[{"text":\n "on', ["a.json is not JSON", "line 2"]),
     "cut gzip": ("a.txt.gz", gzip.compress(b"text" * 99)[:-12], ["a.txt.gz cannot be read", "whole"]),
     "no gzip": ("a.txt.gz", b"text", ["a.txt.gz cannot be read: Not a gzipped file"]),
-    "cut Parquet": ("a.parquet", b"PAR1", ["a.parquet is no Parquet file"]),
+    "cut Parquet": ("a.parquet", b"PAR1", ["a.parquet", "Parquet file"]),
 }  # fmt: skip
 
 
 def one_line(said: tuple[int, str, str], code: int, *parts: str) -> None:
-    """What a user can cause is one line on stderr, with the exit code and these words in it."""
+    """A user's error is one line on stderr with the exit code; it contains these words."""
     assert said[0] == code, said
     assert said[1] == "" and said[2].count("\n") == 1 and said[2].startswith("seedbed: "), said
     assert not [part for part in parts if part not in said[2]], said[2]
@@ -55,7 +55,7 @@ def test_parquet_without_the_text_column(seedbed: Callable, tmp_path: Path) -> N
 
 
 def test_a_file_that_the_system_does_not_read(seedbed: Callable, tmp_path: Path) -> None:
-    """Reading the first page of a process's memory fails for root too, whom no permission stops."""
+    """Reading the first page of a process's memory fails for root too, who has every permission."""
     said = seedbed("tokenizer", "/proc/self/mem", "--out", tmp_path / "out")
     one_line(said, 1, "/proc/self/mem cannot be read: Input/output error", "who may read it")
 
@@ -66,8 +66,8 @@ def test_a_file_that_the_system_does_not_read(seedbed: Callable, tmp_path: Path)
         (["--set", "training.lerning_rate=1"], 2, ["[training] (from --set)", "mean 'learning_rate'"]),
         (["--set", "lerning_rate=1"], 2, ["did you mean 'training.learning_rate'", "allowed: data, model"]),
         (["--steps", "2.5"], 2, ["--steps", "valid integer", "; see seedbed pretrain --help"]),
-        (["--budget", "soon"], 2, ["'soon' is no duration", "90s"]),
-        (["--budget", "-5s"], 2, ["'-5s' is no duration"]),
+        (["--budget", "soon"], 2, ["'soon' is not a duration", "90s"]),
+        (["--budget", "-5s"], 2, ["'-5s' is not a duration"]),
     ],
 )  # fmt: skip
 def test_settings(
@@ -78,7 +78,7 @@ def test_settings(
 
 
 def test_an_unknown_verb(seedbed: Callable) -> None:
-    one_line(seedbed("pretran"), 2, "'pretran'", "Did you mean 'pretrain'", "see seedbed --help")
+    one_line(seedbed("pretran"), 2, "'pretran'", "; did you mean 'pretrain'? see seedbed --help")
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "no config": (lambda m: (m / "config.json").unlink(), ["has no config.json"]),
     "config no JSON": (lambda m: (m / "config.json").write_text("{"), ["config.json is not JSON"]),
     "tokenizer cut": (lambda m: (m / "tokenizer.json").write_text("{"), ["tokenizer.json cannot be used"]),
-    "no tokenizer": (lambda m: (m / "tokenizer.json").unlink(), ["no tokenizer.json", "put the one"]),
+    "no tokenizer": (lambda m: (m / "tokenizer.json").unlink(), ["no tokenizer.json", "put the tokenizer"]),
 }  # fmt: skip
 
 
@@ -119,7 +119,7 @@ def test_a_model(what: str, seedbed: Callable, model: Path) -> None:
 
 def test_a_folder_without_a_model(seedbed: Callable, tmp_path: Path) -> None:
     one_line(seedbed("generate", tmp_path, "Note"), 1, "has no config.json", "give a bundle")
-    one_line(seedbed("generate", tmp_path / "absent", "Note"), 1, "no model lies at")
+    one_line(seedbed("generate", tmp_path / "absent", "Note"), 1, "no model", str(tmp_path / "absent"))
     (tmp_path / "settings.toml").touch()
     one_line(seedbed("generate", tmp_path, "Note"), 1, "has no model yet", "run its command again")
 
@@ -150,7 +150,7 @@ def test_a_run_that_another_process_trains(
 
 @contextmanager
 def full_disk(file_bytes: int) -> Iterator[None]:
-    """Limit the size of every file, as a full disk does in the midst of a write; pytest's own log too."""
+    """Limit the size of every file, as a full disk does during a write, pytest's own log included."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, before[1]))
     try:

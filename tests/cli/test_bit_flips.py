@@ -1,4 +1,4 @@
-"""One flipped bit in any file of a stopped run is named, and the run ends as it would have.
+"""One flipped bit in any file of a stopped run is reported, and the run ends as without it.
 
 `benchmarks/bit_flips.py` flips many more.
 """
@@ -17,7 +17,7 @@ from seedbed.api.pretrain import pretrain
 from seedbed.base.errors import StoppedEarly
 from seedbed.training.metrics import read_metrics
 
-# Each with what is said of it.
+# Each file with its warning.
 FILES = {
     "run/settings.toml": "settings.toml is damaged or was changed after the training began; it is restored",
     "run/plan.json": "plan.json is damaged or was changed after the training began; it is restored",
@@ -37,22 +37,22 @@ TEXTS = (".json", ".jsonl", ".toml")
 
 
 class Stop:
-    """Presses Ctrl-C after step 15."""
+    """A callback that interrupts after step 15, as Ctrl-C does."""
 
     def begin(self, step: int, num_steps: int) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def record(self, line: Mapping[str, Any]) -> None:
-        """Stop at the moment."""
+        """Send SIGINT after the step."""
         if (line["kind"], line["step"]) == ("step", 15):
             os.kill(os.getpid(), signal.SIGINT)
 
     def end(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 def result(run: Path) -> tuple[dict[str, bytes], list[Any]]:
-    """What a finished run leaves and shows, times apart."""
+    """Return the files and the curve of a finished run, without times."""
     files = [*(run / "model").iterdir(), *(run / "tokenizer").glob("*.json"), run / "settings.toml"]
     files += (run / "checkpoints" / "000020").glob("*.safetensors")
     lines = [line for line in read_metrics(run / "metrics.jsonl") if line["kind"] != "resume"]
@@ -75,7 +75,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory, pretrain_command: Callable
 def resumed(
     stopped: Path, tmp_path_factory: pytest.TempPathFactory, pretrain_command: Callable, seedbed: Callable
 ) -> tuple[dict[str, bytes], list[Any]]:
-    """What the run ends with where no bit flips."""
+    """The results of the run without a flip."""
     folder = tmp_path_factory.mktemp("resumed")
     shutil.copytree(stopped, folder, dirs_exist_ok=True)
     assert seedbed(*pretrain_command(folder / "run")).code == 0
@@ -96,12 +96,12 @@ def test_a_flipped_bit_is_named_and_the_run_ends_as_without_it(
     (file,) = tmp_path.glob(name)
     content = bytearray(file.read_bytes())
     places = [at for at, byte in enumerate(content) if chr(byte).isalnum() or file.suffix not in TEXTS]
-    at = random.Random(name).choice(places)  # white space in a text says nothing
+    at = random.Random(name).choice(places)  # white space in a text has no effect
     if file.suffix == ".jsonl":
         at = content.index(b'"loss": ') + len(b'"loss": ')
     content[at] ^= 1 << 1
     file.write_bytes(content)
-    if "best" not in name:  # which doctor does not read
+    if "best" not in name:  # doctor does not read it
         assert seedbed("doctor", tmp_path / "run", "--json").json["problems"]
     said = seedbed(*pretrain_command(tmp_path / "run"))
     assert said.code == 0 and FILES[name] in said.err, said.err

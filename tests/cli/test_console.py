@@ -1,4 +1,4 @@
-"""Results fit a narrow terminal; what passes in a pipe stays one line a message."""
+"""Results are within the width of a narrow terminal; in a pipe each message is one line."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""`seedbed doctor PATH`: what lies there, what is missing, and what to do, without reading any weights."""
+"""`seedbed doctor PATH`: what a folder contains, what is missing, and what to do; weights are not read."""
 
 import importlib.util
 import json
@@ -40,7 +40,7 @@ def gguf(tmp_path: Path) -> Path:
     return tmp_path / "files"
 
 
-def test_a_bundle_is_told_without_its_weights(
+def test_a_bundle_is_described_without_its_weights(
     seedbed: Callable, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr(Weights, "read")
@@ -93,10 +93,10 @@ def test_parts_of_a_bundle(
     assert said.code == 0, said.err
     assert set(said.json["lacks"]) - {"generation_config.json", "README.md"} == lacks
     assert said.json["next"] is None if next is None else next in said.json["next"]
-    assert "It lacks" in seedbed("doctor", bundle).out
+    assert "Missing" in seedbed("doctor", bundle).out
 
 
-def test_a_config_that_disagrees_with_the_weights_is_told(seedbed: Callable, bundle: Path) -> None:
+def test_a_config_that_disagrees_with_the_weights_is_reported(seedbed: Callable, bundle: Path) -> None:
     values = json.loads((bundle / "config.json").read_text())
     (bundle / "config.json").write_text(json.dumps(values | {"n_layer": 2}))
     said = seedbed("doctor", bundle, "--json")
@@ -198,7 +198,7 @@ def test_what_is_not_supported_is_not_called_damaged(
     assert ": an adapter" in seedbed("doctor", tmp_path / "adapter").out
 
 
-def test_what_is_nothing_is_told(seedbed: Callable, tmp_path: Path) -> None:
+def test_a_folder_of_nothing_is_reported(seedbed: Callable, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("notes")
     for name, words in (
         (tmp_path, "no file that seedbed knows"),

@@ -1,4 +1,4 @@
-"""`--show` and `--inspect` print what is read and must be predicted, at any width, in colour or without."""
+"""`--show` and `--inspect` print inputs and targets, at any width, in colour or without."""
 
 import json
 from collections.abc import Callable
@@ -21,7 +21,7 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_show_trains_nothing_and_the_run_goes_on_with_what_it_made(
+def test_show_trains_nothing_and_the_run_uses_its_tokenizer_and_shards(
     seedbed: Callable, pretrain_command: Callable, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
@@ -40,12 +40,12 @@ def test_show_trains_nothing_and_the_run_goes_on_with_what_it_made(
     assert other.code == 1 and "training.seed" in other.err and other.err.count("\n") == 1
     longer = seedbed(*pretrain_command(run), "--show", 1, "--set", "training.num_steps=50")
     assert longer.code == 0  # which changes no example
-    # The reference: an example is a piece of a document as it lies in the shard.
+    # The reference: an example is a span of a document in the shard.
     (train,) = (tmp_path / ".shards").glob("*/train")
     shard = TokenShard.open(train).tokens.tobytes()
     width = TokenShard.open(train).tokens.dtype
     for example in first.json["examples"]:
-        ids = [piece["id"] for piece in example["writes"]]
+        ids = [token["id"] for token in example["writes"]]
         assert np.array(ids, dtype=width).tobytes() in shard and example["num_targets"] == len(ids) - 1
 
 
@@ -70,9 +70,9 @@ def test_lines_fit_the_terminal_and_lose_no_letter(
     said = seedbed(*pretrain_command(tiny_run), "--show", 2)
     assert said.code == 0 and "\x1b" not in said.out
     assert max(map(cell_len, said.out.splitlines())) <= columns
-    told = seedbed(*pretrain_command(tiny_run), "--show", 2, "--json").json["examples"]
-    for example in told:
-        first, *targets = [piece["text"] for piece in example["writes"]]
+    examples = seedbed(*pretrain_command(tiny_run), "--show", 2, "--json").json["examples"]
+    for example in examples:
+        first, *targets = [token["text"] for token in example["writes"]]
         assert "".join(f"{first}«{''.join(targets)}»".split()) in "".join(said.out.split())
 
 
@@ -93,17 +93,17 @@ def test_colour_on_a_terminal_and_none_where_it_is_not_wanted(
     assert "38;" not in seedbed(*how).out and "│" in seedbed(*how).out
 
 
-def test_an_objective_depends_on_the_seed_and_is_what_was_asked_for(seedbed: Callable, bert: Path) -> None:
+def test_an_objective_depends_on_the_seed_and_is_the_requested_one(seedbed: Callable, bert: Path) -> None:
     how = ["tokenizer", "--inspect", bert, "the cat sat on the mat", "--json"]
-    told = [seedbed(*how, "--objective", "masked", "--seed", seed).json["examples"] for seed in (1, 1, 2)]
-    assert told[0] == told[1] != told[2]
+    found = [seedbed(*how, "--objective", "masked", "--seed", seed).json["examples"] for seed in (1, 1, 2)]
+    assert found[0] == found[1] != found[2]
     assert "tokens" in seedbed(*how).json  # its family's own objective is not applied unasked
     causal = seedbed(*how, "--objective", "causal").json["examples"][0]
     assert not causal["reads"] and causal["num_targets"] == len(causal["writes"]) - 1
 
 
 @pytest.mark.parametrize(
-    ("asked", "said"),
+    ("arguments", "message"),
     [
         (["--objective", "masked"], "--inspect MODEL"),
         (["--inspect", "BERT", "--seed", 1], "--objective NAME"),
@@ -113,10 +113,10 @@ def test_an_objective_depends_on_the_seed_and_is_what_was_asked_for(seedbed: Cal
     ],
 )
 def test_what_cannot_be_shown_is_refused_in_one_line(
-    asked: list[str], said: str, seedbed: Callable, bert: Path
+    arguments: list[str], message: str, seedbed: Callable, bert: Path
 ) -> None:
-    answer = seedbed("tokenizer", "the cat sat", *(bert if part == "BERT" else part for part in asked))
-    assert answer.code in (1, 2) and said in answer.err and answer.err.count("\n") == 1
+    answer = seedbed("tokenizer", "the cat sat", *(bert if part == "BERT" else part for part in arguments))
+    assert answer.code in (1, 2) and message in answer.err and answer.err.count("\n") == 1
 
 
 def test_no_examples_are_refused(seedbed: Callable, pretrain_command: Callable, tmp_path: Path) -> None:

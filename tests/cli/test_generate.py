@@ -1,4 +1,4 @@
-"""`seedbed generate` with blanks, beams and sources, and what it says on stderr about its answers."""
+"""`seedbed generate` with blanks, beams and sources, and its notices on stderr."""
 
 import json
 import re
@@ -42,8 +42,8 @@ def test_blanks_are_filled_for_people(
     cells = [row.split() for row in rows]
     assert [row[0] for row in cells[::3]] == ["1", "2"] and len(cells) == 6
     expected = [c for blank in filled.blanks for c in blank]
-    told = [f"{c.probability:.4f}" if c.probability > 5e-5 else f"{c.probability:.1e}" for c in expected]
-    assert [row[-1] for row in cells] == told and "0.0000" not in said.out
+    digits = [f"{c.probability:.4f}" if c.probability > 5e-5 else f"{c.probability:.1e}" for c in expected]
+    assert [row[-1] for row in cells] == digits and "0.0000" not in said.out
     shown = {c.text.strip() if c.text.strip().isprintable() else repr(c.text) for c in expected if c.text}
     assert {row[-2] for row in cells} == shown | {"''" for c in expected if not c.text}
 
@@ -58,13 +58,13 @@ def test_several_texts_are_numbered_and_one_blank_needs_no_number(
     assert lines[5:7] == ["", "--- 2"] and lines[3].split() == ["candidate", "probability"]
 
 
-def test_candidates_that_look_alike_are_told_apart(
+def test_candidates_that_look_alike_are_distinguished(
     seedbed: Callable, bundle: Callable, masked: ModuleType
 ) -> None:
     said = seedbed("generate", bundle("roberta"), "--fill", "A ___", "--num-candidates", 1000)
     shown = {line.rsplit(maxsplit=1)[0].strip() for line in said.out.splitlines()[3:]}
-    bare = re.compile("Ġ?[a-z]+")
-    words = {name for name in masked.tokenizer("roberta").vocabulary if bare.fullmatch(name)}
+    word = re.compile("Ġ?[a-z]+")
+    words = {name for name in masked.tokenizer("roberta").vocabulary if word.fullmatch(name)}
     alike = {name for name in words if f"Ġ{name}" in words}
     assert alike and {f"'{name}'" for name in alike} | {f"' {name}'" for name in alike} <= shown
     assert {name.strip("Ġ") for name in words} - alike <= shown
@@ -128,10 +128,10 @@ def test_a_decoder_fills_no_blanks(seedbed: Callable, tiny_run: Path) -> None:
 
 
 def test_an_encoder_decoder_answers_a_source(seedbed: Callable, bundle: Callable) -> None:
-    """Drawn, and searched for: the answer alone; of several, each below its prompt."""
+    """Sampled and by beam search: the answer alone; several answers each follow their prompt."""
     lm, text = load(bundle("bart")), "The cat sat"
-    drawn = seedbed("generate", bundle("bart"), text, "--seed", 3, "--max-new-tokens", 6)
-    assert drawn.out == f"{lm.generate(text, 6, seed=3).text}\n" and drawn.err == ""
+    sampled = seedbed("generate", bundle("bart"), text, "--seed", 3, "--max-new-tokens", 6)
+    assert sampled.out == f"{lm.generate(text, 6, seed=3).text}\n" and sampled.err == ""
     how = ["--num-beams", 3, "--length-penalty", 0.5, "--early-stopping", "true", "--max-new-tokens", 6]
     best = lm.generate(text, 6, num_beams=3, length_penalty=0.5, early_stopping=True, num_samples=2)
     found = seedbed("generate", bundle("bart"), text, *how)
@@ -164,7 +164,7 @@ def test_repetition_is_discouraged(seedbed: Callable, bundle: Callable, tiny_run
 
 OWN = {"num_beams": 4, "length_penalty": 2.0, "early_stopping": True, "max_length": 143}
 MORE = {"min_length": 56, "bad_words_ids": [[1]], "repetition_penalty": 1.0}
-# Patterns of one line: the file, then every flag to give and no other, then what is not known.
+# Patterns of one line: the file, then exactly these flags, then the unknown settings.
 KNOWN = r".*generation_config\.json [^-]*{}\b[^-]*"
 UNKNOWN = r"[^-]*\bmin_length 56, bad_words_ids \(1 .*not know.*"
 REST = "--length-penalty 2.0 --early-stopping true"
@@ -172,7 +172,7 @@ FLAGS = ["--max-new-tokens", "3", "--num-beams", "4"]
 
 
 @pytest.mark.parametrize(
-    ("own", "flags", "told"),
+    ("own", "flags", "notice"),
     [
         ({}, [], ""),
         (OWN, [], KNOWN.format(f"--max-new-tokens 142 --num-beams 4 {REST}")),
@@ -190,8 +190,8 @@ FLAGS = ["--max-new-tokens", "3", "--num-beams", "4"]
         ({"num_beams": "many", "max_length": None}, [], ""),
     ],
 )  # fmt: skip
-def test_what_a_bundle_recommends_is_told_and_not_taken(
-    own: dict[str, object], flags: list[str], told: str, seedbed: Callable, bundle: Callable
+def test_what_a_bundle_recommends_is_reported_and_not_applied(
+    own: dict[str, object], flags: list[str], notice: str, seedbed: Callable, bundle: Callable
 ) -> None:
     file = bundle("bart") / "generation_config.json"
     before = file.read_text()
@@ -202,8 +202,8 @@ def test_what_a_bundle_recommends_is_told_and_not_taken(
     finally:
         file.write_text(before)
     notices = [line for line in said.err.splitlines() if "context" not in line]
-    assert said.code == 0 and len(notices) == bool(told)
-    assert all(re.fullmatch(told, line) for line in notices), notices
+    assert said.code == 0 and len(notices) == bool(notice)
+    assert all(re.fullmatch(notice, line) for line in notices), notices
     assert said.out == plain.out
 
 

@@ -1,4 +1,4 @@
-"""The flags of `seedbed generate` and `seedbed chat` are the settings of an answer."""
+"""The flags of `seedbed generate` and `seedbed chat` are the generation settings."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A tokenizer for an objective: the advice where one lacks a token is a command that does."""
+"""A tokenizer for an objective: where a token is missing, the error has a command that trains one with it."""
 
 import re
 import shlex
@@ -14,7 +14,7 @@ SHORT = ("--set", "training.context_tokens=32", "--set", "training.precision=flo
 
 
 @pytest.mark.parametrize(
-    ("family", "objective", "lacks"),
+    ("family", "objective", "missing"),
     [
         ("bart", "span_corruption", "needs sentinels <extra_id_0>"),
         ("t5", "denoising", "needs a mask token"),
@@ -22,21 +22,21 @@ SHORT = ("--set", "training.context_tokens=32", "--set", "training.precision=flo
         ("gpt2", "completion", "needs an end token"),
     ],
 )
-def test_the_advice_of_a_refusal_is_a_command_that_does(
-    family: str, objective: str, lacks: str, seedbed: Callable, corpus: Path, tmp_path: Path
+def test_a_refusal_has_a_command_that_works(
+    family: str, objective: str, missing: str, seedbed: Callable, corpus: Path, tmp_path: Path
 ) -> None:
     pairs = tmp_path / "pairs.jsonl"
     pairs.write_text("".join(f'{{"input": "a {n}", "target": "b {n}"}}\n' for n in range(60)))
     data = pairs if objective == "completion" else corpus
     poor = tmp_path / "poor"
     assert seedbed("tokenizer", corpus, "--kind", "bytes", "--vocab-size", 257, "--out", poor).code == 0
-    if objective == "completion":  # one whose files name no end
+    if objective == "completion":  # a tokenizer without an end token
         content = (poor / "tokenizer.json").read_text()
         (poor / "tokenizer.json").write_text(content.replace("<|endoftext|>", "<|nothing|>"))
         (poor / "tokenizer_config.json").write_text("{}")
     how = ("pretrain", data, "--family", family, "--objective", objective, *SIZES, *SHORT)
     refused = seedbed(*how, "--tokenizer", poor, "--out", tmp_path / "run")
-    assert refused.code == 2 and lacks in refused.err and refused.err.count("\n") == 1
+    assert refused.code == 2 and missing in refused.err and refused.err.count("\n") == 1
     match = re.search(r"\(seedbed (tokenizer .*) --out FOLDER\)", refused.err)
     assert match is not None
     advised = [data if word == "DATA" else word for word in shlex.split(match[1])]
@@ -46,7 +46,7 @@ def test_the_advice_of_a_refusal_is_a_command_that_does(
     assert trained.code == 0, trained.err
 
 
-def test_a_pair_that_cannot_be_trained_has_no_tokenizer(
+def test_a_wrong_pair_of_family_and_objective_writes_no_tokenizer(
     seedbed: Callable, corpus: Path, tmp_path: Path
 ) -> None:
     how = ("tokenizer", corpus, "--family", "bert", "--objective", "completion", "--out", tmp_path / "made")

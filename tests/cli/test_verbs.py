@@ -1,4 +1,4 @@
-"""Each verb does its work on a tiny run, for people and as JSON for machines."""
+"""Each verb on a tiny run, as text and as JSON."""
 
 import json
 from collections.abc import Callable
@@ -83,7 +83,7 @@ def test_tokenizer_trains_and_shows(seedbed: Callable, corpus: Path, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("asked", "kind", "shown"),
+    ("flags", "kind", "shown"),
     [
         (["--kind", "unigram"], "unigram", "'▁with'"),
         (["--family", "bert"], "wordpiece", "'with'"),
@@ -91,11 +91,11 @@ def test_tokenizer_trains_and_shows(seedbed: Callable, corpus: Path, tmp_path: P
     ],
 )
 def test_tokenizers_of_published_kinds(
-    asked: list[str], kind: str, shown: str, seedbed: Callable, tmp_path: Path
+    flags: list[str], kind: str, shown: str, seedbed: Callable, tmp_path: Path
 ) -> None:
-    made = seedbed("tokenizer", "builtin:prose", *asked, "--vocab-size", 2000, "--out", tmp_path)
+    made = seedbed("tokenizer", "builtin:prose", *flags, "--vocab-size", 2000, "--out", tmp_path)
     assert made.code == 0, made.err
-    assert made.out.startswith(f"A {kind} tokenizer") and "2,000 tokens" in made.out
+    assert made.out.startswith(f"Trained a {kind} tokenizer") and "2,000 tokens" in made.out
     table = seedbed("tokenizer", "--inspect", tmp_path, "a file with names").out
     assert shown in table
 

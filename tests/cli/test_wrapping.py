@@ -1,4 +1,4 @@
-"""An answer that comes piece by piece is broken between words, and its text stays what it was."""
+"""Streamed text is wrapped between words, and keeps its characters."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,21 +7,21 @@ from rich.cells import cell_len
 from seedbed.cli.wrapping import StreamWrap
 
 
-def wrapped(pieces: list[str], width: int) -> str:
+def wrapped(chunks: list[str], width: int) -> str:
     wrap = StreamWrap(width)
-    return "".join([*map(wrap.push, pieces), wrap.flush()])
+    return "".join([*map(wrap.push, chunks), wrap.flush()])
 
 
 @given(
-    pieces=st.lists(st.text(alphabet="ab 漢🌱\n\t\x1b", max_size=12), max_size=12), width=st.integers(2, 20)
+    chunks=st.lists(st.text(alphabet="ab 漢🌱\n\t\x1b", max_size=12), max_size=12), width=st.integers(2, 20)
 )
-def test_lines_fit_and_no_word_is_lost(pieces: list[str], width: int) -> None:
-    shown = wrapped(pieces, width)
+def test_lines_fit_and_no_word_is_lost(chunks: list[str], width: int) -> None:
+    shown = wrapped(chunks, width)
     assert all(cell_len(line) <= width for line in shown.split("\n"))
-    text = "".join(pieces).replace("\x1b", "\ufffd")
+    text = "".join(chunks).replace("\x1b", "\ufffd")
     assert "".join(shown.split()) == "".join(text.split())
-    if all(cell_len(word) <= width for word in text.split()):  # where the pieces end changes nothing
-        assert wrapped(["".join(pieces)], width) == shown
+    if all(cell_len(word) <= width for word in text.split()):  # the chunks' ends change nothing
+        assert wrapped(["".join(chunks)], width) == shown
 
 
 def test_words_stay_whole_where_a_line_holds_them() -> None:

@@ -13,7 +13,7 @@ from seedbed.generation.beam import Beams, Continuation, continuations, in_place
 from seedbed.generation.engine import Engine
 from seedbed.generation.language_model import LanguageModel
 from seedbed.generation.request import Request
-from seedbed.generation.sampling import Forced
+from seedbed.generation.sampling import Limits
 from seedbed.generation.settings import GenerationSettings
 from seedbed.models.family import Network
 
@@ -28,10 +28,10 @@ def reference(request: pytest.FixtureRequest, make_reference: Callable[[str], An
 
 
 def common_ends(reference: Any, prompts: list[list[int]], num: int) -> list[int]:
-    """Tokens that searches draw early, so that many answers end and not all at once."""
+    """Tokens that searches sample early, so that many answers end and not all at once."""
     free = reference.ours().generate(prompts, 12, num_beams=3, num_samples=3)
-    drawn = [token for answers in free for answer in answers for token in answer.token_ids[2:9]]
-    return sorted(set(drawn), key=lambda token: (-drawn.count(token), token))[:num]
+    sampled = [token for answers in free for answer in answers for token in answer.token_ids[2:9]]
+    return sorted(set(sampled), key=lambda token: (-sampled.count(token), token))[:num]
 
 
 def found(reference: Any, prompts: list[list[int]], max_new_tokens: int, **settings: Any) -> Any:
@@ -106,7 +106,7 @@ def test_company_changes_no_search(
         assert answers(lm.engine(**limits), requests, pause) == alone
 
 
-def test_one_beam_is_greedy_and_more_are_likelier(reference: Any) -> None:
+def test_one_beam_is_greedy_and_more_are_more_likely(reference: Any) -> None:
     lm, prompts = reference.ours(), reference.prompts(*LENGTHS)
     greedy = lm.generate(prompts, 10, temperature=0)
     searched = lm.generate(prompts, 10, num_beams=5, length_penalty=0)
@@ -170,7 +170,7 @@ def test_what_does_not_go_with_beams_is_refused_in_one_line(
 # ---- the bookkeeping
 
 
-def test_continuations_are_the_likeliest_of_all_beams() -> None:
+def test_continuations_are_the_most_likely_of_all_beams() -> None:
     logprobs = torch.tensor([[[-1.0, -2.0, -9.0], [-1.5, -0.1, -7.0]]])
     (best,) = continuations(logprobs, torch.tensor([[0.0, -1.0]]), 3)
     assert [(c.beam, c.token_id) for c in best] == [(0, 0), (1, 1), (0, 1)]
@@ -196,13 +196,8 @@ def test_beams_stay_in_place_as_far_as_they_can() -> None:
     [(True, 1.0, True), (False, 1.0, True), ("never", 1.0, False), ("never", 0.0, True)],
 )
 def test_when_a_full_search_stops(early_stopping: Any, length_penalty: float, is_done: bool) -> None:
-    beams = Beams(
-        1,
-        length_penalty=length_penalty,
-        early_stopping=early_stopping,
-        max_tokens=10,
-        eos_ids=frozenset({9}),
-        forced=Forced(),
-    )
-    beams.advance([Continuation(-1.0, 0, 9), Continuation(-3.0, 0, 4)])
-    assert beams.is_done == is_done and beams.hypotheses == [((9,), -1.0)]
+    settings = GenerationSettings(num_beams=2, length_penalty=length_penalty, early_stopping=early_stopping)
+    beams = Beams(settings, Limits(10, frozenset({8, 9})))
+    ended = [Continuation(-1.0, 0, 9), Continuation(-1.2, 0, 8)]
+    beams.advance([*ended, Continuation(-3.0, 0, 4), Continuation(-3.5, 0, 5)])
+    assert beams.is_done == is_done and beams.hypotheses == [((9,), -1.0), ((8,), -1.2)]

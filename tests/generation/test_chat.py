@@ -102,7 +102,7 @@ def test_half_of_the_context_is_the_most_that_an_answer_reserves(lm: LanguageMod
     with pytest.raises(UsageError, match="have 25 tokens, but 24 fit beside 24 reserved"):
         talk.prompt("x" * 22, max_new_tokens=1000)
     assert len(talk.prompt("x" * 44, max_new_tokens=1)) == 47
-    assert talk.messages == []  # nothing of what was only asked
+    assert talk.messages == []  # a prompt alone adds nothing
 
 
 def test_a_recurrent_network_sees_every_turn(module: Network, talker: Tokenizer) -> None:
@@ -148,30 +148,30 @@ def with_template(gpt2: Network, template: str, context: int) -> Counted:
     return Counted(build(config), Tokenizer(made._core, made.config | tokens))
 
 
-def random_turns(draw: random.Random, num_turns: int) -> list[dict[str, Any]]:
+def random_turns(rng: random.Random, num_turns: int) -> list[dict[str, Any]]:
     """Questions and answers of very different lengths, some of them with thoughts."""
     messages = []
     for _ in range(num_turns):
-        thoughts = f"<think>{'hm ' * draw.randrange(60)}</think>" if draw.random() < 0.3 else ""
-        messages.append({"role": "user", "content": "q" * draw.choice([1, 5, 40, 200])})
-        messages.append({"role": "assistant", "content": thoughts + "ü " * draw.choice([1, 9, 90])})
+        thoughts = f"<think>{'hm ' * rng.randrange(60)}</think>" if rng.random() < 0.3 else ""
+        messages.append({"role": "user", "content": "q" * rng.choice([1, 5, 40, 200])})
+        messages.append({"role": "assistant", "content": thoughts + "ü " * rng.choice([1, 9, 90])})
     return messages
 
 
 @pytest.mark.parametrize("style", TEMPLATES)
 def test_as_many_turns_are_kept_as_fit(style: str, gpt2: Network) -> None:
-    draw = random.Random(style)
+    rng = random.Random(style)
     lm = with_template(gpt2, TEMPLATES[style], 1024)
     head = [] if style == "gemma" else [{"role": "system", "content": "Be brief."}]
     num_left_out = set()
     for num_turns in (0, 1, 2, 3, 7, 12, 20):
-        messages = [*head, *random_turns(draw, num_turns)]
-        question = {"role": "user", "content": "why? " * draw.randrange(1, 20)}
+        messages = [*head, *random_turns(rng, num_turns)]
+        question = {"role": "user", "content": "why? " * rng.randrange(1, 20)}
         prompts = [
             lm.chat_ids([*head, *messages[len(head) + 2 * first :], question])
             for first in range(num_turns + 1)
         ]
-        for reserved in (1, draw.randrange(2, 400), 512):
+        for reserved in (1, rng.randrange(2, 400), 512):
             talk = Conversation(lm, messages)
             first = next(n for n, ids in enumerate(prompts) if len(ids) <= 1024 - reserved)
             assert talk.prompt(question["content"], max_new_tokens=reserved) == prompts[first]

@@ -39,7 +39,7 @@ def test_rows_together_give_what_each_gives_alone(
         assert (lm.embed(row, pooling=pooling) - expected).abs().max() < 1e-5
 
 
-def test_what_cannot_be_embedded_is_told() -> None:
+def test_what_cannot_be_embedded_is_refused() -> None:
     lm = model("bert")
     for given, words in (([[]], "a text is empty"), ([[99]], "not in the vocabulary"), ([[1] * 600], "512")):
         with pytest.raises(UsageError, match=words):
@@ -50,7 +50,7 @@ def test_what_cannot_be_embedded_is_told() -> None:
         lm.embed("a text")
     for odd in (3, None, {"a": 1}, iter(["a"])):
         for call in (lm.embed, lm.classify, lm.tag, model("gpt2").generate):
-            with pytest.raises(UsageError, match=r"is no text and no list; give a text|this network has no"):
+            with pytest.raises(UsageError, match=r"is neither a text nor a list|this network has no"):
                 call(odd)
     with pytest.raises(UsageError, match="pooling 3 is unknown"):
         lm.embed(ROWS, pooling=3)

@@ -64,7 +64,7 @@ def test_forced_tokens_come_first_and_last(reference: Any, num_beams: int, force
         assert "forced_eos_token_id" not in forced or answer.token_ids[-1] in (11, 12)
 
 
-def test_forced_tokens_come_when_drawing_too(reference: Any) -> None:
+def test_forced_tokens_come_when_sampling_too(reference: Any) -> None:
     forced = {"forced_bos_token_id": 7, "forced_eos_token_id": 11, "eos_token_id": []}
     lm = reference.ours(forced)
     for settings in ({}, {"top_k": 3}, {"top_p": 0.9}):
@@ -95,7 +95,7 @@ def test_a_source_is_encoded_once(reference: Any, settings: dict[str, Any]) -> N
     assert counting.num_read == 13
 
 
-def test_draws_depend_on_the_source(reference: Any) -> None:
+def test_samples_depend_on_the_source(reference: Any) -> None:
     lm, (prompt, other) = reference.ours(), reference.prompts(6, 7)
     settings = {"seed": 1, "temperature": 50.0, "num_samples": 3}
     one, two = lm.generate([prompt, other], 8, **settings)
@@ -124,7 +124,7 @@ def test_scores_and_logits_are_those_of_the_reference(reference: Any) -> None:
 
 @pytest.mark.parametrize("num_beams", [1, 3])
 def test_a_text_is_read_as_transformers_reads_it(num_beams: int, masked: ModuleType, tmp_path: Path) -> None:
-    """With the control tokens that the tokenizer puts around a document; an empty one is these alone."""
+    """With the special tokens that the tokenizer puts around a document; an empty one is these alone."""
     masked.model("bart").save(tmp_path / "bart")
     lm, texts = load(tmp_path / "bart"), ["The cat sat on the mat", "", "</s> dogs"]
     model = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "bart")
@@ -161,17 +161,15 @@ def test_masked_models_give_the_logits_of_the_reference(encoder: Any) -> None:
         lm.logits(ids, mask, token_type_ids=segments * 2)
 
 
-def test_what_does_not_fit_is_refused_in_one_line(
-    make_reference: Callable[[str], Any], gpt2: Network
-) -> None:
+def test_bad_input_is_refused_in_one_line(make_reference: Callable[[str], Any], gpt2: Network) -> None:
     bart, decoder = make_reference("bart").ours(), LanguageModel(gpt2)
     ids = torch.ones(2, 3, dtype=torch.int64)
     for attempt, message in (
         (lambda: LanguageModel(bart.module).generate([1], 2), "names no token that its answers start with"),
         (lambda: bart.generate([1] * 61, 2), "the source has 61 tokens, but the context holds 60"),
         (lambda: bart.generate([101], 2), "token id 101"),
-        (lambda: bart.score([1] * 61, [1]), "a row has 61 tokens"),
-        (lambda: bart.score([1], [1] * 61), "a row has 61 tokens"),
+        (lambda: bart.score([1] * 61, [1]), "the source has 61 tokens"),
+        (lambda: bart.score([1], [1] * 61), "the row has 61 tokens"),
         (lambda: bart.logits(ids), "decoder_input_ids .* not given"),
         (lambda: bart.logits(ids, decoder_input_ids=ids[:1]), "decoder_input_ids 1 rows"),
         (lambda: bart.logits(ids, ids * torch.tensor([[1], [0]]), decoder_input_ids=ids), "1 documents"),

@@ -1,4 +1,4 @@
-"""Requests answered together get what each would get alone, from attention and recurrence alike."""
+"""Requests answered together have the answers of each alone, with attention and recurrence."""
 
 from collections.abc import Sequence
 from copy import deepcopy
@@ -11,7 +11,8 @@ from seedbed.base.errors import BundleError, SeedbedError
 from seedbed.generation.answer import Answer
 from seedbed.generation.engine import Engine
 from seedbed.generation.request import Request
-from seedbed.generation.sampling import draw, position_key, request_key
+from seedbed.generation.sampling import position_key, request_key
+from seedbed.generation.sampling import sample as sample_tokens
 from seedbed.generation.settings import GenerationSettings, Sampling
 from seedbed.models.family import Network
 from seedbed.nn.layout import Layout
@@ -65,7 +66,7 @@ def by_hand(module: Network, request: Request, sample: int = 0) -> list[int]:
         with torch.inference_mode():
             logits = module.output(module(torch.tensor(ids), Layout.of([len(ids)]))[-1:])
         sampling = Sampling(settings.temperature, settings.top_k, settings.top_p)
-        ids += draw(logits, sampling, keys=[position_key(key, position)])[0].tolist()
+        ids += sample_tokens(logits, sampling, keys=[position_key(key, position)])[0].tolist()
     return ids[len(request.prompt_ids) :]
 
 
@@ -129,7 +130,7 @@ def test_a_shared_prompt_is_read_once(module: Network) -> None:
     assert counting.num_read == 29 + 5 + 5 * 3  # all but its last token once, then a token for each sample
 
 
-def test_more_samples_than_rows_take_turns(module: Network) -> None:
+def test_more_samples_than_rows_wait(module: Network) -> None:
     request = Request(prompt(3, 12), replace(SAMPLED, num_samples=7, max_new_tokens=5))
     engine = Engine(module, max_rows=3)
     answers = engine.submit(request)
@@ -140,13 +141,13 @@ def test_more_samples_than_rows_take_turns(module: Network) -> None:
     assert tokens(answers) == alone(module, request)
 
 
-def test_fresh_draws_without_a_seed(gpt2: Network) -> None:
+def test_new_samples_without_a_seed(gpt2: Network) -> None:
     request = Request(prompt(1, 5), replace(SAMPLED, seed=None))
     assert alone(gpt2, request) != alone(gpt2, request)
 
 
 def test_greedy_margins_are_far_above_rounding(gpt2: Network) -> None:
-    """What the tests of company rely on: a batch changes logits by less than a thousandth of the margins."""
+    """The tests of company assume it: a batch changes logits by less than a thousandth of the margins."""
     rows = [prompt(i, 10) for i in range(8)]
     with torch.inference_mode():
         single = torch.cat([gpt2.output(gpt2(torch.tensor(row), Layout.of([10]))[-1:]) for row in rows])
@@ -208,12 +209,12 @@ def test_log_probabilities_are_those_of_the_full_text(module: Network) -> None:
         logits = module.output(module(ids, Layout.of([len(ids)])))[8:-1]
     exact = logits.double().log_softmax(-1)
     assert completion.logprobs is not None and len(completion.logprobs) == 10
-    for token, row, told in zip(completion.token_ids, exact, completion.logprobs, strict=True):
-        assert told.token_id == token
-        assert told.logprob == pytest.approx(row[token].item(), abs=1e-4)
+    for token, row, report in zip(completion.token_ids, exact, completion.logprobs, strict=True):
+        assert report.token_id == token
+        assert report.logprob == pytest.approx(row[token].item(), abs=1e-4)
         best = row.topk(3)
-        assert [i for i, _ in told.top] == best.indices.tolist()
-        assert [value for _, value in told.top] == pytest.approx(best.values.tolist(), abs=1e-4)
+        assert [i for i, _ in report.top] == best.indices.tolist()
+        assert [value for _, value in report.top] == pytest.approx(best.values.tolist(), abs=1e-4)
     assert silent.completion().logprobs is None
 
 

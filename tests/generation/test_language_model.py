@@ -1,4 +1,4 @@
-"""What a user holds: text or ids in; completions, pieces, scores, logits out; one line for what cannot be."""
+"""The public object: text or ids in; completions, chunks, scores, logits out; one line for bad input."""
 
 import json
 from dataclasses import replace
@@ -180,17 +180,17 @@ def test_a_tokenizer_with_more_tokens_than_the_network_is_refused() -> None:
 
 
 @pytest.mark.parametrize("stop", [(), "a", ("ab", "\ufffd")])
-def test_pieces_joined_are_the_text_of_generate(lm: LanguageModel, stop: str | tuple[str, ...]) -> None:
+def test_chunks_joined_are_the_text_of_generate(lm: LanguageModel, stop: str | tuple[str, ...]) -> None:
     for seed in range(8):
         whole = lm.generate("a", 30, seed=seed, temperature=1.5, top_k=100, stop=stop)
-        pieces = list(lm.stream("a", 30, seed=seed, temperature=1.5, top_k=100, stop=stop))
-        assert "".join(pieces) == whole.text and "" not in pieces
+        chunks = list(lm.stream("a", 30, seed=seed, temperature=1.5, top_k=100, stop=stop))
+        assert "".join(chunks) == whole.text and "" not in chunks
 
 
-def test_a_piece_comes_as_soon_as_it_is_certain(gpt2: Network, tokenizer: Tokenizer) -> None:
+def test_a_chunk_comes_as_soon_as_it_is_final(gpt2: Network, tokenizer: Tokenizer) -> None:
     lm = LanguageModel(gpt2, tokenizer)
-    pieces = lm.stream("a", 30, temperature=0, eos_ids=())
-    first = next(pieces)
+    chunks = lm.stream("a", 30, temperature=0, eos_ids=())
+    first = next(chunks)
     whole = lm.generate("a", 30, temperature=0, eos_ids=()).text
     assert whole is not None and whole.startswith(first) and len(first) < len(whole)
 
@@ -237,10 +237,10 @@ def test_scores_of_many_are_those_of_each(lm: LanguageModel, monkeypatch: pytest
             assert ours.token_logprobs == pytest.approx(theirs.token_logprobs, abs=1e-4)
 
 
-def test_scores_agree_with_what_generation_told(lm: LanguageModel) -> None:
+def test_scores_agree_with_the_log_probabilities_of_generation(lm: LanguageModel) -> None:
     completion = lm.generate("ab", 8, seed=1, logprobs=1)
     score = lm.score("ab", completion.token_ids)
-    assert [told.logprob for told in completion.logprobs or ()] == pytest.approx(
+    assert [report.logprob for report in completion.logprobs or ()] == pytest.approx(
         score.token_logprobs, abs=1e-4
     )
 
@@ -248,7 +248,7 @@ def test_scores_agree_with_what_generation_told(lm: LanguageModel) -> None:
 def test_a_completion_beyond_the_context_is_refused(gpt2: Network, tokenizer: Tokenizer) -> None:
     lm = LanguageModel(gpt2, tokenizer)
     assert len(lm.score("a" * 40, "b" * 9).token_ids) == 9  # the last token is not read
-    with pytest.raises(UsageError, match="a row has 49 tokens, but the context holds 48"):
+    with pytest.raises(UsageError, match="the row has 49 tokens, but the context holds 48"):
         lm.score("a" * 40, "b" * 10)
 
 
@@ -276,8 +276,8 @@ def test_packed_documents_are_read_as_if_alone(lm: LanguageModel) -> None:
     documents = torch.tensor([[0, 0, 1, 1, 1, 1], [1, 2, 2, 1, 1, 1]])
     mask = torch.tensor([[1, 1, 1, 1, 1, 0], [1] * 6])
     logits = lm.logits(ids, mask, document_ids=documents)
-    pieces = [[5, 6], [7, 8, 9], [10], [11, 12], [13, 14, 15]]
-    expected = torch.cat([flat_logits(lm.module, piece) for piece in pieces])
+    rows = [[5, 6], [7, 8, 9], [10], [11, 12], [13, 14, 15]]
+    expected = torch.cat([flat_logits(lm.module, row) for row in rows])
     assert torch.allclose(logits[mask.bool()], expected, atol=1e-4)
     assert not torch.allclose(lm.logits(ids, mask)[mask.bool()], expected, atol=1e-2)
 
@@ -291,7 +291,7 @@ def test_logits_refuse_what_does_not_fit(gpt2: Network) -> None:
         (lambda: lm.logits(ids, ids[:, :2]), r"attention_mask has shape \(2, 2\)"),
         (lambda: lm.logits(ids, document_ids=ids[:1]), "document_ids has shape"),
         (lambda: lm.logits(ids + 299), "token id 300"),
-        (lambda: lm.logits(torch.ones(1, 49, dtype=torch.int64)), "a row has 49 tokens"),
+        (lambda: lm.logits(torch.ones(1, 49, dtype=torch.int64)), "the row has 49 tokens"),
     ):
         with pytest.raises(UsageError, match=message):
             attempt()

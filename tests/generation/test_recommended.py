@@ -1,4 +1,4 @@
-"""What a bundle recommends is what `transformers`' generate does with it unasked."""
+"""What a bundle recommends is what `transformers`' generate uses as defaults."""
 
 import json
 from pathlib import Path

@@ -112,7 +112,7 @@ def networks(request: pytest.FixtureRequest, make_reference: Callable[[str], Any
 
 
 def ends_of(networks: Any, prompts: list[list[int]], how: dict[str, Any]) -> list[int]:
-    """A token that answers draw early, so that some end."""
+    """A token that answers sample early, so that some end."""
     free = networks.ours().generate(prompts, 12, temperature=0, **how)
     return [free[0].token_ids[5]]
 
@@ -212,8 +212,8 @@ def test_log_probabilities_are_the_networks_own(gpt2: Network) -> None:
     ids = torch.tensor([*prompt, *answer.token_ids])
     with torch.inference_mode():
         exact = gpt2.output(gpt2(ids, Layout.of([len(ids)])))[4:-1].log_softmax(-1)
-    told = [each.logprob for each in answer.logprobs]
-    assert told == pytest.approx(exact.gather(-1, ids[5:, None])[:, 0].tolist(), abs=1e-4)
+    reported = [each.logprob for each in answer.logprobs]
+    assert reported == pytest.approx(exact.gather(-1, ids[5:, None])[:, 0].tolist(), abs=1e-4)
     assert any(each.top[0][0] != each.token_id for each in answer.logprobs)
 
 

@@ -1,4 +1,4 @@
-"""What may be drawn is what `transformers` keeps, and draws follow the probabilities and nothing else."""
+"""The tokens that may be sampled are those of `transformers`, and samples follow the probabilities alone."""
 
 import math
 
@@ -17,11 +17,11 @@ from transformers.generation.logits_process import (
 from seedbed.generation.sampling import (
     HEAD,
     candidates,
-    draw,
     gumbel,
-    log_probabilities,
     position_key,
     request_key,
+    sample,
+    token_logprobs,
 )
 from seedbed.generation.settings import Sampling
 
@@ -122,7 +122,7 @@ def test_rows_filtered_together_are_filtered_as_alone() -> None:
 
 def test_greedy_takes_the_first_of_the_largest() -> None:
     logits = torch.tensor([[0.0, 2.0, 2.0], [5.0, 1.0, 5.0]])
-    assert draw(logits, Sampling(0, None, None), keys=[])[0].tolist() == [1, 0]
+    assert sample(logits, Sampling(0, None, None), keys=[])[0].tolist() == [1, 0]
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_logits_that_are_not_finite_give_scores_that_are_not(sampling: Sampling,
     logits = torch.zeros(2, 200)
     logits[:, 5] = 50.0
     logits[1, 150] = bad
-    assert draw(logits, sampling, keys=keys(2))[1].isfinite().tolist() == [True, False]
+    assert sample(logits, sampling, keys=keys(2))[1].isfinite().tolist() == [True, False]
 
 
 @pytest.mark.parametrize(
@@ -147,12 +147,12 @@ def test_logits_that_are_not_finite_give_scores_that_are_not(sampling: Sampling,
         Sampling(1.0, 40, 0.9, 0.1),
     ],
 )
-def test_draws_follow_the_probabilities(sampling: Sampling) -> None:
-    num_draws, vocab = 60_000, 150
+def test_samples_follow_the_probabilities(sampling: Sampling) -> None:
+    num_samples, vocab = 60_000, 150
     logits = random_logits(4, 1, vocab, scale=1.0)
-    tokens, _ = draw(logits.expand(num_draws, -1), sampling, keys=keys(num_draws))
+    tokens, _ = sample(logits.expand(num_samples, -1), sampling, keys=keys(num_samples))
     counts = tokens.bincount(minlength=vocab).double()
-    expected = kept(logits, *sampling)[0].double().softmax(-1) * num_draws
+    expected = kept(logits, *sampling[:4])[0].double().softmax(-1) * num_samples
     assert (counts[expected == 0] == 0).all()
     inside = expected > 0
     chi_squared = ((counts - expected)[inside] ** 2 / expected[inside]).sum().item()
@@ -161,12 +161,12 @@ def test_draws_follow_the_probabilities(sampling: Sampling) -> None:
 
 
 def test_noise_is_gumbel_and_independent_of_token_position_and_request() -> None:
-    vocab, num_draws = 400, 500
-    noise = gumbel(keys(num_draws), torch.arange(vocab)).double()
+    vocab, num_samples = 400, 500
+    noise = gumbel(keys(num_samples), torch.arange(vocab)).double()
     uniform = (-(-noise).exp()).exp().flatten().sort().values
     steps = torch.linspace(0, 1, uniform.numel(), dtype=torch.float64)
     assert (uniform - steps).abs().max() < 1.63 / math.sqrt(uniform.numel())  # Kolmogorov-Smirnov at 1%
-    other = gumbel(keys(num_draws, seed=1), torch.arange(vocab)).double()
+    other = gumbel(keys(num_samples, seed=1), torch.arange(vocab)).double()
     pairs = [
         (noise[:, 1:], noise[:, :-1]),
         (noise[1:], noise[:-1]),
@@ -184,16 +184,16 @@ def test_noise_belongs_to_the_token_not_to_its_place() -> None:
     assert gumbel(row, torch.arange(100_000)).isfinite().all()
 
 
-def test_a_draw_survives_the_last_bits_of_its_logits() -> None:
-    """Rounding of 1e-5 turns fewer draws than 1e-3 of them, from flat distributions too."""
+def test_a_sample_survives_the_last_bits_of_its_logits() -> None:
+    """Rounding of 1e-5 changes fewer samples than 1e-3 of them, from flat distributions too."""
     for scale in (0.1, 3.0):
         logits = random_logits(5, 256, 20_000, scale=scale)
         shaken = logits + random_logits(6, 256, 20_000, scale=1e-5)
-        same = [draw(x, Sampling(1.0, None, None), keys=keys(256))[0] for x in (logits, shaken)]
+        same = [sample(x, Sampling(1.0, None, None), keys=keys(256))[0] for x in (logits, shaken)]
         assert (same[0] != same[1]).sum() <= 1
 
 
-def test_keys_tell_seed_prompt_sample_and_position_apart() -> None:
+def test_keys_differ_by_seed_prompt_sample_and_position() -> None:
     base = request_key(0, (1, 23), 0)
     others = [
         request_key(1, (1, 23), 0),
@@ -209,9 +209,12 @@ def test_keys_tell_seed_prompt_sample_and_position_apart() -> None:
 def test_log_probabilities_are_those_of_the_network() -> None:
     logits = random_logits(7, 4, 50)
     tokens = torch.tensor([3, 0, 49, 7])
-    chosen, values, ids = log_probabilities(logits, tokens, num_top=3)
+    first, _, *others = token_logprobs(logits, tokens, tokens.tolist(), [3, 0, 99, 1])
+    assert _ is None
     exact = logits.double().log_softmax(-1)
-    assert torch.allclose(chosen.double(), exact[range(4), tokens], atol=1e-6)
-    assert torch.equal(ids, exact.topk(3).indices)
-    assert torch.allclose(values.double(), exact.topk(3).values, atol=1e-6)
-    assert log_probabilities(logits, tokens, num_top=99)[1].shape == (4, 50)
+    for row, report, num_top in zip((0, 2, 3), (first, *others), (3, 50, 1), strict=True):
+        assert report is not None and report.token_id == tokens[row]
+        assert report.logprob == pytest.approx(exact[row, tokens[row]].item(), abs=1e-6)
+        best = exact[row].topk(num_top)
+        assert [i for i, _ in report.top] == best.indices.tolist()
+        assert [value for _, value in report.top] == pytest.approx(best.values.tolist(), abs=1e-6)

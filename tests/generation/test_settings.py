@@ -1,4 +1,4 @@
-"""The settings of an answer are named once; everything that takes them knows them all."""
+"""The settings of an answer are defined once; everything that takes them has them all."""
 
 from typing import Any, get_type_hints
 
@@ -26,7 +26,7 @@ def test_keyword_arguments_have_the_names_and_types_of_the_settings() -> None:
 
 def test_every_default_is_allowed_and_every_meaning_a_sentence() -> None:
     for name, setting, default in named_settings():
-        assert default is None or name == "stop" or setting.allowed.holds(default), name
+        assert default is None or name == "stop" or setting.allowed.contains(default), name
         assert setting.meaning.endswith("."), name
 
 

@@ -229,7 +229,7 @@ def test_a_file_that_names_no_labels_has_numbered_ones(tmp_path: Path, fill_rand
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda lm: lm.generate([5, 6]), "gives labels, not text; ask `lm.classify`"),
+        (lambda lm: lm.generate([5, 6]), "gives labels, not text; use `lm.classify`"),
         (lambda lm: lm.score([5], [6]), "gives labels, not text"),
         (lambda lm: lm.tag([5, 6]), "this network has no tags: its head is 'classification'"),
         (lambda lm: lm.classify([]), None),
@@ -238,7 +238,7 @@ def test_a_file_that_names_no_labels_has_numbered_ones(tmp_path: Path, fill_rand
         (lambda lm: lm.classify("a text"), "needs a tokenizer"),
         (
             lambda lm: lm.logits(torch.tensor([[5, 6]]), document_ids=torch.tensor([[0, 1]])),
-            "1 rows hold 2 documents",
+            "1 rows have 2 documents",
         ),
     ],
 )

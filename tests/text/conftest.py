@@ -1,4 +1,4 @@
-"""Small tokenizers in the older files of each kind, trained once by the libraries that made the real ones."""
+"""Small tokenizers in the legacy files of each kind, trained by the libraries of the real ones."""
 
 import io
 import json
@@ -31,8 +31,8 @@ CLASSES |= {
 
 
 def texts(count: int) -> Iterator[str]:
-    """Words of the corpus and of other scripts with blanks, control characters and control strings."""
-    draw = random.Random(1)
+    """Words of the corpus and of other scripts, spaces, control characters and names of special tokens."""
+    rng = random.Random(1)
     words = " ".join(CORPUS).split()
     words += [
         "</s>",
@@ -58,12 +58,10 @@ def texts(count: int) -> Iterator[str]:
         "\u200b",
         "<mask>",
     ]
-    blanks = [" ", " ", " ", "", "  ", "   ", "\n", "\t", "\r\n"]
+    spaces = [" ", " ", " ", "", "  ", "   ", "\n", "\t", "\r\n"]
     for _ in range(count):
-        chosen = [
-            part for _ in range(draw.randint(1, 9)) for part in (draw.choice(words), draw.choice(blanks))
-        ]
-        yield draw.choice(["", "", " ", "  "]) + "".join(chosen)
+        chosen = [part for _ in range(rng.randint(1, 9)) for part in (rng.choice(words), rng.choice(spaces))]
+        yield rng.choice(["", "", " ", "  "]) + "".join(chosen)
 
 
 def _pairs(
@@ -71,9 +69,9 @@ def _pairs(
 ) -> None:
     """Write a trained BPE model as a vocabulary and a list of merges, special tokens before and behind."""
     trained = json.loads(model)["model"]
-    pieces = sorted(trained["vocab"], key=trained["vocab"].__getitem__)
-    ordered = [*first, *pieces, *last]
-    (folder / names[0]).write_text(json.dumps({piece: i for i, piece in enumerate(ordered)}))
+    entries = sorted(trained["vocab"], key=trained["vocab"].__getitem__)
+    ordered = [*first, *entries, *last]
+    (folder / names[0]).write_text(json.dumps({entry: i for i, entry in enumerate(ordered)}))
     merges = "".join(f"{left} {right}\n" for left, right in trained["merges"])
     (folder / names[1]).write_text(f"#version: 0.2\n{merges}", encoding="utf-8")
 
@@ -152,8 +150,8 @@ def write_kind(kind: str, folder: Path) -> None:
         sentencepiece_model(folder / "source.spm")
         sentencepiece_model(folder / "target.spm", vocab_size=120, add_dummy_prefix=True)
         sides = [sentencepiece.SentencePieceProcessor(model_file=str(f)) for f in folder.glob("*.spm")]
-        pieces = {side.id_to_piece(i): None for side in sides for i in range(3, side.get_piece_size())}
-        ordered = ["</s>", "<unk>", *reversed(pieces), "Haus\u2581x", ">>deu<<", "<pad>"]
+        entries = {side.id_to_piece(i): None for side in sides for i in range(3, side.get_piece_size())}
+        ordered = ["</s>", "<unk>", *reversed(entries), "Haus\u2581x", ">>deu<<", "<pad>"]
         (folder / "vocab.json").write_text(json.dumps({text: i for i, text in enumerate(ordered)}))
     else:
         settings: dict[str, dict[str, Any]] = {"t5": T5, "llama": LLAMA, "gemma": GEMMA}
@@ -164,8 +162,8 @@ def write_kind(kind: str, folder: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def older(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A folder of older files for each kind; a test that changes one copies it first."""
+def legacy(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A folder of legacy files for each kind; a test that changes one copies it first."""
     folders = {kind: tmp_path_factory.mktemp(kind) for kind in CLASSES}
     for kind, folder in folders.items():
         write_kind(kind, folder)
@@ -174,11 +172,11 @@ def older(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="session")
 def mixed_texts() -> list[str]:
-    """A thousand lines of several scripts with all that is hard to cut."""
+    """A thousand lines of several scripts with all that is hard to split."""
     return [*CORPUS, "", " ", "\u2581", *texts(1000)]
 
 
 @pytest.fixture(scope="session")
-def train_pieces() -> Callable[..., None]:
+def train_sentencepiece() -> Callable[..., None]:
     """`sentencepiece_model`, for a test with settings of its own."""
     return sentencepiece_model

@@ -34,20 +34,20 @@ def outcome(folder: Path) -> str:
         stream = tokenizer.stream()
         shown = "".join(map(stream.push, ids)) + stream.flush()
         assert shown == tokenizer.decode(ids) and None not in map(tokenizer.token, ids)
-        said = ""
+        line = ""
     except SeedbedError as error:
-        said = str(error)
-        assert said and "\n" not in said and len(said) < 700, said
+        line = str(error)
+        assert line and "\n" not in line and len(line) < 700, line
     assert time.perf_counter() - started < SECONDS
-    return said
+    return line
 
 
 @pytest.fixture(scope="module")
-def folders(older: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Those of `older`, and a tokenizer.json of T5's kind, which has the most parts."""
+def folders(legacy: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Those of `legacy`, and a tokenizer.json of T5's kind, which has the most parts."""
     folder = tmp_path_factory.mktemp("json")
-    Tokenizer.load(older["t5"]).save(folder)
-    return older | {"json": folder}
+    Tokenizer.load(legacy["t5"]).save(folder)
+    return legacy | {"json": folder}
 
 
 def cuts_and_flips(folder: Path, draw: random.Random) -> Iterator[Case]:
@@ -80,13 +80,13 @@ def test_a_cut_or_flipped_file_loads_or_is_one_line(
 ) -> None:
     folder = tmp_path / "damaged"
     shutil.copytree(folders[kind], folder)
-    said = []
+    outcomes = []
     for _, name, content in cuts_and_flips(folders[kind], random.Random(kind)):
         (folder / name).write_bytes(content)
-        said.append(outcome(folder))
+        outcomes.append(outcome(folder))
         shutil.copy(folders[kind] / name, folder / name)
-    assert len(said) >= 32
-    assert sum(map(bool, said)) > len(said) / 4
+    assert len(outcomes) >= 32
+    assert sum(map(bool, outcomes)) > len(outcomes) / 4
     assert outcome(folder) == ""
     capfd.readouterr()
 
@@ -125,10 +125,10 @@ def test_a_hostile_vocabulary(
     folder = tmp_path / "damaged"
     shutil.copytree(folders[kind], folder)
     vocabulary = json.loads((folder / "vocab.json").read_text())
-    said = {}
+    outcomes = {}
     for name, change in HOSTILE_JSON.items():
         (folder / "vocab.json").write_text(json.dumps(change(vocabulary)))
-        said[name] = outcome(folder)
+        outcomes[name] = outcome(folder)
     refused = (
         "a list",
         "texts as ids",
@@ -138,7 +138,7 @@ def test_a_hostile_vocabulary(
         "a huge id",
         "nothing",
     )
-    assert all(said[name] for name in refused), said
+    assert all(outcomes[name] for name in refused), outcomes
     for content in (
         deep(200_000),
         b'{"a":' * 100_000,
@@ -181,11 +181,11 @@ def test_a_hostile_list(
     folder = tmp_path / "damaged"
     shutil.copytree(folders[kind], folder)
     name = "vocab.txt" if kind == "bert" else "merges.txt"
-    said = []
+    outcomes = []
     for content in HOSTILE_LISTS[name]:
         (folder / name).write_bytes(content)
-        said.append(outcome(folder))
-    assert sum(map(bool, said)) >= 4, said
+        outcomes.append(outcome(folder))
+    assert sum(map(bool, outcomes)) >= 4, outcomes
     capfd.readouterr()
 
 
@@ -227,11 +227,11 @@ def test_hostile_settings(
     folder = tmp_path / "damaged"
     shutil.copytree(folders[kind], folder)
     named = json.loads((folder / "tokenizer_config.json").read_text())
-    said = []
+    outcomes = []
     for settings in SETTINGS:
         (folder / "tokenizer_config.json").write_text(json.dumps(named | settings))
-        said.append(outcome(folder))
-    assert sum(map(bool, said)) >= 14, said
+        outcomes.append(outcome(folder))
+    assert sum(map(bool, outcomes)) >= 14, outcomes
     (folder / "tokenizer_config.json").write_text(json.dumps(named))
     for name in ("special_tokens_map.json", "added_tokens.json", "config.json"):
         for content in (
@@ -259,37 +259,38 @@ def field(number: int, content: bytes | int | float) -> bytes:
     return bytes([number << 3 | 2]) + lengths + content
 
 
-def pieces(*rows: tuple[str, float, int]) -> bytes:
+def entries(*rows: tuple[str, float, int]) -> bytes:
     return b"".join(field(1, field(1, t.encode()) + field(2, s) + field(3, k)) for t, s, k in rows)
 
 
 FEW = (("<unk>", 0.0, 2), ("</s>", 0.0, 3), ("\u2581", -1.0, 1), ("a", -2.0, 1), ("aa", -3.0, 1))
 TRIE = struct.pack("<I", 1024) + bytes(1024)
 MODELS: dict[str, bytes] = {
-    "no piece": b"",
-    "no unknown piece": pieces(*FEW[1:]),
-    "two unknown pieces": pieces(*FEW, ("?", 0.0, 2)),
-    "a piece twice": pieces(*FEW, FEW[3]),
-    "an empty piece": pieces(*FEW, ("", 0.0, 1)),
-    "no number as score": pieces(*FEW, ("b", math.nan, 1)),
-    "an infinite score": pieces(*FEW, ("b", math.inf, 1)),
-    "a type beyond all": pieces(*FEW, ("b", 0.0, 9)),
-    "a piece that is not UTF-8": pieces(*FEW) + field(1, field(1, b"\xff")),
-    "a long piece": pieces(*FEW, ("b" * 300_000, -1.0, 1)),
-    "a length beyond the end": pieces(*FEW) + b"\x0a\xff\xff\xff\xff\x0f",
-    "a piece cut short": pieces(*FEW) + field(1, field(1, b"bb"))[:-1],
-    "an endless integer": pieces(*FEW) + b"\x18" + b"\xff" * 1000,
-    "an old group": pieces(*FEW) + b"\x0b\x0c",
-    "words as pieces": pieces(*FEW) + field(2, field(3, 3)),
-    "blanks at ends": pieces(*FEW) + field(2, b"\xc0\x01\x01"),
-    "text as a flag": pieces(*FEW) + field(3, field(3, b"yes")),
-    "a map of nothing": pieces(*FEW) + field(3, field(2, b"\0")),
-    "a map without texts": pieces(*FEW) + field(3, field(2, TRIE)),
-    "a map cut": pieces(*FEW) + field(3, field(2, TRIE[:500])),
-    "a map that leads out": pieces(*FEW) + field(3, field(2, TRIE[:4] + b"\xff\xff\xff\x7f" * 256 + b"\0")),
-    "a map to no text": pieces(*FEW) + field(3, field(2, TRIE[:4] + b"\xff\xff\xff\xff" * 256 + b"\0")),
-    "a map with an end that is none": pieces(*FEW) + field(3, field(2, TRIE[:4] + b"\0\1\0\0" * 256 + b"\0")),
-    "many control pieces": pieces(*FEW, *((f"<{i}>", 0.0, 3) for i in range(5000))),
+    "no entry": b"",
+    "no unknown entry": entries(*FEW[1:]),
+    "two unknown entries": entries(*FEW, ("?", 0.0, 2)),
+    "an entry twice": entries(*FEW, FEW[3]),
+    "an empty entry": entries(*FEW, ("", 0.0, 1)),
+    "no number as score": entries(*FEW, ("b", math.nan, 1)),
+    "an infinite score": entries(*FEW, ("b", math.inf, 1)),
+    "an unknown type": entries(*FEW, ("b", 0.0, 9)),
+    "an entry that is not UTF-8": entries(*FEW) + field(1, field(1, b"\xff")),
+    "a long entry": entries(*FEW, ("b" * 300_000, -1.0, 1)),
+    "a length beyond the end": entries(*FEW) + b"\x0a\xff\xff\xff\xff\x0f",
+    "an entry cut short": entries(*FEW) + field(1, field(1, b"bb"))[:-1],
+    "an endless integer": entries(*FEW) + b"\x18" + b"\xff" * 1000,
+    "a legacy group": entries(*FEW) + b"\x0b\x0c",
+    "words as entries": entries(*FEW) + field(2, field(3, 3)),
+    "spaces at ends": entries(*FEW) + field(2, b"\xc0\x01\x01"),
+    "text as a flag": entries(*FEW) + field(3, field(3, b"yes")),
+    "a map of nothing": entries(*FEW) + field(3, field(2, b"\0")),
+    "a map without texts": entries(*FEW) + field(3, field(2, TRIE)),
+    "a truncated map": entries(*FEW) + field(3, field(2, TRIE[:500])),
+    "a map that points outside": entries(*FEW)
+    + field(3, field(2, TRIE[:4] + b"\xff\xff\xff\x7f" * 256 + b"\0")),
+    "a map to no text": entries(*FEW) + field(3, field(2, TRIE[:4] + b"\xff\xff\xff\xff" * 256 + b"\0")),
+    "a map without a leaf": entries(*FEW) + field(3, field(2, TRIE[:4] + b"\0\1\0\0" * 256 + b"\0")),
+    "many control entries": entries(*FEW, *((f"<{i}>", 0.0, 3) for i in range(5000))),
 }
 
 
@@ -302,10 +303,10 @@ def test_a_hostile_sentencepiece_model(
     shutil.copytree(folders[kind], folder)
     file = next(folder.glob("*.model"))
     file.write_bytes(MODELS[name])
-    later = ("words as pieces", "blanks at ends", "a long piece", "many control pieces")
-    wanted = str(folder) if name in later else f"{file} is no whole SentencePiece model"
-    assert outcome(folder).startswith(wanted)
-    file.write_bytes(pieces(*FEW) + field(3, field(2, TRIE + b"\0")))
+    later = ("words as entries", "spaces at ends", "a long entry", "many control entries")
+    expected = str(folder) if name in later else f"{file} is not a whole SentencePiece model"
+    assert outcome(folder).startswith(expected)
+    file.write_bytes(entries(*FEW) + field(3, field(2, TRIE + b"\0")))
     assert kind == "xlm-roberta" or outcome(folder) == ""
 
 

@@ -32,7 +32,7 @@ def test_tokens_that_an_objective_needs_join_the_family_s(form: str, tmp_path: P
             == getattr(before, f"{name}_id")
             == getattr(theirs, f"{name}_token_id")
         )
-    assert size <= 480  # as was asked for, new ones included
+    assert size <= 480  # as requested, new ones included
     assert made.sentinel_ids == tuple(range(size - 1, size - 101, -1))
     mask = before.mask_id if form == "roberta" else size - 101
     assert made.mask_id == theirs.mask_token_id == mask and theirs.mask_token == "<mask>"

@@ -1,4 +1,4 @@
-"""Streams: pieces joined are the text, and no piece ends in half a character."""
+"""Streams: the chunks joined are the text, and no chunk ends in half a character."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,11 +20,11 @@ def test_any_bytes_stream_as_they_decode(ids: list[int]) -> None:
 def test_the_window_gives_what_the_bytes_give(text: str) -> None:
     ids = PAIRS.encode(text)
     window, direct = WindowStream(PAIRS.decode), ByteStream(PAIRS.token_bytes)
-    pieces = [window.push(i) for i in ids]
-    assert "".join(pieces) + window.flush() == text
+    chunks = [window.push(i) for i in ids]
+    assert "".join(chunks) + window.flush() == text
     assert "".join(map(direct.push, ids)) + direct.flush() == text
     if "\ufffd" not in text:
-        assert not any("\ufffd" in piece for piece in pieces)
+        assert not any("\ufffd" in chunk for chunk in chunks)
 
 
 def test_a_character_appears_with_its_last_byte() -> None:

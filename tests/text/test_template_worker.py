@@ -129,11 +129,11 @@ def test_each_render_has_the_whole_of_its_seconds(worker: TemplateWorker) -> Non
 def test_a_process_that_kept_memory_ends_after_its_answer() -> None:
     source = "import template_process as p; p.KEPT_BYTES = -1 << 40; p.main()"
     library = str(Path(minijinja.__file__).parents[1])
-    asked = json.dumps({"source": LETTERS, "variables": {"messages": [{"content": "x"}]}}) + "\n"
+    request = json.dumps({"source": LETTERS, "variables": {"messages": [{"content": "x"}]}}) + "\n"
     done = subprocess.run(
         [sys.executable, "-c", source, library],
         cwd=Path(template_process.__file__).parent,
-        input=2 * asked,
+        input=2 * request,
         text=True,
         capture_output=True,
         check=True,

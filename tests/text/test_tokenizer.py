@@ -1,4 +1,4 @@
-"""Tokenizers: nothing is lost, control strings stay text, and transformers reads what we save."""
+"""Tokenizers: nothing is lost, names of special tokens stay text, and transformers reads what we save."""
 
 import json
 import re
@@ -73,7 +73,7 @@ def test_transformers_loads_what_we_save(kind: str, model_type: str | None, tmp_
         assert theirs.decode(tokenizer.encode(text)) == text
     assert theirs.eos_token_id == tokenizer.eos_id
     assert theirs(END_OF_TEXT, split_special_tokens=True)["input_ids"] == tokenizer.encode(END_OF_TEXT)
-    assert theirs(END_OF_TEXT)["input_ids"] == [tokenizer.eos_id]  # theirs reads it as control, ours as text
+    assert theirs(END_OF_TEXT)["input_ids"] == [tokenizer.eos_id]  # a special token in theirs, text in ours
 
 
 @pytest.mark.parametrize("kind", BYTE_KINDS)
@@ -111,8 +111,8 @@ def test_a_foreign_tokenizer_keeps_its_own_settings(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text(word_piece().to_str())
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
     tokenizer = Tokenizer.load(tmp_path)
-    control = (tokenizer.pad_id, tokenizer.unk_id, tokenizer.eos_id, tokenizer.bos_id)
-    assert (tokenizer.kind, *control) == ("wordpiece", 0, 1, 2, None)
+    special = (tokenizer.pad_id, tokenizer.unk_id, tokenizer.eos_id, tokenizer.bos_id)
+    assert (tokenizer.kind, *special) == ("wordpiece", 0, 1, 2, None)
     ids = tokenizer.encode("the garden the seed the garden")
     assert ids == [3, 4, 5, 3, 6, 7, 3, 4, 5]  # neither padded nor cut
     assert tokenizer.token_bytes(3) is None
@@ -129,12 +129,6 @@ def test_lone_surrogates_are_refused_with_their_place() -> None:
             tokenizer.encode("abc\ud83c")
         with pytest.raises(UsageError, match=r"U\+DFFF at character 0"):
             tokenizer.encode_batch(["abc", "\udfff"])
-
-
-def test_a_text_beyond_the_limit_is_refused() -> None:
-    assert TRAINED["bytes"].encode("abc", max_characters=3) == [97, 98, 99]
-    with pytest.raises(UsageError, match="the text has 4 characters, allowed are 3"):
-        TRAINED["bytes"].encode("abcd", max_characters=3)
 
 
 @pytest.mark.parametrize("token_id", [-1, 257, 1 << 40])

@@ -1,4 +1,4 @@
-"""Trained tokenizers: the same in every run, control tokens as published, and none in what a user writes."""
+"""Trained tokenizers: the same in every run, special tokens as published, and none in what a user writes."""
 
 import itertools
 import json
@@ -33,7 +33,7 @@ CORPUS = [
 FORMS = {"decoder": DECODER, "bert": BERT, "roberta": ROBERTA, "t5": T5, "marian": MARIAN}
 PAIRS = [(form, kind) for form in FORMS for kind in KINDS if form != "decoder" or kind in BYTE_KINDS]
 CONTROLS = (*BERT.tokens, *ROBERTA.tokens, *T5.tokens, END_OF_TEXT, "<extra_id_0>", "<extra_id_99>")
-# White space and marks that some normalizer removes, joins or composes, and control strings.
+# White space and marks that some normalizer removes, joins or composes, and names of special tokens.
 TEXTS = st.one_of(
     st.text(),
     st.text(alphabet="thegardn .\n\t\r\x0b\x0c\x1c\x1f\x85\x01\xa0\u2028\u200b\u3000'üÜ\u0301▁漢🌱<|>/s[]12"),
@@ -63,7 +63,7 @@ def test_what_each_kind_has_beyond_the_bytes() -> None:
         assert tokenizer.token_bytes(tokenizer.eos_id) is None
 
 
-def test_the_most_frequent_pieces_are_kept() -> None:
+def test_the_most_frequent_entries_are_kept() -> None:
     two = train_tokenizer(["ü" * 3 + "ö" * 5 + "ä" * 3], "characters", vocab_size=256 + 2 + 1)
     assert [two.token(i) for i in (256, 257)] == ["ö", "ä"]  # equals in the order of their code points
     words = train_tokenizer(["no yes yes yes no no yes maybe"], "words", vocab_size=256 + 2 + 1)
@@ -130,7 +130,7 @@ AROUND = {
 
 
 @pytest.mark.parametrize(("form", "kind"), PAIRS)
-def test_the_control_tokens_have_their_published_places(form: str, kind: str) -> None:
+def test_the_special_tokens_have_their_published_places(form: str, kind: str) -> None:
     tokenizer = trained(form, kind)
     size = tokenizer.vocab_size
     for role in ("bos", "eos", "pad", "unk", "mask", "cls", "sep"):
@@ -150,22 +150,22 @@ def test_the_control_tokens_have_their_published_places(form: str, kind: str) ->
 
 
 @pytest.mark.parametrize(
-    ("form", "before", "control", "after"),
+    ("form", "before", "special", "after"),
     [
-        ("roberta", "the", "<mask>", " seed"),  # the published mask takes the blank before it
+        ("roberta", "the", "<mask>", " seed"),  # the published mask takes the space before it
         ("bert", "the", "[MASK]", "seed"),
         ("t5", "The", "<extra_id_0>", "garden"),
     ],
 )
 def test_masks_and_sentinels_are_found_where_they_are_meant(
-    form: str, before: str, control: str, after: str, tmp_path: Path
+    form: str, before: str, special: str, after: str, tmp_path: Path
 ) -> None:
     tokenizer = trained(form, FORMS[form].kind)
     tokenizer.save(tmp_path)
     found = AutoTokenizer.from_pretrained(tmp_path)(
-        f"{before} {control} {after.strip()}", add_special_tokens=False
+        f"{before} {special} {after.strip()}", add_special_tokens=False
     )["input_ids"]
-    assert found == [*tokenizer.encode(before), tokenizer.vocabulary[control], *tokenizer.encode(after)]
+    assert found == [*tokenizer.encode(before), tokenizer.vocabulary[special], *tokenizer.encode(after)]
 
 
 @pytest.mark.parametrize(("form", "kind"), PAIRS)
@@ -175,7 +175,7 @@ def test_masks_and_sentinels_are_found_where_they_are_meant(
 @example(text="<s>")
 @example(text="</s>")
 @example(text="<unk>")
-def test_no_text_becomes_a_control_token(form: str, kind: str, text: str) -> None:
+def test_no_text_becomes_a_special_token(form: str, kind: str, text: str) -> None:
     tokenizer = trained(form, kind)
     ids = tokenizer.encode(text)
     unknown = () if kind in BYTE_KINDS else (tokenizer.unk_id,)
@@ -185,7 +185,7 @@ def test_no_text_becomes_a_control_token(form: str, kind: str, text: str) -> Non
         assert tokenizer.decode(ids) == text
 
 
-def test_control_strings_that_are_text_can_be_read_again() -> None:
+def test_names_of_special_tokens_that_are_text_decode_again() -> None:
     """Their letters are in the corpus."""
     decoded = trained("t5", "unigram").decode(trained("t5", "unigram").encode("<s>text</s> is [MASK]"))
     assert decoded == "<s>text</s> is [MASK]"
@@ -218,7 +218,7 @@ def test_a_long_text_is_encoded_in_blocks_alone_and_among_others(form: str, kind
     assert train_tokenizer([text], kind, vocab_size=480).vocab_size <= 480
 
 
-def test_each_piece_says_whether_it_begins_a_word() -> None:
+def test_where_words_begin() -> None:
     for form, kind in (("bert", "wordpiece"), ("t5", "unigram")):
         tokenizer = trained(form, kind)
         ids = tokenizer.encode("the smallest gardens, seeds")
@@ -226,14 +226,14 @@ def test_each_piece_says_whether_it_begins_a_word() -> None:
         assert words == (5 if kind == "wordpiece" else 4)  # the comma is a word of BERT's
 
 
-def merged_pairs(words: dict[str, int], letters: list[str], num_pieces: int) -> list[str]:
-    """WordPiece's pieces by the plainest loop: the most frequent pair, of equals that of the lowest ids."""
+def merged_pairs(words: dict[str, int], letters: list[str], num_entries: int) -> list[str]:
+    """WordPiece's entries by the simplest loop: the most frequent pair, the lowest ids of equals."""
     names = list(letters)
     split = {word: [word[0], *(f"##{c}" for c in word[1:])] for word in words}
-    while len(names) < num_pieces:
+    while len(names) < num_entries:
         counts: Counter[tuple[str, str]] = Counter()
-        for word, pieces in split.items():
-            for pair in itertools.pairwise(pieces):
+        for word, parts in split.items():
+            for pair in itertools.pairwise(parts):
                 counts[pair] += words[word]
         ranked = sorted(counts, key=lambda p: (-counts[p], names.index(p[0]), names.index(p[1])))
         if not ranked or counts[ranked[0]] < 2:
@@ -241,11 +241,11 @@ def merged_pairs(words: dict[str, int], letters: list[str], num_pieces: int) -> 
         left, right = ranked[0]
         made = left + right.removeprefix("##")
         names += [made] if made not in names else []
-        for pieces in split.values():
+        for parts in split.values():
             at = 0
-            while at < len(pieces) - 1:
-                if (pieces[at], pieces[at + 1]) == (left, right):
-                    pieces[at : at + 2] = [made]
+            while at < len(parts) - 1:
+                if (parts[at], parts[at + 1]) == (left, right):
+                    parts[at : at + 2] = [made]
                 at += 1
     return names
 
@@ -270,7 +270,7 @@ def test_word_pieces_are_merged_by_their_counts() -> None:
     assert [tokenizer.token(i) for i in range(5, tokenizer.vocab_size)] == names and len(names) > 130
 
 
-def test_a_word_seen_once_is_no_piece() -> None:
+def test_a_word_that_occurs_once_is_not_an_entry() -> None:
     for kind in ("wordpiece", "unigram"):
         tokenizer = train_tokenizer(["seed seed tree"], kind, vocab_size=400)
         assert len(tokenizer.encode("seed")) == 1 < len(tokenizer.encode("tree"))
@@ -313,7 +313,7 @@ def test_settings_that_cannot_be() -> None:
         ConfigError, match=r"tokenizer\.kind='wordz' is not known; allowed: bpe, wordpiece, unigram, char"
     ):
         train_tokenizer(CORPUS, "wordz")
-    with pytest.raises(ConfigError, match=r"kind='unigram' needs a token for what is unknown.*allowed: bpe"):
+    with pytest.raises(ConfigError, match=r"kind='unigram' needs a token for unknown text.*allowed: bpe"):
         train_tokenizer(CORPUS, "unigram", special=DECODER)
     with pytest.raises(ConfigError, match=r"tokenizer\.vocab_size=256 cannot hold 256 bytes and 1 special"):
         train_tokenizer(CORPUS, "bpe", vocab_size=256)
@@ -333,7 +333,7 @@ def test_the_least_vocabulary_is_named_and_does(form: str, kind: str) -> None:
 
 
 def test_the_kind_is_the_form_s_and_the_form_the_kind_s() -> None:
-    asked: list[tuple[dict[str, Any], str, SpecialForm]] = [
+    cases: list[tuple[dict[str, Any], str, SpecialForm]] = [
         ({}, "bpe", DECODER),
         ({"kind": "wordpiece"}, "wordpiece", BERT),
         ({"kind": "unigram"}, "unigram", T5),
@@ -343,7 +343,7 @@ def test_the_kind_is_the_form_s_and_the_form_the_kind_s() -> None:
         ({"special": T5, "kind": "bpe"}, "bpe", T5),
         ({"special": BERT, "kind": "unigram"}, "unigram", BERT),
     ]
-    for settings, kind, form in asked:
+    for settings, kind, form in cases:
         made = train_tokenizer(CORPUS, vocab_size=400, **settings)
         assert made.kind == kind and len(made.special_ids) == form.num_tokens
 

@@ -1,4 +1,4 @@
-"""The unigram model: exact sums over all cuts, and pieces as good as SentencePiece's."""
+"""The unigram model: exact sums over all segmentations, and entries as good as SentencePiece's."""
 
 import io
 import itertools
@@ -12,58 +12,58 @@ import sentencepiece
 
 from seedbed.data.prepare import DataSettings, training_texts
 from seedbed.text.training import train_tokenizer
-from seedbed.text.unigram import MAX_WORD_CHARACTERS, _Lattice, unigram_pieces
+from seedbed.text.unigram import MAX_WORD_CHARACTERS, _Lattice, unigram_entries
 
 
-def cuts(text: str) -> list[list[str]]:
-    """All ways to cut a text."""
-    places = range(1, len(text))
-    chosen = itertools.chain.from_iterable(itertools.combinations(places, n) for n in range(len(text)))
+def segmentations(text: str) -> list[list[str]]:
+    """All segmentations of a text."""
+    positions = range(1, len(text))
+    chosen = itertools.chain.from_iterable(itertools.combinations(positions, n) for n in range(len(text)))
     return [[text[a:b] for a, b in itertools.pairwise((0, *cut, len(text)))] for cut in chosen]
 
 
-def test_expected_counts_are_the_sums_over_all_cuts() -> None:
+def test_expected_counts_are_the_sums_over_all_segmentations() -> None:
     words = {"seed": 3, "seeds": 2, "dee": 1, "s": 4}
     names = ["s", "e", "d", "ee", "se", "seed", "ed", "eds"]
-    draw = random.Random(1)
-    probabilities = {name: draw.random() for name in names}
-    wanted: Counter[str] = Counter()
+    rng = random.Random(1)
+    probabilities = {name: rng.random() for name in names}
+    reference: Counter[str] = Counter()
     for word, count in words.items():
-        found = [cut for cut in cuts(word) if probabilities.keys() >= {*cut}]
-        chances = [math.prod(probabilities[piece] for piece in cut) for cut in found]
+        found = [cut for cut in segmentations(word) if probabilities.keys() >= {*cut}]
+        chances = [math.prod(probabilities[entry] for entry in cut) for cut in found]
         for cut, chance in zip(found, chances, strict=True):
-            for piece in cut:
-                wanted[piece] += count * chance / sum(chances)
+            for entry in cut:
+                reference[entry] += count * chance / sum(chances)
     lattice = _Lattice([*words], {name: i for i, name in enumerate(names)})
     values = np.array([*probabilities.values()])
     expected = lattice.expected(np.array([*words.values()], dtype=np.float64), values)
-    np.testing.assert_allclose(expected, [wanted[name] for name in names], rtol=1e-12)
+    np.testing.assert_allclose(expected, [reference[name] for name in names], rtol=1e-12)
     own = _Lattice(names, {name: i for i, name in enumerate(names)}).without_itself(values)
     for name, found_chance in zip(names, own, strict=True):
-        others = [cut for cut in cuts(name) if len(cut) > 1 and probabilities.keys() >= {*cut}]
+        others = [cut for cut in segmentations(name) if len(cut) > 1 and probabilities.keys() >= {*cut}]
         assert found_chance == pytest.approx(sum(math.prod(probabilities[p] for p in c) for c in others))
 
 
-def test_pieces_are_probabilities_and_what_repeats_is_one() -> None:
-    found = unigram_pieces({"seedling": 20, "seeds": 20, "ling": 5, "q": 1}, sorted("degilnqsz"), 15)
+def test_entries_are_probabilities_and_repeated_substrings_are_entries() -> None:
+    found = unigram_entries({"seedling": 20, "seeds": 20, "ling": 5, "q": 1}, sorted("degilnqsz"), 15)
     assert len(found) <= 15 and {*"degilnqsz"} <= found.keys()  # z occurs nowhere
     assert {"seed", "ling"} & found.keys() or "seedling" in found
     assert sum(map(math.exp, found.values())) <= 1.01
     assert list(found.values()) == sorted(found.values(), reverse=True)
-    assert unigram_pieces({}, ["a"], 4) == {"a": 0.0}
+    assert unigram_entries({}, ["a"], 4) == {"a": 0.0}
 
 
 def test_a_long_word_and_a_great_count_keep_their_probability() -> None:
     """24 letters, each rarer than one in 10^9, would be 0 in a float64 if a word had no limit."""
     letters = [chr(0x4E00 + i) for i in range(200)]
     words = {"".join(letters): 1, "aa": 10**9}
-    found = unigram_pieces(words, ["a", *letters], 210)
+    found = unigram_entries(words, ["a", *letters], 210)
     assert all(map(math.isfinite, found.values())) and {"a", *letters} <= found.keys()
     assert MAX_WORD_CHARACTERS == 24
 
 
 def test_a_text_has_as_few_tokens_as_with_sentencepiece() -> None:
-    """On lines that neither saw, without tables; both have 2,000 pieces from the same 400 kB of prose."""
+    """On lines that neither saw, without tables; both have 2,000 entries from the same 400 kB of prose."""
     texts = training_texts(DataSettings(train="builtin:prose", validation_fraction=0))
     lines = [line for text in texts for line in text.split("\n") if line.strip() and "---" not in line]
     seen, unseen = lines[::5], lines[2::20]

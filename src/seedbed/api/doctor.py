@@ -1,4 +1,4 @@
-"""What this machine has and can train."""
+"""What this machine can train: hardware, installed extras, and the cost of each preset."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from seedbed.select.plan import forward_flops_per_token
 
 # Weights, gradients and AdamW's two moments in float32; activations come on top.
 STATE_BYTES = 16
-# What a training step reaches of the measured float32 products, and the tokens a parameter of Hoffmann et al.
-# 2022 (table 3): an estimate to a factor of two or so, before `seedbed plan` looks closer.
+# The usual fraction of the measured float32 matmul rate in training, and the tokens per parameter of Hoffmann
+# et al. 2022 (table 3): an estimate within a factor of two or so; `seedbed plan` is more exact.
 USUAL_PEAK_FRACTION, TOKENS_PER_PARAMETER = 0.4, 20
 
 
 def examine_machine() -> dict[str, Any]:
-    """This machine: what it is, what the probe measured, which extras it has, which presets it can train."""
+    """Return the hardware, its measured rates, the installed extras and the presets with their costs."""
     found = probe()
     return {
         "versions": {
@@ -44,7 +44,7 @@ def examine_machine() -> dict[str, Any]:
 
 
 def installed_extras() -> dict[str, bool]:
-    """The extras that the package declares, and whether all libraries of each are installed."""
+    """Return the extras that the package declares, and whether all libraries of each are installed."""
     found: dict[str, bool] = {}
     for requirement in requires("seedbed") or []:
         name, _, marker = requirement.partition(";")
@@ -62,10 +62,7 @@ def _is_installed(library: str) -> bool:
 
 
 def _trainable(name: str, config: Config, hardware: Hardware) -> dict[str, Any]:
-    """Whether a preset's training state fits in the free memory, and about how long its training takes.
-
-    The time is for 20 tokens a parameter on the CPU.
-    """
+    """Return whether a preset's training state fits in the free memory, and the estimated time on the CPU."""
     parameters = parameter_count(config)
     state_bytes = STATE_BYTES * parameters
     flops = 3 * forward_flops_per_token(build(config, "meta"), min(config.max_positions or 1024, 1024))

@@ -1,4 +1,4 @@
-"""A model in the format that other tools read."""
+"""Export of a model to a format of other tools."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def export(
     device: str = "cpu",
     allow_pickle: bool = False,
 ) -> dict[str, Any]:
-    """Write any model as a bundle that `transformers` loads -> what was written and what it can do.
+    """Write a model as a bundle that `transformers` loads; return its files, size and next command.
 
     Without a `dtype` the weights keep theirs; those of a quantized GGUF file become float32.
     """
     if format not in FORMATS:
-        raise ConfigError(f"the format {format!r} is unknown; {nearest(format, FORMATS)}")
+        raise ConfigError(f"unknown format {format!r}; {nearest(format, FORMATS)}")
     path = locate(model, allow_pickle=allow_pickle)
     chosen = dtype or stored_dtype(path, allow_pickle=allow_pickle)
     lm = load(path, dtype=chosen, device=device, allow_pickle=allow_pickle)

@@ -1,4 +1,4 @@
-"""Tokenizers from a corpus, and what a tokenizer does to a text."""
+"""Training of a tokenizer on a corpus, and inspection of a tokenizer on a text."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ from seedbed.text.tokenizer import Tokenizer
 from seedbed.text.training import train_tokenizer
 
 
-class Piece(NamedTuple):
-    """One token of a text: its id, how it is shown, its bytes where the tokenizer works on bytes."""
+class TextToken(NamedTuple):
+    """One token of a text: its id, its vocabulary entry, its bytes (byte-level only), its display form."""
 
     id: int
     token: str
     bytes: bytes | None
+    shown: ShownToken
 
 
 def train_tokenizer_from(
@@ -41,12 +42,11 @@ def train_tokenizer_from(
     text_field: str = "text",
     whole: bool = False,
 ) -> dict[str, Any]:
-    """Train a tokenizer on a corpus, write it to the folder `out`, and say what it is.
+    """Train a tokenizer on a corpus, write it to the folder `out`, and return its kind and size.
 
-    It learns from the documents that a training on `data` learns from, never from those that it holds out;
-    `whole`: from all of them, for a tokenizer alone. It has the special tokens of the family, and its kind
-    where none is given; without a family, those that go with the kind. For an objective it has
-    those that it needs, too, and learns from the records that the objective learns from.
+    It is trained on the training documents of a run on `data`, without the held-out ones; `whole`: on all
+    documents. The family sets its special tokens and its default kind; without a family the kind sets them.
+    An objective adds the special tokens that it needs, and selects the records to train on.
     """
     form = form_of_kind(kind) if family is None else named_family(family).special
     learns_from: LearnsFrom = "text"
@@ -69,20 +69,18 @@ def train_tokenizer_from(
     }
 
 
-def inspect(model: str | Path, text: str) -> list[Piece]:
-    """The tokens of a text, one after the other, by the tokenizer of a model's or a tokenizer's folder."""
+def inspect(model: str | Path, text: str) -> list[TextToken]:
+    """Encode a text with the tokenizer of a model or tokenizer folder, and return its tokens."""
     tokenizer = _tokenizer(model)
-    return [Piece(i, tokenizer.token(i), tokenizer.token_bytes(i)) for i in tokenizer.encode(text)]
-
-
-def shown_tokens(model: str | Path, text: str) -> list[ShownToken]:
-    """The same tokens as they are shown: which are text, and which are unknown."""
-    tokenizer = _tokenizer(model)
-    return show_tokens(tokenizer.encode(text), tokenizer)
+    ids = tokenizer.encode(text)
+    shown = show_tokens(ids, tokenizer)
+    return [
+        TextToken(i, tokenizer.token(i), tokenizer.token_bytes(i), s) for i, s in zip(ids, shown, strict=True)
+    ]
 
 
 def shown_example(model: str | Path, text: str, objective: str, *, seed: int = 0) -> Shown:
-    """What an objective makes of a text, by the tokenizer of a model's or a tokenizer's folder."""
+    """Return the training example that an objective makes of a text, with the tokenizer of a folder."""
     if Tokenizer.is_in(Path(model)) and not (Path(model) / CONFIG).exists():
         return example_of_text(text, Tokenizer.load(Path(model)), objective, seed=seed, start_id=None)
     base = Base.open(model)

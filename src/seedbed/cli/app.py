@@ -1,8 +1,9 @@
-"""The command line: the verbs in life-cycle order, and what becomes of an error."""
+"""The command line: the verbs in life-cycle order, errors as one line each, and exit codes."""
 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import warnings
@@ -26,36 +27,39 @@ from seedbed.cli.pretrain import pretrain
 from seedbed.cli.report import report
 from seedbed.cli.tokenizer import tokenizer
 
-INTERRUPTED = 128 + signal.SIGINT  # what a shell expects of a program that Ctrl-C ended
+INTERRUPTED = 128 + signal.SIGINT  # a shell's exit code for a program that Ctrl-C ended
+
+# typer's messages, parts of which are pydantic's, and our wording of the same.
+_TYPER_WORDS = {
+    r"\. Did you mean (.*)\?$": r"; did you mean \1?",
+    r" \(Possible options: (.*)\)$": r"; did you mean \1?",
+    r"No such option: ": "no such option ",
+    r"Invalid value for '([^']*)': ": r"invalid value for \1: ",
+    r"Missing (argument|option) '([^']*)'": r"missing \1 \2",
+    r"Input should be a valid (\w+).*": r"not a valid \1",
+    r"Value error, ": "",
+}
 
 VERBS: dict[str, Callable[..., None]] = {
-    "demo": demo,
-    "doctor": doctor,
-    "plan": plan,
-    "tokenizer": tokenizer,
-    "pretrain": pretrain,
-    "generate": generate,
-    "chat": chat,
-    "export": export,
-    "report": report,
+    verb.__name__: verb for verb in (demo, doctor, plan, tokenizer, pretrain, generate, chat, export, report)
 }
 
 app = typer.Typer(
     name="seedbed",
-    help="Grow a language model from an idea to an application, "
-    "and know what each step costs before it is spent.",
-    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 target not met, 75 stopped early and saved.",
+    help="Train, run and inspect language models. The cost of a run is predicted before it starts.",
+    epilog="Exit codes: 0 success, 1 failure, 2 wrong usage, 3 target not met, 75 stopped early and saved. "
+    "See `seedbed COMMAND --help` for a command's options.",
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 for name, verb in VERBS.items():
-    app.command(name)(verb)
+    app.command(name, short_help=re.split(r"[.;](?:\s|$)", verb.__doc__ or "")[0])(verb)
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         print(f"seedbed {__version__}")
         raise typer.Exit
 
@@ -73,72 +77,87 @@ def main() -> NoReturn:
     """Run the command line with this process's arguments and end the process with its exit code."""
     spin_briefly()
     keep_few_kernels()
-    interrupts = _noted_interrupts()
+    interrupts = _record_interrupts()
     try:
         code = run(sys.argv[1:])
     except (Exception, KeyboardInterrupt):
-        if not interrupts:  # a library that is cut may fail in its own way
+        if not interrupts:  # an interrupted library may raise an error of its own
             raise
         code = INTERRUPTED
     if interrupts:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # another one ends what is left at once
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends the process at once
     sys.exit(code)
 
 
-def _noted_interrupts() -> list[int]:
-    """Let Ctrl-C raise KeyboardInterrupt, noted in the list that is returned; in an import it ends at once.
+def _record_interrupts() -> list[int]:
+    """Let Ctrl-C raise KeyboardInterrupt and record it in the returned list; during an import, exit at once.
 
-    torch goes on without a library whose import was cut, and fails, hangs or does its work to the end.
+    torch continues without a library whose import was interrupted, and then fails, hangs or runs to the end.
     """
-    noted: list[int] = []
+    recorded: list[int] = []
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         while frame is not None:
             if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
                 os._exit(INTERRUPTED)
             frame = frame.f_back
-        noted.append(number)
+        recorded.append(number)
         raise KeyboardInterrupt
 
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, interrupt)
-    return noted
+    return recorded
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command and return its exit code; what a user can cause is one line on stderr, no traceback."""
+    """Run one command and return its exit code; a user's error is one line on stderr, without a traceback."""
     try:
-        with _told_warnings():
+        with _one_line_warnings():
             code = app(args=arguments, prog_name="seedbed", standalone_mode=False)
         sys.stdout.flush()
         return int(code or 0)
     except SeedbedError as error:
         return _fail(str(error), error.exit_code)
     except typer.TyperException as error:
-        context = getattr(error, "ctx", None)
-        help_command = f"{context.command_path if context else 'seedbed'} --help"
-        return _fail(f"{error.format_message().rstrip('.')}; see {help_command}", error.exit_code)
+        return _fail(_usage_message(error), error.exit_code) if arguments else _print_help(error)
     except BrokenPipeError:
-        # The reader has gone; Python must not find that out again when it flushes at the end.
+        # The reader has closed the pipe; Python must not fail again when it flushes stdout at exit.
         sys.stdout = open("/dev/null", "w")  # noqa: SIM115
         return 1
     except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
-        return _fail(f"{place}{error.strerror or error}; see that it is there and who may use it", 1)
+        path = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{path}{error.strerror or error}; check that the path exists and its permissions", 1)
+
+
+def _print_help(error: typer.TyperException) -> int:
+    """Print the help for a command line without a verb."""
+    print(error.ctx.get_help(), file=sys.stderr)  # type: ignore[attr-defined]
+    return error.exit_code
+
+
+def _usage_message(error: typer.TyperException) -> str:
+    """Return typer's message in the style of ours, with the command that prints the help."""
+    message = error.format_message().rstrip(".")
+    for pattern, ours in _TYPER_WORDS.items():
+        message = re.sub(pattern, ours, message)
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "seedbed"
+    end = "" if message.endswith("?") else ";"
+    return f"{message[0].lower()}{message[1:]}{end} see {command} --help"
 
 
 @contextmanager
-def _told_warnings() -> Iterator[None]:
-    """Print our own warnings as one line on stderr, without the place in the code."""
+def _one_line_warnings() -> Iterator[None]:
+    """Print our own warnings as one line on stderr, without the file and line that raised them."""
     show = warnings.showwarning
 
-    def tell(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
+    def show_ours(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
         if issubclass(category, SeedbedWarning):
             print(f"seedbed: warning: {' '.join(str(message).split())}", file=sys.stderr)
         else:
             show(message, category, *place, **more)
 
-    warnings.showwarning = tell
+    warnings.showwarning = show_ours
     try:
         yield
     finally:

@@ -1,9 +1,12 @@
-"""What a user holds in `seedbed chat`: the conversation, its settings, and the commands that change them."""
+"""The conversation of `seedbed chat`: messages, settings and commands, in a terminal or a pipe."""
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable
+import shutil
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -11,14 +14,16 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from seedbed.base.errors import UsageError, nearest
+from seedbed.base.errors import SeedbedError, UsageError, nearest
 from seedbed.base.files import write_file
-from seedbed.cli.console import console, say
-from seedbed.cli.notices import is_context_full
+from seedbed.cli.answers import is_context_full
+from seedbed.cli.console import MAX_COLUMNS, console, say
+from seedbed.cli.wrapping import StreamWrap
 from seedbed.generation.chat import HEAD_ROLES, Conversation
 from seedbed.generation.language_model import LanguageModel, Stream
 from seedbed.generation.settings import GenerationSettings, named_settings
 
+PROMPT = "> "
 # The settings that are numbers and have an effect here, with their defaults.
 NUMBERS = {
     name: default
@@ -26,29 +31,30 @@ NUMBERS = {
     if setting.is_streamed and name not in ("logprobs", "stop", "eos_ids")
 }
 HELP = {
-    "/set KEY VALUE": ", ".join(NUMBERS),
-    "/reset": "forget the turns, keep the system prompt",
-    "/save FILE": "write the messages as JSON; --load FILE resumes",
-    "/help": "these lines",
-    "/exit": "leave, as Ctrl-D does",
-    "Ctrl-C": "end an answer; at the prompt, leave",
-    "//": "begins a message that begins with /",
+    "/set KEY VALUE": f"change a setting: {', '.join(NUMBERS)}",
+    "/set": "show all settings",
+    "/reset": "clear the conversation, keep the system prompt",
+    "/save FILE": "save the messages as JSON; resume with --load FILE",
+    "/help": "show this help",
+    "/exit": "quit, as Ctrl-D does",
+    "Ctrl-C": "stop an answer; at the prompt, quit",
+    "//": "start a message that begins with /",
 }
 
 
 class Session:
-    """A conversation and how it goes on."""
+    """A conversation, its settings, and the commands that change them."""
 
     def __init__(self, lm: LanguageModel, settings: GenerationSettings) -> None:
         self.lm, self.settings = lm, settings
         self.talk = Conversation(lm)
-        self._own: Path | None = None  # the file that may be written again
+        self._own: Path | None = None  # the file that this conversation may overwrite
         self.is_over = False
 
     def begin(self, system: str | None, load: Path | None) -> None:
-        """Start with a system prompt or a saved conversation; of both, the prompt takes the old one's place.
+        """Start from a saved conversation, a system prompt, or both: the prompt then replaces the saved one.
 
-        Errors: of the template, or of messages that it refuses, before anyone has typed.
+        Errors: those of the template, and messages that it refuses, before the first message.
         """
         messages = [] if load is None else read_messages(load)
         self._own = load
@@ -59,30 +65,38 @@ class Session:
         Conversation(self.lm, messages).prompt(".", max_new_tokens=self.settings.max_new_tokens)
         self.talk = Conversation(self.lm, messages)
 
+    def message(self, line: str) -> str | None:
+        """Return the message of a line; run it and return None if it is a command or blank."""
+        if line.startswith("/") and not line.startswith("//"):
+            self._command(line)
+            return None
+        return line.removeprefix("/") if line.strip() else None
+
     def answer(self, text: str) -> Stream:
-        """The pieces of the answer to a message; `talk.add` makes them part of the conversation."""
+        """Stream the answer to a message; `talk.add` appends both to the conversation."""
         before = self.talk.num_unseen
         ids = self.talk.prompt(text, max_new_tokens=self.settings.max_new_tokens)
         if (unseen := self.talk.num_unseen) > before:
-            turns = "turn no longer fits" if unseen == 1 else f"{unseen} turns no longer fit"
-            context = self.lm.config.max_positions
-            say(f"The oldest {turns} the context of {context} tokens; the model answers without.")
+            turns = "oldest turn is" if unseen == 1 else f"oldest {unseen} turns are"
+            say(f"(the {turns} left out of the prompt to stay within the {self._context()})")
         how: dict[str, Any] = asdict(self.settings)
         return self.lm.stream(ids, how.pop("max_new_tokens"), **how)
 
-    def tell_cut(self, stream: Stream) -> None:
-        """Say that an answer was cut, and what lets the next one go on."""
+    def report_cut(self, stream: Stream) -> None:
+        """Report that an answer was cut off, and the command that allows longer ones."""
         answer, limit = stream.completion, self.settings.max_new_tokens
         if answer is None or answer.finish_reason != "length":
             return
         if is_context_full(answer, limit):
-            context = self.lm.config.max_positions
-            say(f"(cut: the context of {context} tokens is full; /reset makes room)")
+            say(f"(cut off: the {self._context()} is full; /reset clears it)")
         else:
-            say(f"(cut at {limit} token{'s' * (limit > 1)}; /set max_new_tokens N allows more)")
+            say(f"(cut off after {limit} token{'s' * (limit > 1)}; /set max_new_tokens N allows more)")
 
-    def command(self, line: str) -> None:
-        """Carry out a line that begins with a slash; UsageError for one that cannot be."""
+    def _context(self) -> str:
+        return f"context of {self.lm.config.max_positions} tokens"
+
+    def _command(self, line: str) -> None:
+        """Run a line that begins with a slash; UsageError for an unknown command or a wrong value."""
         name, _, rest = line.strip().partition(" ")
         commands: dict[str, Callable[[str], None]] = {
             "/set": self._set,
@@ -93,35 +107,34 @@ class Session:
         }
         if name not in commands:
             raise UsageError(
-                f"no command {name}; {nearest(name, commands)}; a message that begins with / is written //"
+                f"no command {name}; {nearest(name, commands)}; to send a message that begins with /, type //"
             )
         commands[name](rest.strip())
 
     def _set(self, rest: str) -> None:
         key, _, text = rest.replace("=", " ", 1).partition(" ")
         if key and key not in NUMBERS:
-            raise UsageError(f"/set knows no {key!r}; {nearest(key, NUMBERS)}")
+            raise UsageError(f"/set: unknown setting {key!r}; {nearest(key, NUMBERS)}")
         if text.strip():
             self.settings = replace(self.settings, **{key: _number(key, text.strip())})
         elif key:
-            raise UsageError(f"/set {key} has no value; write /set {key} NUMBER")
-        shown = [key] if key else NUMBERS
-        say(", ".join(f"{key} {_shown(getattr(self.settings, key))}" for key in shown))
+            raise UsageError(f"/set {key}: no value; write /set {key} NUMBER")
+        say(", ".join(f"{key} {_shown(getattr(self.settings, key))}" for key in ([key] if key else NUMBERS)))
 
     def _reset(self, rest: str) -> None:
         self.talk.reset()
-        say("The turns are forgotten." + (" The system prompt stays." if self.talk.messages else ""))
+        say("Conversation cleared" + (", system prompt kept." if self.talk.messages else "."))
 
     def _save(self, rest: str) -> None:
         if not rest:
-            raise UsageError("/save needs a name; write /save FILE.json")
+            raise UsageError("/save: no file; write /save FILE.json")
         path = Path(rest).expanduser()
         if path.exists() and path != self._own:
-            raise UsageError(f"{path} exists and is not this conversation's; choose another name")
+            raise UsageError(f"{path} exists and is not this conversation's file; choose another name")
         content = json.dumps(self.talk.messages, indent=2, ensure_ascii=False)
         write_file(path, f"{content}\n".encode())
         self._own = path
-        say(f"{len(self.talk.messages)} messages are in {path}; --load {path} resumes.")
+        say(f"Saved {len(self.talk.messages)} messages to {path}; resume with --load {path}.")
 
     def _help(self, rest: str) -> None:
         table = Table.grid(padding=(0, 2, 0, 0))
@@ -135,16 +148,93 @@ class Session:
         self.is_over = True
 
 
+def run_in_pipe(session: Session, *, is_quiet: bool) -> None:
+    """Answer each line of stdin; an error ends the command."""
+    for line in _piped_lines():
+        if (text := session.message(line.removesuffix("\n"))) is not None:
+            chunks, stream = [], session.answer(text)
+            for chunk in stream:
+                chunks.append(chunk)
+                print("" if is_quiet else chunk, end="", flush=True)
+            print(end="" if is_quiet else "\n", flush=True)
+            session.report_cut(stream)
+            session.talk.add(text, "".join(chunks))
+        if session.is_over:
+            return
+
+
+def _piped_lines() -> Iterator[str]:
+    try:
+        yield from sys.stdin
+    except UnicodeDecodeError as error:
+        raise UsageError(f"the input is not UTF-8 ({error.reason}); convert it to UTF-8") from None
+
+
+def run_in_terminal(session: Session, model: str) -> None:
+    """Read messages and answer them until the user quits; after an error the conversation continues."""
+    with contextlib.suppress(ImportError):
+        import readline  # noqa: F401 (line editing and history)
+    context = session.lm.config.max_positions
+    size = "" if context is None else f", context of {context} tokens"
+    say(f"{model}{size}. Type /help for commands, Ctrl-D to quit.")
+    for line in _lines():
+        try:
+            if (text := session.message(line)) is not None:
+                _show_answer(session, text)
+        except SeedbedError as error:
+            say(" ".join(str(error).split()))
+        if session.is_over:
+            return
+
+
+def _lines() -> Iterator[str]:
+    """Yield the lines that a user types, until Ctrl-D or Ctrl-C."""
+    while True:
+        try:
+            line = input(PROMPT)
+        except UnicodeDecodeError:
+            continue  # typed in another encoding than the terminal's
+        except (EOFError, KeyboardInterrupt):
+            print()
+            return
+        yield line
+
+
+def _show_answer(session: Session, text: str) -> None:
+    """Stream an answer, wrapped between words; Ctrl-C stops it and keeps what was generated."""
+    wrap = StreamWrap(min(shutil.get_terminal_size().columns, MAX_COLUMNS))
+    chunks: list[str] = []
+    is_stopped = False
+    stream = session.answer(text)
+    try:
+        for chunk in stream:
+            chunks.append(chunk)
+            print(wrap.push(chunk), end="", flush=True)
+    except KeyboardInterrupt:
+        is_stopped = True
+    answer = "".join(chunks)
+    print(wrap.flush(), flush=True)
+    if is_stopped:
+        kept = "the partial answer stays in" if answer else "the message is removed from"
+        say(f"(stopped; {kept} the conversation)")
+    elif not answer:
+        say("(empty answer)")
+    session.report_cut(stream)
+    if answer or not is_stopped:
+        session.talk.add(text, answer)
+    print()
+
+
 def read_messages(path: Path) -> list[dict[str, Any]]:
-    """The messages of a file that `/save` wrote, a JSON list; UsageError for any other file."""
+    """Read the messages of a file that `/save` wrote, a JSON list; UsageError for any other file."""
     try:
         messages = json.loads(path.read_bytes())
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}; name a file that /save wrote") from None
+        raise UsageError(f"cannot read {path}: {error.strerror}; give a file that /save wrote") from None
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path} is not JSON ({error}); name a file that /save wrote") from None
+        raise UsageError(f"{path} is not JSON ({error}); give a file that /save wrote") from None
     if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
-        raise UsageError(f"{path} holds no list of messages; name a file that /save wrote")
+        raise UsageError(f"{path} has no list of messages; give a file that /save wrote")
     return messages
 
 
@@ -157,7 +247,7 @@ def _number(key: str, text: str) -> Any:
         except ValueError:
             continue
     allowed = "a number, or none" if NUMBERS[key] is None else "a number"
-    raise UsageError(f"/set {key} {text}: that is no number; give {allowed}")
+    raise UsageError(f"/set {key} {text}: not a number; give {allowed}")
 
 
 def _shown(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""How results look: at most 100 columns, readable at 60; results on stdout, what passes on stderr."""
+"""The layout of output: at most 100 columns, readable at 60; results on stdout, progress on stderr."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_COLUMNS = 100
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console on stdout or stderr, no wider than people read."""
+    """Return a console on stdout or stderr of at most MAX_COLUMNS."""
     made = Console(stderr=stderr, highlight=False, soft_wrap=False)
     made.width = min(made.width, MAX_COLUMNS)
     return made
@@ -27,43 +27,44 @@ def print_json(value: Any) -> None:
     print(json.dumps(_finite(value), ensure_ascii=False, default=str))
 
 
-def print_facts(title: str, facts: Mapping[str, str | None]) -> None:
-    """Print a heading and labelled lines; what is None is left out."""
+def print_facts(title: str, facts: Mapping[str, str | None], *, stderr: bool = False) -> None:
+    """Print a heading and labelled lines, without those that are None."""
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for label, text in facts.items():
         if text is not None:
             table.add_row(f"  {label}", escape(text))
-    out = console()
-    if title:
-        out.print(Text(title, style="bold"))
-    out.print(table)
+    _print_titled(title, table, stderr=stderr)
 
 
 def print_table(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Sequence[int] = ()
 ) -> None:
-    """Print a table; the columns whose indices are in `numbers` are aligned at the right."""
+    """Print a table; `numbers` are the indices of the right-aligned columns."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", title_justify="left")
     for index, name in enumerate(columns):
         table.add_column(name, justify="right" if index in numbers else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    out = console()
+    _print_titled(title, table)
+
+
+def _print_titled(title: str, table: Table, *, stderr: bool = False) -> None:
+    out = console(stderr=stderr)
     if title:
         out.print(Text(title, style="bold"))
     out.print(table)
 
 
 def say(text: str) -> None:
-    """Print a line about what goes on, on stderr; in a pipe it stays one line, however long."""
+    """Print a message on stderr; in a pipe it is one line, however long."""
     out = console(stderr=True)
     out.print(Text(text, style="dim"), soft_wrap=not out.is_terminal)
 
 
 def _finite(value: Any) -> Any:
-    """Replace numbers that JSON cannot hold."""
+    """Replace the numbers that JSON cannot represent."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, Mapping):

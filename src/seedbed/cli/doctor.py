@@ -1,4 +1,4 @@
-"""`seedbed doctor`: what this machine has and can train; what a folder holds and lacks."""
+"""`seedbed doctor`: what this machine can train; what a folder contains and what is missing."""
 
 from __future__ import annotations
 
@@ -13,13 +13,11 @@ from seedbed.cli.options import Json
 def doctor(
     folder: Annotated[
         str | None,
-        typer.Argument(
-            metavar="PATH", help="A model's, a run's or a tokenizer's folder, a .gguf file, package:NAME."
-        ),
+        typer.Argument(metavar="PATH", help="A model, run or tokenizer folder, a .gguf file, package:NAME."),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Say what this machine has and can train, or what a folder holds and lacks."""
+    """Inspect this machine, or a model folder. Print what the machine can train, or what is missing."""
     from seedbed.api.doctor import examine_machine
     from seedbed.api.folders import examine_folder
     from seedbed.cli.console import print_json
@@ -39,35 +37,38 @@ def _show_machine(found: Mapping[str, Any]) -> None:
     from seedbed.base.units import bytes_text, count_text, seconds_text
     from seedbed.cli.console import print_facts, print_table
 
-    hardware, versions = found["hardware"], found["versions"]
-    missing = [extra for extra, there in found["extras"].items() if not there]
+    hardware = found["hardware"]
+    missing = [extra for extra, is_installed in found["extras"].items() if not is_installed]
+    rates = ", ".join(f"{kind} {rate / 1e9:,.0f}" for kind, rate in hardware["matmul_flops"].items())
     facts = {
-        "software": ", ".join(f"{name} {version}" for name, version in versions.items()),
-        "cpu": f"{hardware['cpu']}, {hardware['instructions']}, {hardware['num_cores']} cores",
-        "gpus": ", ".join(hardware["gpus"]) or "none",
+        "software": ", ".join(f"{name} {version}" for name, version in found["versions"].items()),
+        "CPU": f"{hardware['cpu']}, {hardware['instructions']}, {hardware['num_cores']} cores",
+        "GPU": ", ".join(hardware["gpus"]) or "none",
         "memory": f"{bytes_text(hardware['memory_bytes'])}, {bytes_text(hardware['available_bytes'])} free",
-        "disk": f"{bytes_text(found['disk_free_bytes'])} free here",
-        "matmuls": ", ".join(f"{kind} {rate / 1e9:,.0f}" for kind, rate in hardware["matmul_flops"].items())
-        + " GFLOP/s",
-        "reads": f"{hardware['read_bytes'] / 1e9:.1f} GB/s",
-        "extras": f"without {', '.join(missing)}: pip install 'seedbed[NAME]'" if missing else "all there",
+        "disk": f"{bytes_text(found['disk_free_bytes'])} free in this folder",
+        "matmul": f"{rates} GFLOP/s",
+        "bandwidth": f"{hardware['read_bytes'] / 1e9:.1f} GB/s read from memory",
+        "extras": f"not installed: {', '.join(missing)} (pip install 'seedbed[NAME]')"
+        if missing
+        else "all installed",
     }
     print_facts("This machine", facts)
-    held = [row for row in found["presets"] if row["fits"]]
+    print()
+    fitting = sorted((row for row in found["presets"] if row["fits"]), key=lambda row: row["parameters"])
     rows = []
-    for row in sorted(held, key=lambda row: row["parameters"]):
+    for row in fitting:
         days = row["seconds"] / 86400
         time = seconds_text(row["seconds"]) if days < 2 else f"{days:,.0f} days"
         rows.append([row["model"], count_text(row["parameters"]), bytes_text(row["state_bytes"]), time])
     columns = ["model", "parameters", "state", "time"]
-    print_table("What fits in memory", columns, rows, numbers=range(1, 4))
+    print_table("Models whose training state fits in memory", columns, rows, numbers=range(1, 4))
     print_facts(
         "",
         {
-            "state": "weights, gradients and two moments; activations come on top",
-            "time": "about, for 20 tokens a parameter at 40% of the float32 products' speed; "
-            "seedbed plan MODEL looks closer",
-            "too large": f"{len(found['presets']) - len(held)} of {len(found['presets'])} presets",
+            "state": "weights, gradients and optimizer state in float32; activations are not included",
+            "time": "estimate: 20 tokens per parameter at 40% of the measured float32 matmul rate; "
+            "seedbed plan MODEL is more exact",
+            "too large": f"{len(found['presets']) - len(fitting)} of {len(found['presets'])} presets",
         },
     )
 
@@ -78,10 +79,8 @@ def _show_folder(found: Mapping[str, Any]) -> None:
     article = "an" if found["kind"][0] in "aeiou" else "a"
     print_facts(f"{found['folder']}: {article} {found['kind']}", dict(found["holds"]))
     if found["lacks"]:
-        print_facts("It lacks", dict(found["lacks"]))
-    if found["problems"]:  # damage, or what is not supported
-        print_facts(
-            "It does not load", {str(number): text for number, text in enumerate(found["problems"], 1)}
-        )
+        print_facts("Missing", dict(found["lacks"]))
+    if found["problems"]:  # damaged or not supported
+        print_facts("It does not load", {str(n): text for n, text in enumerate(found["problems"], 1)})
     if found["next"]:
         print_facts("", {"next": found["next"]})

@@ -1,4 +1,4 @@
-"""How training examples and pieces of a text look on a terminal, and in a pipe without colour."""
+"""Training examples and the tokens of a text, as a terminal shows them, or a pipe without colour."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from seedbed.report.examples import Part, counts, legend, parts, sides, visible
 if TYPE_CHECKING:
     from seedbed.data.shown import Shown, ShownToken
 
-# Beside a colour there is always an underline, a mark or a name: colour says nothing alone.
+# Colour never carries a meaning alone: there is always an underline, a mark or a name beside it.
 STYLES = {
     "read": "",
     "target": "green underline",
@@ -25,46 +25,46 @@ STYLES = {
     "unknown": "red",
 }
 TINTS = ("#17201b on #cfe8da", "#17201b on #dfe3f8")  # 13 to 1 and more: readable on any background
-BETWEEN = "\u2502"  # pieces that have no tint
+BETWEEN = "\u2502"  # separates tokens where there is no colour
 
 
 def show_examples(examples: Sequence[Shown], *, json: bool) -> None:
     """Print examples for people or as JSON."""
-    told = [example.to_dict() for example in examples]
+    rows = [example.to_dict() for example in examples]
     if json:
-        print_json({"examples": told})
+        print_json({"examples": rows})
     else:
-        print_examples(told)
+        _print_examples(rows)
 
 
-def print_examples(examples: Sequence[Mapping[str, Any]]) -> None:
-    """Print examples as `Shown.to_dict` gives them, wrapped to the terminal, and what their marks mean."""
+def _print_examples(examples: Sequence[Mapping[str, Any]]) -> None:
+    """Print examples (as `Shown.to_dict` gives them) wrapped to the terminal, and a legend of their marks."""
     out = console()
     for number, example in enumerate(examples, 1):
         heading = Text(f"Example {number}", style="bold" if len(examples) > 1 else "")
         heading = Text.assemble(heading, ": ") if len(examples) > 1 else Text()
         _print(out, heading + Text(counts(example)), indent=0)
-        for name, pieces in sides(example):
+        for name, tokens in sides(example):
             if name:
                 _print(out, Text(name, style="dim"))
-            _print(out, _line(parts(pieces)), indent=4 if name else 2)
+            _print(out, _line(parts(tokens)), indent=4 if name else 2)
         if example["label"] is not None:
             _print(out, Text.assemble("label ", (example["label"], STYLES["wanted"])))
         out.print()
-    if said := legend(examples):
-        _print(out, Text(said, style="dim"), indent=0)
+    if marks := legend(examples):
+        _print(out, Text(marks, style="dim"), indent=0)
 
 
-def print_tokens(pieces: Sequence[ShownToken]) -> None:
-    """Print a text in its pieces: tinted by turns on a terminal, with bars between them without colour."""
+def print_tokens(tokens: Sequence[ShownToken]) -> None:
+    """Print the tokens of a text: in two alternating colours, or with bars between them without colour."""
     out = console()
     tinted = out.is_terminal and not out.no_color
     line = Text()
-    shown = [piece for piece in pieces if piece.text]
-    for at, piece in enumerate(shown):
-        plain = visible(piece.text)
-        plain += f" ({piece.kind})" if piece.kind != "text" else ""
-        known = piece.kind not in ("unknown", "control")
+    shown = [token for token in tokens if token.text]
+    for at, token in enumerate(shown):
+        plain = visible(token.text)
+        plain += f" ({token.kind})" if token.kind != "text" else ""
+        known = token.kind not in ("unknown", "control")
         style = (TINTS[at % 2] if known else f"{STYLES['unknown']} bold") if tinted else ""
         line.append(plain, style=style)
         if at + 1 < len(shown) and not tinted:
@@ -76,7 +76,7 @@ def _line(found: Iterable[Part]) -> Text:
     line = Text()
     for part in found:
         style = STYLES[part.style]
-        if part.is_target and part.style not in ("target", "wanted"):  # a sentinel that must be written
+        if part.is_target and part.style not in ("target", "wanted"):  # a sentinel that is a target
             style += " underline"
         line.append(part.text, style="dim" if part.is_mark else style)
     return line

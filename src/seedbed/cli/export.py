@@ -1,4 +1,4 @@
-"""`seedbed export`: a model in the format that other tools read."""
+"""`seedbed export`: a model in a format of other tools."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from typing import Annotated
 
 import typer
 
-from seedbed.cli.options import AllowPickle, Device, Json, Out
+from seedbed.cli.options import MODEL_HELP, AllowPickle, Device, Json, Out
 
 
 def export(
-    model: Annotated[
-        str,
-        typer.Argument(help="A bundle's or a run's folder, a .gguf file, package:NAME or org/name."),
-    ],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP)],
     out: Out,
-    format: Annotated[str, typer.Option(help="bundle: the folder that transformers loads.")] = "bundle",
+    format: Annotated[
+        str, typer.Option(metavar="FORMAT", help="bundle: a folder that transformers loads.")
+    ] = "bundle",
     dtype: Annotated[
-        str | None, typer.Option(help="float32, bfloat16 or float16; without it, as the weights are.")
+        str | None,
+        typer.Option(metavar="TYPE", help="float32, bfloat16 or float16; default: that of the weights."),
     ] = None,
     device: Device = "cpu",
     allow_pickle: AllowPickle = False,
     json: Json = False,
 ) -> None:
-    """Write a model for other tools, load it again and compare its logits."""
+    """Export a model for other tools. The result is loaded again and its logits are compared."""
     from seedbed.api.export import export as write
     from seedbed.base.units import bytes_text, count_text
     from seedbed.cli.console import print_facts, print_json

@@ -1,4 +1,4 @@
-"""`seedbed plan`: what a run costs before it starts."""
+"""`seedbed plan`: the cost of a run before it starts."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from seedbed.cli.options import Device, Json, Overrides
 
 def plan(
     model: Annotated[
-        str, typer.Argument(help="A preset such as gpt2:124m, a family, or a model as export takes it.")
+        str,
+        typer.Argument(
+            metavar="MODEL", help="A preset such as gpt2:124m, a family, or a model as for export."
+        ),
     ],
     overrides: Overrides = None,
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    """Predict the memory, the time and the cost of a training, from the configuration and a short probe."""
+    """Predict the memory, time and compute of a training run. A few steps are timed on this machine."""
     from seedbed.api.plan import plan_with_settings
     from seedbed.cli.console import print_json
     from seedbed.cli.progress import show_plan

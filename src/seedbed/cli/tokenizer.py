@@ -1,4 +1,4 @@
-"""`seedbed tokenizer`: train one, or see what one does."""
+"""`seedbed tokenizer`: train a tokenizer, or inspect one."""
 
 from __future__ import annotations
 
@@ -9,43 +9,53 @@ import typer
 
 from seedbed.cli.options import Json
 
+Kind = Annotated[
+    str | None,
+    typer.Option(
+        metavar="KIND",
+        help="Lossless: bpe, characters, words or bytes. As published, with its normalization: wordpiece "
+        "(BERT, uncased) or unigram (T5). Default: the family's kind.",
+    ),
+]
+Family = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FAMILY",
+        help="Use this family's special tokens: bert, roberta, t5 ... Default: those usual for the kind.",
+    ),
+]
+Objective = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Add the special tokens that this objective needs: masked, causal ... With --inspect: show "
+        "the training example that it makes of the text.",
+    ),
+]
+
 
 def tokenizer(
-    data: Annotated[str, typer.Argument(help="A corpus; with --inspect, the text to cut.")],
-    vocab_size: Annotated[int, typer.Option(help="The most tokens it may have.")] = 4096,
-    kind: Annotated[
-        str | None,
-        typer.Option(
-            help="bpe, characters, words or bytes, which lose nothing; wordpiece, BERT's uncased; unigram, "
-            "T5's. By default the family's.",
-            show_default=False,
-        ),
-    ] = None,
-    family: Annotated[
-        str | None,
-        typer.Option(
-            help="Whose special tokens it has: bert, roberta, t5 ... By default those that go with the kind.",
-            show_default=False,
-        ),
-    ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="The folder to write.")] = None,
+    data: Annotated[
+        str,
+        typer.Argument(metavar="DATA", help="The corpus to train on; with --inspect, the text to encode."),
+    ],
+    vocab_size: Annotated[
+        int, typer.Option(metavar="N", help="Maximum number of tokens in the vocabulary.")
+    ] = 4096,
+    kind: Kind = None,
+    family: Family = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="The output folder.")] = None,
     inspect: Annotated[
-        str | None, typer.Option("--inspect", metavar="MODEL", help="Show its tokens.")
-    ] = None,
-    objective: Annotated[
         str | None,
-        typer.Option(
-            help="Train one for a run with this objective: with its special tokens beside the family's. With "
-            "--inspect: show what it makes of the text; masked, causal ...",
-            show_default=False,
-        ),
+        typer.Option("--inspect", metavar="MODEL", help="Show how this model's tokenizer encodes a text."),
     ] = None,
+    objective: Objective = None,
     seed: Annotated[
-        int | None, typer.Option(help="With --inspect and --objective: another seed masks other tokens.")
+        int | None, typer.Option(metavar="N", help="With --inspect and --objective: the seed of its masking.")
     ] = None,
     json: Json = False,
 ) -> None:
-    """Train a tokenizer on all of a corpus, or show how a model's tokenizer cuts a text."""
+    """Train a tokenizer, or show how one encodes a text. It trains on the whole corpus."""
     from seedbed.api import tokenizers as api
     from seedbed.base.errors import UsageError
     from seedbed.cli.console import print_facts, print_json
@@ -58,21 +68,22 @@ def tokenizer(
         _inspect(inspect, data, objective, seed=seed or 0, json=json)
         return
     if out is None:
-        raise UsageError("where shall the tokenizer go? give --out FOLDER, or --inspect MODEL to look at one")
+        raise UsageError(
+            "missing option --out: give --out FOLDER to train, or --inspect MODEL to inspect one"
+        )
     made = api.train_tokenizer_from(
         data, out=out, kind=kind, family=family, objective=objective, vocab_size=vocab_size, whole=True
     )
     if json:
         print_json(made)
         return
-    kept = f"{made['vocab_size']:,} tokens" + (
-        "" if made["vocab_size"] == vocab_size else f" ({vocab_size:,} asked for)"
-    )
-    print_facts(f"A {made['kind']} tokenizer", {"vocabulary": kept, "folder": str(out)})
+    requested = "" if made["vocab_size"] == vocab_size else f" ({vocab_size:,} requested)"
+    facts = {"vocabulary": f"{made['vocab_size']:,} tokens{requested}", "folder": str(out)}
+    print_facts(f"Trained a {made['kind']} tokenizer", facts)
 
 
 def _inspect(model: str, text: str, objective: str | None, *, seed: int, json: bool) -> None:
-    """Print a text in its tokens and a table of them, or what an objective makes of it."""
+    """Print the tokens of a text as a line and as a table, or an objective's training example."""
     from seedbed.api import tokenizers as api
     from seedbed.cli.console import print_json, print_table
     from seedbed.cli.examples import print_tokens, show_examples
@@ -80,12 +91,12 @@ def _inspect(model: str, text: str, objective: str | None, *, seed: int, json: b
     if objective is not None:
         show_examples([api.shown_example(model, text, objective, seed=seed)], json=json)
         return
-    pieces = api.inspect(model, text)
+    tokens = api.inspect(model, text)
     if json:
-        tokens = [{"id": p.id, "token": p.token, "bytes": p.bytes and p.bytes.hex()} for p in pieces]
-        print_json({"text": text, "tokens": tokens})
+        rows = [{"id": t.id, "token": t.token, "bytes": t.bytes and t.bytes.hex()} for t in tokens]
+        print_json({"text": text, "tokens": rows})
         return
-    print_tokens(api.shown_tokens(model, text))
+    print_tokens([token.shown for token in tokens])
     print()
-    rows = [[str(p.id), repr(p.token), "" if p.bytes is None else p.bytes.hex(" ")] for p in pieces]
-    print_table(f"{len(pieces)} tokens", ["id", "token", "bytes"], rows, numbers=[0])
+    cells = [[str(t.id), repr(t.token), "" if t.bytes is None else t.bytes.hex(" ")] for t in tokens]
+    print_table(f"{len(tokens)} tokens", ["id", "token", "bytes"], cells, numbers=[0])

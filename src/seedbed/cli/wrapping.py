@@ -1,4 +1,4 @@
-"""Text that comes piece by piece, broken between words for a terminal."""
+"""Streamed text, wrapped between words for a terminal."""
 
 from __future__ import annotations
 
@@ -7,69 +7,53 @@ import re
 from rich.cells import cell_len
 
 TAB = "    "
-SPACE = re.compile(r"( +|\n)")
+SPACE = re.compile(r"([ \n]+)")
 
 
 class StreamWrap:
-    """Breaks lines at `width` cells; a word is held back until it ends, so that it never moves.
+    """Wraps lines at `width` cells; a word is printed once it is complete, so that it never moves.
 
-    Empty lines before the first word and after the last are left out.
-
-    What would command the terminal (an escape character in a model's answer) is shown as U+FFFD.
+    Empty lines before the first word and after the last are dropped. Control characters, which could be
+    commands to the terminal, become U+FFFD.
     """
 
     def __init__(self, width: int) -> None:
         self._width = max(width, 2)
-        self._column = self._num_breaks = 0
+        self._column = 0
         self._gap = self._word = ""
         self._is_begun = False
 
-    def push(self, piece: str) -> str:
-        """What can be printed now."""
+    def push(self, text: str) -> str:
+        """Add text and return what can be printed now."""
         shown = ""
-        for part in SPACE.split("".join(map(_visible, piece))):
-            if not part:
-                continue
-            if part == "\n":
-                shown += self._place()
-                self._gap = ""
-                self._num_breaks += self._is_begun
-            elif part[0] == " ":
-                shown += self._place()
+        for part in SPACE.split("".join(map(_visible, text))):
+            if part.isspace():
+                shown += self.flush()
                 self._gap += part
             else:
                 self._word += part
-                if cell_len(self._word) > self._width:  # no line holds it: break it where it is full
-                    shown += self._place()
+                if cell_len(self._word) > self._width:  # longer than a line: broken where the line is full
+                    shown += self.flush()
         return shown
 
     def flush(self) -> str:
-        """What was held back."""
-        return self._place()
-
-    def _place(self) -> str:
-        """The gap and the word that wait: on this line, on the next, or over several."""
+        """Return the last word, with the space before it: on this line, on the next, or over several."""
         if not self._word:
             return ""
-        breaks, word, gap = "\n" * self._num_breaks, self._word, self._gap
-        self._word, self._gap, self._num_breaks, self._is_begun = "", "", 0, True
+        word, size = self._word, cell_len(self._word)
+        breaks, gap = self._gap.count("\n"), self._gap.rpartition("\n")[2]
+        shown = "\n" * breaks if self._is_begun else ""
+        self._gap, self._word, self._is_begun = "", "", True
         if breaks:
             self._column = 0
-        return breaks + self._on_lines(gap, word)
-
-    def _on_lines(self, gap: str, word: str) -> str:
-        size = cell_len(word)
         if self._column + len(gap) + size <= self._width:
             self._column += len(gap) + size
-            return gap + word
-        if not self._column and size <= self._width:  # an indent too deep for its word
-            self._column = size
-            return word
-        shown = ""
-        if self._column and size <= self._width:
-            shown, self._column = "\n", 0
-        elif self._column + len(gap) < self._width:
-            shown, self._column = gap, self._column + len(gap)
+            return shown + gap + word
+        if size <= self._width:  # on the next line; on this one if only the indent is too deep
+            shown, self._column = shown + "\n" * (self._column > 0), size
+            return shown + word
+        if self._column + len(gap) < self._width:
+            shown, self._column = shown + gap, self._column + len(gap)
         for character in word:
             cells = cell_len(character)
             if self._column + cells > self._width:

@@ -10,7 +10,8 @@ import numpy as np
 
 from seedbed.base.errors import UsageError
 from seedbed.data.batch import Example
-from seedbed.text.tokenizer import BLANK, Tokenizer
+from seedbed.text.sentencepiece_model import METASPACE
+from seedbed.text.tokenizer import Tokenizer
 
 Kind = Literal["text", "control", "sentinel", "mask", "unknown"]
 Role = Literal["read", "target", "masked", "replaced", "kept"]
@@ -126,7 +127,7 @@ def _kind(token_id: int, tokenizer: Tokenizer) -> Kind:
 def _name(token_id: int, tokenizer: Tokenizer) -> str:
     """A token's name with blanks for marks of blanks; ids that a vocabulary leaves out have none."""
     try:
-        return tokenizer.token(token_id).replace(BLANK, " ")
+        return tokenizer.token(token_id).replace(METASPACE, " ")
     except UsageError:
         return f"<id {token_id}>"
 

@@ -1,19 +1,67 @@
-"""One answer while it is being made."""
+"""One answer while it is generated."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from seedbed.generation.repetition import History
 from seedbed.generation.request import Completion, FinishReason, Request, TokenLogprob
-from seedbed.generation.sampling import Forced, position_key, request_key
-from seedbed.generation.text_output import TextOutput
+from seedbed.generation.sampling import Limits, position_key, request_key
 from seedbed.text.stream import TextStream
 
 
-class Answer:
-    """An answer to a request as it grows; the engine that took the request in pushes its tokens.
+class TextOutput:
+    """Turns token ids into text that is final: what may be the beginning of a stop text is held back.
 
-    `sample` counts the answers to one request, `max_tokens` bounds the tokens drawn, `forced` says which must
-    come first or last, `history` which would repeat what was said, and `stream` turns them into text.
+    The text ends before the first stop text that is complete, character by character: token boundaries have
+    no effect.
+    """
+
+    def __init__(self, stream: TextStream, stop: Sequence[str] = ()) -> None:
+        self._stream, self._stop = stream, tuple(stop)
+        self._max_held = max(map(len, self._stop), default=1) - 1
+        self._held = ""
+        self._num_taken = 0
+        self.text = ""
+        self.is_stopped = False
+
+    def push(self, token_id: int) -> None:
+        """Add a token."""
+        self._add(self._stream.push(token_id))
+
+    def finish(self) -> None:
+        """Add what was held back: no token follows."""
+        self._add(self._stream.flush())
+        self.text += self._held
+        self._held = ""
+
+    def take(self) -> str:
+        """The text that became final since the last call."""
+        taken = self.text[self._num_taken :]
+        self._num_taken = len(self.text)
+        return taken
+
+    def _add(self, added: str) -> None:
+        if self.is_stopped or not added:
+            return
+        held = self._held + added
+        found = [(at + len(stop), at) for stop in self._stop if (at := held.find(stop)) >= 0]
+        if found:
+            self.is_stopped = True
+            self.text += held[: min(found)[1]]
+            self._held = ""
+            return
+        sizes = range(min(len(held), self._max_held), 0, -1)
+        num_held = next((n for n in sizes if any(stop.startswith(held[-n:]) for stop in self._stop)), 0)
+        self.text += held[: len(held) - num_held]
+        self._held = held[len(held) - num_held :]
+
+
+class Answer:
+    """An answer to a request as it grows; the engine that accepted the request pushes its tokens.
+
+    `sample_index` counts the answers to one request, `history` knows which tokens would repeat, and `stream`
+    decodes the tokens.
     """
 
     def __init__(
@@ -21,24 +69,22 @@ class Answer:
         request: Request,
         *,
         seed: int,
-        sample: int,
-        max_tokens: int,
-        eos_ids: frozenset[int],
-        forced: Forced,
+        sample_index: int,
+        limits: Limits,
         history: History | None,
         stream: TextStream | None,
     ) -> None:
         settings = request.settings
         self.request, self.sampling, self.num_logprobs = request, settings.sampling, settings.logprobs
-        self.sample, self.history = sample, history
+        self.sample_index, self.history = sample_index, history
         self.token_ids: list[int] = []
         self.logprobs: list[TokenLogprob] = []
         self.finish_reason: FinishReason | None = None
-        self._key = request_key(seed, (*request.source_ids, *request.prompt_ids), sample)
-        self._max_tokens, self._eos_ids, self._forced = max_tokens, eos_ids, forced
+        self._key = request_key(seed, (*request.source_ids, *request.prompt_ids), sample_index)
+        self._limits, self._eos_ids = limits, limits.eos_ids
         self._output = None if stream is None else TextOutput(stream, settings.stop)
         self._reads_each_token = bool(settings.stop)
-        self._num_read = 0  # tokens that the text has taken in
+        self._num_read = 0  # tokens whose text is in the output
 
     @property
     def is_finished(self) -> bool:
@@ -46,17 +92,17 @@ class Answer:
         return self.finish_reason is not None
 
     @property
-    def draw_key(self) -> int:
-        """The key of the next draw."""
+    def sample_key(self) -> int:
+        """The key that the next token is sampled with."""
         return position_key(self._key, len(self.token_ids))
 
     @property
     def forced_ids(self) -> tuple[int, ...]:
-        """The only tokens that may come next; none: all may."""
-        return self._forced.at(len(self.token_ids), self._max_tokens)
+        """The only tokens that may come next; () for any."""
+        return self._limits.forced_at(len(self.token_ids))
 
     def push(self, token_id: int, logprob: TokenLogprob | None = None) -> None:
-        """Add a token that was drawn, and see whether it is the last."""
+        """Add a sampled token, and finish the answer if it is the last."""
         self.token_ids.append(token_id)
         if self.history is not None:
             self.history.push(token_id)
@@ -64,7 +110,7 @@ class Answer:
             self.logprobs.append(logprob)
         if token_id in self._eos_ids or (self._reads_each_token and self._read().is_stopped):
             self.finish_reason = "stop"
-        elif len(self.token_ids) >= self._max_tokens or (self.history and self.history.is_exhausted):
+        elif len(self.token_ids) >= self._limits.max_tokens or (self.history and self.history.is_exhausted):
             self.finish_reason = "length"
 
     def end(self, reason: FinishReason) -> None:
@@ -73,18 +119,18 @@ class Answer:
             self.finish_reason = reason
 
     def take_text(self) -> str:
-        """The text that became certain since the last call: whole characters, nothing of a stop text."""
+        """The text that became final since the last call: whole characters, no part of a stop text."""
         return self._read().take()
 
     def completion(self) -> Completion:
-        """What came of it; the answer must be finished."""
+        """The result of a finished answer."""
         assert self.finish_reason is not None
         text = None if self._output is None else self._read().text
         logprobs = self.logprobs if self.num_logprobs else None
         return Completion(text, self.token_ids, self.finish_reason, logprobs)
 
     def _read(self) -> TextOutput:
-        """Bring the text up to the last token; one that ended the answer has none."""
+        """Decode the tokens since the last call; one that ended the answer has no text."""
         assert self._output is not None
         for token_id in self.token_ids[self._num_read :]:
             if token_id not in self._eos_ids:

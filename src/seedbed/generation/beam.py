@@ -1,10 +1,10 @@
-"""Beam search: of all continuations of a few beams the likeliest go on; the best that ended is the answer.
+"""Beam search: a few beams continue with their most likely tokens, and the best that ended is the answer.
 
-The semantics are those of `transformers` (`generate` with num_beams > 1 and do_sample off, 5.x): a step looks
-at the (1 + end tokens) x num_beams likeliest continuations, at least two for each beam; of these the first
-num_beams that do not end go on, and those that end are kept if they are among the num_beams likeliest.
+The semantics are those of `transformers` (`generate` with num_beams > 1 and do_sample off, 5.x): a step
+takes the (1 + end tokens) x num_beams most likely continuations, at least two per beam; the first num_beams
+of these that do not end continue, and those that end are kept if they are among the first num_beams.
 Letters: G searches that advance together, B beams of each that were read (one before the first token, since
-all are the prompt), K num_beams, C continuations looked at, V vocabulary.
+all are the prompt), K num_beams, C continuations, V vocabulary.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from seedbed.generation.repetition import History, follow
-from seedbed.generation.sampling import Forced
-from seedbed.generation.settings import EarlyStopping
+from seedbed.generation.sampling import Limits
+from seedbed.generation.settings import GenerationSettings
 
-# What a beam starts with that is still the same as the first one: all continuations come from that.
+# The score of a beam that still equals the first one: all continuations come from that.
 UNBORN = -1e9
 
 
@@ -40,7 +40,7 @@ class Continuation(NamedTuple):
 
 
 def continuations(logprobs: Tensor, scores: Tensor, num_continuations: int) -> list[list[Continuation]]:
-    """The likeliest continuations of each search, best first.
+    """The most likely continuations of each search, best first.
 
     logprobs (G, B, V) of the next token; scores (G, K), the summed log-probability of each beam so far.
     """
@@ -56,7 +56,7 @@ def continuations(logprobs: Tensor, scores: Tensor, num_continuations: int) -> l
 def split(
     found: Sequence[Continuation], num_beams: int, *, eos_ids: frozenset[int], is_last: bool
 ) -> tuple[list[Continuation], list[Continuation]]:
-    """Of continuations, best first: those that go on, and those that ended and are kept."""
+    """Of continuations, best first: those that continue, and those that ended and are kept."""
     ends = [is_last or c.token_id in eos_ids for c in found]
     running = [c for c, end in zip(found, ends, strict=True) if not end][:num_beams]
     ended = [c for c, end in zip(found[:num_beams], ends, strict=False) if end]
@@ -77,53 +77,23 @@ def in_place(running: Sequence[Continuation]) -> list[Continuation]:
     return [placed[place] for place in range(len(running))]
 
 
-def can_improve(
-    best: float,
-    worst: float,
-    *,
-    num_tokens: int,
-    max_tokens: int,
-    length_penalty: float,
-    early_stopping: EarlyStopping,
-) -> bool:
-    """Whether a beam may still beat the worst of num_beams hypotheses.
-
-    `best` is the largest summed log-probability of a beam of `num_tokens` tokens, `worst` a hypothesis'
-    score. True stops at once; False takes the beam as if it ended here; "never" asks what it could reach
-    at best, at max_tokens where a positive penalty favours long answers.
-    """
-    if early_stopping is True:
-        return False
-    length = max_tokens if early_stopping == "never" and length_penalty > 0 else num_tokens
-    return bool(best / length**length_penalty > worst)
-
-
 class Beams:
-    """The search for one answer: `num_beams` beams that are alike at first, and the hypotheses that ended."""
+    """The search for one answer: `num_beams` beams, equal at first, and the hypotheses that ended."""
 
-    def __init__(
-        self,
-        num_beams: int,
-        *,
-        length_penalty: float,
-        early_stopping: EarlyStopping,
-        max_tokens: int,
-        eos_ids: frozenset[int],
-        forced: Forced,
-        history: History | None = None,
-    ) -> None:
-        self.num_beams, self.num_continuations = num_beams, max(2, 1 + len(eos_ids)) * num_beams
+    def __init__(self, settings: GenerationSettings, limits: Limits, history: History | None = None) -> None:
+        num_beams = settings.num_beams
+        self.num_beams, self.num_continuations = num_beams, max(2, 1 + len(limits.eos_ids)) * num_beams
         self.scores = [0.0] + [UNBORN] * (num_beams - 1)
         self.hypotheses: list[Hypothesis] = []  # best first, at most num_beams
         self.is_done = False
         self._token_ids: list[tuple[int, ...]] = [()] * num_beams
-        self._length_penalty, self._early_stopping = length_penalty, early_stopping
-        self._max_tokens, self._eos_ids, self._forced = max_tokens, eos_ids, forced
+        self._length_penalty, self._early_stopping = settings.length_penalty, settings.early_stopping
+        self._limits = limits
         self._histories = [] if history is None else [history.fork() for _ in range(num_beams)]
 
     @property
     def histories(self) -> Sequence[History | None]:
-        """What each beam has said, where repetition matters."""
+        """The history of each beam, where repetition matters."""
         return self._histories or [None] * self.num_beams
 
     @property
@@ -138,19 +108,18 @@ class Beams:
 
     @property
     def forced_ids(self) -> tuple[int, ...]:
-        """The only tokens that may come next; none: all may."""
-        return self._forced.at(self.num_tokens, self._max_tokens)
+        """The only tokens that may come next; () for any."""
+        return self._limits.forced_at(self.num_tokens)
 
     def advance(self, found: Sequence[Continuation]) -> list[Continuation]:
-        """Take a step's continuations in, best first -> what each beam becomes, nothing once all is done.
+        """Take a step's continuations, best first -> the new beams, none once the search is done.
 
-        Where n-grams that may not be repeated leave fewer continuations than beams, the beams end as they
-        are.
+        Where banned n-grams leave fewer continuations than beams, the beams end as they are.
         """
         num_tokens = self.num_tokens + 1
-        is_last = num_tokens >= self._max_tokens
+        is_last = num_tokens >= self._limits.max_tokens
         possible = [c for c in found if c.logprob != -math.inf]
-        running, ended = split(possible, self.num_beams, eos_ids=self._eos_ids, is_last=is_last)
+        running, ended = split(possible, self.num_beams, eos_ids=self._limits.eos_ids, is_last=is_last)
         for c in ended:
             self._add((*self._token_ids[c.beam], c.token_id), c.logprob)
         if len(ended if is_last else running) < self.num_beams:
@@ -159,15 +128,7 @@ class Beams:
                 self._add(token_ids, score)
         self.hypotheses = sorted(self.hypotheses, key=lambda h: -h.score)[: self.num_beams]
         self.is_done = not running or (
-            len(self.hypotheses) == self.num_beams
-            and not can_improve(
-                running[0].logprob,
-                self.hypotheses[-1].score,
-                num_tokens=num_tokens,
-                max_tokens=self._max_tokens,
-                length_penalty=self._length_penalty,
-                early_stopping=self._early_stopping,
-            )
+            len(self.hypotheses) == self.num_beams and not self._can_improve(running[0].logprob, num_tokens)
         )
         if self.is_done:
             return []
@@ -180,15 +141,28 @@ class Beams:
                 history.push(c.token_id)
         return running
 
+    def _can_improve(self, best: float, num_tokens: int) -> bool:
+        """Whether a beam may still beat the worst of num_beams hypotheses.
+
+        `best` is the largest summed log-probability of a beam of `num_tokens` tokens. early_stopping True
+        ends at once; False scores the beam as if it ended here; "never" takes the best score that it can
+        reach, at max_tokens where a positive penalty favours long answers.
+        """
+        if self._early_stopping is True:
+            return False
+        is_longest = self._early_stopping == "never" and self._length_penalty > 0
+        length = self._limits.max_tokens if is_longest else num_tokens
+        return bool(best / length**self._length_penalty > self.hypotheses[-1].score)
+
     def _add(self, token_ids: tuple[int, ...], logprob: float) -> None:
-        """Take in an answer that ended."""
+        """Add a hypothesis."""
         self.hypotheses.append(Hypothesis(token_ids, logprob / len(token_ids) ** self._length_penalty))
 
 
 def advance(searches: Sequence[Beams], logprobs: Sequence[Tensor]) -> list[list[Continuation]]:
-    """Advance searches by the log-probabilities (B, V) of each one's beams -> what the beams become.
+    """Advance searches by the log-probabilities (B, V) of their beams -> the new beams of each.
 
-    Searches of one size are looked at together.
+    Searches of one size advance together.
     """
     groups: dict[tuple[int, int, int], list[int]] = {}
     for i, (beams, rows) in enumerate(zip(searches, logprobs, strict=True)):

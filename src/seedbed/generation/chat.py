@@ -1,7 +1,8 @@
-"""A conversation that stays inside the model's context by whole turns."""
+"""A conversation that stays within the model's context by dropping whole turns."""
 
 from __future__ import annotations
 
+import sys
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate, chain
@@ -12,13 +13,13 @@ from seedbed.generation.language_model import LanguageModel
 from seedbed.text.chat_template import check_messages
 
 HEAD_ROLES = ("system", "developer")
-MAX_ESTIMATES = 6  # prompts after which the search halves what is left, should a template defy all estimates
+MAX_ESTIMATES = 6  # prompts until the search bisects instead, for a template that defies all estimates
 
 
 class Conversation:
-    """Messages as OpenAI's API has them, all kept here; the model sees as many of the last as fit.
+    """Messages as OpenAI's API has them, all kept here; the prompt has as many of the last as fit.
 
-    What stands before the first turn, the system prompt, always stays. A turn begins with a user's message.
+    The messages before the first turn, the system prompt, always stay. A turn begins with a user's message.
     """
 
     def __init__(self, lm: LanguageModel, messages: Sequence[Mapping[str, Any]] = ()) -> None:
@@ -34,42 +35,33 @@ class Conversation:
         context if they are more. Errors: UsageError where the new message alone does not fit.
         """
         head, turns = self._turns()
-        room, reserved = self._room(max_new_tokens)
+        context = self._lm.config.max_positions or sys.maxsize
+        reserved = min(max_new_tokens, context // 2)
+        limit = context - reserved
 
         def render(num_kept: int) -> list[int]:
             kept = chain(*turns[len(turns) - num_kept :])
             return self._lm.chat_ids([*head, *kept, {"role": "user", "content": text}])
 
-        if room is None:
-            num_kept, ids = len(turns), render(len(turns))
-        else:
-            num_kept, ids = most_that_fit(render, [self._size_tokens(turn) for turn in turns], room)
-        if room is not None and len(ids) > room:
+        num_kept, ids = most_that_fit(render, [self._count_tokens(turn) for turn in turns], limit)
+        if len(ids) > limit:
             raise UsageError(
                 f"the message and what comes before every turn have {len(ids)} tokens, but "
-                f"{room} fit beside {reserved} reserved for the answer; shorten it, or lower max_new_tokens"
+                f"{limit} fit beside {reserved} reserved for the answer; shorten it, or lower max_new_tokens"
             )
         self.num_unseen = len(turns) - num_kept
         return ids
 
     def add(self, text: str, answer: str) -> None:
-        """Keep a turn: what the user wrote and what the model answered."""
+        """Append a turn: the user's message and the model's answer."""
         self.messages += [{"role": "user", "content": text}, {"role": "assistant", "content": answer}]
 
     def reset(self) -> None:
-        """Forget all turns; what stands before them stays."""
+        """Remove all turns; the messages before them stay."""
         self.messages, self.num_unseen, self._num_tokens = self._turns()[0], 0, {}
 
-    def _room(self, max_new_tokens: int) -> tuple[int | None, int]:
-        """Tokens that a prompt may have, None for any number, and those kept for the answer."""
-        context = self._lm.config.max_positions
-        if context is None:
-            return None, max_new_tokens
-        reserved = min(max_new_tokens, context // 2)
-        return context - reserved, reserved
-
-    def _size_tokens(self, turn: list[dict[str, Any]]) -> int:
-        """Tokens of a turn's texts alone, without what the template writes around them."""
+    def _count_tokens(self, turn: list[dict[str, Any]]) -> int:
+        """Tokens of a turn's texts, without those of the template."""
         texts = [str(value) for message in turn for value in message.values()]
         tokenizer = self._lm.chat_template.tokenizer
         for text in texts:
@@ -91,28 +83,29 @@ class Conversation:
 
 
 def most_that_fit(
-    render: Callable[[int], list[int]], sizes: Sequence[int], room: int
+    render: Callable[[int], list[int]], sizes: Sequence[int], limit: int
 ) -> tuple[int, list[int]]:
-    """The most of the last turns that fit, and the prompt with them: it has at most `room` tokens.
+    """The largest number of the last turns whose prompt has at most `limit` tokens, and that prompt.
 
-    `render` gives the prompt with a number of turns and `sizes` the tokens of each turn's texts. How many fit
-    is estimated from them and from what the template added to each turn of the prompt before, until it is
-    seen that one turn more does not fit. A prompt without turns is returned however many tokens it has.
+    `render` gives the prompt with a number of turns, `sizes` the tokens of each turn's texts. The number is
+    estimated from them and from what the template added per turn to the prompt before, until one more turn is
+    known not to fit. A prompt without turns is returned however many tokens it has.
     """
     total, added, num_tried = len(sizes), 0.0, 0
     after = list(accumulate(reversed(sizes), initial=0))  # tokens of the texts of the last 0, 1, .. turns
-    whole = render(total) if after[-1] <= room else None
-    if whole is not None and len(whole) <= room:
+    whole = render(total) if after[-1] <= limit else None
+    if whole is not None and len(whole) <= limit:
         return total, whole
     base = best = render(0)
     num_kept, too_many = 0, total + (whole is None)
-    while len(base) <= room and too_many - num_kept > 1:
+    while len(base) <= limit and too_many - num_kept > 1:
         estimates = [len(base) + tokens + added * turns for turns, tokens in enumerate(after)]
-        guess = bisect_right(estimates, room) - 1 if num_tried < MAX_ESTIMATES else (num_kept + too_many) // 2
+        is_estimated = num_tried < MAX_ESTIMATES
+        guess = bisect_right(estimates, limit) - 1 if is_estimated else (num_kept + too_many) // 2
         tried = min(max(guess, num_kept + 1), too_many - 1)
         ids = render(tried)
         num_tried, added = num_tried + 1, (len(ids) - len(base) - after[tried]) / tried
-        if len(ids) <= room:
+        if len(ids) <= limit:
             num_kept, best = tried, ids
         else:
             too_many = tried

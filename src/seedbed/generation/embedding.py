@@ -1,4 +1,4 @@
-"""Vectors of texts out of a network's last hidden states."""
+"""Vectors of texts from a network's last hidden states."""
 
 from __future__ import annotations
 
@@ -20,64 +20,61 @@ BATCH_TOKENS = 4096
 
 
 def chosen_vectors(
-    said: VectorSettings | None, pooling: str | None, normalize: bool | None
+    settings: VectorSettings | None, pooling: str | None, normalize: bool | None
 ) -> tuple[str, bool]:
-    """The pooling, and whether to normalize: as asked for, else as the model's folder says, else the mean."""
-    said = said or VectorSettings()
-    if pooling is None and said.problem is not None:
+    """The pooling and whether to normalize: as requested, else as in the model's folder, else the mean."""
+    settings = settings or VectorSettings()
+    if pooling is None and settings.problem is not None:
         raise UsageError(
-            f"{said.problem}, which is not known here; give pooling='mean' or 'first' for vectors of another "
-            "kind, which the model was not trained for"
+            f"{settings.problem}, which is not supported; give pooling='mean' or 'first' for vectors of "
+            "another kind, which the model was not trained for"
         )
-    return said.pooling if pooling is None else pooling, said.normalize if normalize is None else normalize
+    is_normalized = settings.normalize if normalize is None else normalize
+    return settings.pooling if pooling is None else pooling, is_normalized
 
 
-def kept_vectors(said: VectorSettings | None) -> VectorSettings | None:
-    """What a bundle keeps of what the model's folder says; it tells of what it cannot."""
-    if said is None or said.problem is None:
-        return said
-    message = f"{said.problem}, which the bundle does not keep; take it from the model's own folder"
+def kept_vectors(settings: VectorSettings | None) -> VectorSettings | None:
+    """The settings of a model's folder that a bundle can keep; a warning names the others."""
+    if settings is None or settings.problem is None:
+        return settings
+    message = f"{settings.problem}, which the bundle does not keep; take it from the model's own folder"
     warnings.warn(message, SeedbedWarning, stacklevel=3)
     return None
 
 
 @torch.no_grad()
 def row_states(module: Network, rows: Sequence[Sequence[int]]) -> Iterator[tuple[int, Tensor]]:
-    """The number of each row with its last hidden states (tokens, d_model) in float32, shorter rows first.
+    """The index of each row with its last hidden states (tokens, d_model) in float32, shorter rows first.
 
-    They are the encoder's where there is one. Rows of like length are read together.
+    They are the encoder's if there is one. Rows of similar length are read together.
     """
-    device = module.device
     encodes = isinstance(module, Transformer) and module.encoder is not None
-    for members in batches(rows):
-        ids = torch.tensor([i for r in members for i in rows[r]], device=device)
-        layout = Layout.of([len(rows[r]) for r in members], device=device)
+    for members, ids, layout in batches(rows, module.device):
         hidden = (module.encode if encodes else module)(ids, layout)  # type: ignore[operator]
         yield from zip(members, hidden.float().split(layout.lengths), strict=True)
 
 
 @torch.no_grad()
 def embed_rows(module: Network, rows: Sequence[Sequence[int]], *, pooling: str = "mean") -> Tensor:
-    """The mean of each row's hidden states, or its first token's: (rows, d_model) in float32.
-
-    They are those of `row_states`.
-    """
+    """The mean of each row's states in `row_states`, or the first: (rows, d_model) in float32."""
     if pooling not in get_args(Pooling):
         raise UsageError(f"pooling {pooling!r} is unknown; {nearest(str(pooling), get_args(Pooling))}")
-    device = module.device
-    vectors = torch.empty(len(rows), module.config.d_model, device=device)
+    vectors = torch.empty(len(rows), module.config.d_model, device=module.device)
     for r, states in row_states(module, rows):
         vectors[r] = states.mean(0) if pooling == "mean" else states[0]
     return vectors
 
 
-def batches(rows: Sequence[Sequence[int]]) -> Iterator[list[int]]:
-    """Indices of rows of like length, BATCH_TOKENS tokens together, a longer row alone."""
-    members: list[int] = []
+def batches(
+    rows: Sequence[Sequence[int]], device: torch.device
+) -> Iterator[tuple[list[int], Tensor, Layout]]:
+    """Rows of similar length, BATCH_TOKENS tokens together, a longer row alone: indices, ids (N,), layout."""
+    groups: list[list[int]] = []
     for r in sorted(range(len(rows)), key=lambda r: len(rows[r])):
-        if members and (len(members) + 1) * len(rows[r]) > BATCH_TOKENS:
-            yield members
-            members = []
-        members.append(r)
-    if members:
-        yield members
+        if groups and (len(groups[-1]) + 1) * len(rows[r]) <= BATCH_TOKENS:
+            groups[-1].append(r)
+        else:
+            groups.append([r])
+    for members in groups:
+        ids = torch.tensor([i for r in members for i in rows[r]], device=device)
+        yield members, ids, Layout.of([len(rows[r]) for r in members], device=device)

@@ -1,9 +1,9 @@
 """Requests that are answered together: a set of rows and a `step` that advances them all.
 
-Whatever generates is a client: a batch call submits and steps until all is done, a stream takes text after
-each step, a server submits while others run. What an answer is does not depend on its neighbours; a network's
-logits do in their last bits, because a product of another size sums in another order, so two tokens that are
-equally likely to within rounding are the one case in which company can show.
+A batch call submits requests and steps until all are finished, a stream takes text after each step, a server
+submits while others run. An answer does not depend on its neighbours, with one exception: a network's logits
+do in their last bits, because a matmul of another size sums in another order, so a choice between two tokens
+that are equally likely to within rounding may differ.
 """
 
 from __future__ import annotations
@@ -15,13 +15,12 @@ from itertools import chain
 import torch
 from torch import Tensor
 
-from seedbed.base.errors import UsageError
 from seedbed.generation import beam
 from seedbed.generation.answer import Answer
 from seedbed.generation.repetition import History, discourage
 from seedbed.generation.request import Request
 from seedbed.generation.rows import Row, Rows, evaluating
-from seedbed.generation.sampling import Forced, check_finite, draw_each, force, token_logprobs
+from seedbed.generation.sampling import Limits, check_finite, force, sample_each, token_logprobs
 from seedbed.models.family import Network
 from seedbed.text.tokenizer import Tokenizer
 
@@ -29,9 +28,9 @@ from seedbed.text.tokenizer import Tokenizer
 class Engine:
     """Answers requests with one network, many at once.
 
-    The limits are those of Rows. `eos_ids` end an answer whose settings name none; `forced_bos_id` comes
-    first where the prompt is a single token, and one of `forced_eos_ids` is the last that max_new_tokens
-    allows, as `transformers` has them.
+    The limits are those of Rows. `eos_ids` end an answer whose settings name none; `forced_bos_id` is the
+    first token after a prompt of a single one, and one of `forced_eos_ids` is the last that max_new_tokens
+    allows, as in `transformers`.
     """
 
     def __init__(
@@ -60,68 +59,47 @@ class Engine:
         return self._rows.is_busy
 
     def submit(self, request: Request) -> list[Answer]:
-        """Take a request in -> its answers, which `step` makes grow; UsageError for one that cannot be."""
+        """Accept a request -> its answers, to which `step` adds tokens; UsageError for an invalid one."""
         request.check(self.module.config, has_tokenizer=self.tokenizer is not None)
         prompt, settings = request.prompt_ids, request.settings
         max_positions = self.module.config.max_positions
         max_tokens = settings.max_new_tokens
-        if max_positions is not None:  # a full context still says what comes next
+        if max_positions is not None:  # a full context still predicts one token
             max_tokens = min(max_tokens, max(1, max_positions - len(prompt)))
         seed = secrets.randbits(63) if settings.seed is None else settings.seed
         eos_ids = frozenset(self._eos_ids if settings.eos_ids is None else settings.eos_ids)
-        forced = Forced(self._forced_bos if len(prompt) == 1 else (), self._forced_eos)
+        first_ids = self._forced_bos if len(prompt) == 1 else ()
+        limits = Limits(max_tokens, eos_ids, first_ids, self._forced_eos)
         is_search = settings.num_beams > 1
-        history = self._history(request)
+        history = History.of(prompt, settings, vocab_size=self.module.config.vocab_size)
         answers = [
             Answer(
                 request,
                 seed=seed,
-                sample=sample,
-                max_tokens=max_tokens,
-                eos_ids=eos_ids,
-                forced=forced,
+                sample_index=index,
+                limits=limits,
                 history=None if is_search or history is None else history.fork(),
                 stream=None if self.tokenizer is None else self.tokenizer.stream(),
             )
-            for sample in range(settings.num_samples)
+            for index in range(settings.num_samples)
         ]
         capacity = len(prompt) + max_tokens - 1  # the last token is not read
         if is_search:
-            beams = beam.Beams(
-                settings.num_beams,
-                length_penalty=settings.length_penalty,
-                early_stopping=settings.early_stopping,
-                max_tokens=max_tokens,
-                eos_ids=eos_ids,
-                forced=forced,
-                history=history,
-            )
-            self._rows.add(Row(prompt, answers, capacity, beams))
+            self._rows.add(Row(prompt, answers, capacity, beam.Beams(settings, limits, history)))
         else:
             self._rows.add(Row(prompt if len(answers) == 1 else prompt[:-1], answers, capacity))
         return answers
 
-    def _history(self, request: Request) -> History | None:
-        """What the answers to a request must not repeat; UsageError if that leaves no first token."""
-        vocab_size = self.module.config.vocab_size
-        history = History.of(request.prompt_ids, request.settings, vocab_size=vocab_size)
-        if history is not None and history.is_exhausted:
-            raise UsageError(
-                f"no_repeat_ngram_size={history.ngram_size} leaves no token that may follow this prompt; "
-                "give a larger one, or 0"
-            )
-        return history
-
     @torch.inference_mode()
     def cancel(self, answer: Answer) -> None:
-        """End an answer where it is; the others go on."""
+        """End an answer where it is; the others continue."""
         answer.end("cancelled")
-        self._rows.withdraw()
+        self._rows.remove_cancelled()
 
     @torch.inference_mode()
     def step(self) -> list[Answer]:
-        """Advance all rows by a token, or by a chunk of their prompts -> the answers that got a token."""
-        self._rows.fill()
+        """Advance all rows by a token, or by a chunk of their prompts -> the answers with a new token."""
+        self._rows.admit()
         if not self._rows.running:
             return []
         with evaluating(self.module):
@@ -133,7 +111,7 @@ class Engine:
             answers = self._search(readers, logits)
         else:
             answers = self._advance(readers, logits)
-        self._rows.drop()
+        self._rows.remove_finished()
         return answers
 
     def _advance(self, readers: Sequence[Row], logits: Tensor) -> list[Answer]:
@@ -143,18 +121,18 @@ class Engine:
         if self._forced_bos or self._forced_eos:
             scores = force(scores, [answer.forced_ids for answer in answers])
         samplings = [answer.sampling for answer in answers]
-        tokens, scores = draw_each(scores, samplings, keys=[answer.draw_key for answer in answers])
-        drawn = tokens.tolist()  # the one wait for the device
+        tokens, scores = sample_each(scores, samplings, keys=[answer.sample_key for answer in answers])
+        sampled = tokens.tolist()  # the only synchronization with the device
         check_finite(scores.tolist())
-        logprobs = token_logprobs(logits, tokens, drawn, [answer.num_logprobs for answer in answers])
-        for row, answer, token, logprob in zip(readers, answers, drawn, logprobs, strict=True):
+        logprobs = token_logprobs(logits, tokens, sampled, [answer.num_logprobs for answer in answers])
+        for row, answer, token, logprob in zip(readers, answers, sampled, logprobs, strict=True):
             row.pending = (token,)
             answer.push(token, logprob)
-        self._rows.keep_drawn(tokens)
+        self._rows.keep_sampled(tokens)
         return answers
 
     def _search(self, readers: Sequence[Row], logits: Tensor) -> list[Answer]:
-        """Sample where rows sample, move beams on -> the answers that got tokens, a search's at its end."""
+        """Sample from plain rows and advance beams -> the answers with new tokens, a search's at its end."""
         plain = [i for i, row in enumerate(readers) if row.beams is None]
         answers = self._advance([readers[i] for i in plain], logits[plain]) if plain else []
         members: dict[beam.Beams, list[int]] = {}
@@ -178,9 +156,9 @@ class Engine:
                 sources[r + place] = r + parent if had_begun else r
             if search.is_done:
                 for answer in running_rows[r].answers:
-                    for token in search.hypotheses[answer.sample].token_ids:
+                    for token in search.hypotheses[answer.sample_index].token_ids:
                         answer.push(token)
-                    answer.end("length")  # where no token may follow
+                    answer.end("length")  # unless an end token ended it
                     answers.append(answer)
         self._rows.select(list(running_rows), sources)
         return answers

@@ -1,4 +1,4 @@
-"""What a user gives a model, checked and made tokens: the door of `LanguageModel`."""
+"""A user's inputs of a model, checked and encoded; the base of `LanguageModel`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from seedbed.base.errors import UsageError
 from seedbed.generation.filling import Filler
 from seedbed.generation.gaps import filler_of
-from seedbed.generation.request import Request
+from seedbed.generation.request import Request, check_ids
 from seedbed.generation.settings import GenerationSettings
 from seedbed.hub.vectors import VectorSettings
 from seedbed.models.family import Config, Network
@@ -26,7 +26,7 @@ Prompt = str | Sequence[int]
 
 
 class Inputs:
-    """A network with its tokenizer, and how prompts become what the network reads."""
+    """A network with its tokenizer, and the encoding of its prompts."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Inputs:
 
     @property
     def device(self) -> torch.device:
-        """Where the network lies."""
+        """The device of the network."""
         return self.module.device
 
     @property
@@ -57,16 +57,16 @@ class Inputs:
         return self._named("eos_token_id", own)
 
     def blank_ids(self, text: str) -> list[int]:
-        """The token ids of a text with blanks, each `___` or the model's own mark, as a prompt of `generate`.
+        """The token ids of a text with blanks, each `___` or the model's own mark, for `generate`.
 
-        A blank becomes the mask or the next sentinel, as the model was trained; all else in the text stays
-        text. Errors: UsageError for a text without a blank and for a model that fills none.
+        A blank becomes the mask or the next sentinel, as in the model's training; all else stays text.
+        Errors: UsageError for a text without a blank, and for a model that fills none.
         """
         return list(self._filler.encoder.encode(text).ids)
 
     @cached_property
     def _filler(self) -> Filler:
-        """What fills blanks, refused with a UsageError where nothing does."""
+        """The filler of blanks; a UsageError if this model fills none."""
         return filler_of(
             self.module,
             self.tokenizer,
@@ -89,51 +89,49 @@ class Inputs:
             return tuple(operator.index(i) for i in text)
         except TypeError:
             raise UsageError(
-                f"{str(text)[:60]!r} is no text and no list of token ids; give one of them"
+                f"{str(text)[:60]!r} is neither a text nor a list of token ids; give one of them"
             ) from None
 
     def _ids(self, prompt: Prompt) -> tuple[int, ...]:
-        """The tokens of a prompt; an empty one starts where documents start.
+        """The tokens of a prompt; an empty one is the token that begins documents.
 
-        What an encoder reads is a whole document, in the control tokens that the tokenizer puts around one; a
-        text that a decoder goes on with has those that stand before it.
+        An encoder reads a whole document, with the special tokens that the tokenizer puts around it; the
+        prompt of a decoder has only those before it.
         """
-        ids = self._encode(prompt)
-        if isinstance(prompt, str):
+        if not isinstance(prompt, str):
+            ids = self._encode(prompt)
+        elif self.config.shape == "encoder-decoder":
+            ids = tuple(self._need_tokenizer("a text").encode_document(prompt))
+        else:
             tokenizer = self._need_tokenizer("a text")
-            if self.config.shape == "encoder-decoder":
-                ids = tuple(tokenizer.encode_document(prompt))
-            else:
-                ids = (*tokenizer.begin_ids, *ids)
+            ids = (*tokenizer.begin_ids, *tokenizer.encode(prompt))
         if ids:
             return ids
-        begins = self.generation.get("bos_token_id")
-        if begins is None and self.tokenizer is not None:
-            begins = self.tokenizer.bos_id
-        starts = (*([] if begins is None else [begins]), *self.eos_ids)
+        begins = None if self.tokenizer is None else self.tokenizer.bos_id
+        starts = self._named("bos_token_id", begins) or self.eos_ids
         if not starts:
             raise UsageError(
                 "the prompt is empty, and this model names no token that begins or ends a document; give at "
                 "least one character or token"
             )
-        return (starts[0],)
+        return starts[:1]
 
     def _documents(self, texts: Prompt | Sequence[Prompt]) -> list[tuple[list[int], list[tuple[int, int]]]]:
-        """Each text's tokens, those around it included, and where in the text they stand; checked."""
+        """Each text's tokens, special ones included, and their characters in the text; checked."""
         found = []
         for text in several_of(texts):
             if isinstance(text, str):
                 row, spans = self._need_tokenizer("a text").encode_spans(text)
             else:
                 row, spans = list(self._encode(text)), []
-            self._check(row, longest=len(row))
+            check_ids(row, self.config, num_read=len(row))
             if not row:
-                raise UsageError("a text is empty, and there is nothing to read in it; leave it out")
+                raise UsageError("a text is empty, so there is nothing to read; leave it out")
             found.append((row, spans))
         return found
 
     def _need_labels(self, kind: str, what: str) -> HeadConfig:
-        """The network's head, refused where it is of another kind."""
+        """The network's head; a UsageError if it is of another kind."""
         head = self.config.head
         if head.kind != kind:
             raise UsageError(
@@ -156,7 +154,7 @@ class Inputs:
         return starts[:1]
 
     def _named(self, key: str, default: int | None = None) -> tuple[int, ...]:
-        """The tokens that `generation` has under a key: one, several, or none; else the default."""
+        """The tokens in `generation` under a key: one, several, or none; else the default."""
         named = self.generation.get(key)
         named = default if named is None else named
         if named is None:
@@ -164,7 +162,7 @@ class Inputs:
         return tuple(named) if isinstance(named, (list, tuple)) else (named,)
 
     def _read(self, prompt: Prompt) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """The tokens that an answer follows, and the source that it answers."""
+        """The tokens before the answer, and the encoder's source."""
         ids = self._ids(prompt)
         return (self._start_ids(), ids) if self.config.shape == "encoder-decoder" else (ids, ())
 
@@ -173,7 +171,7 @@ class Inputs:
         return Request(before, settings, source)
 
     def _segments(self, segments: Tensor) -> Tensor:
-        """Segments (N,) of an encoder, each below the number that it knows."""
+        """Segments (N,) of an encoder, each below its number of segments."""
         config = self.config
         num_types = config.segment_types if isinstance(config, ModelConfig) else 0
         if config.shape != "encoder" or not num_types:
@@ -188,19 +186,9 @@ class Inputs:
             raise UsageError(f"{name} have the shape {tuple(ids.shape)}; give (batch, seq), each at least 1")
         return ids
 
-    def _check(self, ids: Sequence[int], *, longest: int) -> None:
-        wrong = next((i for i in ids if not 0 <= i < self.config.vocab_size), None)
-        if wrong is not None:
-            raise UsageError(
-                f"token id {wrong} is not in the vocabulary, which ends at {self.config.vocab_size - 1}"
-            )
-        if self.config.max_positions is not None and longest > self.config.max_positions:
-            raise UsageError(
-                f"a row has {longest} tokens, but the context holds {self.config.max_positions}; cut it into "
-                "shorter ones or take a model with a longer context"
-            )
-
-    def _beside(self, ids: Tensor, values: Tensor, name: str) -> Tensor:
+    def _beside(self, ids: Tensor, values: Tensor | None, name: str, *, default: int = 0) -> Tensor:
+        if values is None:
+            return torch.full_like(ids, default)
         values = torch.as_tensor(values, device=self.device)
         if values.shape != ids.shape:
             raise UsageError(
@@ -210,12 +198,12 @@ class Inputs:
 
 
 def several_of(prompts: Prompt | Sequence[Prompt]) -> Sequence[Prompt]:
-    """The prompts as a list, of one where a single one was given."""
+    """The prompts as a list, also of a single one."""
     return cast(Sequence[Prompt], [prompts] if is_single(prompts) else prompts)
 
 
 def is_single(prompts: Prompt | Sequence[Prompt]) -> bool:
-    """One prompt, not several: a text, or a list that begins with a token id.
+    """Whether this is one prompt, not several: a text, or a list that begins with a token id.
 
     Errors: UsageError for what is neither a text nor a list.
     """
@@ -223,6 +211,6 @@ def is_single(prompts: Prompt | Sequence[Prompt]) -> bool:
         return True
     if isinstance(prompts, Mapping) or not (hasattr(prompts, "__len__") and hasattr(prompts, "__getitem__")):
         raise UsageError(
-            f"{str(prompts)[:60]!r} is no text and no list; give a text, token ids or a list of them"
+            f"{str(prompts)[:60]!r} is neither a text nor a list; give a text, token ids or a list of them"
         )
     return len(prompts) > 0 and not isinstance(prompts[0], str) and hasattr(prompts[0], "__index__")

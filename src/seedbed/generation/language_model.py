@@ -1,43 +1,114 @@
-"""A network with its tokenizer: what a user holds."""
+"""A network with its tokenizer: the object that `load` and `new` return."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
-from seedbed.generation.answering import Answering, Stream
+from seedbed.base.errors import UsageError
+from seedbed.generation.answer import Answer
 from seedbed.generation.embedding import kept_vectors
-from seedbed.generation.filling import Candidate, Filled, require_count
-from seedbed.generation.labelling import Classification, Tag
+from seedbed.generation.engine import Engine
+from seedbed.generation.filling import require_count
+from seedbed.generation.inputs import Prompt, is_single, several_of
 from seedbed.generation.reading import Reading
-from seedbed.generation.request import Completion, Score, TokenLogprob
+from seedbed.generation.request import Completion, check_ids, require_continuing
 from seedbed.generation.rows import evaluating
+from seedbed.generation.settings import GenerationOptions, GenerationSettings
 from seedbed.hub.bundle import save_bundle
+from seedbed.text.chat_template import ChatTemplate, Message
 
-__all__ = [
-    "Candidate",
-    "Classification",
-    "Completion",
-    "Filled",
-    "LanguageModel",
-    "Score",
-    "Stream",
-    "Tag",
-    "TokenLogprob",
-]
+__all__ = ["Completion", "LanguageModel", "Stream"]
 
 
-class LanguageModel(Answering, Reading):
-    """A language model of any shape: give it text or token ids.
+class LanguageModel(Reading):
+    """A language model of any shape, for text or token ids.
 
-    `generation` is what a bundle's `generation_config.json` says: its `eos_token_id` (one or several) ends
-    answers, else the tokenizer's; an encoder-decoder reads the prompt and begins its answer after
+    `generation` is the content of a bundle's `generation_config.json`: its `eos_token_id` (one or several)
+    ends answers, else the tokenizer's; an encoder-decoder reads the prompt and begins its answer after
     `decoder_start_token_id`, else `bos_token_id`; `forced_bos_token_id` and `forced_eos_token_id` come first
-    and last. Beams and temperatures that it recommends are not taken: `generate`'s defaults are those of its
-    signature, and generation/recommended.py says what the file asks for. Without a tokenizer token ids work,
-    and what needs text says so.
+    and last. Beams and temperatures that it recommends are not used: the defaults are those of `generate`,
+    and generation/recommended.py reports the file's. Without a tokenizer token ids work, and what needs text
+    raises a UsageError.
     """
+
+    def generate(
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        max_new_tokens: int = 64,
+        **how: Unpack[GenerationOptions],
+    ) -> Any:
+        """Answer each prompt, text or token ids: a Completion each, or a list of `num_samples` (> 1) each.
+
+        A single prompt gives one result, not a list of one. `how` are the fields of GenerationSettings;
+        another name is refused with the nearest one. Temperature 0 is greedy; `num_beams` > 1 searches, and
+        its samples are the best answers found. `eos_ids` () never ends before max_new_tokens. The same prompt
+        and seed give the same answer beside any other prompts. `<extra_id_0>` and `<mask>` in a prompt are
+        text: a prompt with blanks is `blank_ids("Thank you ___ me")`.
+        """
+        settings = GenerationSettings.of(max_new_tokens, how)
+        engine = self.engine()
+        submitted = [engine.submit(self._request(prompt, settings)) for prompt in several_of(prompts)]
+        while engine.is_busy:
+            engine.step()
+        completions = [[answer.completion() for answer in answers] for answers in submitted]
+        results = completions if settings.num_samples > 1 else [samples[0] for samples in completions]
+        return results[0] if is_single(prompts) else results
+
+    def chat(
+        self, messages: Sequence[Message], max_new_tokens: int = 256, **how: Unpack[GenerationOptions]
+    ) -> Any:
+        """Answer messages with the model's own template: a Completion, or a list of `num_samples` (> 1).
+
+        Messages are those of OpenAI's API, `[{"role": "user", "content": "a question"}]`; names of special
+        tokens in them stay text. The settings are those of `generate`; for a streamed answer give
+        `chat_ids(messages)` to `stream`. Errors: UsageError for a model without a template.
+        """
+        return self.generate(self.chat_ids(messages), max_new_tokens, **how)
+
+    def stream(self, prompt: Prompt, max_new_tokens: int = 64, **how: Unpack[GenerationOptions]) -> Stream:
+        """Answer one prompt in chunks of text, which joined are the text that `generate` gives.
+
+        A chunk never splits a character and has no part of a stop text. After the last one the stream's
+        `completion` says why the answer ended. The settings are those of `generate` for one sampled answer.
+        Errors: UsageError for a model without a tokenizer.
+        """
+        self._need_tokenizer("streaming text")
+        settings = GenerationSettings.of(max_new_tokens, how)
+        settings.check_streamed()
+        engine = self.engine()
+        (answer,) = engine.submit(self._request(prompt, settings))
+        return Stream(engine, answer)
+
+    def chat_ids(self, messages: Sequence[Message]) -> list[int]:
+        """The token ids of messages in the model's own template, up to its answer."""
+        return self.chat_template.encode(messages)
+
+    @cached_property
+    def chat_template(self) -> ChatTemplate:
+        """The model's own template; a UsageError if it has none."""
+        require_continuing(self.config)
+        template = ChatTemplate.of(self._need_tokenizer("a chat"))
+        if template is None:
+            raise UsageError(
+                "this model has no chat template, so it cannot chat; `generate` completes text, or put the "
+                "template of its training into chat_template.jinja beside tokenizer.json"
+            )
+        return template
+
+    def engine(self, **limits: int) -> Engine:
+        """An engine over this model, for requests that join and leave; `limits` are those of Engine."""
+        forced_bos = self._named("forced_bos_token_id")
+        return Engine(
+            self.module,
+            self.tokenizer,
+            eos_ids=self.eos_ids,
+            forced_bos_id=forced_bos[0] if forced_bos else None,
+            forced_eos_ids=self._named("forced_eos_token_id"),
+            **limits,
+        )
 
     def fill(
         self, texts: str | Sequence[str], num_candidates: int = 5, *, max_new_tokens: int | None = None
@@ -45,16 +116,16 @@ class LanguageModel(Answering, Reading):
         """Fill the blanks of a text, each `___` or the model's own mask or sentinel: a Filled for each text.
 
         A single text gives one result, not a list of one. A masked model puts one token into each blank, as
-        if the others stayed blank; an encoder-decoder, by the sentinels or masks that it was trained with,
-        any number up to `max_new_tokens` (16), given the best candidates in the blanks before. Probabilities
-        are those of MaskFiller and GapFiller; special tokens are never candidates. Errors: UsageError for a
-        text without a blank or longer than the context, and for a model that fills none.
+        if the others stayed blank; an encoder-decoder, with the sentinels or masks of its training, up to
+        `max_new_tokens` (16), given the best candidates in the blanks before. Probabilities are those of
+        MaskFiller and GapFiller; special tokens are never candidates. Errors: UsageError for a text without a
+        blank or longer than the context, and for a model that fills none.
         """
         filler = self._filler
         require_count("num_candidates", num_candidates)
         blanked = [filler.encoder.encode(text) for text in ([texts] if isinstance(texts, str) else texts)]
         for text in blanked:
-            self._check(text.ids, longest=len(text.ids))
+            check_ids(text.ids, self.config, num_read=len(text.ids), name="text")
         with evaluating(self.module):
             filled = filler.fill(blanked, num_candidates=num_candidates, max_new_tokens=max_new_tokens)
         return filled[0] if isinstance(texts, str) else filled
@@ -65,3 +136,22 @@ class LanguageModel(Answering, Reading):
         save_bundle(
             Path(path), self.module, self.tokenizer, card=card, generation=self.generation, vectors=vectors
         )
+
+
+class Stream(Iterator[str]):
+    """The text of an answer in chunks; `completion` is the whole answer, None until it ends."""
+
+    def __init__(self, engine: Engine, answer: Answer) -> None:
+        self._engine, self._answer = engine, answer
+
+    def __next__(self) -> str:
+        while self._engine.is_busy:
+            self._engine.step()
+            if chunk := self._answer.take_text():
+                return chunk
+        raise StopIteration
+
+    @property
+    def completion(self) -> Completion | None:
+        """The whole answer, and why it ended."""
+        return self._answer.completion() if self._answer.is_finished else None

@@ -1,4 +1,4 @@
-"""A language model by its name, or with fresh weights."""
+"""A language model by its name, or with new weights."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def load(
 ) -> LanguageModel:
     """Load a model: a bundle's folder, a run's, a `.gguf` file, `package:NAME`, or `org/name` of the hub.
 
-    `org/name@revision` is the model at a branch, a tag or a commit; a path that exists comes first.
-    `allow_pickle` reads weights that are there as `pytorch_model.bin` alone, and no more than tensors.
+    `org/name@revision` is the model at a branch, a tag or a commit; a path that exists takes precedence.
+    `allow_pickle` reads weights that exist as `pytorch_model.bin` only, and only their tensors.
     Errors: BundleError naming what is missing, damaged or contradictory.
     """
     path = locate(model, allow_pickle=allow_pickle)
@@ -29,7 +29,7 @@ def load(
 
 
 def new(config: str | Config, *, tokenizer: Tokenizer | None = None, seed: int = 0) -> LanguageModel:
-    """A freshly initialised model, as its family publishes, of a preset (`gpt2:124m`) or of a config."""
+    """A newly initialized model of a preset (`gpt2:124m`) or a config, initialized as its family is."""
     config = preset(config) if isinstance(config, str) else config
     require_vocabulary(tokenizer, config)
     module = build(config)

@@ -1,25 +1,53 @@
-"""What a model makes of texts that it reads whole: logits, scores, labels and vectors."""
+"""Whole texts to logits, scores, labels and vectors."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from seedbed.base.errors import UsageError
-from seedbed.generation.embedding import chosen_vectors, embed_rows
+from seedbed.generation.embedding import batches, chosen_vectors, embed_rows
 from seedbed.generation.inputs import Inputs, Prompt, is_single, several_of
-from seedbed.generation.labelling import classified, label_rows, row_logits, tagged
-from seedbed.generation.request import Score, require_continuing
+from seedbed.generation.request import Score, check_ids, require_continuing
 from seedbed.generation.rows import evaluating
 from seedbed.generation.scoring import score_rows
+from seedbed.models.transformer import Transformer
+from seedbed.nn.config import HeadConfig
 from seedbed.nn.layout import Layout, restore
 
 
+@dataclass(frozen=True)
+class Classification:
+    """The most likely label of a text, and the score of each label.
+
+    Scores are probabilities that sum to 1, or independent ones where several labels may apply; a head with
+    one label is a regression, whose score is the number itself.
+    """
+
+    label: str
+    scores: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Tag:
+    """A token's most likely label with its probability, and its characters from start to end.
+
+    For token ids without a text, the text is None, and start and end are the token's own position.
+    """
+
+    text: str | None
+    label: str
+    score: float
+    start: int
+    end: int
+
+
 class Reading(Inputs):
-    """A model that reads given texts and adds nothing to them."""
+    """A model that reads whole texts."""
 
     @torch.no_grad()
     def logits(
@@ -33,47 +61,38 @@ class Reading(Inputs):
     ) -> Tensor:
         """Logits of input_ids (batch, seq) -> (batch, seq, vocab_size), zeros at padding.
 
-        attention_mask (batch, seq) is 0 at padding, on either side; document_ids (batch, seq) tell apart
-        documents packed into one row: each is read as if it stood alone, its positions from 0.
-        token_type_ids (batch, seq) are the segments of an encoder that knows them, 0 where left out. An
-        encoder-decoder reads input_ids and gives the logits of decoder_input_ids (batch, seq). A network
-        with tags has (batch, seq, labels), one with classes (batch, labels): of a row, so it needs one
-        document a row.
+        attention_mask (batch, seq) is 0 at padding, on either side; document_ids (batch, seq) distinguish
+        documents packed into one row: each is read alone, its positions from 0. token_type_ids (batch, seq)
+        are the segments of an encoder that has them, 0 by default. An encoder-decoder reads input_ids and
+        gives the logits of decoder_input_ids (batch, seq). A network with tags gives (batch, seq, labels),
+        one with classes (batch, labels), and so needs one document per row.
         """
         ids = self._table(input_ids, "input_ids")
-        given: dict[str, Any] = {}
-        mask = torch.ones_like(ids, dtype=torch.bool)
-        if attention_mask is not None:
-            mask = self._beside(ids, attention_mask, "attention_mask").bool()
-        documents = torch.zeros_like(ids)
-        if document_ids is not None:
-            documents = self._beside(ids, document_ids, "document_ids")
+        mask = self._beside(ids, attention_mask, "attention_mask", default=1).bool()
+        documents = self._beside(ids, document_ids, "document_ids")
         rows = torch.arange(len(ids), device=self.device)[:, None].expand_as(ids)
         owners = torch.stack([rows[mask], documents[mask]])  # (2, N)
         _, lengths = owners.unique_consecutive(dim=1, return_counts=True)
         layout = Layout.of(lengths.tolist(), device=self.device)
-        self._check(ids[mask].tolist(), longest=max(layout.lengths, default=0))
+        check_ids(ids[mask].tolist(), self.config, num_read=max(layout.lengths, default=0))
+        segments: dict[str, Any] = {}
         if token_type_ids is not None:
-            given["segments"] = self._segments(self._beside(ids, token_type_ids, "token_type_ids")[mask])
+            segments["segments"] = self._segments(self._beside(ids, token_type_ids, "token_type_ids")[mask])
         if self.config.head.kind == "classification":
-            return self._row_logits(ids[mask], layout, num_rows=len(ids), **given)
+            if len(layout.lengths) != len(ids):
+                raise UsageError(
+                    f"{len(ids)} rows have {len(layout.lengths)} documents that are not empty; this network "
+                    "gives the classes of a row, so give one document in each"
+                )
+            with evaluating(self.module):
+                return self._class_logits(ids[mask], layout, **segments)
         if decoder_input_ids is not None or self.config.shape == "encoder-decoder":
             return self._decoder_logits(ids[mask], layout, ids, decoder_input_ids)
         if not layout.lengths:
             width = len(self.config.head.labels) or self.config.vocab_size
             return torch.zeros(*ids.shape, width, device=self.device)
         with evaluating(self.module):
-            return restore(self.module.output(self.module(ids[mask], layout, **given)), mask)
-
-    def _row_logits(self, ids: Tensor, layout: Layout, *, num_rows: int, **given: Any) -> Tensor:
-        """Logits (rows, labels) of the classes of flat ids (N,)."""
-        if len(layout.lengths) != num_rows:
-            raise UsageError(
-                f"{num_rows} rows hold {len(layout.lengths)} documents that are not empty; this network "
-                "gives the classes of a row, so give one document in each"
-            )
-        with evaluating(self.module):
-            return row_logits(self.module, ids, layout, start_ids=self._start_ids(), **given)
+            return restore(self.module.output(self.module(ids[mask], layout, **segments)), mask)
 
     def _decoder_logits(self, source: Tensor, layout: Layout, ids: Tensor, answers: Tensor | None) -> Tensor:
         """Logits of answers (batch, seq) over a source (N,), a row of it for each row of ids."""
@@ -86,49 +105,74 @@ class Reading(Inputs):
         if not len(answers) == len(ids) == len(layout.lengths):
             raise UsageError(
                 f"input_ids have {len(ids)} rows, {len(layout.lengths)} documents that are not empty, and "
-                f"decoder_input_ids {len(answers)} rows; give one document a row and as many answers"
+                f"decoder_input_ids {len(answers)} rows; give one document per row and as many answers"
             )
-        self._check(answers.flatten().tolist(), longest=answers.size(1))
+        check_ids(answers.flatten().tolist(), self.config, num_read=answers.size(1))
         own = Layout.of([answers.size(1)] * len(answers), device=self.device)
         with evaluating(self.module):
-            given: dict[str, Any] = {"source": source, "source_layout": layout}
-            logits: Tensor = self.module.output(self.module(answers.flatten(), own, **given))
+            sources: dict[str, Any] = {"source": source, "source_layout": layout}
+            logits: Tensor = self.module.output(self.module(answers.flatten(), own, **sources))
         return logits.view(*answers.shape, -1)
 
     def classify(self, texts: Prompt | Sequence[Prompt]) -> Any:
-        """The class of each text, or of its token ids: a Classification each, one of a single text.
+        """The class of each text or list of token ids: a Classification each, one for a single text.
 
         Texts are read as documents, with the tokens that the tokenizer puts around them. Errors: UsageError
         for a model without classes.
         """
         head = self._need_labels("classification", "classes")
         rows = [row for row, _ in self._documents(texts)]
-        with evaluating(self.module):
-            logits = label_rows(self.module, rows, start_ids=self._start_ids())
+        logits = self._label_logits(rows)
         results = [classified(head, of_row) for of_row in logits]
         return results[0] if is_single(texts) else results
 
     def tag(self, texts: Prompt | Sequence[Prompt]) -> Any:
-        """The label of each token of each text or list of ids: a list of Tags each, one of a single text.
+        """The label of each token of each text or list of ids: a list of Tags each, one for a single text.
 
         The tokens that the tokenizer puts around a text are left out. Errors: UsageError for a model without
         tags.
         """
         head = self._need_labels("tagging", "tags")
         documents = self._documents(texts)
-        with evaluating(self.module):
-            logits = label_rows(self.module, [row for row, _ in documents])
+        logits = self._label_logits([row for row, _ in documents])
         results = [
             tagged(head, of_row, row, spans, text if isinstance(text, str) else None)
             for of_row, (row, spans), text in zip(logits, documents, several_of(texts), strict=True)
         ]
         return results[0] if is_single(texts) else results
 
-    def score(self, prompt: Prompt, completion: Prompt) -> Score:
-        """How likely `completion` is after `prompt` (text or token ids each), summed and for each token.
+    @torch.no_grad()
+    def _label_logits(self, rows: Sequence[Sequence[int]]) -> list[Tensor]:
+        """The logits of rows of tokens: (labels,) of each for classes, (tokens, labels) of each for tags."""
+        found: dict[int, Tensor] = {}
+        with evaluating(self.module):
+            for members, ids, layout in batches(rows, self.device):
+                if self.config.head.kind == "classification":
+                    logits: Sequence[Tensor] = self._class_logits(ids, layout).unbind()
+                else:
+                    logits = self.module.output(self.module(ids, layout)).split(layout.lengths)
+                found |= dict(zip(members, logits, strict=True))
+        return [found[r] for r in range(len(rows))]
 
-        Both are made tokens apart, as an answer's are. An empty prompt is the beginning of a document; an
-        encoder-decoder reads the prompt, and scores what it would answer.
+    def _class_logits(self, ids: Tensor, layout: Layout, segments: Tensor | None = None) -> Tensor:
+        """Logits (rows, labels) of the classes of flat ids (N,), none of the rows empty.
+
+        An encoder-decoder's decoder reads the row again, shifted: after its start token, without the last
+        token (BART, 1910.13461, 3.2).
+        """
+        module = self.module
+        assert isinstance(module, Transformer)
+        if module.config.shape != "encoder-decoder":
+            return module.classify(module(ids, layout, segments=segments), layout)
+        starts = ids.new_tensor(self._start_ids())
+        shifted = torch.cat([part for row in ids.split(layout.lengths) for part in (starts, row[:-1])])
+        return module.classify(module(shifted, layout, source=ids, source_layout=layout), layout)
+
+    def score(self, prompt: Prompt, completion: Prompt) -> Score:
+        """The log-probability of `completion` after `prompt` (text or token ids), summed and per token.
+
+        The two are encoded separately, as a prompt and its answer are. An empty prompt is the beginning of a
+        document; an encoder-decoder reads the prompt and scores the completion as its answer.
         """
         return self.score_batch([(prompt, completion)])[0]
 
@@ -140,9 +184,10 @@ class Reading(Inputs):
             ids = self._encode(completion)
             before, source = self._read(prompt)
             if source:
-                self._check(source, longest=len(source))
+                check_ids(source, self.config, num_read=len(source), name="source")
                 sources.append(source)
-            self._check((*before, *ids), longest=len(before) + len(ids) - 1)  # the last token is not read
+            num_read = len(before) + len(ids) - 1  # the last token is not read
+            check_ids((*before, *ids), self.config, num_read=num_read)
             rows.append((before, ids))
         with evaluating(self.module):
             return score_rows(self.module, rows, sources=sources)
@@ -152,10 +197,10 @@ class Reading(Inputs):
     ) -> Tensor:
         """Vectors of texts (or token ids): (batch, d_model) in float32, (d_model,) of a single one.
 
-        `pooling` is the mean over a text's tokens, those that the tokenizer puts around it included, or the
-        `first` token's; `normalize` makes their length 1, so that products are cosines. Left out, they are
-        what the folder of a sentence-transformers model says, else the mean as it is. Errors: UsageError for
-        an empty text or one longer than the context, or where the folder asks for what is not known here.
+        `pooling` is the `mean` over a text's tokens, special ones included, or the `first` token's;
+        `normalize` makes their length 1. Both default to those of a sentence-transformers folder, else to the
+        mean without normalization. Errors: UsageError for an empty text or one longer than the context, or
+        where the folder's pooling is not supported.
         """
         pooling, normalize = chosen_vectors(self.vectors, pooling, normalize)
         single, rows = is_single(texts), [row for row, _ in self._documents(texts)]
@@ -163,3 +208,34 @@ class Reading(Inputs):
             vectors = embed_rows(self.module, rows, pooling=pooling)
         vectors = torch.nn.functional.normalize(vectors, dim=-1) if normalize else vectors
         return vectors[0] if single else vectors
+
+
+# ---- labels
+
+
+def classified(head: HeadConfig, logits: Tensor) -> Classification:
+    """The classification by the logits (labels,) of a row."""
+    scores = _probabilities(head, logits).tolist()
+    best = max(range(len(scores)), key=scores.__getitem__)
+    return Classification(head.labels[best], dict(zip(head.labels, scores, strict=True)))
+
+
+def tagged(
+    head: HeadConfig, logits: Tensor, ids: Sequence[int], spans: Sequence[tuple[int, int]], text: str | None
+) -> list[Tag]:
+    """The tags by the logits (tokens, labels) of a row, of the tokens with characters in its text."""
+    scores, best = _probabilities(head, logits).max(-1)
+    places = spans if text is not None else [(i, i + 1) for i in range(len(ids))]
+    found = zip(places, best.tolist(), scores.tolist(), strict=True)
+    return [
+        Tag(None if text is None else text[start:end], head.labels[label], score, start, end)
+        for (start, end), label, score in found
+        if end > start
+    ]
+
+
+def _probabilities(head: HeadConfig, logits: Tensor) -> Tensor:
+    """(..., labels) -> (..., labels)."""
+    if head.kind == "classification" and len(head.labels) == 1:
+        return logits.float()
+    return logits.float().sigmoid() if head.several_labels else logits.float().softmax(-1)

@@ -1,7 +1,7 @@
-"""What a bundle's `generation_config.json` recommends, beside the tokens that it names.
+"""The settings that a bundle's `generation_config.json` recommends.
 
-`transformers`' generate follows the file where its caller says nothing. Ours does not: its defaults are those
-of its signature, for every model, and what the file recommends is told.
+`transformers`' generate uses them as defaults. Ours has the defaults of its signature, for every model, and
+reports what the file recommends.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-# What changes answers, has no counterpart here, and its value without effect.
+from seedbed.generation.settings import Sampling
+
+# Settings that change answers and have no counterpart here, with their neutral values.
 UNKNOWN: dict[str, Any] = {
     "encoder_repetition_penalty": 1,
     "encoder_no_repeat_ngram_size": 0,
@@ -26,38 +28,29 @@ UNKNOWN: dict[str, Any] = {
 
 
 def recommended(generation: Mapping[str, Any], *, is_source: bool) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The settings of ours that the file recommends, and what it asks for that is not known here.
+    """The settings of ours that the file recommends, and those that are not supported here.
 
-    `is_source`: an encoder reads the prompt, and `max_length` counts the answer after its first token alone;
-    elsewhere it counts the prompt too and says nothing about max_new_tokens.
+    With `is_source` an encoder reads the prompt, so `max_length` counts the answer's tokens and its start
+    token; elsewhere it counts the prompt too and says nothing about max_new_tokens.
     """
-    settings: dict[str, Any] = {}
+    values = {name: value for name, value in generation.items() if value is not None}
+    counts = {name: value for name, value in values.items() if isinstance(value, int)}
     unknown = {
-        name: value
+        name: values[name]
         for name, neutral in UNKNOWN.items()
-        if (value := generation.get(name)) is not None and value != neutral
+        if name not in Sampling._fields and values.get(name, neutral) != neutral
     }
-    limit, whole = (_number(generation, name) for name in ("max_new_tokens", "max_length"))
-    if limit is not None:
-        settings["max_new_tokens"] = limit
-    elif is_source and whole is not None:
-        settings["max_new_tokens"] = whole - 1
-    settings |= _given(generation, ("repetition_penalty", "no_repeat_ngram_size"))
-    num_beams, draws = _number(generation, "num_beams") or 1, bool(generation.get("do_sample"))
-    if num_beams > 1 and draws:
+    names = ["repetition_penalty", "no_repeat_ngram_size"]
+    settings: dict[str, Any] = {}
+    if "max_new_tokens" in counts:
+        settings["max_new_tokens"] = counts["max_new_tokens"]
+    elif is_source and "max_length" in counts:
+        settings["max_new_tokens"] = counts["max_length"] - 1
+    num_beams, samples = counts.get("num_beams", 1), bool(values.get("do_sample"))
+    if num_beams > 1 and samples:
         unknown |= {"num_beams": num_beams, "do_sample": True}
     elif num_beams > 1:
-        settings["num_beams"] = num_beams
-        settings |= _given(generation, ("length_penalty", "early_stopping"))
-    elif draws:
-        settings |= _given(generation, ("temperature", "top_k", "top_p", "min_p"))
-    return settings, unknown
-
-
-def _number(generation: Mapping[str, Any], name: str) -> int | None:
-    value = generation.get(name)
-    return value if isinstance(value, int) else None
-
-
-def _given(generation: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    return {name: generation[name] for name in names if generation.get(name) is not None}
+        names += ["num_beams", "length_penalty", "early_stopping"]
+    elif samples:
+        names += Sampling._fields
+    return settings | {name: values[name] for name in names if name in values}, unknown

@@ -1,9 +1,9 @@
-"""Less repetition: a penalty on tokens that the text already has, and n-grams that may occur once.
+"""Less repetition: a penalty on tokens that the text already has, and a ban on repeated n-grams.
 
 The semantics are those of `transformers`' RepetitionPenaltyLogitsProcessor (Keskar et al. 1909.05858, section
-4.1; a negative score is multiplied, so that the token becomes less likely there too) and
-NoRepeatNGramLogitsProcessor. The text is what the decoder has read: prompt and answer, of an encoder-decoder
-the start token and the answer. Letters: R rows, V vocabulary.
+4.1; a negative score is multiplied, which makes the token less likely, too) and NoRepeatNGramLogitsProcessor.
+The text is what the decoder has read: prompt and answer, or an encoder-decoder's start token and answer.
+Letters: R rows, V vocabulary.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from copy import copy
 import torch
 from torch import Tensor
 
+from seedbed.base.errors import UsageError
 from seedbed.generation.settings import GenerationSettings
 
 # The first n - 1 tokens of n-grams, and the distinct tokens that follow them.
@@ -21,7 +22,7 @@ Followers = dict[tuple[int, ...], tuple[int, ...]]
 
 
 class History:
-    """The text of one answer: which tokens it has, and which would complete an n-gram that it has.
+    """The text of one answer: its tokens, and those that would complete one of its n-grams.
 
     Adding a token takes the same time after any text. `fork` copies what the answer added; the prompt's
     n-grams are shared.
@@ -43,11 +44,20 @@ class History:
     def of(
         cls, prompt_ids: Sequence[int], settings: GenerationSettings, *, vocab_size: int
     ) -> History | None:
-        """The history of an answer that follows a prompt; None where repetition is left alone."""
+        """The history of an answer after a prompt; None where the settings allow all repetition.
+
+        Errors: UsageError where the prompt leaves no first token.
+        """
         penalty, ngram_size = settings.repetition_penalty, settings.no_repeat_ngram_size
         if penalty == 1 and not ngram_size:
             return None
-        return cls(prompt_ids, penalty=penalty, ngram_size=ngram_size, vocab_size=vocab_size)
+        history = cls(prompt_ids, penalty=penalty, ngram_size=ngram_size, vocab_size=vocab_size)
+        if history.is_exhausted:
+            raise UsageError(
+                f"no_repeat_ngram_size={ngram_size} leaves no token that may follow this prompt; give a "
+                "larger one, or 0"
+            )
+        return history
 
     @property
     def seen_ids(self) -> Tensor:
@@ -84,7 +94,7 @@ class History:
         self._recent = (*self._recent, token_id)[-num_before:]
 
     def fork(self) -> History:
-        """The same text, to be continued in another way."""
+        """A copy, to be continued separately."""
         other = copy(self)
         other._seen, other._seen_ids = self._seen.copy(), self._seen_ids.clone()
         other._followers = self._followers.copy()
@@ -92,7 +102,7 @@ class History:
 
 
 def follow(histories: Sequence[History], sources: Sequence[int]) -> list[History]:
-    """The histories sources[i] for each i: a history goes to the last that takes it, the others get forks."""
+    """The histories sources[i] for each i: the last that selects a history gets it, the others get forks."""
     last = {source: i for i, source in enumerate(sources)}
     return [
         histories[source] if last[source] == i else histories[source].fork()

@@ -1,4 +1,4 @@
-"""The rows that an engine runs: who waits, who is let in, what each has to read, and their decode state."""
+"""The rows that an engine runs: their order, the tokens that each reads next, and their decode state."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from seedbed.nn.state import DecodeState
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Switch dropout off, and leave every part as it was found."""
+    """Switch dropout off, and restore the mode of every part afterwards."""
     training = [part for part in module.modules() if part.training] if module.training else []
     for part in training:
         part.training = False
@@ -35,7 +35,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 @dataclass(eq=False, slots=True)
 class Row:
-    """A row of the decode state: the tokens that it has not read yet, and the answers that come of it.
+    """A row of the decode state: the tokens that it has not read yet, and its answers.
 
     A row of several answers reads what they share, the prompt but its last token; then each gets a copy. A
     beam search has neighbouring rows from the start, of which the first alone reads the prompt.
@@ -43,22 +43,22 @@ class Row:
 
     pending: Sequence[int]
     answers: list[Answer]
-    capacity: int  # tokens that it may come to have
+    capacity: int  # its maximum number of tokens
     beams: beam.Beams | None = None
 
     @property
     def is_shared(self) -> bool:
-        """Several answers come of it, to be drawn apart."""
+        """Several answers will be sampled from it separately."""
         return len(self.answers) > 1 and self.beams is None
 
     @property
     def num_rows(self) -> int:
-        """Rows that a waiting one will need."""
+        """Rows that it will need once it is admitted."""
         return len(self.answers) if self.beams is None else self.beams.num_beams
 
     @property
     def source_ids(self) -> tuple[int, ...]:
-        """What the encoder reads."""
+        """The encoder's input."""
         return self.answers[0].request.source_ids
 
 
@@ -66,8 +66,8 @@ class Rows:
     """The rows of one network that run together, in the order of their places in its decode state.
 
     At most `max_rows` run, and as few as keep rows x the longest one's tokens (its source's included) within
-    `max_state_tokens`; others wait in the order they came. A pass reads at most `chunk_tokens` tokens of
-    prompts and as many of sources (more for a single source) beside one token for each running answer.
+    `max_state_tokens`; others wait, first come, first served. A pass reads at most `chunk_tokens` tokens of
+    prompts and as many of sources (more for a single source) beside one token per running answer.
     """
 
     def __init__(self, module: Network, *, max_rows: int, max_state_tokens: int, chunk_tokens: int) -> None:
@@ -80,8 +80,8 @@ class Rows:
         self._device = module.device
         self._queue: deque[Row] = deque()
         self._state: DecodeState | None = None
-        self._capacity = self._longest = 0  # tokens that a row may have; those and its source's
-        self._drawn: Tensor | None = None  # (rows,) what the last step drew, if each row drew and all go on
+        self._capacity = self._longest = 0  # maximum tokens of a row; with its source's
+        self._sampled: Tensor | None = None  # (rows,) of the last step, if each row sampled and all continue
 
     @property
     def is_busy(self) -> bool:
@@ -89,20 +89,20 @@ class Rows:
         return bool(self.running or self._queue)
 
     def add(self, row: Row) -> None:
-        """Let a row wait for its turn."""
+        """Queue a row."""
         self._queue.append(row)
 
-    def fill(self) -> None:
-        """Give answers that are drawn apart now a row each, then take waiting rows in: as room allows."""
-        self._split()
-        self._admit()
+    def admit(self) -> None:
+        """Give answers that were shared a row each, then start waiting rows, as far as the limits allow."""
+        self._split_shared()
+        self._admit_waiting()
 
     def read(self) -> tuple[list[Row], Tensor]:
-        """Read the rows' next tokens -> the rows that draw now, and their last hidden states (R, M)."""
+        """Read the rows' next tokens -> the rows to sample from, and their last hidden states (R, M)."""
         assert self._state is not None
-        if self._drawn is not None:
+        if self._sampled is not None:
             layout = self._state.layout([1] * len(self.running))
-            return self.running, self.module.extend(self._state, self._drawn, layout)
+            return self.running, self.module.extend(self._state, self._sampled, layout)
         budget, counts, ids = self._chunk_tokens, list[int](), list[int]()
         for row in self.running:
             count = len(row.pending)
@@ -122,53 +122,55 @@ class Rows:
             hidden = hidden[torch.tensor([ends[r] - 1 for r in at], device=self._device)]
         return [self.running[r] for r in at], hidden
 
-    def keep_drawn(self, tokens: Tensor) -> None:
-        """Take in the tokens (R,) that rows drew, on their device: read next if all rows drew and stay."""
-        self._drawn = tokens if len(tokens) == len(self.running) else None
+    def keep_sampled(self, tokens: Tensor) -> None:
+        """Keep sampled tokens (R,) on their device, to be read next if all rows sampled and continue."""
+        self._sampled = tokens if len(tokens) == len(self.running) else None
 
     def select(self, rows: list[Row], sources: Sequence[int]) -> None:
-        """Row i becomes `rows[i]`, with the state that row sources[i] has."""
+        """Row i becomes `rows[i]`, with the state of row sources[i]."""
         if len(rows) == len(self.running) and list(sources) == list(range(len(rows))):
             self.running = rows
             return
         assert self._state is not None
         self._state.select(sources)
-        self.running, self._drawn = rows, None
+        self.running, self._sampled = rows, None
 
-    def drop(self) -> None:
-        """Let the rows of finished answers go."""
+    def remove_finished(self) -> None:
+        """Remove the running rows whose answers are finished."""
         kept = [r for r, row in enumerate(self.running) if row.answers and not row.answers[0].is_finished]
         if len(kept) == len(self.running):
             return
         if kept:
             self.select([self.running[r] for r in kept], kept)
         else:
-            self.running, self._state, self._drawn = [], None, None
+            self.running, self._state, self._sampled = [], None, None
             self._capacity = self._longest = 0
 
-    def withdraw(self) -> None:
-        """Take cancelled answers out of all rows, and let go the rows that have none left."""
+    def remove_cancelled(self) -> None:
+        """Remove cancelled answers from all rows, and the rows without any left."""
         for row in chain(self._queue, self.running):
-            self._withdraw(row)
+            was_shared, row.answers = row.is_shared, [a for a in row.answers if not a.is_finished]
+            if was_shared and len(row.answers) == 1:  # it reads the last token of its prompt itself
+                row.pending = (*row.pending, row.answers[0].request.prompt_ids[-1])
         self._queue = deque(row for row in self._queue if row.answers)
-        self.drop()
+        self.remove_finished()
 
-    def _room(self, capacity: int) -> int:
+    def _max_running(self, capacity: int) -> int:
         """Rows that may run together when the longest has so many tokens."""
         return max(1, min(self._max_rows, self._max_state_tokens // capacity))
 
-    def _split(self) -> None:
-        """Give the answers of each shared row that has read its part a row each, as far as there is room."""
+    def _split_shared(self) -> None:
+        """Give the answers of each shared row that has read its part a row each, within the limits."""
         ready = [row for row in self.running if row.is_shared and not row.pending]
         if not ready:
             return
         rows, sources = list(self.running), list(range(len(self.running)))
         for row in ready:
-            room = self._room(self._longest) - len(rows)
-            if room <= 0 and len(ready) == len(self.running):
-                room = 1  # nothing else runs that could make room
+            num_free = self._max_running(self._longest) - len(rows)
+            if num_free <= 0 and len(ready) == len(self.running):
+                num_free = 1  # no other row runs that could finish first
             # Copies come last, so that rows keep the order of their places in the state.
-            copies, row.answers = row.answers[: max(0, room)], row.answers[max(0, room) :]
+            copies, row.answers = row.answers[: max(0, num_free)], row.answers[max(0, num_free) :]
             if not row.answers:
                 row.answers.append(copies.pop())
             if not row.is_shared:
@@ -178,8 +180,8 @@ class Rows:
                 sources.append(self.running.index(row))
         self.select(rows, sources)
 
-    def _admit(self) -> None:
-        """Take waiting rows in, in the order they came, as far as there is room for their answers."""
+    def _admit_waiting(self) -> None:
+        """Start waiting rows, in the order they came, as far as the limits allow for their answers."""
         if not self._queue:
             return
         admitted: list[Row] = []
@@ -189,7 +191,7 @@ class Rows:
             row = self._queue[0]
             num_source = len(row.source_ids)
             longer = max(longest, row.capacity + num_source)
-            is_full = load > 0 and load + row.num_rows > self._room(longer)
+            is_full = load > 0 and load + row.num_rows > self._max_running(longer)
             if is_full or (admitted and num_source > budget):
                 break
             admitted.append(self._queue.popleft())
@@ -198,18 +200,18 @@ class Rows:
         if not admitted:
             return
         self._longest = longest
-        self._reserve(min(load, self._room(longest)), capacity)
+        self._reserve(min(load, self._max_running(longest)), capacity)
         assert self._state is not None
         self._state.join(self._start(admitted))
         for row in admitted:
             self.running.append(row)
             if row.beams is not None:
-                resting = range(1, row.beams.num_beams)
-                self.running += [Row((), row.answers, row.capacity, row.beams) for _ in resting]
-        self._drawn = None
+                idle = range(1, row.beams.num_beams)
+                self.running += [Row((), row.answers, row.capacity, row.beams) for _ in idle]
+        self._sampled = None
 
     def _start(self, rows: Sequence[Row]) -> DecodeState:
-        """The state of new rows, with what an encoder makes of their sources; a search's rows share it."""
+        """The state of new rows, with the encoder's output for their sources, which a search's rows share."""
         sources: dict[str, Any] = {}
         if rows[0].source_ids:  # a network reads one with every request or with none
             ids = torch.tensor(list(chain(*(row.source_ids for row in rows))), device=self._device)
@@ -223,7 +225,7 @@ class Rows:
         return state
 
     def _reserve(self, num_rows: int, capacity: int) -> None:
-        """Make room for rows of `capacity` tokens: a larger state takes in what a too small one holds."""
+        """Provide a state for rows of `capacity` tokens: a larger one takes over what a smaller one holds."""
         if self._state is not None and capacity <= self._capacity:
             return
         state: DecodeState = self.module.start(num_rows, capacity)
@@ -231,9 +233,3 @@ class Rows:
         if self._state is not None:
             state.join(self._state)
         self._state, self._capacity = state, capacity
-
-    def _withdraw(self, row: Row) -> None:
-        """Take finished answers out of a row; what is left of a shared one may be a single answer."""
-        was_shared, row.answers = row.is_shared, [a for a in row.answers if not a.is_finished]
-        if was_shared and len(row.answers) == 1:
-            row.pending = (*row.pending, row.answers[0].request.prompt_ids[-1])

@@ -1,13 +1,13 @@
-"""From logits to tokens: temperature, top-k, top-p, min-p and a draw that depends on its own row alone.
+"""From logits to tokens: temperature, top-k, top-p, min-p, and a sample that depends on its own row alone.
 
-A sampled token is the argmax of scores + Gumbel noise, which draws from their softmax (Gumbel 1954; Maddison
-et al. 1411.0030, section 2). The noise of a token is a hash of the draw's key and the token's id, so it needs
-no generator, is the same integer on every device, and exists for a few candidates without the rest of the
-vocabulary. Scores that differ in their last bits (a matrix product of another batch size sums in another
-order) change a draw only where two noisy scores are that close; drawing by cumulated probabilities would
-shift every boundary after the change.
+A sampled token is the argmax of scores + Gumbel noise, which samples from their softmax (Gumbel 1954;
+Maddison et al. 1411.0030, section 2). The noise of a token is a hash of the sample's key and the token's id,
+so it needs no generator, is the same integer on every device, and exists for a few candidates without the
+rest of the vocabulary. Scores that differ in their last bits (a matmul of another batch size sums in another
+order) change a sample only where two noisy scores are that close; the inverse of the cumulative probabilities
+would shift every boundary after the change.
 
-Letters: R rows that draw, V vocabulary, C candidates.
+Letters: R rows, V vocabulary, C candidates.
 """
 
 from __future__ import annotations
@@ -25,25 +25,27 @@ from seedbed.base.errors import BundleError
 from seedbed.generation.request import TokenLogprob
 from seedbed.generation.settings import Sampling
 
-# top-p sorts so many candidates first, and more only where they hold too little: sorting 50,257 numbers costs
-# 3 ms, finding the 512 largest 0.25 (2 cores, 2026-11).
+# top-p sorts so many candidates first, and more only where their probabilities sum to too little: sorting
+# 50,257 numbers costs 3 ms, finding the 512 largest 0.25 (2 cores, 2026-11).
 HEAD = 512
-GROUP = 64  # tokens that a draw from the whole vocabulary takes together first
+GROUP = 64  # tokens that a sample from the whole vocabulary groups first
 _MASK64 = (1 << 64) - 1
 _GOLDEN64 = 0x9E3779B97F4A7C15
 
 
-class Forced(NamedTuple):
-    """Tokens that must come first or last in an answer, one of several; () where any may."""
+class Limits(NamedTuple):
+    """Where an answer ends, and tokens one of which must be its first or its last; () for any."""
 
-    first: tuple[int, ...] = ()
-    last: tuple[int, ...] = ()
+    max_tokens: int
+    eos_ids: frozenset[int] = frozenset()
+    first_ids: tuple[int, ...] = ()
+    last_ids: tuple[int, ...] = ()
 
-    def at(self, position: int, max_tokens: int) -> tuple[int, ...]:
-        """The tokens of which the one at `position` of at most `max_tokens` must be, () for any."""
-        if self.last and position == max_tokens - 1:
-            return self.last
-        return self.first if position == 0 else ()
+    def forced_at(self, position: int) -> tuple[int, ...]:
+        """The only tokens allowed at `position`, () for any."""
+        if self.last_ids and position == self.max_tokens - 1:
+            return self.last_ids
+        return self.first_ids if position == 0 else ()
 
 
 def force(scores: Tensor, forced: Sequence[tuple[int, ...]]) -> Tensor:
@@ -58,15 +60,17 @@ def force(scores: Tensor, forced: Sequence[tuple[int, ...]]) -> Tensor:
     return scores
 
 
-def draw_each(logits: Tensor, samplings: Sequence[Sampling], *, keys: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """`draw` for rows of logits (R, V) with a Sampling each; rows with equal ones are sampled together."""
+def sample_each(
+    logits: Tensor, samplings: Sequence[Sampling], *, keys: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """`sample` for rows of logits (R, V) with a Sampling each; rows with equal ones are sampled together."""
     groups: dict[Sampling, list[int]] = {}
     for r, sampling in enumerate(samplings):
         groups.setdefault(sampling, []).append(r)
     if len(groups) == 1:
-        return draw(logits, samplings[0], keys=keys)
+        return sample(logits, samplings[0], keys=keys)
     parts = [
-        draw(logits[members], sampling, keys=[keys[r] for r in members])
+        sample(logits[members], sampling, keys=[keys[r] for r in members])
         for sampling, members in groups.items()
     ]
     order = torch.tensor(list(chain(*groups.values())), device=logits.device).argsort()
@@ -74,25 +78,25 @@ def draw_each(logits: Tensor, samplings: Sequence[Sampling], *, keys: Sequence[i
     return tokens, scores
 
 
-def draw(logits: Tensor, sampling: Sampling, *, keys: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """One token for each row of logits (R, V) -> tokens (R,) and their noisy scores (R,).
+def sample(logits: Tensor, sampling: Sampling, *, keys: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """One token per row of logits (R, V) -> tokens (R,) and their noisy scores (R,).
 
-    The scores are finite unless the logits are not. `keys` holds a 64-bit number for each row
-    (`position_key`) and is not looked at when temperature is 0.
+    The scores are finite unless the logits are not. `keys` has a 64-bit number per row (`position_key`); it
+    has no effect when temperature is 0.
     """
     if sampling.temperature == 0:
-        best, tokens = logits.max(-1)  # propagates NaN, as the draws below do
+        best, tokens = logits.max(-1)  # propagates NaN, as the samples below do
         return tokens, best
     scores = logits if sampling.temperature == 1 else logits / sampling.temperature
     scores, ids = candidates(scores, sampling)
     if ids is None:
-        return _draw_from_all(scores, keys)
+        return _sample_from_all(scores, keys)
     best, at = (scores + gumbel(keys, ids)).max(-1)
     return ids.gather(-1, at[:, None])[:, 0], best
 
 
-def _draw_from_all(scores: Tensor, keys: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """A draw from a whole vocabulary: which GROUP of neighbours, by its probability, then which of them.
+def _sample_from_all(scores: Tensor, keys: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """A sample from a whole vocabulary: a GROUP of neighbours by its probability, then one of them.
 
     Noise for every token instead costs 3 ms for 8 rows of 50,257, this 0.6 (2 cores, 2026-11).
     """
@@ -112,10 +116,10 @@ def _draw_from_all(scores: Tensor, keys: Sequence[int]) -> tuple[Tensor, Tensor]
 
 
 def check_finite(scores: Sequence[float]) -> None:
-    """Refuse the scores of tokens that no sound network gives."""
+    """Refuse scores that are not finite."""
     if not all(map(math.isfinite, scores)):
         raise BundleError(
-            "the network's logits are not finite numbers, so no token can be drawn: its weights are "
+            "the network's logits are not finite numbers, so no token can be sampled: its weights are "
             "damaged or its training diverged; take an earlier checkpoint"
         )
 
@@ -125,21 +129,20 @@ def candidates(scores: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor | Non
 
     ids None: the whole vocabulary in its order. The kept set is that of `transformers`, top-k before top-p
     before min-p: all that tie with the k-th stay; of those that tie at the edge of top-p the higher ids stay
-    (there it is left open).
+    (`transformers` leaves that open).
     """
-    _, top_k, top_p, min_p = sampling
     ids = None
-    if top_k is not None and top_k < scores.size(-1):
-        scores, ids = _top_k(scores, top_k)
-    if top_p is not None and top_p < 1:
-        scores, ids = _top_p(scores, ids, top_p)
-    if min_p:
-        scores = _min_p(scores, min_p)
+    if sampling.top_k is not None and sampling.top_k < scores.size(-1):
+        scores, ids = _top_k(scores, sampling.top_k)
+    if sampling.top_p is not None and sampling.top_p < 1:
+        scores, ids = _top_p(scores, ids, sampling.top_p)
+    if sampling.min_p:
+        scores = _min_p(scores, sampling.min_p)
     return scores, ids
 
 
 def _min_p(scores: Tensor, p: float) -> Tensor:
-    """Scores (R, C) of what has p times the probability of the most likely (Nguyen et al. 2407.01082, 3)."""
+    """Scores (R, C) with at least p times the top probability (Nguyen et al. 2407.01082, section 3)."""
     least = scores.amax(-1, keepdim=True) + math.log(p)
     return scores.masked_fill(scores < least, -torch.inf)
 
@@ -155,7 +158,7 @@ def _top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def _top_p(scores: Tensor, ids: Tensor | None, p: float) -> tuple[Tensor, Tensor]:
-    """The fewest of each row whose probabilities reach p (Holtzman et al. 1904.09751), likeliest last."""
+    """The smallest set of each row whose probabilities sum to p (Holtzman et al. 1904.09751), top-1 last."""
     probabilities, vocab_size = scores.softmax(-1), scores.size(-1)
     # In the order of ids, which the stable sort keeps among ties.
     at = _head(scores, probabilities, p) if ids is None else ids.argsort(-1)
@@ -170,31 +173,27 @@ def _top_p(scores: Tensor, ids: Tensor | None, p: float) -> tuple[Tensor, Tensor
 
 
 def _head(scores: Tensor, probabilities: Tensor, p: float) -> Tensor:
-    """Enough of each row's largest scores to hold more than p of its probability: sorted ids (R, C)."""
+    """Enough of each row's largest scores that their probabilities sum to over p: sorted ids (R, C)."""
     size = HEAD
     while size < scores.size(-1):
         at = scores.topk(size, sorted=False).indices
         if bool((probabilities.gather(-1, at).sum(-1) > p + 1e-4).all()):
             return at.sort(-1).values
         size *= 8
-    return _all_ids(scores).expand_as(scores)
-
-
-def _all_ids(scores: Tensor) -> Tensor:
-    return torch.arange(scores.size(-1), device=scores.device)
+    return torch.arange(scores.size(-1), device=scores.device).expand_as(scores)
 
 
 # ---- noise
 
 
-def request_key(seed: int, prompt_ids: Sequence[int], sample: int) -> int:
-    """What the draws of one answer depend on: the seed, what was asked, and which of the samples this is."""
-    text = f"{seed} {sample} {' '.join(map(str, prompt_ids))}"
+def request_key(seed: int, prompt_ids: Sequence[int], sample_index: int) -> int:
+    """The key of one answer's samples: a hash of the seed, the prompt and the index of the answer."""
+    text = f"{seed} {sample_index} {' '.join(map(str, prompt_ids))}"
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
 def position_key(key: int, position: int) -> int:
-    """The key of one draw of an answer, SplitMix64 (Steele et al. 2014) of its key at the position."""
+    """The key of one sample: SplitMix64 (Steele et al. 2014) of the answer's key at the position."""
     z = (key + (position + 1) * _GOLDEN64) & _MASK64
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK64
     z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK64
@@ -204,16 +203,15 @@ def position_key(key: int, position: int) -> int:
 def gumbel(keys: Sequence[int], ids: Tensor) -> Tensor:
     """Standard Gumbel noise (R, C) in float32: row r's for the ids (C,) or (R, C) under keys[r].
 
-    Each is SplitMix64 (its last shift left out) of the key, id steps on: integers, so the same on every
-    device. It becomes -log(-log1p(-u)) with u in (0, 1) finest near 0, where the winners lie.
+    Each is SplitMix64 (without its last shift) of the key, id steps on: integers, so the same on every
+    device. It becomes -log(-log1p(-u)) with u in (0, 1) finest near 0, where the largest values are.
     """
     z = ids * _signed(_GOLDEN64) + torch.tensor([[_signed(key)] for key in keys], device=ids.device)
     z ^= z >> 30
     z *= _signed(0xBF58476D1CE4E5B9)
     z ^= z >> 27
     z *= _signed(0x94D049BB133111EB)
-    # 31 bits to (0, 1 - 2^-24], the largest float32 below 1; few calls, since each costs 10 us between two
-    # steps.
+    # 31 bits to (0, 1 - 2^-24], the largest float32 below 1; few calls, since each costs 10 us per step.
     u = (z >> 33).bitwise_and_(0x7FFFFFFF).float().add_(0.5)
     noise: Tensor = u.mul_(-(1 - 2**-24) * 2**-31).log1p_().neg_().log_().neg_()
     return noise
@@ -224,27 +222,22 @@ def _signed(word: int) -> int:
     return word - (1 << 64) if word >= 1 << 63 else word
 
 
-# ---- what is told about a draw
-
-
-def log_probabilities(logits: Tensor, tokens: Tensor, *, num_top: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Log-probabilities under logits (R, V) of tokens (R,), and the largest with their ids (R, num_top).
-
-    They are the network's own, before temperature and filters.
-    """
-    logprobs = logits.float().log_softmax(-1)
-    values, ids = logprobs.topk(min(num_top, logits.size(-1)))
-    return logprobs.gather(-1, tokens[:, None])[:, 0], values, ids
+# ---- reported log-probabilities
 
 
 def token_logprobs(
-    logits: Tensor, tokens: Tensor, drawn: Sequence[int], num_top: Sequence[int]
+    logits: Tensor, tokens: Tensor, sampled: Sequence[int], num_top: Sequence[int]
 ) -> Sequence[TokenLogprob | None]:
-    """What is reported of tokens (R,), `drawn` as a list: num_top[r] most likely of row r, None for 0."""
+    """The reports of tokens (R,), also given as a list, with the num_top[r] most likely; None for 0.
+
+    These are the network's own log-probabilities under logits (R, V), before temperature and filters.
+    """
     if not any(num_top):
         return [None] * len(num_top)
-    chosen, values, ids = (x.tolist() for x in log_probabilities(logits, tokens, num_top=max(num_top)))
+    logprobs = logits.float().log_softmax(-1)
+    values, ids = (x.tolist() for x in logprobs.topk(min(max(num_top), logits.size(-1))))
+    chosen = logprobs.gather(-1, tokens[:, None])[:, 0].tolist()
     return [
-        TokenLogprob(drawn[r], chosen[r], tuple(zip(ids[r], values[r], strict=True))[:num]) if num else None
+        TokenLogprob(sampled[r], chosen[r], tuple(zip(ids[r], values[r], strict=True))[:num]) if num else None
         for r, num in enumerate(num_top)
     ]

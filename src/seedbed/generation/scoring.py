@@ -1,4 +1,4 @@
-"""How likely given tokens are: their log-probabilities, many rows in one pass."""
+"""Log-probabilities of tokens, many rows per pass."""
 
 from __future__ import annotations
 
@@ -13,22 +13,21 @@ from seedbed.generation.request import Score
 from seedbed.models.family import Network
 from seedbed.nn.layout import Layout
 
-# Tokens read in one pass, and numbers of logits held at once (256 MiB in float32).
+# Tokens per pass, and the number of logits in memory at once (256 MiB in float32).
 PASS_TOKENS = 4096
 LOGIT_NUMBERS = 1 << 26
 
-Pair = tuple[
-    Sequence[int], Sequence[int]
-]  # the tokens before, of which there is at least one, and those scored
+# The tokens before, at least one, and the scored ones.
+Pair = tuple[Sequence[int], Sequence[int]]
 
 
 @torch.inference_mode()
 def score_rows(
     module: Network, rows: Sequence[Pair], *, sources: Sequence[Sequence[int]] = ()
 ) -> list[Score]:
-    """The score of each row's second part after its first; rows of like length are read together.
+    """The score of each row's second part after its first; rows of similar length are read together.
 
-    An encoder-decoder takes a source for each row.
+    An encoder-decoder has a source per row.
     """
     lengths = [len(before) + len(ids) for before, ids in rows]
     lengths = [a + len(b) for a, b in zip(lengths, sources, strict=True)] if sources else lengths
@@ -45,7 +44,7 @@ def score_rows(
 
 
 def passes(order: Sequence[int], lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Cut rows into passes of at most PASS_TOKENS tokens, a longer row alone."""
+    """Group rows into passes of at most PASS_TOKENS tokens, a longer row alone."""
     members: list[int] = []
     for r in order:
         if members and sum(lengths[m] for m in members) + lengths[r] > PASS_TOKENS:
@@ -57,14 +56,14 @@ def passes(order: Sequence[int], lengths: Sequence[int]) -> Iterator[list[int]]:
 
 
 def _logprobs(module: Network, rows: Sequence[Pair], sources: Sequence[Sequence[int]]) -> list[float]:
-    """The log-probability of each scored token, the rows' end to end."""
+    """The log-probability of each scored token, row after row."""
     device = module.device
     inputs: list[int] = []
     targets: list[int] = []
     at: list[int] = []  # where each target is predicted
     lengths: list[int] = []
     for before, ids in rows:
-        read = [*before, *ids][:-1]  # what follows the last token, nobody asks
+        read = [*before, *ids][:-1]  # the last token predicts nothing
         at += range(len(inputs) + len(before) - 1, len(inputs) + len(before) - 1 + len(ids))
         inputs += read
         targets += ids

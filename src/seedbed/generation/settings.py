@@ -1,8 +1,8 @@
-"""The settings of an answer, each in one place: its name, type, default, allowed values and meaning.
+"""The settings of an answer, each defined once: its name, type, default, allowed values and meaning.
 
 `LanguageModel.generate`, `chat` and `stream`, the flags of `seedbed generate` and `seedbed chat`, and `/set`
-take their settings from here. A new one is a field of GenerationSettings and its type in GenerationOptions.
-This file imports no torch, so that `--help` is instant.
+use these. A new one is a field of GenerationSettings and its type in GenerationOptions. This file imports no
+torch, so `--help` is instant.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class GenerationOptions(TypedDict, total=False):
 
 
 class Allowed(NamedTuple):
-    """The values that a setting may have: a test, and the words for it."""
+    """The allowed values of a setting: a test, and its description."""
 
-    holds: Callable[[Any], bool]
+    contains: Callable[[Any], bool]
     words: str
 
 
@@ -58,22 +58,22 @@ def between(least: float, most: float, words: str) -> Allowed:
 
 
 class Setting(NamedTuple):
-    """What is known of a setting beside its name, type and default.
-
-    `in_search` True has an effect in a beam search alone, False anywhere else, None everywhere; `neutral` are
-    values beside the default that have none. A stream, which is one answer, takes what `is_streamed`.
-    """
+    """A setting's meaning, allowed values and scope; `neutral` values have no effect, as the default."""
 
     meaning: str
     allowed: Allowed
-    in_search: bool | None = None
+    scope: Literal["always", "sampling", "search", "several answers"] = "always"
     neutral: tuple[float, ...] = ()
-    is_streamed: bool = True
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether a stream, which is one sampled answer, allows it."""
+        return self.scope in ("always", "sampling")
 
 
-def setting(default: Any, meaning: str, allowed: Allowed, **more: Any) -> Any:
-    """A field of GenerationSettings; its meaning is also the help of its flag."""
-    return field(default=default, metadata={"setting": Setting(meaning, allowed, **more)})
+def setting(default: Any, meaning: str, allowed: Allowed, *more: Any) -> Any:
+    """A field of GenerationSettings, whose meaning is also the help of its flag."""
+    return field(default=default, metadata={"setting": Setting(meaning, allowed, *more)})
 
 
 def _is_number(x: Any) -> bool:
@@ -86,7 +86,7 @@ _TEMPERATURE = Allowed(
     "0 (always the most likely token) or a number from 1e-6 to 1e6",
 )
 _PENALTY = between(1e-6, 1e6, "a number from 1e-6 to 1e6; 1 changes nothing")
-_LENGTH_PENALTY = between(-20, 20, "a number from -20 to 20; 0 judges by probability alone")
+_LENGTH_PENALTY = between(-20, 20, "a number from -20 to 20; 0 uses the probability alone")
 _STOP = Allowed(
     lambda x: all(isinstance(text, str) and text for text in x),
     "a text or several, each of at least one character",
@@ -110,32 +110,32 @@ class Sampling(NamedTuple):
 class GenerationSettings:
     """How to answer a prompt.
 
-    Scores are changed in the order of `transformers`: by `repetition_penalty` and `no_repeat_ngram_size`
-    first, which count prompt and answer (of an encoder-decoder the answer alone) and have an effect where
-    nothing is sampled too; then by `temperature`, `top_k`, `top_p` and `min_p`. An answer also ends where
-    `no_repeat_ngram_size` leaves no token. `eos_ids` None are those that the model names. `num_samples`
-    answers share the work on their prompt. `logprobs` n > 0 asks for the log-probability of each token and of
-    the n most likely in its place: the network's own, before all of that.
+    Scores change in the order of `transformers`: first by `repetition_penalty` and `no_repeat_ngram_size`,
+    which count prompt and answer (for an encoder-decoder the answer alone), also without sampling; then by
+    `temperature`, `top_k`, `top_p` and `min_p`. An answer also ends where `no_repeat_ngram_size` leaves no
+    token. `eos_ids` default to the model's. `num_samples` answers share the computation of their prompt.
+    `logprobs` n > 0 requests the log-probability of each token and of the n most likely in its place, from
+    the network itself, before all of these.
 
     `num_beams` > 1 searches instead of sampling (generation/beam.py): `num_samples` are then the best answers
-    found, at most as many as beams. An answer is judged by its summed log-probability / its number of tokens
-    ** `length_penalty`. Errors: ConfigError for a value that is not allowed, alone or beside another one.
+    found, at most as many as beams. An answer's score is its summed log-probability / its number of tokens **
+    `length_penalty`. Errors: ConfigError for a value that is not allowed, alone or beside another one.
     """
 
     max_new_tokens: int = setting(64, "Maximum number of new tokens.", whole(1))
     temperature: float = setting(
-        1.0, "0 is greedy, 1 the model's own distribution.", _TEMPERATURE, in_search=False, neutral=(0,)
+        1.0, "0 is greedy, 1 the model's own distribution.", _TEMPERATURE, "sampling", (0,)
     )
-    top_k: int | None = setting(None, "Sample among the k most likely tokens.", whole(1), in_search=False)
+    top_k: int | None = setting(None, "Sample among the k most likely tokens.", whole(1), "sampling")
     top_p: float | None = setting(
-        None, "Sample from the smallest set whose probabilities sum to p.", _PROBABILITY, in_search=False
+        None, "Sample from the smallest set whose probabilities sum to p.", _PROBABILITY, "sampling"
     )
     min_p: float | None = setting(
         None,
         "Sample among tokens with at least this share of the most likely token's probability.",
         _PROBABILITY,
-        in_search=False,
-        neutral=(0,),
+        "sampling",
+        (0,),
     )
     repetition_penalty: float = setting(
         1.0, "Above 1: tokens that the text already has become less likely.", _PENALTY
@@ -143,36 +143,28 @@ class GenerationSettings:
     no_repeat_ngram_size: int = setting(
         0, "Never repeat so many tokens in a row; 0 allows all repetition.", whole(0)
     )
-    stop: str | Sequence[str] = setting((), "End before this text. Repeat for more.", _STOP, in_search=False)
+    stop: str | Sequence[str] = setting((), "End before this text. Repeat for more.", _STOP, "sampling")
     eos_ids: Sequence[int] | None = setting(None, "Tokens that end an answer.", _EOS_IDS)
     seed: int | None = setting(None, "The same seed gives the same answer.", whole(0, 2**63 - 1))
-    num_samples: int = setting(1, "Answers to each prompt.", whole(1), is_streamed=False)
+    num_samples: int = setting(1, "Answers to each prompt.", whole(1), "several answers")
     logprobs: int = setting(
-        0,
-        "Log-probabilities of tokens, also of the n most likely (the command: with --json).",
-        whole(0),
-        in_search=False,
+        0, "Log-probabilities of tokens and of the n most likely (the command: --json).", whole(0), "sampling"
     )
     num_beams: int = setting(
         1,
         "Search with so many beams instead of sampling; num_samples are the best answers found.",
         whole(1),
-        is_streamed=False,
+        "several answers",
     )
     length_penalty: float = setting(
-        1.0,
-        "With beams: above 0 favours long answers, below 0 short ones.",
-        _LENGTH_PENALTY,
-        in_search=True,
-        is_streamed=False,
+        1.0, "With beams: above 0 favours long answers, below 0 short ones.", _LENGTH_PENALTY, "search"
     )
     early_stopping: bool | Literal["never"] = setting(
         False,
-        "With beams: end once as many answers are found (true), when no beam is better as it stands "
-        "(false), or when none can become better (never).",
+        "With beams: end once as many answers are found (true), when no beam is better now (false), or when "
+        "none can become better (never).",
         _EARLY,
-        in_search=True,
-        is_streamed=False,
+        "search",
     )
 
     def __post_init__(self) -> None:
@@ -181,42 +173,46 @@ class GenerationSettings:
         if self.eos_ids is not None:
             ids = _tuple_of("eos_ids", self.eos_ids, operator.index)
             object.__setattr__(self, "eos_ids", ids)
-        for name, what, default in named_settings():
+        for name, about, default in named_settings():
             value = getattr(self, name)
-            if _is_number(value) and type(value) not in (int, float):  # of numpy, or a fraction
+            if _is_number(value) and type(value) not in (int, float):  # a numpy number, or a fraction
                 value = float(value)
                 object.__setattr__(self, name, value)
-            if not ((value is None and default is None) or what.allowed.holds(value)):
+            if not ((value is None and default is None) or about.allowed.contains(value)):
                 end = ", or leave it out" if default is None else ""
-                raise ConfigError(f"{name}={value!r} is not allowed: give {what.allowed.words}{end}")
+                raise ConfigError(f"{name}={value!r} is not allowed: give {about.allowed.words}{end}")
         self._check_beams()
 
+    def _changed(self) -> Iterator[tuple[str, Any, Setting]]:
+        """The name, value and description of each setting with an effect beyond its default's."""
+        for name, about, default in named_settings():
+            value = getattr(self, name)
+            if value not in (default, *about.neutral):
+                yield name, value, about
+
     def _check_beams(self) -> None:
-        """Refuse what has no effect in a search, or none without one."""
+        """Refuse settings that have no effect in a search, or none without one."""
         beams = self.num_beams
         if self.num_samples > beams > 1:
             raise ConfigError(
                 f"num_samples={self.num_samples} is not allowed beside num_beams={beams}: a search keeps one "
-                f"answer a beam; give at most {beams}"
+                f"answer per beam; give at most {beams}"
             )
-        for name, what, default in named_settings():
-            value = getattr(self, name)
-            if what.in_search is None or value in (default, *what.neutral):
-                continue
-            if what.in_search and beams == 1:
+        for name, value, about in self._changed():
+            if about.scope == "search" and beams == 1:
                 raise ConfigError(
                     f"{name}={value!r} has no effect with num_beams=1; leave it out or set num_beams to at "
                     "least 2"
                 )
-            if not what.in_search and beams > 1:
+            if about.scope == "sampling" and beams > 1:
                 raise ConfigError(
-                    f"{name}={value!r} is not allowed beside num_beams={beams}: beam search samples nothing "
-                    f"and has an answer only when it has ended; leave {name} out or set num_beams=1"
+                    f"{name}={value!r} is not allowed beside num_beams={beams}: beam search does not "
+                    f"sample, and has an answer only at its end; leave {name} out or set num_beams=1"
                 )
 
     @classmethod
     def of(cls, max_new_tokens: int, options: GenerationOptions) -> GenerationSettings:
-        """The settings that keyword arguments name; UsageError for a name that is none of them."""
+        """The settings from keyword arguments; UsageError for an unknown name."""
         allowed = [name for name, _, _ in named_settings()]
         for name in options:
             if name not in allowed:
@@ -224,22 +220,22 @@ class GenerationSettings:
         return cls(max_new_tokens=max_new_tokens, **options)
 
     def check_streamed(self) -> None:
-        """Refuse with a UsageError what makes several answers: a stream has one."""
-        for name, what, default in named_settings():
-            if not what.is_streamed and getattr(self, name) != default:
+        """Refuse with a UsageError settings of several answers: a stream has one."""
+        for name, value, about in self._changed():
+            if not about.is_streamed:
                 raise UsageError(
-                    f"{name}={getattr(self, name)!r} is not allowed in a stream, which is one answer; "
-                    "leave it out or take `generate`"
+                    f"{name}={value!r} is not allowed in a stream, which is one answer; "
+                    "leave it out or use `generate`"
                 )
 
     @property
     def sampling(self) -> Sampling:
         """How each token is sampled."""
-        return Sampling(self.temperature, self.top_k, self.top_p, self.min_p)
+        return Sampling(*(getattr(self, name) for name in Sampling._fields))
 
 
 def named_settings() -> Iterator[tuple[str, Setting, Any]]:
-    """The name of each setting, what is known of it, and its default."""
+    """The name of each setting, its description, and its default."""
     return ((each.name, each.metadata["setting"], each.default) for each in fields(GenerationSettings))
 
 

@@ -12,8 +12,8 @@ from tokenizers import AddedToken, processors
 from seedbed.base.errors import BundleError, nearest
 from seedbed.hub.gguf_file import DAMAGED, GgufFile
 from seedbed.text.library import library_errors
-from seedbed.text.scored_pieces import scored_core, scored_merges
 from seedbed.text.sentencepiece_model import BYTE, CONTROL, UNKNOWN, USER_DEFINED
+from seedbed.text.sentencepiece_tokenizer import scored_core, scored_merges
 from seedbed.text.tokenizer import Tokenizer, byte_symbols
 from seedbed.text.vocabulary_files import ENDINGS, QWEN2, REST, WORDS, cut_core
 

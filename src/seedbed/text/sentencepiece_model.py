@@ -1,31 +1,33 @@
-"""A SentencePiece model's file, read without its library: pieces with scores and how a text is normalised.
+"""A SentencePiece model's file, read without its library: entries with scores, and how a text is normalised.
 
-The file is a protobuf (sentencepiece_model.proto); every length in it is checked before it is used.
+The file is a protobuf (sentencepiece_model.proto, where entries are "pieces"); every length in it is checked
+before it is used.
 """
 
 from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from seedbed.base.errors import BundleError
 from seedbed.base.json_file import read_file
 
+METASPACE = "\u2581"  # SentencePiece's mark of a space
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 UNIGRAM, BPE = 1, 2
-MAX_PIECES = 1 << 19  # Gemma 3 has 262,144
+MAX_ENTRIES = 1 << 19  # Gemma 3 has 262,144
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 TOO_SHORT = "it ends in the middle of a field"
 
 
-class Piece(NamedTuple):
-    """A piece of the vocabulary; its id is its place."""
+class Entry(NamedTuple):
+    """An entry of the vocabulary; its index is the token id."""
 
     text: str
     score: float = 0.0
@@ -34,83 +36,78 @@ class Piece(NamedTuple):
 
 @dataclass(frozen=True)
 class SentencePieceModel:
-    """What a model's file says; the defaults are those of sentencepiece_model.proto."""
+    """The contents of a model's file; the defaults are those of sentencepiece_model.proto."""
 
-    pieces: tuple[Piece, ...]
+    entries: tuple[Entry, ...]
     kind: int = UNIGRAM
     byte_fallback: bool = False
-    suffix: bool = False  # the mark of a blank ends a word instead of beginning one
+    suffix: bool = False  # the mark of a space ends a word instead of beginning one
     unk_id: int = 0
     bos_id: int = 1
     eos_id: int = 2
     pad_id: int = -1
     charsmap: bytes = b""
     dummy_prefix: bool = True
-    remove_extra_blanks: bool = True
-    escape_blanks: bool = True
+    remove_extra_spaces: bool = True
+    escape_spaces: bool = True
 
 
-# Which field of which message is which of ours.
-TRAINER = {3: "kind", 24: "suffix", 35: "byte_fallback"}
-TRAINER |= {40: "unk_id", 41: "bos_id", 42: "eos_id", 43: "pad_id"}
-NORMALIZER = {2: "charsmap", 3: "dummy_prefix", 4: "remove_extra_blanks", 5: "escape_blanks"}
-FLAGS = {"suffix", "byte_fallback", "dummy_prefix", "remove_extra_blanks", "escape_blanks"}
+# The field numbers of three messages, with our names and types.
+ENTRY = {1: ("text", bytes), 2: ("score", float), 3: ("type", int)}
+TRAINER = {3: ("kind", int), 24: ("suffix", bool), 35: ("byte_fallback", bool)}
+TRAINER |= {40: ("unk_id", int), 41: ("bos_id", int), 42: ("eos_id", int), 43: ("pad_id", int)}
+NORMALIZER = {2: ("charsmap", bytes), 3: ("dummy_prefix", bool)}
+NORMALIZER |= {4: ("remove_extra_spaces", bool), 5: ("escape_spaces", bool)}
 
 
 def read_model(file: Path) -> SentencePieceModel:
-    """The model in a file; a BundleError names what is cut, damaged or beyond what a model may have."""
+    """The model in a file; a BundleError names what is truncated, damaged or beyond the limits."""
     try:
-        model = _parse(read_file(file))
+        return _parse(read_file(file))
     except (ValueError, struct.error) as error:
         raise BundleError(
-            f"{file} is no whole SentencePiece model: {error}; download it again, or give a tokenizer.json"
+            f"{file} is not a whole SentencePiece model: {error}; download it again, or give a tokenizer.json"
         ) from None
-    return model
 
 
 def _parse(content: bytes) -> SentencePieceModel:
-    pieces: list[Piece] = []
-    values: dict[str, int | bool | bytes] = {}
+    entries: list[Entry] = []
+    values: dict[str, Any] = {}
     for number, value in _fields(content):
         if number == 1 and isinstance(value, bytes):
-            pieces.append(_piece(value))
+            entries.append(_entry(value))
         elif number in (2, 3) and isinstance(value, bytes):
-            values |= _settings(value, TRAINER if number == 2 else NORMALIZER)
-        if len(pieces) > MAX_PIECES:
-            raise ValueError(f"it has more than {MAX_PIECES} pieces")
-    if len({piece.text for piece in pieces}) != len(pieces):
-        raise ValueError("it has a piece twice")
-    if sum(piece.type == UNKNOWN for piece in pieces) != 1:
-        raise ValueError("it does not have one piece for what is unknown")
-    charsmap = values.get("charsmap", b"")
-    if isinstance(charsmap, bytes) and charsmap:
+            values |= _message(value, TRAINER if number == 2 else NORMALIZER)
+        if len(entries) > MAX_ENTRIES:
+            raise ValueError(f"it has more than {MAX_ENTRIES} entries")
+    if len({entry.text for entry in entries}) != len(entries):
+        raise ValueError("it has an entry twice")
+    if sum(entry.type == UNKNOWN for entry in entries) != 1:
+        raise ValueError("it does not have exactly one entry for unknown text")
+    if charsmap := values.get("charsmap"):
         _check_charsmap(charsmap)
-    return SentencePieceModel(tuple(pieces), **values)  # type: ignore[arg-type]
+    return SentencePieceModel(tuple(entries), **values)
 
 
-def _piece(content: bytes) -> Piece:
-    text, score, of_type = "", 0.0, NORMAL
+def _entry(content: bytes) -> Entry:
+    values = _message(content, ENTRY)
+    entry = Entry(**values | {"text": values.get("text", b"").decode()})
+    if not entry.text or not math.isfinite(entry.score) or not NORMAL <= entry.type <= BYTE:
+        raise ValueError(
+            f"it has the entry {entry.text[:40]!r} of type {entry.type} with score {entry.score}"
+        )
+    return entry
+
+
+def _message(content: bytes, fields: Mapping[int, tuple[str, type]]) -> dict[str, Any]:
+    """The values of a message's known fields by name."""
+    found: dict[str, Any] = {}
     for number, value in _fields(content):
-        if number == 1 and isinstance(value, bytes):
-            text = value.decode()
-        elif number == 2 and isinstance(value, float):
-            score = value
-        elif number == 3 and isinstance(value, int):
-            of_type = value
-    if not text or not math.isfinite(score) or not NORMAL <= of_type <= BYTE:
-        raise ValueError(f"it has the piece {text[:40]!r} of the type {of_type} with the score {score}")
-    return Piece(text, score, of_type)
-
-
-def _settings(content: bytes, names: dict[int, str]) -> dict[str, int | bool | bytes]:
-    found: dict[str, int | bool | bytes] = {}
-    for number, value in _fields(content):
-        name = names.get(number)
-        if name is None:
-            continue
-        if isinstance(value, bytes) != (name == "charsmap") or isinstance(value, float):
-            raise ValueError(f"its {name} has a wrong type")
-        found[name] = bool(value) if name in FLAGS else value
+        if number in fields:
+            name, of_type = fields[number]
+            if not isinstance(value, int if of_type is bool else of_type):
+                raise ValueError(f"its {name} has the wrong type")
+            found[name] = of_type(value)
     return found
 
 
@@ -152,26 +149,26 @@ def _varint(content: bytes, at: int) -> tuple[int, int]:
 
 
 def _check_charsmap(content: bytes) -> None:
-    """Refuse a map of characters that leads outside of itself, on which the library would panic.
+    """Refuse a character map that points outside itself, on which the library would panic.
 
-    It is a trie of 32-bit units in a double array (Darts), then the texts that characters become, each
-    ended by a zero byte.
+    It is a trie of 32-bit units in a double array (Darts), then the replacement texts, each ended by a zero
+    byte.
     """
     (size,) = struct.unpack_from("<I", content)
     texts = content[4 + size :]
     if size % 1024 or not size or size > len(content) - 4 or not texts.endswith(b"\0"):
-        raise ValueError("its map of characters is cut")
+        raise ValueError("its character map is truncated")
     texts.decode()
     units = np.frombuffer(content, "<u4", size // 4, offset=4)
-    ends = units[units >> 31 == 1] & 0x7FFFFFFF  # a leaf holds where its text begins
+    ends = units[units >> 31 == 1] & 0x7FFFFFFF  # a leaf is the offset of its text
     starts = np.flatnonzero(np.frombuffer(b"\0" + texts[:-1], np.uint8) == 0)
     if not np.isin(ends, starts).all():
-        raise ValueError("its map of characters leads to no text")
+        raise ValueError("its character map points to no text")
     inner = np.flatnonzero(units >> 31 == 0)
     offsets = (units[inner] >> 10) << ((units[inner] & (1 << 9)) >> 6)
     children = inner ^ offsets
     if (children >= len(units)).any():
-        raise ValueError("its map of characters leads outside of itself")
+        raise ValueError("its character map points outside itself")
     leaves = children[(units[inner] >> 8) & 1 == 1]
     if (units[leaves] >> 31 == 0).any():
-        raise ValueError("its map of characters has an end without a text")
+        raise ValueError("its character map has a leaf without a text")

@@ -1,20 +1,9 @@
-"""Token ids to text as they come, never half a character."""
+"""Token ids to text as they arrive, never half a character."""
 
 from __future__ import annotations
 
 import codecs
 from collections.abc import Callable
-from typing import Protocol
-
-
-class TextStream(Protocol):
-    """What turns ids into text one at a time; the pieces joined are the text of all ids together."""
-
-    def push(self, token_id: int) -> str:
-        """The text that has become certain with this token, often empty."""
-
-    def flush(self) -> str:
-        """What is left when no token follows: half a character becomes U+FFFD."""
 
 
 class ByteStream:
@@ -25,7 +14,7 @@ class ByteStream:
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
     def push(self, token_id: int) -> str:
-        """The characters that this token completes; control tokens give nothing."""
+        """The characters that this token completes; special tokens have none."""
         return self._decoder.decode(self._token_bytes(token_id) or b"")
 
     def flush(self) -> str:
@@ -42,7 +31,7 @@ class WindowStream:
     def __init__(self, decode: Callable[[list[int]], str]) -> None:
         self._decode = decode
         self._window: list[int] = []
-        self._num_shown = 0  # tokens of the window whose text is out
+        self._num_emitted = 0  # tokens of the window whose text was returned
 
     def push(self, token_id: int) -> str:
         """The text that this token adds, once it ends in a whole character."""
@@ -55,9 +44,11 @@ class WindowStream:
         return self._advance(self._decode(self._window))
 
     def _advance(self, text: str) -> str:
-        shown = self._decode(self._window[: self._num_shown])
-        piece = text[len(shown) :]
-        if piece:
-            self._window = self._window[self._num_shown :]
-            self._num_shown = len(self._window)
-        return piece
+        added = text[len(self._decode(self._window[: self._num_emitted])) :]
+        if added:
+            self._window = self._window[self._num_emitted :]
+            self._num_emitted = len(self._window)
+        return added
+
+
+TextStream = ByteStream | WindowStream  # pushed and flushed texts, joined, are the text of all ids

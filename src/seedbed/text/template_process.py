@@ -1,9 +1,9 @@
 """Renders chat templates in a process of its own, which ends when one takes too long or too much memory.
 
-A template comes with a model from anywhere. The engine's fuel stops loops, but a list that holds itself
-twice, forty times over, takes few steps to make and all of the memory to show: only a process can be stopped
-there. It is started as a script, with the folder of minijinja as its argument, and imports nothing of ours.
-`template_worker` holds its other side.
+A template comes with a model from anywhere. The engine's fuel stops loops, but a list that contains itself
+twice, forty times over, takes few steps to build and all memory to print: only a process can be stopped
+there. It runs as a script, with the folder of minijinja as its argument, and imports nothing of ours.
+`template_worker` is its other side.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from typing import Any
 
 CPU_SECONDS = 0.5  # 10,000 messages of 600 characters take 0.02 s (2026-11-24)
 MEMORY_BYTES = 256 << 20
-# What a render may leave behind (freed memory that is not given back), as it counts against the next render.
+# What a render may leave behind (freed memory that is not returned), as it counts against the next render.
 KEPT_BYTES = 32 << 20
 FUEL = 10_000_000  # steps of the engine: 0.2 s
 MAX_CHARACTERS = 16 << 20
 OUT_OF_MEMORY = 99  # the exit code
-# Words of the engine for what ran out of fuel, or would.
+# The engine's words for what ran out of fuel, or would.
 ENDLESS = ("ran out of fuel", "too many elements", "recursion limit exceeded")
 
 
 class Refusal(Exception):
-    """What a template says of messages that it does not take."""
+    """Raised by a template that refuses its messages."""
 
 
 def refuse(message: Any) -> None:
-    """Give a template's `raise_exception`."""
+    """Do what a template's `raise_exception` does."""
     raise Refusal(str(message))
 
 
@@ -43,20 +43,15 @@ def to_json(
     separators: Any = None,
     sort_keys: bool = False,
 ) -> str:
-    """Write a value as transformers' filter `tojson` does, which escapes no HTML."""
+    """Write a value as transformers' filter `tojson` does, without HTML escapes."""
     if indent is not None and indent > 16:
         raise ValueError(f"tojson(indent={indent}) is too deep")
     pair = None if separators is None else (str(separators[0]), str(separators[1]))
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=pair, sort_keys=sort_keys)
 
 
-def now(pattern: str) -> str:
-    """Give today's date as a template asks for it."""
-    return datetime.now().strftime(pattern[:100])
-
-
 def render(source: str, variables: dict[str, Any]) -> dict[str, Any]:
-    """Render a template: `{"text": ..}`, else one of `refused`, `endless`, `error` with what was wrong."""
+    """Render a template: `{"text": ..}`, else one of `refused`, `endless`, `error` with the reason."""
     import minijinja
 
     environment = minijinja.Environment(
@@ -64,7 +59,7 @@ def render(source: str, variables: dict[str, Any]) -> dict[str, Any]:
     )
     environment.add_filter("tojson", to_json)
     environment.add_global("raise_exception", refuse)
-    environment.add_global("strftime_now", now)
+    environment.add_global("strftime_now", lambda pattern: datetime.now().strftime(pattern[:100]))
     try:
         text = environment.render_str(source, "chat_template", **variables)
     except Refusal as error:
@@ -72,15 +67,15 @@ def render(source: str, variables: dict[str, Any]) -> dict[str, Any]:
     except MemoryError:
         raise
     except Exception as error:  # a method of a list or a dict fails in its own way
-        said = str(getattr(error, "message", error)).replace(" (in chat_template:", " (line ")
-        return {"endless" if any(words in said for words in ENDLESS) else "error": said}
+        reason = str(getattr(error, "message", error)).replace(" (in chat_template:", " (line ")
+        return {"endless" if any(words in reason for words in ENDLESS) else "error": reason}
     if len(text) > MAX_CHARACTERS:
         return {"error": f"it writes {len(text)} characters"}
     return {"text": text}
 
 
 def size_bytes() -> int:
-    """Give the memory that counts against the limit; 0 without /proc, where systems enforce no such limit."""
+    """Return the memory that counts against the limit; 0 without /proc, where no such limit is enforced."""
     try:
         with open("/proc/self/statm") as file:
             return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
@@ -93,7 +88,7 @@ def serve() -> None:
 
     It returns where stdin ends, or after an answer that left too much memory behind.
     """
-    most = size_bytes() + KEPT_BYTES
+    limit = size_bytes() + KEPT_BYTES
     for line in sys.stdin.buffer:
         signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)  # its signal ends the process
         answer = json.dumps(render(**json.loads(line))).encode()
@@ -101,14 +96,14 @@ def serve() -> None:
         sys.stdout.buffer.write(answer + b"\n")
         sys.stdout.buffer.flush()
         del line, answer
-        if size_bytes() > most:
+        if size_bytes() > limit:
             return
 
 
 def main() -> None:
     """Set the limits of this process, then serve."""
-    for limit, most in ((resource.RLIMIT_AS, MEMORY_BYTES), (resource.RLIMIT_CORE, 0)):
-        resource.setrlimit(limit, (most, most))
+    for kind, limit in ((resource.RLIMIT_AS, MEMORY_BYTES), (resource.RLIMIT_CORE, 0)):
+        resource.setrlimit(kind, (limit, limit))
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     sys.path.append(sys.argv[1])
     try:

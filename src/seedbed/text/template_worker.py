@@ -1,8 +1,8 @@
-"""Starts, asks and replaces the process that renders chat templates.
+"""Starts, uses and replaces the process that renders chat templates.
 
-To start Python takes 20 ms and to render a prompt 0.3 ms, so one process renders for the whole program. A
-request is a line of JSON and its answer is another: the process reads a whole request before it writes, and
-the program sends a whole request before it reads, so neither waits for the other however long the lines are.
+Starting Python takes 20 ms and rendering a prompt 0.3 ms, so one process renders for the whole program. A
+request is a line of JSON, an answer another: the process reads a whole request before it writes, and the
+program sends a whole request before it reads, so neither waits for the other however long the lines are.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ from typing import Any
 
 from seedbed.text import template_process
 
-WALL_SECONDS = 10.0  # the limit of CPU seconds strikes long before, unless the machine has none to give
+WALL_SECONDS = 10.0  # the limit of CPU seconds ends it long before, except on a machine that is overloaded
 TOO_LONG = -signal.SIGPROF
-# What no template causes: the process ended after an answer (KEPT_BYTES), or was ended from outside.
-NOT_OF_THE_TEMPLATE = (0, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP)
+# Exit codes that no template causes: the process ended after an answer (KEPT_BYTES), or from outside.
+NOT_THE_TEMPLATES = (0, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP)
 
 
 class TemplateWorker:
-    """A process with limits, started by the first render and replaced when a template breaks a limit.
+    """A process with limits, started by the first render and replaced when a template exceeds a limit.
 
-    Threads may share it; a forked child starts its own. The process has a session of its own, so Ctrl-C in a
-    terminal does not reach it, and it ends where its input ends, so it does not outlive a killed program.
+    Threads may share it; a forked child starts its own. The process has its own session, so Ctrl-C in a
+    terminal does not reach it, and it ends with its input, so it does not outlive a killed program.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._running: tuple[subprocess.Popen[bytes], socket.socket] | None = None
-        self._is_idle = True  # false from a request until its whole answer is here
+        self._is_idle = True  # False from a request until its whole answer has arrived
 
     def render(self, source: str, variables: dict[str, Any]) -> dict[str, Any]:
         """Render a template -> the answer of `template_process.render`, `error` where it ends the process."""
         line = json.dumps({"source": source, "variables": variables}).encode() + b"\n"
         with self._lock:
             answer = self._exchange(line)
-            if answer in NOT_OF_THE_TEMPLATE:
+            if answer in NOT_THE_TEMPLATES:
                 answer = self._exchange(line)
         if isinstance(answer, bytes):
             return dict(json.loads(answer))
@@ -59,20 +59,20 @@ class TemplateWorker:
         with self._lock:
             self._end()
 
-    def forget(self) -> None:
+    def detach(self) -> None:
         """Leave the process to the parent of this forked child."""
         if self._running is not None:
             process, channel = self._running
-            process.returncode = 0  # it is no child of ours to wait for
+            process.returncode = 0  # not a child of this process, so there is nothing to wait for
             channel.close()
         self._lock, self._running = threading.Lock(), None
 
     def _exchange(self, line: bytes) -> bytes | int:
         """Send a request -> the answer, or the exit code of a process that ended without one."""
-        if not self._is_idle:  # Ctrl-C cut the exchange before, and its answer may still come
+        if not self._is_idle:  # Ctrl-C interrupted an exchange, whose answer may still arrive
             self._end()
         if self._running is None:
-            # Ctrl-C between the start of the process and here would leave one that nobody waits for.
+            # Ctrl-C between the start and the assignment would leave a process that nobody waits for.
             before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
             try:
                 self._running = _start()
@@ -102,7 +102,7 @@ class TemplateWorker:
         if self._running is None:
             return 0
         process, channel = self._running
-        process.kill()  # a process that has closed its end of the channel keeps its own exit code
+        process.kill()  # one that has closed its end of the channel keeps its own exit code
         code = process.wait()
         channel.close()
         self._running = None
@@ -124,4 +124,4 @@ def _start() -> tuple[subprocess.Popen[bytes], socket.socket]:
 
 WORKER = TemplateWorker()  # one for the program, as its standard streams are
 atexit.register(WORKER.close)
-os.register_at_fork(after_in_child=WORKER.forget)
+os.register_at_fork(after_in_child=WORKER.detach)

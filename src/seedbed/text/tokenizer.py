@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from itertools import accumulate, count, takewhile
+from itertools import chain, count, islice, takewhile
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -20,31 +20,31 @@ from tokenizers import AddedToken, decoders
 from seedbed.base.errors import BundleError, UsageError
 from seedbed.base.files import disk_errors, write_file
 from seedbed.base.json_file import read_file, read_object
-from seedbed.text.library import library_errors, refuse_long_pieces
-from seedbed.text.older_files import has_older_files, read_older_files
+from seedbed.text.legacy_files import has_legacy_files, read_legacy_files
+from seedbed.text.library import library_errors, read_text, refuse_long_entries
+from seedbed.text.sentencepiece_model import METASPACE
 from seedbed.text.stream import ByteStream, TextStream, WindowStream
 
 END_OF_TEXT = "<|endoftext|>"
-# A tokenizer file that names no end-of-document token: the names that published ones give it.
+# The names of the end-of-document token in published files, for a file that names none.
 END_NAMES = (END_OF_TEXT, "</s>", "<|end_of_text|>", "<eos>")
-# Likewise of the mask: BERT's and RoBERTa's.
+# Likewise the mask: BERT's and RoBERTa's.
 MASK_NAMES = ("[MASK]", "<mask>")
-# Where transformers keeps a tokenizer's chat template, and those that it has beside the usual one.
+# Where transformers stores a tokenizer's chat template, and further ones.
 TEMPLATE_FILE, TEMPLATE_FOLDER = "chat_template.jinja", "additional_chat_templates"
-# Characters that one call of the library gets: it keeps about 100 bytes for each token until the call ends.
+# Characters per call of the library, which allocates about 100 bytes per token until the call ends.
 BLOCK_CHARACTERS = 1 << 16
 MAX_IDS = 1 << 24
-BLANK = "\u2581"  # SentencePiece's mark
-# No piece of a tokenizer of ours crosses from a visible character to white space. Before a control character
-# that is white space to Python no text is cut: some normalizers remove it, which joins what stands around it.
+# No token of our tokenizers crosses from a visible character to white space. A text is not split before a
+# control character that is white space to Python: some normalizers remove it, which joins its neighbours.
 SAFE_CUT = re.compile(r"(?<=\S)(?=[^\S\x0b\x0c\x1c-\x1f\x85])")
 
 
 def blocks(text: str, *, block_characters: int = BLOCK_CHARACTERS) -> Iterator[str]:
-    """Cut a long text where white space begins: the blocks' tokens joined are the tokens of the whole.
+    """Split a long text where white space begins: the tokens of the blocks, joined, are those of the whole.
 
-    A text without white space stays whole. This is exact for the kinds of `KINDS`; a foreign tokenizer that
-    marks the beginning of a text places one mark more at each cut.
+    A text without white space stays whole. This is exact for the kinds of `KINDS`; another tokenizer that
+    marks the beginning of a text has one more mark per block.
     """
     start = 0
     while len(text) - start > block_characters:
@@ -57,64 +57,65 @@ def blocks(text: str, *, block_characters: int = BLOCK_CHARACTERS) -> Iterator[s
 
 
 def byte_symbols() -> list[str]:
-    """The printable character that stands for each byte in a byte-level vocabulary (GPT-2's table)."""
+    """The printable character of each byte in a byte-level vocabulary (GPT-2's table)."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = (chr(256 + n) for n in range(256))
     return [chr(b) if b in printable else next(others) for b in range(256)]
 
 
 def refuse_surrogates(texts: Iterable[str]) -> None:
-    """Raise a UsageError that names the first character which UTF-8 cannot hold."""
+    """Raise a UsageError that names the first character which UTF-8 cannot encode."""
     for text in texts:
         try:
             text.encode()
         except UnicodeEncodeError as error:
             raise UsageError(
                 f"the text has a lone surrogate U+{ord(text[error.start]):04X} at character {error.start}, "
-                "which UTF-8 cannot hold; remove it, or read the text with errors='replace'"
+                "which UTF-8 cannot encode; remove it, or read the text with errors='replace'"
             ) from error
 
 
 class Tokenizer:
-    """An immutable tokenizer: the user's text becomes ids of ordinary tokens only, never control tokens.
+    """An immutable tokenizer: a user's text becomes ordinary tokens only, never special tokens.
 
-    `config` is what lies in tokenizer_config.json: which tokens begin, end and pad; its `chat_template`, if
-    any, is one text, or a list of `{"name": .., "template": ..}`.
+    `config` is the content of tokenizer_config.json: the special tokens by role, and perhaps a
+    `chat_template`, one text or a list of `{"name": .., "template": ..}`.
     """
 
     def __init__(self, core: tokenizers.Tokenizer, config: dict[str, Any]) -> None:
-        core.encode_special_tokens = True  # control strings in the user's text stay text
+        core.encode_special_tokens = True  # names of special tokens in a user's text stay text
         core.no_padding()
         core.no_truncation()
         self._core, self.config = core, config
         self.vocab_size = 1 + max(core.get_vocab(with_added_tokens=True).values(), default=-1)
-        if self.vocab_size > MAX_IDS:  # the library counts them one by one when it writes
+        if self.vocab_size > MAX_IDS:  # the library counts to it when it writes
             raise BundleError(f"the tokenizer has the id {self.vocab_size - 1}, allowed are {MAX_IDS} ids")
         self.kind = str(config.get("seedbed_kind") or type(core.model).__name__.lower())
-        self.eos_id = self._control("eos_token", END_NAMES)
-        self.bos_id, self.pad_id, self.unk_id = (self._control(f"{n}_token") for n in ("bos", "pad", "unk"))
-        self.mask_id = self._control("mask_token", MASK_NAMES)
-        self.cls_id, self.sep_id = self._control("cls_token"), self._control("sep_token")
+        self.eos_id = self._special_id("eos_token", END_NAMES)
+        self.mask_id = self._special_id("mask_token", MASK_NAMES)
+        self.bos_id, self.pad_id, self.unk_id, self.cls_id, self.sep_id = (
+            self._special_id(f"{name}_token") for name in ("bos", "pad", "unk", "cls", "sep")
+        )
         self.special_ids = frozenset(i for i, t in core.get_added_tokens_decoder().items() if t.special)
 
-    def _control(self, key: str, otherwise: Sequence[str] = ()) -> int | None:
+    def _special_id(self, key: str, otherwise: Sequence[str] = ()) -> int | None:
         named = self.config.get(key)
         names = [named["content"] if isinstance(named, dict) else str(named)] if named else otherwise
         return next((i for name in names if (i := self._core.token_to_id(name)) is not None), None)
 
     @cached_property
     def sentinel_ids(self) -> tuple[int, ...]:
-        """The ids of T5's tokens for gaps: of <extra_id_0>, <extra_id_1> and so on, as many as follow."""
+        """The ids of T5's sentinels <extra_id_0>, <extra_id_1> and so on, up to the first that is missing."""
         ids = (self._core.token_to_id(f"<extra_id_{i}>") for i in count())
         return tuple(i for i in takewhile(lambda i: i is not None, ids) if i in self.special_ids)
 
     @cached_property
     def begins_word(self) -> NDArray[np.bool_]:
-        """Which tokens begin a word (vocab_size,), for masks over whole words; control tokens always do.
+        """Which tokens begin a word (vocab_size,), for masks over whole words; special tokens always do.
 
-        WordPiece: all without its mark of a word's inside. Bytes: those whose first byte is ASCII, and
-        neither letter nor digit (a blank, say); a text's first token begins one whatever it is.
-        Pieces with a mark for a blank: those that begin with it.
+        WordPiece: all without its mark of a continuation. Bytes: those whose first byte is ASCII and neither
+        letter nor digit (a space, for example); a text's first token always begins one. SentencePiece: those
+        that begin with its mark of a space.
         """
         begins = np.ones(self.vocab_size, dtype=np.bool_)
         inside = str(getattr(self._core.model, "continuing_subword_prefix", None) or "")
@@ -128,46 +129,44 @@ class Tokenizer:
             elif inside:
                 begins[i] = not name.startswith(inside)
             else:
-                begins[i] = name.startswith(BLANK)
+                begins[i] = name.startswith(METASPACE)
         return begins
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of everything that decides the ids of a text."""
+        """SHA-256 of everything that determines the ids of a text."""
         return hashlib.sha256(self._core.to_str().encode()).hexdigest()
 
     @property
     def added_tokens(self) -> dict[int, AddedToken]:
-        """The tokens that are found before a text is cut into pieces, control tokens among them, by id."""
+        """The tokens that are matched before a text is split, special tokens among them, by id."""
         return dict(self._core.get_added_tokens_decoder())
 
     @property
     def vocabulary(self) -> dict[str, int]:
-        """The ids of all tokens by name, added ones too."""
+        """The ids of all tokens by name, added ones included."""
         return dict(self._core.get_vocab(with_added_tokens=True))
 
     def definition(self) -> dict[str, Any]:
-        """What tokenizer.json holds."""
+        """The content of tokenizer.json."""
         return dict(json.loads(self._core.to_str()))
 
-    def encode(self, text: str, *, max_characters: int | None = None) -> list[int]:
-        """The ids of a text, no control tokens added; a UsageError beyond `max_characters` if given."""
-        if max_characters is not None and len(text) > max_characters:
-            raise UsageError(f"the text has {len(text)} characters, allowed are {max_characters}; shorten it")
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text, without special tokens."""
         return [i for block in self._encode(list(blocks(text))) for i in block]
 
     def encode_document(self, text: str) -> list[int]:
-        """The ids of a text with the control tokens that the file puts around one, [CLS] and [SEP] say."""
+        """The ids of a text with the special tokens that the file puts around it, such as [CLS] and [SEP]."""
         return self.encode_spans(text)[0]
 
     @property
     def begin_ids(self) -> tuple[int, ...]:
-        """The control tokens that the file puts before a text: LLaMA's <s>, none of GPT-2's."""
+        """The special tokens that the file puts before a text: <s> for LLaMA, none for GPT-2."""
         return self.around_ids[0]
 
     @cached_property
     def around_ids(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """The control tokens that the file puts before a text, and those behind it."""
+        """The special tokens that the file puts before a text, and those after it."""
         ordinary = (self.decode([i]) for i in range(self.vocab_size) if i not in self.special_ids)
         text = next((text for text in ordinary if text and self.encode(text)), "")
         with library_errors("the tokenizer"):
@@ -177,7 +176,7 @@ class Tokenizer:
         return tuple(i for i, _ in before), tuple(i for i, _ in behind)[::-1]
 
     def encode_spans(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
-        """As `encode_document`, and where in the text each token stands; (0, 0) for those around it."""
+        """As `encode_document`, and each token's characters, start and end; (0, 0) for those around it."""
         refuse_surrogates([text])
         with library_errors("the tokenizer"):
             encoding = self._core.encode(text, add_special_tokens=True)
@@ -185,13 +184,9 @@ class Tokenizer:
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of each text, as `encode` gives them, on all cores."""
-        cut = [list(blocks(text)) for text in texts]
-        ids = self._encode([block for text in cut for block in text])
-        ends = list(accumulate(map(len, cut)))
-        return [
-            ids[end - 1] if len(text) == 1 else [i for block in ids[end - len(text) : end] for i in block]
-            for text, end in zip(cut, ends, strict=True)
-        ]
+        split = [list(blocks(text)) for text in texts]
+        found = iter(self._encode([block for text in split for block in text]))
+        return [list(chain.from_iterable(islice(found, len(text)))) for text in split]
 
     def _encode(self, texts: list[str]) -> list[list[int]]:
         try:
@@ -202,18 +197,18 @@ class Tokenizer:
             raise
 
     def decode(self, ids: Sequence[int], *, skip_special: bool = True) -> str:
-        """The text of ids; bytes that are no UTF-8 become U+FFFD."""
+        """The text of ids; bytes that are not UTF-8 become U+FFFD."""
         with library_errors("the tokenizer"):
             return str(self._core.decode(list(ids), skip_special_tokens=skip_special))
 
     def stream(self) -> TextStream:
-        """A decoder of one id at a time, for output that appears as it is made."""
+        """A decoder of one id at a time, for streamed output."""
         if self._bytes is not None:
             return ByteStream(self.token_bytes)
         return WindowStream(lambda ids: self.decode(ids))
 
     def token(self, token_id: int) -> str:
-        """One token for display: its text, `<0xE2>` for bytes that are none, the name of a control token."""
+        """One token for display: its text, `<0xE2>` for incomplete bytes, the name of a special token."""
         raw = self.token_bytes(token_id)
         if raw is not None:
             try:
@@ -226,7 +221,7 @@ class Tokenizer:
         return str(name)
 
     def token_bytes(self, token_id: int) -> bytes | None:
-        """The bytes that a token stands for; None for a control token or without a byte-level vocabulary."""
+        """The bytes of a token; None for a special token or without a byte-level vocabulary."""
         return self._bytes.get(token_id) if self._bytes is not None else None
 
     @cached_property
@@ -246,8 +241,8 @@ class Tokenizer:
     def save(self, folder: Path | str) -> None:
         """Write tokenizer_config.json, then tokenizer.json, as `transformers.AutoTokenizer` loads them.
 
-        A chat template lies beside them in a file of its own. Each is whole or not there, so that a folder
-        with tokenizer.json holds a whole tokenizer. Errors: HardwareError where the folder cannot be written.
+        A chat template has a file of its own. Each file is written whole or not at all, so a folder with
+        tokenizer.json has a whole tokenizer. Errors: HardwareError where the folder cannot be written.
         """
         folder = Path(folder)
         with disk_errors(folder):
@@ -262,43 +257,33 @@ class Tokenizer:
 
     @classmethod
     def load(cls, path: Path | str) -> Tokenizer:
-        """Read a folder with tokenizer.json or with older files, or that file and what lies beside it."""
+        """Read a folder with tokenizer.json or legacy files, or a tokenizer.json and the files beside it."""
         path = Path(path)
         file = path / "tokenizer.json" if path.is_dir() else path
-        if not file.is_file() and has_older_files(path):
-            core, config = read_older_files(path)
+        if not file.is_file() and has_legacy_files(path):
+            core, config = read_legacy_files(path)
             return cls(core, config | _template_files(path))
         if not file.is_file():
-            raise BundleError(
-                f"{file} does not exist; a tokenizer is a tokenizer.json or a folder that holds one"
-            )
+            raise BundleError(f"{file} does not exist; a tokenizer is a tokenizer.json or a folder with one")
         config_file = file.parent / "tokenizer_config.json"
         content = read_file(file)
         with library_errors(file):
-            refuse_long_pieces(content)
+            refuse_long_entries(content)
             core = tokenizers.Tokenizer.from_str(content.decode())
             config = read_object(config_file) if config_file.is_file() else {}
             return cls(core, config | _template_files(file.parent))
 
     @staticmethod
     def is_in(folder: Path) -> bool:
-        """Whether a folder holds the files of a tokenizer."""
-        return (folder / "tokenizer.json").is_file() or has_older_files(folder)
+        """Whether a folder has the files of a tokenizer."""
+        return (folder / "tokenizer.json").is_file() or has_legacy_files(folder)
 
 
 def _template_files(folder: Path) -> dict[str, Any]:
-    """What the chat templates in a tokenizer's folder add to its config; they win over those in it."""
+    """The chat templates in a tokenizer's folder, which replace those of its config."""
     others = sorted((folder / TEMPLATE_FOLDER).glob("*.jinja"))
-    files = [file for file in (folder / TEMPLATE_FILE, *others) if file.is_file()]
-    named = []
-    for file in files:
-        try:
-            text = file.read_text(encoding="utf-8")
-        except OSError as error:
-            raise BundleError(f"{file} cannot be read: {error.strerror}; see who may read it") from None
-        except UnicodeDecodeError as error:
-            raise BundleError(f"{file} is not UTF-8 at offset {error.start}; save it as UTF-8") from None
-        named.append({"name": "default" if file.parent == folder else file.stem, "template": text})
+    files = [(folder / TEMPLATE_FILE, "default"), *((file, file.stem) for file in others)]
+    named = [{"name": name, "template": read_text(file)} for file, name in files if file.is_file()]
     if not named:
         return {}
     alone = len(named) == 1 and named[0]["name"] == "default"

@@ -1,13 +1,13 @@
-"""Tokenizers from texts, the same in every run.
+"""Tokenizers trained from texts, the same in every run.
 
 The kinds `bpe`, `characters`, `words` and `bytes` are one mechanism, byte-level BPE (Radford et al. 2019,
-section 2.2): every byte is a token, and the kinds differ in what longer pieces the vocabulary has and in
-where a text is cut. A piece that the vocabulary lacks falls back to its bytes, so `decode(encode(s)) == s`
-for every string that UTF-8 holds.
+section 2.2): every byte is a token, and the kinds differ in the longer tokens of the vocabulary and in where
+a text is split. Text outside the vocabulary becomes bytes, so `decode(encode(s)) == s` for every string that
+UTF-8 can encode.
 
 `wordpiece` and `unigram` lose what the published ones lose. The former is that of BERT's uncased models: it
-drops case and accents. The latter is T5's: white space of any length and kind is one blank. In both, what no
-piece holds is unknown.
+drops case and accents. The latter is T5's: white space of any length and kind is one space. In both, text
+outside the vocabulary is unknown.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ import tokenizers
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, trainers
 
 from seedbed.base.errors import ConfigError
-from seedbed.text.scored_pieces import hidden_pattern, model_core
-from seedbed.text.sentencepiece_model import CONTROL, UNKNOWN, Piece, SentencePieceModel
+from seedbed.text.sentencepiece_model import CONTROL, METASPACE, UNKNOWN, Entry, SentencePieceModel
+from seedbed.text.sentencepiece_tokenizer import hidden_pattern, model_core
 from seedbed.text.special_form import SpecialForm, form_of_kind
 from seedbed.text.special_tokens import SpecialTokens
-from seedbed.text.tokenizer import BLANK, Tokenizer, blocks, byte_symbols
-from seedbed.text.unigram import unigram_pieces
+from seedbed.text.tokenizer import Tokenizer, blocks, byte_symbols
+from seedbed.text.unigram import unigram_entries
 from seedbed.text.vocabulary_files import MAX_WORD_CHARACTERS, word_piece_core
 
 BYTE_KINDS = ("bpe", "characters", "words", "bytes")
 KINDS = ("bpe", "wordpiece", "unigram", "characters", "words", "bytes")
-JOINED = ("bpe", "words", "unigram")  # their pieces hold the blank before a word, so that a mask does, too
-LEAST_PIECES = 4  # of WordPiece and unigram: half of them are letters
+JOINED = ("bpe", "words", "unigram")  # their tokens include the space before a word, so a mask does, too
+LEAST_ENTRIES = 4  # of WordPiece and unigram: half of them are letters
 MAX_WORDS = 1 << 20  # counted at once; beyond, the rarest are forgotten
-# What SentencePiece's nmt_nfkc removes, and what it takes for a blank once a text is in NFKC.
+# What SentencePiece's nmt_nfkc removes, and what it makes a space of once a text is in NFKC.
 REMOVED = r"[\x01-\x08\x0B\x0E-\x1F\x7F\u008F\u009F]"
-BLANKS = rf"[\t\n\f\r \u061C\u1680\u200B\u200C\u200E\u200F\u2028\u2029{BLANK}\uFEFF\uFFFD]+"
-# A piece of a unigram model holds letters, digits or neither, never two of these: SentencePiece's rule, too.
-RUNS = rf"{BLANK}?(?:[\p{{L}}\p{{M}}]+|\p{{N}}+|[^\p{{L}}\p{{M}}\p{{N}}{BLANK}]+)|{BLANK}"
+SPACES = rf"[\t\n\f\r \u061C\u1680\u200B\u200C\u200E\u200F\u2028\u2029{METASPACE}\uFEFF\uFFFD]+"
+# An entry of a unigram model has letters, digits or neither, never two of these, as in SentencePiece.
+RUNS = rf"{METASPACE}?(?:[\p{{L}}\p{{M}}]+|\p{{N}}+|[^\p{{L}}\p{{M}}\p{{N}}{METASPACE}]+)|{METASPACE}"
 
 
 def train_tokenizer(
@@ -50,12 +50,12 @@ def train_tokenizer(
     vocab_size: int = 8192,
     special: SpecialForm | None = None,
 ) -> Tokenizer:
-    """Make a tokenizer with at most `vocab_size` tokens: pieces, and the control tokens of `special`.
+    """Train a tokenizer with at most `vocab_size` tokens, the special tokens of `special` included.
 
-    The kind is the form's where none is given, and the form the kind's. `bpe` merges pairs of neighbours,
-    most frequent first (Sennrich et al. 2016); `wordpiece` does so with the letters of a word; `unigram`
-    keeps the substrings that make the texts likeliest (Kudo 2018); `words` takes words with the space before
-    them; `characters` takes those beyond ASCII (an ASCII one is its byte); `bytes` takes no pieces.
+    The kind defaults to the form's, and the form to the kind's. `bpe` merges the most frequent pairs first
+    (Sennrich et al. 2016); `wordpiece` does so with the letters of a word; `unigram` keeps the substrings
+    that maximize the likelihood of the texts (Kudo 2018); `words` has words with the space before them;
+    `characters` those beyond ASCII (an ASCII one is its byte); `bytes` nothing more.
 
     Errors: ConfigError for an unknown kind, for one that needs a token which the form lacks, and for a
     vocabulary that is too small.
@@ -66,56 +66,56 @@ def train_tokenizer(
         raise ConfigError(f"tokenizer.kind={kind!r} is not known; allowed: {', '.join(KINDS)}")
     if kind not in BYTE_KINDS and form.roles.get("unk") not in form.first:
         raise ConfigError(
-            f"tokenizer.kind={kind!r} needs a token for what is unknown, which this family's tokenizers "
-            f"lack; allowed: {', '.join(BYTE_KINDS)}"
+            f"tokenizer.kind={kind!r} needs a token for unknown text, which this family's tokenizers lack; "
+            f"allowed: {', '.join(BYTE_KINDS)}"
         )
-    own, needed = ("256 bytes", 256) if kind in BYTE_KINDS else (f"{LEAST_PIECES} pieces", LEAST_PIECES)
-    num_pieces = vocab_size - form.num_tokens
-    if num_pieces < needed:
+    own, needed = ("256 bytes", 256) if kind in BYTE_KINDS else (f"{LEAST_ENTRIES} entries", LEAST_ENTRIES)
+    num_entries = vocab_size - form.num_tokens
+    if num_entries < needed:
         raise ConfigError(
             f"tokenizer.vocab_size={vocab_size} cannot hold {own} and {form.num_tokens} special "
             f"tokens; choose at least {needed + form.num_tokens}"
         )
-    cut = (block for text in texts for block in blocks(text))
+    split = (block for text in texts for block in blocks(text))
     if kind in BYTE_KINDS:
-        core = _byte_core(kind, cut, num_pieces, form.first)
+        core = _byte_core(kind, split, num_entries, form.first)
     elif kind == "wordpiece":
-        core = _word_piece_core(cut, num_pieces, form)
+        core = _word_piece_core(split, num_entries, form)
     else:
-        core = _unigram_core(cut, num_pieces, form)
+        core = _unigram_core(split, num_entries, form)
     form.add_to(core, joins=kind in JOINED)
     config: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast", "seedbed_kind": kind}
     return Tokenizer(core, config | {"clean_up_tokenization_spaces": False} | form.config())
 
 
 def _byte_core(
-    kind: str, texts: Iterator[str], num_pieces: int, first: Sequence[str]
+    kind: str, texts: Iterator[str], num_entries: int, first: Sequence[str]
 ) -> tokenizers.Tokenizer:
+    merges: list[tuple[str, str]] = []
     if kind == "bpe":
-        pieces, merges = _pairs(texts, num_pieces - 256)
+        entries, merges = _pairs(texts, num_entries - 256)
     else:
         find = {"characters": _frequent_characters, "words": _frequent_words}
-        found = find[kind](texts, num_pieces - 256) if kind in find else []
-        pieces, merges = [*byte_symbols(), *found], []
-    vocabulary = {piece: i for i, piece in enumerate([*first, *pieces])}
+        found = find[kind](texts, num_entries - 256) if kind in find else []
+        entries = [*byte_symbols(), *found]
+    vocabulary = {entry: i for i, entry in enumerate([*first, *entries])}
     core = tokenizers.Tokenizer(models.BPE(vocab=vocabulary, merges=merges, ignore_merges=kind != "bpe"))
     core.pre_tokenizer = _pre_tokenizer(kind)
     if first and kind in ("characters", "bytes"):
-        # Such a run is looked up as a whole: none may be the name of a control token.
-        apart = pre_tokenizers.Split(
-            Regex(hidden_pattern([Piece(name, type=CONTROL) for name in first])), "merged_with_previous"
-        )
+        # A run is looked up as a whole, so none may be the name of a special token.
+        names = [Entry(name, type=CONTROL) for name in first]
+        apart = pre_tokenizers.Split(Regex(hidden_pattern(names)), "merged_with_previous")
         core.pre_tokenizer = pre_tokenizers.Sequence([apart, core.pre_tokenizer])
     core.decoder = decoders.ByteLevel()
     return core
 
 
 def _pre_tokenizer(kind: str) -> pre_tokenizers.PreTokenizer:
-    """Where a text is cut before the vocabulary is asked: at words, around non-ASCII characters, nowhere."""
+    """Where a text is split before the vocabulary is used: at words, around non-ASCII characters, nowhere."""
     if kind == "characters":
-        # ASCII runs fall back to their bytes as a whole: three times the speed of one piece a character.
-        cut = pre_tokenizers.Split(Regex(r"[^\x00-\x7F]|[\x00-\x7F]{1,64}"), "isolated")
-        return pre_tokenizers.Sequence([cut, _pre_tokenizer("bytes")])
+        # ASCII runs fall back to their bytes as a whole: three times the speed of one token per character.
+        split = pre_tokenizers.Split(Regex(r"[^\x00-\x7F]|[\x00-\x7F]{1,64}"), "isolated")
+        return pre_tokenizers.Sequence([split, _pre_tokenizer("bytes")])
     return pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=kind != "bytes")
 
 
@@ -129,29 +129,27 @@ def _pairs(texts: Iterator[str], num_merges: int) -> tuple[list[str], list[tuple
     return sorted(model["vocab"], key=model["vocab"].__getitem__), [(a, b) for a, b in model["merges"]]
 
 
-def _frequent_characters(texts: Iterator[str], num_pieces: int) -> list[str]:
+def _frequent_characters(texts: Iterator[str], num_entries: int) -> list[str]:
     counts: Counter[str] = Counter()
     for text in texts:
         if not text.isascii():
             counts.update(re.sub(r"[\x00-\x7F]+", "", text))
     symbols = byte_symbols()
-    frequent = sorted(counts, key=lambda c: (-counts[c], c))[:num_pieces]
-    return ["".join(symbols[byte] for byte in c.encode()) for c in frequent]
+    return ["".join(symbols[byte] for byte in c.encode()) for c in _ranked(counts)[:num_entries]]
 
 
-def _frequent_words(texts: Iterator[str], num_pieces: int) -> list[str]:
+def _frequent_words(texts: Iterator[str], num_entries: int) -> list[str]:
     counter = tokenizers.Tokenizer(models.WordLevel(unk_token=""))
     counter.pre_tokenizer = _pre_tokenizer("words")
-    # Single bytes are tokens already and may be among the most frequent: ask for as many more.
-    trainer = trainers.WordLevelTrainer(vocab_size=num_pieces + 256, show_progress=False)
+    # Single bytes are tokens already and may be among the most frequent: request as many more.
+    trainer = trainers.WordLevelTrainer(vocab_size=num_entries + 256, show_progress=False)
     counter.train_from_iterator(texts, trainer)
     vocabulary = counter.get_vocab()
-    ranked = sorted(vocabulary, key=lambda piece: vocabulary[piece])
-    return [piece for piece in ranked if len(piece) > 1][:num_pieces]
+    return [word for word in sorted(vocabulary, key=vocabulary.__getitem__) if len(word) > 1][:num_entries]
 
 
-def _word_piece_core(texts: Iterator[str], num_pieces: int, form: SpecialForm) -> tokenizers.Tokenizer:
-    """BERT's uncased words (Devlin et al. 2019, section 3) in pieces that the library's trainer merges.
+def _word_piece_core(texts: Iterator[str], num_entries: int, form: SpecialForm) -> tokenizers.Tokenizer:
+    """WordPiece over BERT's uncased words (Devlin et al. 2019, section 3), merged by the library's trainer.
 
     It orders letters and equal pairs as a hash map does, unless it gets all letters as special tokens.
     """
@@ -159,15 +157,16 @@ def _word_piece_core(texts: Iterator[str], num_pieces: int, form: SpecialForm) -
     special = SpecialTokens({"unk_token": AddedToken(unknown)}, (), {})
     lower = {"do_lower_case": True}
     core = word_piece_core({name: i for i, name in enumerate(form.first)}, lower, special)
-    counts = _count_words(
-        (word for word, _ in core.pre_tokenizer.pre_tokenize_str(core.normalizer.normalize_str(text)))
-        for text in texts
-    )
+
+    def words_of(text: str) -> list[str]:
+        return [word for word, _ in core.pre_tokenizer.pre_tokenize_str(core.normalizer.normalize_str(text))]
+
+    counts = _count_words(words_of(text) for text in texts)
     letters: list[str] = []
     for letter in _by_frequency(counts):
-        alone = len(core.pre_tokenizer.pre_tokenize_str(core.normalizer.normalize_str(f"a{letter}a"))) > 1
-        both = [letter] if alone else [letter, f"##{letter}"]  # a comma or a Chinese one is a word of its own
-        if len(letters) + len(both) > num_pieces // 2:
+        is_word = len(words_of(f"a{letter}a")) > 1  # a comma or a Chinese character
+        both = [letter] if is_word else [letter, f"##{letter}"]
+        if len(letters) + len(both) > num_entries // 2:
             break
         letters += both
     kept = frozenset(letters)
@@ -175,50 +174,44 @@ def _word_piece_core(texts: Iterator[str], num_pieces: int, form: SpecialForm) -
     trained = tokenizers.Tokenizer(models.WordPiece({}, unk_token=unknown))
     trained.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     trainer = trainers.WordPieceTrainer(
-        vocab_size=len(form.first) + num_pieces,
+        vocab_size=len(form.first) + num_entries,
         min_frequency=2,
-        special_tokens=[*form.first, *sorted(letters, key=lambda piece: (len(piece), piece))],
+        special_tokens=[*form.first, *sorted(letters, key=lambda letter: (len(letter), letter))],
         show_progress=False,
     )
     trained.train_from_iterator((word for word in words for _ in range(counts[word])), trainer)
     return word_piece_core(trained.get_vocab(), lower, special)
 
 
-def _unigram_core(texts: Iterator[str], num_pieces: int, form: SpecialForm) -> tokenizers.Tokenizer:
-    """T5's pieces (Raffel et al. 2020, section 2.2): SentencePiece's, with a mark before each word."""
-    controls = [Piece(t, type=UNKNOWN if t == form.roles["unk"] else CONTROL) for t in form.first]
-    cut = pre_tokenizers.Split(Regex(RUNS), "isolated")
-    blank = _unigram([*controls, Piece(BLANK)])
-    counts = _count_words(
-        (f"{BLANK}{word}" for word in blank.normalizer.normalize_str(text).split(BLANK)[1:]) for text in texts
-    )
-    others = (letter for letter in _by_frequency(counts) if letter != BLANK)
-    letters = sorted([BLANK, *islice(others, num_pieces // 2 - 1)])
+def _unigram_core(texts: Iterator[str], num_entries: int, form: SpecialForm) -> tokenizers.Tokenizer:
+    """T5's vocabulary (Raffel et al. 2020, section 2.2): SentencePiece's, with a mark before each word."""
+    controls = [Entry(t, type=UNKNOWN if t == form.roles["unk"] else CONTROL) for t in form.first]
+    split = pre_tokenizers.Split(Regex(RUNS), "isolated")
+    normalizer = _unigram([*controls, Entry(METASPACE)]).normalizer
+    split_texts = (normalizer.normalize_str(text).split(METASPACE)[1:] for text in texts)
+    counts = _count_words((f"{METASPACE}{word}" for word in words) for words in split_texts)
+    others = (letter for letter in _by_frequency(counts) if letter != METASPACE)
+    letters = sorted([METASPACE, *islice(others, num_entries // 2 - 1)])
     kept = frozenset(letters)
     runs: Counter[str] = Counter()
     for word, count in counts.items():
-        for run, _ in cut.pre_tokenize_str(word):
+        for run, _ in split.pre_tokenize_str(word):
             known = run if kept.issuperset(run) else "".join(c if c in kept else " " for c in run)
             for part in known.split():
                 runs[part] += count
-    scored = unigram_pieces(runs, letters, num_pieces)
-    return _unigram([*controls, *(Piece(text, score) for text, score in scored.items())])
+    scored = unigram_entries(runs, letters, num_entries)
+    return _unigram([*controls, *(Entry(text, score) for text, score in scored.items())])
 
 
-def _unigram(pieces: Sequence[Piece]) -> tokenizers.Tokenizer:
-    core = model_core(SentencePieceModel(tuple(pieces)), pieces)
-    core.normalizer = normalizers.Sequence(
-        [
-            normalizers.NFKC(),
-            normalizers.Replace(Regex(REMOVED), ""),
-            normalizers.Replace(Regex(BLANKS), " "),
-            core.normalizer,
-        ]
-    )
+def _unigram(entries: Sequence[Entry]) -> tokenizers.Tokenizer:
+    core = model_core(SentencePieceModel(tuple(entries)), entries)
+    removed = normalizers.Replace(Regex(REMOVED), "")
+    spaces = normalizers.Replace(Regex(SPACES), " ")
+    core.normalizer = normalizers.Sequence([normalizers.NFKC(), removed, spaces, core.normalizer])
     return core
 
 
-def _count_words(texts: Iterator[Iterable[str]]) -> Counter[str]:
+def _count_words(texts: Iterable[Iterable[str]]) -> Counter[str]:
     """How often each word occurs, but for the rarest of more than `MAX_WORDS`."""
     counts: Counter[str] = Counter()
     floor = 0
@@ -231,9 +224,14 @@ def _count_words(texts: Iterator[Iterable[str]]) -> Counter[str]:
 
 
 def _by_frequency(words: Mapping[str, int]) -> list[str]:
-    """The characters of counted words, the most frequent first, equals in the order of their code points."""
+    """The characters of counted words, most frequent first."""
     counts: Counter[str] = Counter()
     for word, count in words.items():
         for character in word:
             counts[character] += count
+    return _ranked(counts)
+
+
+def _ranked(counts: Mapping[str, int]) -> list[str]:
+    """Characters by their counts, largest first; those of equal counts in the order of their code points."""
     return sorted(counts, key=lambda c: (-counts[c], c))

@@ -1,4 +1,4 @@
-"""Vocabularies as lists: vocab.json with merges.txt (GPT, GPT-2, RoBERTa, BART), vocab.txt (BERT)."""
+"""Vocabularies in lists: vocab.json with merges.txt (GPT, GPT-2, RoBERTa, BART), vocab.txt (BERT)."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ WORD_END = "</w>"
 ENDINGS = r"'s|'t|'re|'ve|'m|'ll|'d"
 WORDS = r"[^\r\n\p{L}\p{N}]?\p{L}+"
 REST = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-QWEN2 = rf"(?i:{ENDINGS})|{WORDS}|\p{{N}}|{REST}"  # what Qwen2 and 3 cut at: each digit is a piece
-MAX_WORD_CHARACTERS = 100  # BERT's WordPiece gives up on a longer word
+QWEN2 = rf"(?i:{ENDINGS})|{WORDS}|\p{{N}}|{REST}"  # Qwen2 and 3 split at these: each digit is a token
+MAX_WORD_CHARACTERS = 100  # a longer word is unknown to BERT's WordPiece
 
 
 def read_vocabulary(file: Path) -> dict[str, int]:
-    """Tokens with their ids from a JSON object; a BundleError for an id that is none or that occurs twice."""
+    """Tokens with their ids from a JSON object; a BundleError for an invalid or repeated id."""
     vocabulary = read_object(file)
     ids = list(vocabulary.values())
     if not all(isinstance(i, int) and not isinstance(i, bool) and i >= 0 for i in ids):
-        raise BundleError(f"{file} has a token whose id is no count from 0; download it again")
+        raise BundleError(f"{file} has a token whose id is not a count from 0; download it again")
     if len(set(ids)) != len(ids):
         raise BundleError(f"{file} gives one id to two tokens; download it again")
     if not ids or max(ids) >= 2 * len(ids) + 1024:
@@ -39,19 +39,19 @@ def read_vocabulary(file: Path) -> dict[str, int]:
 
 
 def read_lines(file: Path) -> dict[str, int]:
-    """The tokens of a vocab.txt, one a line, by the number of their line from 0; of equal lines the last."""
+    """The tokens of a vocab.txt, one per line, with their line number from 0; the last of equal lines."""
     lines = read_text(file).split("\n")
     return {line: i for i, line in enumerate(lines[:-1] if not lines[-1] else lines)}
 
 
 def read_merges(file: Path) -> list[tuple[str, str]]:
-    """The pairs of a merges.txt, in order, without the line that tells its version."""
+    """The pairs of a merges.txt, in order, without the line of its version."""
     pairs = []
     for number, line in enumerate(read_text(file).split("\n"), 1):
         if not line or (number == 1 and line.startswith("#version")):
             continue
-        left, blank, right = line.partition(" ")
-        if not (left and blank and right) or " " in right:
+        left, space, right = line.partition(" ")
+        if not (left and space and right) or " " in right:
             raise BundleError(f"{file} has no pair of tokens in line {number}; download it again")
         pairs.append((left, right))
     return pairs
@@ -63,11 +63,11 @@ def byte_core(
     config: Mapping[str, Any],
     pattern: str | None = None,
 ) -> tokenizers.Tokenizer:
-    """Byte-level BPE cut at GPT-2's words (Radford et al. 2019, section 2.2), or at a pattern's."""
+    """Byte-level BPE over GPT-2's words (Radford et al. 2019, section 2.2), or over a pattern's matches."""
     missing = 256 - sum(symbol in vocabulary for symbol in pre_tokenizers.ByteLevel.alphabet())
     if missing:
         raise BundleError(
-            f"its vocabulary lacks {missing} of the 256 bytes, which texts would lose; use a whole one"
+            f"its vocabulary lacks {missing} of the 256 bytes, so texts would lose them; use a complete one"
         )
     if pattern is not None:
         return cut_core(vocabulary, merges, (pattern,), composed=True)
@@ -86,14 +86,14 @@ def cut_core(
     composed: bool,
     whole_words: bool = False,
 ) -> tokenizers.Tokenizer:
-    """Byte-level BPE cut at patterns, one after the other; `composed` brings texts to NFC first.
+    """Byte-level BPE split by patterns, one after the other; `composed` normalizes texts to NFC first.
 
-    `whole_words` looks a whole word up before it merges, as LLaMA 3 does.
+    `whole_words` looks up a whole word before it merges, as LLaMA 3 does.
     """
     core = tokenizers.Tokenizer(models.BPE(vocabulary, merges, ignore_merges=whole_words))
-    cuts = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in patterns]
+    splits = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in patterns]
     core.pre_tokenizer = pre_tokenizers.Sequence(
-        [*cuts, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+        [*splits, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
     )
     if composed:
         core.normalizer = normalizers.NFC()
@@ -104,7 +104,7 @@ def cut_core(
 def word_end_core(
     vocabulary: dict[str, int], merges: list[tuple[str, str]], special: SpecialTokens
 ) -> tokenizers.Tokenizer:
-    """BPE over lower-cased words with a mark at their end (Radford et al. 2018, section 4.1)."""
+    """BPE over lower-cased words with an end mark (Radford et al. 2018, section 4.1)."""
     core = tokenizers.Tokenizer(
         models.BPE(vocabulary, merges, unk_token=special.name("unk_token"), end_of_word_suffix=WORD_END)
     )
@@ -119,11 +119,11 @@ def word_piece_core(
 ) -> tokenizers.Tokenizer:
     """WordPiece over BERT's words (Devlin et al. 2019, section 3).
 
-    Without `do_lower_case`, a vocabulary without capital letters is for lower-cased texts.
+    Without `do_lower_case`, a vocabulary without capital letters lower-cases texts.
     """
     unknown = special.name("unk_token")
     if unknown not in vocabulary:
-        raise BundleError("its vocab.txt has no token for what is unknown, [UNK] say; download it again")
+        raise BundleError("its vocab.txt has no token for unknown text, such as [UNK]; download it again")
     cased = any(re.search("[A-Z]", text) for text in vocabulary if not text.startswith("["))
     lower, chinese = _flag(config, "do_lower_case"), _flag(config, "tokenize_chinese_chars")
     core = tokenizers.Tokenizer(
@@ -149,20 +149,26 @@ def _flag(config: Mapping[str, Any], key: str) -> bool | None:
 
 
 def surround(
-    core: tokenizers.Tokenizer, before: str | None, after: str | None, *, segments: bool = False
+    core: tokenizers.Tokenizer,
+    before: str | None,
+    after: str | None,
+    *,
+    between: str | None = None,
+    segments: bool = False,
 ) -> None:
-    """Put control tokens around each text; with `segments` a second text has the type 1, and no first one."""
-    known = {text: core.token_to_id(text) for text in (before, after) if text is not None}
-    if any(i is None for i in known.values()):
+    """Put special tokens around each text; with `segments` a second text has type 1 and none before it.
+
+    RoBERTa has `between` before the second of two texts.
+    """
+    ids = {text: core.token_to_id(text) for text in (before, after) if text is not None}
+    if missing := [text for text, i in ids.items() if i is None]:
         raise BundleError(
-            "its vocabulary lacks the control token around a text; take all files from one tokenizer"
+            f"its vocabulary lacks the special token {missing[0][:40]!r} around a text; take all files from "
+            "one tokenizer"
         )
-    first = [*([before] if before else []), "$A", *([after] if after else [])]
-    again = [before] if before and not segments else []
-    second = [*again, "$B", *([after] if after else [])]
-    of_second = ":1" if segments else ":0"
+    second_before = None if segments else between or before
+    first = [f"{item}:0" for item in (before, "$A", after) if item]
+    second = [f"{item}:{int(segments)}" for item in (second_before, "$B", after) if item]
     core.post_processor = processors.TemplateProcessing(
-        single=[f"{one}:0" for one in first],
-        pair=[f"{one}:0" for one in first] + [f"{one}{of_second}" for one in second],
-        special_tokens=list(known.items()),
+        single=first, pair=[*first, *second], special_tokens=list(ids.items())
     )

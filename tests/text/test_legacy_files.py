@@ -12,19 +12,19 @@ import transformers
 from seedbed.base.errors import BundleError
 from seedbed.text.tokenizer import Tokenizer
 
-CONTROLS = ("<s>", "</s>", "<unk>", "<mask>", "<extra_id_3>")
+SPECIAL = ("<s>", "</s>", "<unk>", "<mask>", "<extra_id_3>")
 LOSSLESS = ("gpt2", "roberta")
-PIECES = ("t5", "llama", "gemma", "xlm-roberta")
-KINDS = ("gpt2", "qwen2", "roberta", "gpt", "bert", *PIECES, "marian")
+SENTENCEPIECE = ("t5", "llama", "gemma", "xlm-roberta")
+KINDS = ("gpt2", "qwen2", "roberta", "gpt", "bert", *SENTENCEPIECE, "marian")
 
 
 @pytest.fixture
-def copy(older: dict[str, Path], tmp_path: Path) -> Any:
+def copy(legacy: dict[str, Path], tmp_path: Path) -> Any:
     """Copies the folder of a kind, writes other files into it, and takes some away."""
 
     def make(kind: str, without: tuple[str, ...] = (), **files: Any) -> Path:
         folder = tmp_path / kind
-        shutil.copytree(older[kind], folder, dirs_exist_ok=True)
+        shutil.copytree(legacy[kind], folder, dirs_exist_ok=True)
         for name, values in files.items():
             (folder / f"{name}.json").write_text(json.dumps(values))
         for name in without:
@@ -44,12 +44,12 @@ def theirs(folder: Path) -> Any:
 )
 @pytest.mark.filterwarnings("ignore:Recommended. pip install sacremoses")
 def test_the_tokens_are_those_of_transformers(
-    kind: str, older: dict[str, Path], mixed_texts: list[str]
+    kind: str, legacy: dict[str, Path], mixed_texts: list[str]
 ) -> None:
-    tokenizer, reference = Tokenizer.load(older[kind]), theirs(older[kind])
-    # Theirs finds a unigram model's control pieces in any text; what SentencePiece does is tested below.
-    by_pieces = kind in ("t5", "xlm-roberta", "marian")
-    texts = [t for t in mixed_texts if not (by_pieces and any(name in t for name in CONTROLS))]
+    tokenizer, reference = Tokenizer.load(legacy[kind]), theirs(legacy[kind])
+    # Theirs finds a unigram model's control entries in any text; what SentencePiece does is tested below.
+    by_entries = kind in ("t5", "xlm-roberta", "marian")
+    texts = [t for t in mixed_texts if not (by_entries and any(name in t for name in SPECIAL))]
     assert len(texts) > 700
     split = {} if kind == "marian" else {"split_special_tokens": True}
     their_ids = [reference(t, add_special_tokens=False, **split)["input_ids"] for t in texts]
@@ -63,13 +63,13 @@ def test_the_tokens_are_those_of_transformers(
         assert [tokenizer.decode(ids) for ids in their_ids] == decoded
 
 
-@pytest.mark.parametrize("kind", PIECES)
+@pytest.mark.parametrize("kind", SENTENCEPIECE)
 def test_the_tokens_are_those_of_sentencepiece(
-    kind: str, older: dict[str, Path], mixed_texts: list[str]
+    kind: str, legacy: dict[str, Path], mixed_texts: list[str]
 ) -> None:
-    """Control strings in a text, blanks at its ends and literal marks of blanks included."""
-    tokenizer = Tokenizer.load(older[kind])
-    model = sentencepiece.SentencePieceProcessor(model_file=str(next(older[kind].glob("*.model"))))
+    """Names of special tokens in a text, spaces at its ends and literal marks of spaces included."""
+    tokenizer = Tokenizer.load(legacy[kind])
+    model = sentencepiece.SentencePieceProcessor(model_file=str(next(legacy[kind].glob("*.model"))))
     ids = [model.encode(text) for text in mixed_texts]
     if kind == "xlm-roberta":
         ids = [[{0: 3}.get(i, i + 1) for i in row] for row in ids]
@@ -91,14 +91,14 @@ def test_the_tokens_are_those_of_sentencepiece_for_every_setting(
     dummy: bool,
     extra: bool,
     rules: str,
-    train_pieces: Any,
+    train_sentencepiece: Any,
     mixed_texts: list[str],
     tmp_path: Path,
 ) -> None:
-    """Characters become others or not, blanks are put before, taken away or kept, symbols are the user's."""
+    """Characters are replaced or not, spaces are added, removed or kept, and symbols are user-defined."""
     settings = {"add_dummy_prefix": dummy, "remove_extra_whitespaces": extra, "byte_fallback": dummy == extra}
     symbols = ["<turn>", "\u2581\u2581"] if model_type == "bpe" and not dummy else ["<turn>"]
-    train_pieces(
+    train_sentencepiece(
         tmp_path / "tokenizer.model",
         model_type=model_type,
         vocab_size=420,
@@ -114,9 +114,9 @@ def test_the_tokens_are_those_of_sentencepiece_for_every_setting(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_saved_is_the_same_tokenizer_elsewhere(
-    kind: str, older: dict[str, Path], mixed_texts: list[str], tmp_path: Path
+    kind: str, legacy: dict[str, Path], mixed_texts: list[str], tmp_path: Path
 ) -> None:
-    tokenizer = Tokenizer.load(older[kind])
+    tokenizer = Tokenizer.load(legacy[kind])
     tokenizer.save(tmp_path)
     model_type = {"gpt": "openai-gpt"}.get(kind, kind)
     (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
@@ -132,10 +132,10 @@ def test_what_is_saved_is_the_same_tokenizer_elsewhere(
         assert [tokenizer.decode(tokenizer.encode(text)) for text in mixed_texts] == mixed_texts
 
 
-def test_the_control_tokens_around_one_text_and_two(older: dict[str, Path], tmp_path: Path) -> None:
+def test_the_special_tokens_around_one_text_and_two(legacy: dict[str, Path], tmp_path: Path) -> None:
     both = {}
     for kind in ("roberta", "bert", "t5", "llama", "marian"):
-        tokenizer = Tokenizer.load(older[kind])
+        tokenizer = Tokenizer.load(legacy[kind])
         tokenizer.save(tmp_path / kind)
         pair = transformers.AutoTokenizer.from_pretrained(tmp_path / kind)(
             "The", "seed", return_token_type_ids=True
@@ -150,19 +150,19 @@ def test_the_control_tokens_around_one_text_and_two(older: dict[str, Path], tmp_
     assert both["llama"] == ["<s>", "<s>"]
 
 
-def test_the_tokens_that_begin_and_part_texts(older: dict[str, Path]) -> None:
+def test_the_tokens_that_begin_and_part_texts(legacy: dict[str, Path]) -> None:
     for kind in ("bert", "roberta"):
-        tokenizer, reference = Tokenizer.load(older[kind]), theirs(older[kind])
+        tokenizer, reference = Tokenizer.load(legacy[kind]), theirs(legacy[kind])
         expected = (reference.cls_token_id, reference.sep_token_id, reference.mask_token_id)
         assert None not in expected
         assert (tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id) == expected
-    gpt2 = Tokenizer.load(older["gpt2"])
+    gpt2 = Tokenizer.load(legacy["gpt2"])
     assert (gpt2.cls_id, gpt2.sep_id) == (None, None)
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "roberta", "bert", "t5"])
-def test_where_words_begin(kind: str, older: dict[str, Path]) -> None:
-    tokenizer = Tokenizer.load(older[kind])
+def test_where_words_begin(kind: str, legacy: dict[str, Path]) -> None:
+    tokenizer = Tokenizer.load(legacy[kind])
     assert tokenizer.begins_word.shape == (tokenizer.vocab_size,)
     assert tokenizer.begins_word[sorted(tokenizer.special_ids)].all()
     ids = tokenizer.encode("who sows gardenseeds")
@@ -179,14 +179,14 @@ def test_where_words_begin(kind: str, older: dict[str, Path]) -> None:
     ]
 
 
-def test_t5_has_its_sentinels_last_to_first(older: dict[str, Path], copy: Any, tmp_path: Path) -> None:
-    tokenizer = Tokenizer.load(older["t5"])
+def test_t5_has_its_sentinels_last_to_first(legacy: dict[str, Path], copy: Any, tmp_path: Path) -> None:
+    tokenizer = Tokenizer.load(legacy["t5"])
     size = tokenizer.vocab_size
     assert [tokenizer.token(size - 1 - i) for i in range(3)] == [f"<extra_id_{i}>" for i in range(3)]
     assert tokenizer.sentinel_ids == tuple(range(size - 1, size - 101, -1))
     tokenizer.save(tmp_path / "saved")
     assert Tokenizer.load(tmp_path / "saved").sentinel_ids == tokenizer.sentinel_ids
-    assert Tokenizer.load(older["bert"]).sentinel_ids == ()
+    assert Tokenizer.load(legacy["bert"]).sentinel_ids == ()
     listed = {
         "tokenizer_class": "T5Tokenizer",
         "additional_special_tokens": [f"<extra_id_{i}>" for i in range(100)],
@@ -196,9 +196,9 @@ def test_t5_has_its_sentinels_last_to_first(older: dict[str, Path], copy: Any, t
     assert few.vocab_size == size - 98
 
 
-def test_the_mask_takes_the_blank_before_it(older: dict[str, Path], tmp_path: Path) -> None:
+def test_the_mask_takes_the_space_before_it(legacy: dict[str, Path], tmp_path: Path) -> None:
     for kind in ("roberta", "xlm-roberta"):
-        tokenizer = Tokenizer.load(older[kind])
+        tokenizer = Tokenizer.load(legacy[kind])
         tokenizer.save(tmp_path / kind)
         elsewhere = transformers.AutoTokenizer.from_pretrained(tmp_path / kind)
         ids = elsewhere("The <mask>.", add_special_tokens=False)["input_ids"]
@@ -206,9 +206,9 @@ def test_the_mask_takes_the_blank_before_it(older: dict[str, Path], tmp_path: Pa
         assert ids[: ids.index(elsewhere.mask_token_id)] == tokenizer.encode("The")
 
 
-def test_marian_decodes_what_the_target_s_model_alone_has(older: dict[str, Path]) -> None:
-    tokenizer = Tokenizer.load(older["marian"])
-    vocabulary = json.loads((older["marian"] / "vocab.json").read_text())
+def test_marian_decodes_what_the_target_s_model_alone_has(legacy: dict[str, Path]) -> None:
+    tokenizer = Tokenizer.load(legacy["marian"])
+    vocabulary = json.loads((legacy["marian"] / "vocab.json").read_text())
     assert tokenizer.decode([vocabulary["Haus\u2581x"]]) == "Haus x"
     assert vocabulary["Haus\u2581x"] not in tokenizer.encode("Haus\u2581x Haus x")
     code, *rest = tokenizer.encode(">>deu<< The garden")
@@ -226,27 +226,27 @@ def test_the_kind_comes_from_the_class_else_the_config_else_the_files(kind: str,
         assert Tokenizer.load(nameless).fingerprint == named
 
 
-def test_a_kind_that_cannot_be_known_is_said(copy: Any) -> None:
+def test_an_unknown_kind_is_named(copy: Any) -> None:
     nameless = copy("xlm-roberta", ("tokenizer_config.json",))
-    with pytest.raises(BundleError, match=r"cannot be known here; name one of GPT2Tokenizer, .*Llama"):
+    with pytest.raises(BundleError, match=r"is not known; name one of GPT2Tokenizer, .*Llama"):
         Tokenizer.load(nameless)
     other = copy("t5", tokenizer_config={"tokenizer_class": "PegasusTokenizer"})
     with pytest.raises(
-        BundleError, match="the tokenizer_class 'PegasusTokenizer', of which the tokens cannot"
+        BundleError, match="the tokenizer_class 'PegasusTokenizer', whose kind of tokenizer is not known"
     ):
         Tokenizer.load(other)
     phi = copy("gpt2", ("tokenizer_config.json",), config={"model_type": "phi"})  # cut at other places
-    with pytest.raises(BundleError, match="the model_type 'phi', of which the tokens cannot"):
+    with pytest.raises(BundleError, match="the model_type 'phi', whose kind of tokenizer is not known"):
         Tokenizer.load(phi)
     wrong = copy("bert", tokenizer_config={"tokenizer_class": "GPT2TokenizerFast"})
     with pytest.raises(BundleError, match=r"not vocab\.json \+ merges\.txt or encoder\.json \+ vocab\.bpe"):
         Tokenizer.load(wrong)
 
 
-def test_gpt2_s_original_names(older: dict[str, Path], tmp_path: Path) -> None:
+def test_gpt2_s_original_names(legacy: dict[str, Path], tmp_path: Path) -> None:
     for new, old in (("vocab.json", "encoder.json"), ("merges.txt", "vocab.bpe")):
-        shutil.copy(older["gpt2"] / new, tmp_path / old)
-    assert Tokenizer.load(tmp_path).fingerprint == Tokenizer.load(older["gpt2"]).fingerprint
+        shutil.copy(legacy["gpt2"] / new, tmp_path / old)
+    assert Tokenizer.load(tmp_path).fingerprint == Tokenizer.load(legacy["gpt2"]).fingerprint
 
 
 def test_bert_s_settings_and_its_case_without_them(copy: Any) -> None:

@@ -1,7 +1,7 @@
-"""The tokenizer of a folder without a tokenizer.json, from the files that came before it.
+"""The tokenizer of a folder without a tokenizer.json, from legacy files.
 
-Its kind is that of `tokenizer_class` in tokenizer_config.json, else of `model_type` in config.json, else what
-the files can only be.
+Its kind is that of `tokenizer_class` in tokenizer_config.json, else of `model_type` in config.json, else the
+only one that has such files.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from tokenizers import processors
 from seedbed.base.errors import BundleError
 from seedbed.base.json_file import read_object
 from seedbed.text.library import library_errors
-from seedbed.text.sentencepiece_files import around_pair, build, build_marian, kind_of
 from seedbed.text.sentencepiece_model import read_model
+from seedbed.text.sentencepiece_tokenizer import ROBERTA, build, build_marian, kind_of
 from seedbed.text.special_tokens import KEPT, SpecialTokens, read_special_tokens
 from seedbed.text.vocabulary_files import (
     QWEN2,
@@ -35,26 +35,24 @@ PAIRS = (("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe"))
 WORDS = (("vocab.txt",),)
 MODELS = tuple((f"{name}.model",) for name in ("spiece", "tokenizer", "sentencepiece.bpe", "sentencepiece"))
 MARIAN = (("source.spm", "target.spm", "vocab.json"),)
-FILES = {"gpt2": PAIRS, "qwen2": PAIRS, "roberta": PAIRS, "gpt": PAIRS, "bert": WORDS, "marian": MARIAN}
-FILES |= {"t5": MODELS, "llama": MODELS, "gemma": MODELS, "xlm-roberta": MODELS}
-# The classes of transformers, without an ending "Fast".
-CLASSES = {"GPT2Tokenizer": "gpt2", "OpenAIGPTTokenizer": "gpt", "MarianTokenizer": "marian"}
-CLASSES |= {"Qwen2Tokenizer": "qwen2"}
-CLASSES |= dict.fromkeys((f"{n}Tokenizer" for n in ("Roberta", "Bart", "Longformer", "LED")), "roberta")
-CLASSES |= dict.fromkeys((f"{n}Tokenizer" for n in ("Bert", "DistilBert", "Electra", "MobileBert")), "bert")
-CLASSES |= {"T5Tokenizer": "t5", "LlamaTokenizer": "llama", "GemmaTokenizer": "gemma"}
-CLASSES |= {"XLMRobertaTokenizer": "xlm-roberta"}
-# Names that say nothing: transformers writes them beside a tokenizer.json.
-ANY = ("PreTrainedTokenizer", "PreTrainedTokenizerFast", "TokenizersBackend", "None")
-MODEL_TYPES = {"gpt2": "gpt2", "openai-gpt": "gpt", "marian": "marian", "t5": "t5", "gemma": "gemma"}
-MODEL_TYPES |= {"qwen2": "qwen2", "qwen3": "qwen2"}
-MODEL_TYPES |= dict.fromkeys(("roberta", "bart", "longformer", "led"), "roberta")
-MODEL_TYPES |= dict.fromkeys(("bert", "distilbert", "electra", "mobilebert"), "bert")
-MODEL_TYPES |= dict.fromkeys(("gemma2", "gemma3", "gemma3_text"), "gemma")
-MODEL_TYPES |= {"llama": "llama", "mistral": "llama", "mixtral": "llama", "xlm-roberta": "xlm-roberta"}
+# Of each kind: its files, its classes in transformers without "Tokenizer", its model types.
+KINDS = {
+    "gpt2": (PAIRS, "GPT2", "gpt2"),
+    "gpt": (PAIRS, "OpenAIGPT", "openai-gpt"),
+    "qwen2": (PAIRS, "Qwen2", "qwen2 qwen3"),
+    "roberta": (PAIRS, "Roberta Bart Longformer LED", "roberta bart longformer led"),
+    "bert": (WORDS, "Bert DistilBert Electra MobileBert", "bert distilbert electra mobilebert"),
+    "marian": (MARIAN, "Marian", "marian"),
+    "t5": (MODELS, "T5", "t5"),
+    "llama": (MODELS, "Llama", "llama mistral mixtral"),
+    "gemma": (MODELS, "Gemma", "gemma gemma2 gemma3 gemma3_text"),
+    "xlm-roberta": (MODELS, "XLMRoberta", "xlm-roberta"),
+}
+CLASSES = {f"{name}Tokenizer": kind for kind, (_, names, _) in KINDS.items() for name in names.split()}
+MODEL_TYPES = {name: kind for kind, (_, _, names) in KINDS.items() for name in names.split()}
+# Names of no kind: transformers writes them beside a tokenizer.json.
+ANY = ("PreTrainedTokenizer", "TokenizersBackend", "None")
 GPT2_END = "<|endoftext|>"
-ROBERTA = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "sep_token": "</s>"}
-ROBERTA |= {"pad_token": "<pad>", "cls_token": "<s>", "mask_token": "<mask>"}
 DEFAULTS = {
     "gpt2": dict.fromkeys(("bos_token", "eos_token", "unk_token"), GPT2_END),
     "qwen2": dict.fromkeys(("eos_token", "unk_token", "pad_token"), GPT2_END),
@@ -65,15 +63,15 @@ DEFAULTS = {
 ADVICE = "take all of the tokenizer's files from one place, or give a tokenizer.json"
 
 
-def has_older_files(folder: Path) -> bool:
-    """Whether a folder holds all files of a tokenizer that is no tokenizer.json."""
-    return any(_present(folder, sets) for sets in FILES.values())
+def has_legacy_files(folder: Path) -> bool:
+    """Whether a folder has all files of a tokenizer without a tokenizer.json."""
+    return any(_present(folder, sets) for sets, _, _ in KINDS.values())
 
 
-def read_older_files(folder: Path) -> tuple[tokenizers.Tokenizer, dict[str, Any]]:
-    """The tokenizer and its config, for a folder for which `has_older_files` holds.
+def read_legacy_files(folder: Path) -> tuple[tokenizers.Tokenizer, dict[str, Any]]:
+    """The tokenizer and its config, for a folder with `has_legacy_files`.
 
-    Errors: BundleError where the kind cannot be known or is not read here, or where a file is damaged.
+    Errors: BundleError where the kind is unknown or not supported, or where a file is damaged.
     """
     config = _optional(folder / "tokenizer_config.json")
     with library_errors(folder, advice=ADVICE):
@@ -93,9 +91,9 @@ def _build(folder: Path, config: dict[str, Any]) -> tuple[tokenizers.Tokenizer, 
     files = [folder / name for name in names]
     if kind == "marian":
         if (folder / "target_vocab.json").exists():
-            raise BundleError("its source and target have vocabularies of their own, which is not read here")
+            raise BundleError("its source and target have separate vocabularies, which is not supported")
         return build_marian(read_model(files[0]), read_vocabulary(files[2]), folder, config)
-    if kind in FILES and FILES[kind] is MODELS:
+    if KINDS[kind][0] is MODELS:
         return build(kind, read_model(files[0]), folder, config)
     vocabulary = read_lines(files[0]) if kind == "bert" else read_vocabulary(files[0])
     special = read_special_tokens(folder, config, DEFAULTS[kind], frozenset(vocabulary))
@@ -114,43 +112,45 @@ def _build(folder: Path, config: dict[str, Any]) -> tuple[tokenizers.Tokenizer, 
 def _surround(
     kind: str, core: tokenizers.Tokenizer, special: SpecialTokens, config: Mapping[str, Any]
 ) -> None:
-    bos, eos = special.name("bos_token"), special.name("eos_token")
+    bos, eos = (
+        special.name(f"{role}_token") if config.get(f"add_{role}_token") is True else None
+        for role in ("bos", "eos")
+    )
     cls, sep = special.name("cls_token"), special.name("sep_token")
     if kind == "bert":
         surround(core, cls, sep, segments=True)
     elif kind == "roberta" and cls and sep:
-        around_pair(core, cls, sep)
+        surround(core, cls, sep, between=sep)
     elif kind == "gpt2":
         core.post_processor = processors.ByteLevel(trim_offsets=False)
-        if (config.get("add_bos_token") is True and bos) or (config.get("add_eos_token") is True and eos):
-            before = bos if config.get("add_bos_token") is True else None
-            surround(core, before, eos if config.get("add_eos_token") is True else None)
+        if bos or eos:
+            surround(core, bos, eos)
 
 
 def _kind(folder: Path, config: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
     """The kind of a folder's tokenizer, and the files that it is read from."""
     named = str(config.get("tokenizer_class")).removesuffix("Fast")
     model_type = str(_optional(folder / "config.json").get("model_type"))
-    if named in CLASSES or named not in [name.removesuffix("Fast") for name in ANY]:
-        kind, said = CLASSES.get(named), f"the tokenizer_class {named[:40]!r}"
+    if named in CLASSES or named not in ANY:
+        kind, evidence = CLASSES.get(named), f"the tokenizer_class {named[:40]!r}"
     elif model_type != "None":
-        kind, said = MODEL_TYPES.get(model_type), f"the model_type {model_type[:40]!r}"
+        kind, evidence = MODEL_TYPES.get(model_type), f"the model_type {model_type[:40]!r}"
     else:
-        kind, said = _guess(folder), "files that several kinds of tokenizers have"
+        kind, evidence = _guess(folder), "files that several kinds of tokenizers have"
     if kind is None:
         raise BundleError(
-            f"it has no tokenizer.json and {said}, of which the tokens cannot be known here; name one of "
+            f"it has no tokenizer.json and {evidence}, whose kind of tokenizer is not known; name one of "
             f"{', '.join(CLASSES)} as tokenizer_class in tokenizer_config.json, or give a tokenizer.json"
         )
-    names = _present(folder, FILES[kind])
+    names = _present(folder, KINDS[kind][0])
     if names is None:
-        wanted = " or ".join(" + ".join(names) for names in FILES[kind])
-        raise BundleError(f"it has no tokenizer.json and {said}, but not {wanted}; {ADVICE}")
+        expected = " or ".join(" + ".join(names) for names in KINDS[kind][0])
+        raise BundleError(f"it has no tokenizer.json and {evidence}, but not {expected}; {ADVICE}")
     return kind, names
 
 
 def _guess(folder: Path) -> str | None:
-    """The kind that a folder's files can only be, None where they can be several."""
+    """The only kind that has a folder's files, None where several have them."""
     if _present(folder, MARIAN):
         return "marian"
     kinds: list[str | None] = []

@@ -1,4 +1,4 @@
-"""A bundle whose tokenizer lies in older files opens, says what does not fit, and is saved with a new one."""
+"""A bundle with a tokenizer in legacy files opens and is saved with a tokenizer.json."""
 
 import json
 from dataclasses import replace
@@ -20,7 +20,7 @@ TEXT = "The garden is small."
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
-    """A GPT-2 whose tokenizer.json was replaced by the files from before it."""
+    """A GPT-2 whose tokenizer.json was replaced by legacy files."""
     tokenizer = train_tokenizer([TEXT] * 3, "bpe", vocab_size=280)
     config = replace(
         family("gpt2").presets["124m"],
@@ -31,8 +31,8 @@ def bundle(tmp_path: Path) -> Path:
         vocab_size=tokenizer.vocab_size,
     )
     lm = seedbed.new(config, tokenizer=tokenizer)
-    lm.save(tmp_path / "old")
-    folder = tmp_path / "old"
+    lm.save(tmp_path / "legacy")
+    folder = tmp_path / "legacy"
     core = json.loads((folder / "tokenizer.json").read_text())
     vocabulary = core["model"]["vocab"] | {t["content"]: t["id"] for t in core["added_tokens"]}
     (folder / "vocab.json").write_text(json.dumps(vocabulary))
