@@ -184,7 +184,7 @@ def test_what_is_missing_is_named(bundle: Path, tmp_path: Path) -> None:
         (b'{"model_type": "gtp2"}', "model_type 'gtp2', a family unknown here; did you mean 'gpt2'?"),
         (b'{"model_type": ["gpt2"]}', "a family unknown here"),
         (b'{"model_type": "gpt2"}', "config.json lacks 'vocab_size', which the family gpt2 needs"),
-        (b'{"model_type": "llama"}', "config.json lacks 'hidden_size', which the family llama needs"),
+        (b'{"model_type": "llama"}', "config.json lacks 'vocab_size', which the family llama needs"),
         (b'{"model_type": "seedbed_lstm", "cell": "lstm"}', "lacks vocab_size, d_model, num_layers;"),
         (b'{"model_type": "seedbed_seedling", "shape": "decoder"}', "lacks vocab_size, d_model, "),
         (
@@ -202,14 +202,14 @@ def test_a_config_that_is_none_is_refused(bundle: Path, content: bytes, message:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"vocab_size": "300"}, "vocab_size='300' cannot be; allowed: a whole number"),
-        ({"n_embd": 64.0}, "d_model=64.0 cannot be"),
-        ({"n_inner": None, "n_embd": {}}, "does not describe a gpt2"),
-        ({"n_layer": True}, "num_layers=True cannot be"),
+        ({"vocab_size": "300"}, "vocab_size='300' is not allowed; allowed: a whole number"),
+        ({"n_embd": 64.0}, "d_model=64.0 is not allowed"),
+        ({"n_inner": None, "n_embd": {}}, r"d_model=\{\} is not allowed; allowed: a whole number"),
+        ({"n_layer": True}, "num_layers=True is not allowed"),
         ({"n_head": 5}, "d_model=64 cannot be split into num_heads=5"),
         ({"n_head": 0}, "num_heads=0 must be at least 1"),
-        ({"layer_norm_epsilon": "tiny"}, "norm_eps='tiny' cannot be; allowed: a finite number"),
-        ({"activation_function": "swish"}, "activation_function 'swish' is not GPT-2's; allowed: "),
+        ({"layer_norm_epsilon": "tiny"}, "norm_eps='tiny' is not allowed; allowed: a finite number"),
+        ({"activation_function": "swish"}, "activation_function='swish', which .*; allowed: "),
         ({"activation_function": ["gelu"]}, "does not describe a gpt2"),
         ({"attn_pdrop": 2}, r"dropout=2 must lie in \[0, 1\)"),
         ({"n_positions": -1}, "max_positions=-1 must be at least 1"),
@@ -224,7 +224,7 @@ def test_a_config_that_is_none_is_refused(bundle: Path, content: bytes, message:
         ({"n_inner": 255}, r"c_fc.weight has the shape \(64, 256\), but the config asks for \(64, 255\)"),
         ({"model_type": "llama"}, "config.json lacks 'hidden_size'"),
         ({"tie_word_embeddings": False}, "1 tensors are missing from the weights, first lm_head.weight"),
-        ({"tie_word_embeddings": "no"}, "tie_embeddings='no' cannot be; allowed: true or false"),
+        ({"tie_word_embeddings": "no"}, "tie_embeddings='no' is not allowed; allowed: true or false"),
     ],
 )
 def test_a_config_that_contradicts_is_refused(bundle: Path, changes: dict[str, Any], message: str) -> None:
@@ -241,11 +241,11 @@ def test_a_config_that_contradicts_is_refused(bundle: Path, changes: dict[str, A
         ),
         ({"rope_scaling": {"rope_type": "linear"}}, "config.json lacks 'factor'"),
         ({"rope_scaling": "linear"}, "does not describe a llama"),
-        ({"rope_scaling": {"type": "linear", "factor": "2"}}, "factor='2' cannot be"),
-        ({"hidden_act": "gelu"}, "asks for hidden_act 'gelu', which .* allowed: hidden_act silu"),
-        ({"attention_bias": True, "mlp_bias": True}, "asks for attention_bias True, mlp_bias True, which"),
+        ({"rope_scaling": {"type": "linear", "factor": "2"}}, "factor='2' is not allowed"),
+        ({"hidden_act": "gelu"}, "has hidden_act='gelu', but .*; allowed: hidden_act='silu'"),
+        ({"attention_bias": True, "mlp_bias": True}, "attention_bias=True, mlp_bias=True, but"),
         ({"num_key_value_heads": 3}, "num_heads=4 is no multiple of num_kv_heads=3"),
-        ({"rope_parameters": None, "rope_theta": "x"}, "rotary_base='x' cannot be; allowed: a finite number"),
+        ({"rope_parameters": None, "rope_theta": "x"}, "rotary_base='x' is not allowed; allowed: a finite"),
     ],
 )
 def test_a_llama_that_is_none_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:

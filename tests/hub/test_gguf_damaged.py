@@ -202,7 +202,7 @@ def test_a_file_that_may_not_be_read_or_is_a_folder_is_told(tmp_path: Path) -> N
         ({"llama.attention.head_count": 0}, "head_count=0 must be at least 1"),
         ({"llama.attention.head_count_kv": 3}, "num_heads=4 is no multiple of num_kv_heads=3"),
         ({"llama.attention.head_count_kv": [2, 2]}, "has a list as llama.attention.head_count_kv"),
-        ({"llama.attention.layer_norm_rms_epsilon": float("nan")}, "norm_eps=nan cannot be"),
+        ({"llama.attention.layer_norm_rms_epsilon": float("nan")}, "norm_eps=nan is not allowed"),
         ({"llama.attention.value_length": 8}, "value_length differs from the 16 of a head"),
         ({"llama.rope.dimension_count": 8}, "dimension_count differs"),
         ({"llama.rope.freq_base": -1.0}, "rotary_base=-1.0 must be at least 1"),

@@ -33,15 +33,15 @@ MADE = [MODEL, RECURRENT, ATTENTION, ROTARY, LLAMA3, HeadConfig()]
 @pytest.mark.parametrize(
     ("config", "change", "message"),
     [
-        (MODEL, {"norm": "layr"}, "norm='layr' cannot be; did you mean 'layer'? allowed: layer, "),
-        (MODEL, {"residual": "post"}, "residual='post' cannot be; allowed: a ResidualConfig"),
-        (PRE, {"norms": ("middle",)}, "norms=('middle',) cannot be; allowed: a tuple of input, sum"),
-        (MODEL, {"d_model": "12"}, "d_model='12' cannot be; allowed: a whole number"),
-        (MODEL, {"d_model": 12.0}, "d_model=12.0 cannot be; allowed: a whole number"),
-        (MODEL, {"vocab_size": True}, "vocab_size=True cannot be; allowed: a whole number"),
-        (MODEL, {"tie_embeddings": 1}, "tie_embeddings=1 cannot be; allowed: true or false"),
-        (MODEL, {"norm_eps": float("nan")}, "norm_eps=nan cannot be; allowed: a finite number"),
-        (MODEL, {"position": {"kind": "rotary"}}, "cannot be; allowed: a PositionConfig"),
+        (MODEL, {"norm": "layr"}, "norm='layr' is not allowed; did you mean 'layer'? allowed: layer, "),
+        (MODEL, {"residual": "post"}, "residual='post' is not allowed; allowed: a ResidualConfig"),
+        (PRE, {"norms": ("middle",)}, "norms=('middle',) is not allowed; allowed: a tuple of input, sum"),
+        (MODEL, {"d_model": "12"}, "d_model='12' is not allowed; allowed: a whole number"),
+        (MODEL, {"d_model": 12.0}, "d_model=12.0 is not allowed; allowed: a whole number"),
+        (MODEL, {"vocab_size": True}, "vocab_size=True is not allowed; allowed: a whole number"),
+        (MODEL, {"tie_embeddings": 1}, "tie_embeddings=1 is not allowed; allowed: true or false"),
+        (MODEL, {"norm_eps": float("nan")}, "norm_eps=nan is not allowed; allowed: a finite number"),
+        (MODEL, {"position": {"kind": "rotary"}}, "is not allowed; allowed: a PositionConfig"),
         (MODEL, {"num_layers": 0}, "num_layers=0 must be at least 1"),
         (ATTENTION, {"num_kv_heads": 0}, "num_kv_heads=0 must be at least 1"),
         (
@@ -49,7 +49,7 @@ MADE = [MODEL, RECURRENT, ATTENTION, ROTARY, LLAMA3, HeadConfig()]
             {"num_heads": 5},
             "d_model=12 cannot be split into num_heads=5 equal heads; choose a divisor",
         ),
-        (ATTENTION, {"qk_norm": "layer"}, "qk_norm='layer' cannot be; allowed: none, plain, rms"),
+        (ATTENTION, {"qk_norm": "layer"}, "qk_norm='layer' is not allowed; allowed: none, plain, rms"),
         (MODEL, {"attention": TWO}, "num_heads=3 is no multiple of num_kv_heads=2"),
         (MODEL, {"position": ROTARY, "attention": ODD}, "rotary positions turn pairs, but head_dim=3 is odd"),
         (MODEL, {"dropout": 1.0}, "dropout=1.0 must lie in [0, 1)"),
@@ -58,17 +58,17 @@ MADE = [MODEL, RECURRENT, ATTENTION, ROTARY, LLAMA3, HeadConfig()]
             {"encoder": EncoderConfig(num_layers=1, num_heads=5, d_ff=4)},
             "d_model=12 cannot be split into num_heads=5",
         ),
-        (ROTARY, {"kind": "rotery"}, "kind='rotery' cannot be; did you mean 'rotary'?"),
+        (ROTARY, {"kind": "rotery"}, "kind='rotery' is not allowed; did you mean 'rotary'?"),
         (
             ROTARY,
             {"kind": "alibi", "scaling": LLAMA3},
             "position scaling belongs to kind 'rotary', not 'alibi'",
         ),
         (ROTARY, {"kind": "buckets", "max_distance": 16}, "max_distance=16 must lie beyond the 16 exact"),
-        (LLAMA3, {"kind": "yarn"}, "kind='yarn' cannot be; allowed: linear, llama3"),
+        (LLAMA3, {"kind": "yarn"}, "kind='yarn' is not allowed; allowed: linear, llama3"),
         (LLAMA3, {"factor": 0.5}, "rotary scaling needs factor >= 1"),
         (LLAMA3, {"low_frequency_factor": 4.0}, "and high_frequency_factor > low_frequency_factor"),
-        (RECURRENT, {"cell": "gru2"}, "cell='gru2' cannot be; did you mean 'gru'? allowed: gru, lstm"),
+        (RECURRENT, {"cell": "gru2"}, "cell='gru2' is not allowed; did you mean 'gru'? allowed: gru, lstm"),
         (RECURRENT, {"d_model": 0}, "d_model=0 must be at least 1"),
         (RECURRENT, {"dropout": -0.1}, "dropout=-0.1 must lie in [0, 1)"),
     ],
@@ -90,7 +90,7 @@ WORDS = [
 @pytest.mark.parametrize(("kind", "name"), WORDS, ids=lambda one: getattr(one, "__name__", one))
 def test_an_unknown_word_is_answered_with_the_known_ones(kind: Any, name: str) -> None:
     made = next(one for one in MADE if type(one) is kind)
-    with pytest.raises(ConfigError, match=f"{name}='other' cannot be; .*allowed: ") as refused:
+    with pytest.raises(ConfigError, match=f"{name}='other' is not allowed; .*allowed: ") as refused:
         replace(made, **{name: "other"})
     assert all(word in str(refused.value) for word in words(kind, name))
 

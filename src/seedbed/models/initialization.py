@@ -10,7 +10,7 @@ from seedbed.nn.linear import EmbeddingLike, LinearLike, whole_modules
 
 @torch.no_grad()
 def normal(
-    module: nn.Module, generator: torch.Generator, *, std: float, residual_std: float | None = None
+    module: nn.Module, generator: torch.Generator, *, std: float = 0.02, residual_std: float | None = None
 ) -> None:
     """Projections and tables normal(0, std), what ends a branch normal(0, residual_std), norms 1.
 
@@ -25,7 +25,7 @@ def normal(
                 bias.zero_()
         elif isinstance(child, EmbeddingLike):
             child.dense().normal_(0, std, generator=generator)
-        elif child is not module and not list(child.children()):
+        else:
             for parameter_name, parameter in child.named_parameters(recurse=False):
                 parameter.fill_(1.0 if parameter_name == "weight" else 0.0)
 

@@ -11,6 +11,7 @@ from seedbed.base.errors import ConfigError, nearest
 Activation = Literal["relu", "relu_squared", "gelu", "gelu_tanh", "silu"]
 NormKind = Literal["layer", "layer_no_bias", "layer_plain", "rms", "rms_plain", "rms_offset"]
 NormPlace = Literal["input", "sum"]
+Shape = Literal["encoder", "decoder", "encoder-decoder"]
 HeadKind = Literal["lm", "mlm", "none", "classification", "tagging"]
 LABELLED: tuple[HeadKind, ...] = ("classification", "tagging")
 MAX_LABELS = 100_000
@@ -32,7 +33,7 @@ def check_fields(config: Any, **least: int) -> None:
         if not any(_is_a(value, kind) for kind in kinds):
             words = [word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
             allowed = nearest(str(value), words) if words else f"allowed: {_name(kinds[0])}"
-            raise ConfigError(f"{name}={value!r} cannot be; {allowed}")
+            raise ConfigError(f"{name}={value!r} is not allowed; {allowed}")
         if value is not None and name in least and value < least[name]:
             raise ConfigError(f"{name}={value} must be at least {least[name]}")
 
@@ -180,8 +181,8 @@ class HeadConfig:
         check_fields(self)
         if bool(self.labels) != (self.kind in LABELLED):
             raise ConfigError(
-                f"a head of the kind {self.kind!r} with {len(self.labels)} labels cannot be; labels belong "
-                f"to {' and '.join(LABELLED)}, and only there"
+                f"a head of the kind {self.kind!r} with {len(self.labels)} labels is not allowed; labels "
+                f"belong to {' and '.join(LABELLED)}, and only there"
             )
 
 
@@ -196,7 +197,7 @@ class ModelConfig:
     """
 
     family: str
-    shape: Literal["encoder", "decoder", "encoder-decoder"]
+    shape: Shape
     vocab_size: int
     d_model: int
     num_layers: int

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 
 from seedbed.base.errors import BundleError
+from seedbed.models import initialization
 from seedbed.models.families import llama
-from seedbed.models.family import Family, GgufForm, tied_output
+from seedbed.models.family import GgufForm
 from seedbed.models.transformer import Transformer
 from seedbed.nn.config import AttentionConfig, ModelConfig
 from seedbed.nn.norms import RMSNorm
@@ -32,7 +33,7 @@ def _of_llama(config: ModelConfig, **fields: Any) -> ModelConfig:
 
 
 def _config(d_model: int, num_layers: int, num_heads: int, d_ff: int, num_kv_heads: int) -> ModelConfig:
-    base = llama.shaped("gemma", d_model, num_layers, num_heads, d_ff)
+    base = llama.sized(d_model, num_layers, num_heads, d_ff)
     attention = AttentionConfig(num_kv_heads=num_kv_heads, head_dim=HEAD_DIM)
     return _of_llama(base, vocab_size=256_000, attention=attention, max_positions=8192)
 
@@ -62,13 +63,14 @@ def write_config(config: ModelConfig) -> dict[str, Any]:
 
 def initialize(module: Transformer, generator: torch.Generator) -> None:
     """Normal(0, 0.02) throughout, the norms at 1: their weights, which are counted from there, at 0."""
-    llama.initialize(module, generator)
+    initialization.normal(module, generator)
     for child in module.modules():
         if isinstance(child, RMSNorm) and child.weight is not None:
             torch.nn.init.zeros_(child.weight)
 
 
-FAMILY = Family(
+FAMILY = replace(
+    llama.FAMILY,
     name="gemma",
     model_types=("gemma",),
     architectures=llama.architectures("Gemma"),
@@ -76,10 +78,6 @@ FAMILY = Family(
     read_config=read_config,
     write_config=write_config,
     sized=sized,
-    rules=llama.rules,
     initialize=initialize,
-    ignored=llama.IGNORED,
-    copies=tied_output(llama.EMBEDDING),
-    prefix="model.",
     gguf=GgufForm(architectures=("gemma",), names=llama.GGUF_NAMES, norms_from_one=True),
 )

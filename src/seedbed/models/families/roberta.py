@@ -6,12 +6,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
-import torch
-
-from seedbed.base.errors import BundleError
 from seedbed.models.families import bert
-from seedbed.models.family import Family
-from seedbed.models.transformer import Transformer
+from seedbed.models.family import Family, require_values
 from seedbed.models.weights import Rule
 from seedbed.nn.config import HeadConfig, HeadKind, ModelConfig, PositionConfig
 from seedbed.text.special_form import ROBERTA
@@ -24,23 +20,15 @@ def _of_bert(config: ModelConfig, **fields: Any) -> ModelConfig:
     return replace(config, **base | fields)
 
 
-def _config(d_model: int, num_layers: int, **fields: Any) -> ModelConfig:
-    base: dict[str, Any] = {"vocab_size": 50_265, "segment_types": 1, "norm_eps": 1e-5}
-    return _of_bert(bert.sized(d_model, num_layers), **base | fields)
-
-
 def sized(d_model: int, num_layers: int) -> ModelConfig:
     """RoBERTa's proportions: heads of 64, a feed-forward of 4 d_model."""
-    return _config(d_model, num_layers)
+    return _of_bert(bert.sized(d_model, num_layers), vocab_size=50_265, segment_types=1, norm_eps=1e-5)
 
 
 def read_config(values: Mapping[str, Any]) -> ModelConfig:
     """`config.json` of RoBERTa's classes -> ours; its table of positions has two rows that are never used."""
-    if values.get("hidden_act", "gelu") != "gelu" or values.get("pad_token_id", 1) != OFFSET - 1:
-        raise BundleError(
-            "config.json asks for an activation other than gelu or a padding token other than 1, which "
-            "RoBERTa does not have; it is another model's"
-        )
+    fixed = {"hidden_act": "gelu", "pad_token_id": OFFSET - 1}
+    require_values(values, fixed, "RoBERTa has GELU, and pads with token 1")
     config = bert.read_config({"type_vocab_size": 1, "layer_norm_eps": 1e-5} | dict(values))
     kind = "none" if values.get("architectures") == ["RobertaModel"] else "mlm"
     positions = values.get("max_position_embeddings", 514) - OFFSET
@@ -68,8 +56,11 @@ def rules(config: ModelConfig) -> list[Rule]:
     """Names of `RobertaForMaskedLM` and of the classes with labels."""
     listed = bert.encoder_rules("roberta")
     if config.head.dense:
-        listed += [Rule("transform.dense", "classifier.dense"), Rule("classifier", "classifier.out_proj")]
-        return listed
+        return [
+            *listed,
+            Rule("transform.dense", "classifier.dense"),
+            Rule("classifier", "classifier.out_proj"),
+        ]
     return [
         *listed,
         Rule("transform.dense", "lm_head.dense"),
@@ -87,11 +78,6 @@ def copies(config: ModelConfig) -> dict[str, str]:
     }
 
 
-def initialize(module: Transformer, generator: torch.Generator) -> None:
-    """Normal(0, 0.02) throughout, as BERT."""
-    bert.initialize(module, generator)
-
-
 FAMILY = Family(
     name="roberta",
     model_types=("roberta",),
@@ -102,12 +88,11 @@ FAMILY = Family(
         "tagging": "RobertaForTokenClassification",
     },
     labelled=labelled,
-    presets={"base": _config(768, 12), "large": _config(1024, 24)},
+    presets={"base": sized(768, 12), "large": sized(1024, 24)},
     read_config=read_config,
     write_config=write_config,
     sized=sized,
     rules=rules,
-    initialize=initialize,
     special=ROBERTA,
     ignored=(r"roberta\.embeddings\.position_ids",),
     copies=copies,

@@ -7,12 +7,9 @@ No public class loads it: its bundle has the Hugging Face layout with a `model_t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 
-from seedbed.models.family import Config, Family, own_config, read_own_config
+from seedbed.models.family import Family
 from seedbed.models.transformer import Transformer
 from seedbed.models.weights import Rule
 from seedbed.nn.config import AttentionConfig, ModelConfig, PositionConfig
@@ -44,20 +41,12 @@ def sized(d_model: int, num_layers: int) -> ModelConfig:
     )
 
 
-def read_config(values: Mapping[str, Any]) -> Config:
-    """Our own `config.json` -> the config."""
-    return read_own_config(values, ModelConfig)
-
-
 def rules(config: ModelConfig) -> list[Rule]:
     """Our own names, each part of a product apart."""
     block = "decoder.blocks.{i}"
-    parts = [f"{block}.attn.{part}" for part in ("q", "k", "v", "out")] + [
-        f"{block}.ffn.up",
-        f"{block}.ffn.down",
-    ]
-    names = ["embed", *parts] if config.tie_embeddings else ["embed", *parts, "unembed"]
-    return [Rule(name, name) for name in names]
+    parts = ("attn.q", "attn.k", "attn.v", "attn.out", "ffn.up", "ffn.down")
+    names = ["embed", *(f"{block}.{part}" for part in parts)]
+    return [Rule(name, name) for name in (names if config.tie_embeddings else [*names, "unembed"])]
 
 
 @torch.no_grad()
@@ -77,8 +66,6 @@ FAMILY = Family(
     name="seedling",
     model_types=("seedbed_seedling",),
     presets={"1m": sized(128, 4), "11m": sized(384, 6), "85m": sized(768, 12)},
-    read_config=read_config,
-    write_config=own_config,
     sized=sized,
     rules=rules,
     initialize=initialize,

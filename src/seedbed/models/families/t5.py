@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from seedbed.base.errors import BundleError, ConfigError, nearest
-from seedbed.models.family import Family
+from seedbed.models.family import ConfigKeys, Family, decoder_head, make_config
 from seedbed.models.transformer import Transformer
 from seedbed.models.weights import Rule
 from seedbed.nn.config import Activation, AttentionConfig, EncoderConfig, ModelConfig, PositionConfig
@@ -29,33 +29,39 @@ ACTIVATIONS: dict[str, Activation] = {
     "gated-gelu": "gelu_tanh",
     "gated-silu": "silu",
 }
-FIXED: dict[str, Any] = {"norm": "rms", "norm_eps": 1e-6, "bias": "none"}
+KEYS = ConfigKeys(
+    {
+        "vocab_size": "vocab_size",
+        "d_model": "d_model",
+        "d_ff": "d_ff",
+        "num_heads": "num_heads",
+        "max_positions": "n_positions",
+        "norm_eps": "layer_norm_epsilon",
+        "tie_embeddings": "tie_word_embeddings",
+        "dropout": "dropout_rate",
+    }
+)
 
 
-def _config(
-    d_model: int, num_layers: int, num_heads: int, d_ff: int, *, head_dim: int = 64, **fields: Any
-) -> ModelConfig:
+def sized(d_model: int, num_layers: int, *shape: int, head_dim: int = 64, **fields: Any) -> ModelConfig:
+    """T5's proportions, heads of 64 and a feed-forward of 4 d_model, or `shape` (num_heads, d_ff)."""
     base: dict[str, Any] = {
         "vocab_size": 32_128,
         "attention": AttentionConfig(head_dim=head_dim, scale=1.0),
         "max_positions": 512,
         "position": PositionConfig(kind="buckets"),
+        "norm": "rms",
+        "norm_eps": 1e-6,
+        "bias": "none",
         "activation": "relu",
         "output_scale": d_model**-0.5,
         "dropout": 0.1,
     }
-    shape = {"d_model": d_model, "num_layers": num_layers, "num_heads": num_heads, "d_ff": d_ff}
-    return ModelConfig(family="t5", shape="encoder-decoder", **FIXED | base | shape | fields)
+    return make_config("t5", "encoder-decoder", d_model, num_layers, *shape, **base | fields)
 
 
-def _flan(d_model: int, num_layers: int, num_heads: int, d_ff: int) -> ModelConfig:
-    gated: dict[str, Any] = {"activation": "gelu_tanh", "gated_ffn": True}
-    return _config(d_model, num_layers, num_heads, d_ff, tie_embeddings=False, output_scale=1.0, **gated)
-
-
-def sized(d_model: int, num_layers: int) -> ModelConfig:
-    """T5's proportions: heads of 64, a feed-forward of 4 d_model."""
-    return _config(d_model, num_layers, max(1, d_model // 64), 4 * d_model)
+def _flan(*shape: int) -> ModelConfig:
+    return sized(*shape, tie_embeddings=False, output_scale=1.0, activation="gelu_tanh", gated_ffn=True)
 
 
 def read_config(values: Mapping[str, Any]) -> ModelConfig:
@@ -63,30 +69,23 @@ def read_config(values: Mapping[str, Any]) -> ModelConfig:
     activation = values.get("feed_forward_proj", "relu")
     if activation not in ACTIVATIONS:
         raise BundleError(f"feed_forward_proj {activation!r} is not T5's; allowed: {', '.join(ACTIVATIONS)}")
-    d_model, num_heads, d_ff = values["d_model"], values["num_heads"], values["d_ff"]
-    tied, depth = values.get("tie_word_embeddings", True), values["num_layers"]
+    fields, depth = KEYS.read(values), values["num_layers"]
     num_layers = values.get("num_decoder_layers") or depth
-    encoder = EncoderConfig(num_layers=depth, num_heads=num_heads, d_ff=d_ff)
-    return _config(
-        d_model,
-        num_layers,
-        num_heads,
-        d_ff,
-        vocab_size=values["vocab_size"],
+    encoder = EncoderConfig(num_layers=depth, num_heads=fields["num_heads"], d_ff=fields["d_ff"])
+    scaled = values.get("scale_decoder_outputs", fields.get("tie_embeddings", True))
+    return sized(
+        num_layers=num_layers,
         head_dim=values.get("d_kv", 64),
-        max_positions=values.get("n_positions", 512),
         position=PositionConfig(
             kind="buckets",
             num_buckets=values.get("relative_attention_num_buckets", 32),
             max_distance=values.get("relative_attention_max_distance", 128),
         ),
         encoder=None if depth == num_layers else encoder,
-        norm_eps=values.get("layer_norm_epsilon", 1e-6),
         activation=ACTIVATIONS[activation],
         gated_ffn=activation.startswith("gated-"),
-        output_scale=d_model**-0.5 if values.get("scale_decoder_outputs", tied) else 1.0,
-        tie_embeddings=tied,
-        dropout=values.get("dropout_rate", 0.1),
+        output_scale=fields["d_model"] ** -0.5 if scaled else 1.0,
+        **fields,
     )
 
 
@@ -102,23 +101,15 @@ def write_config(config: ModelConfig) -> dict[str, Any]:
             f"T5 has no {'gated' if gated else 'plain'} feed-forward with activation={config.activation!r}; "
             f"{nearest(config.activation, theirs)}"
         )
-    return {
+    return KEYS.write(config) | {
         "model_type": "t5",
-        "vocab_size": config.vocab_size,
-        "d_model": config.d_model,
         "d_kv": config.d_head,
-        "d_ff": config.d_ff,
         "num_layers": config.of_encoder.num_layers,
         "num_decoder_layers": config.num_layers,
-        "num_heads": config.num_heads,
-        "n_positions": config.max_positions,
         "relative_attention_num_buckets": config.position.num_buckets,
         "relative_attention_max_distance": config.position.max_distance,
-        "layer_norm_epsilon": config.norm_eps,
         "feed_forward_proj": theirs[config.activation],
-        "tie_word_embeddings": config.tie_embeddings,
         "scale_decoder_outputs": config.output_scale != 1,  # newer tools' own word for it
-        "dropout_rate": config.dropout,
         "initializer_factor": 1.0,
         "is_encoder_decoder": True,
         "decoder_start_token_id": 0,
@@ -142,7 +133,7 @@ def rules(config: ModelConfig) -> list[Rule]:
         listed += [Rule(f"{ours}.attn.{a}", f"{theirs}.0.SelfAttention.{b}") for a, b in parts.items()]
         listed += [Rule(f"{ours}.ffn_norm", f"{theirs}.{last}.layer_norm")]
         listed += [Rule(f"{ours}.ffn.{a}", f"{theirs}.{last}.DenseReluDense.{b}") for a, b in names.items()]
-    return listed if config.tie_embeddings else [*listed, Rule("unembed", "lm_head")]
+    return listed + decoder_head(config)
 
 
 def copies(config: ModelConfig) -> dict[str, str]:
@@ -181,11 +172,11 @@ FAMILY = Family(
     model_types=("t5",),
     architectures={"lm": "T5ForConditionalGeneration"},
     presets={
-        "small": _config(512, 6, 8, 2048),
-        "base": _config(768, 12, 12, 3072),
-        "large": _config(1024, 24, 16, 4096),
-        "3b": _config(1024, 24, 32, 16_384, head_dim=128),
-        "11b": _config(1024, 24, 128, 65_536, head_dim=128),
+        "small": sized(512, 6, 8, 2048),
+        "base": sized(768, 12, 12, 3072),
+        "large": sized(1024, 24, 16, 4096),
+        "3b": sized(1024, 24, 32, 16_384, head_dim=128),
+        "11b": sized(1024, 24, 128, 65_536, head_dim=128),
         "flan-small": _flan(512, 8, 6, 1024),
         "flan-base": _flan(768, 12, 12, 2048),
         "flan-large": _flan(1024, 24, 16, 2816),
