@@ -147,7 +147,7 @@ def test_a_state_knows_its_capacity() -> None:
     large = KVCache(1, 1, num_heads=1, capacity=90, like=torch.empty(0, 2))
     small = KVCache(1, 1, num_heads=1, capacity=5, like=torch.empty(0, 2))
     small.join(large)
-    assert small.capacity == 90 and small.num_slots == 2
+    assert small.capacity == 90 and small.kv.size(1) == 2
 
 
 def test_memory_begins_as_zeros() -> None:

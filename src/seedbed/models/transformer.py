@@ -10,35 +10,25 @@ from seedbed.nn.attention import View
 from seedbed.nn.block import ACTIVATIONS
 from seedbed.nn.config import ModelConfig
 from seedbed.nn.layout import Layout
-from seedbed.nn.linear import Embedding, EmbeddingLike, Placed, Projection, Unembed
+from seedbed.nn.linear import Embedding, EmbeddingLike, Placed, Projection
 from seedbed.nn.norms import make_norm
 from seedbed.nn.stack import Stack, key_padding
 from seedbed.nn.state import AttentionState, DecodeState, KVCache
 
 
-class MaskedHead(nn.Module):
-    """The transform before the output of a masked model (BERT, 1810.04805)."""
+class HeadTransform(nn.Module):
+    """A projection before the output: of a masked model with a norm (BERT, 1810.04805), else with tanh."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, *, masked: bool) -> None:
         super().__init__()
         self.dense = Projection(config.d_model, {"dense": config.d_model}, bias=True)
-        self.activation, self.norm = ACTIVATIONS[config.activation], make_norm(config)
+        self.activation = ACTIVATIONS[config.activation] if masked else torch.tanh
+        self.norm = make_norm(config) if masked else None
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., M) -> (..., M)."""
-        return self.norm(self.activation(self.dense(x)))  # type: ignore[no-any-return]
-
-
-class DenseHead(nn.Module):
-    """A product with tanh before the classes (RoBERTa, BART)."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.dense = Projection(config.d_model, {"dense": config.d_model}, bias=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x (..., M) -> (..., M)."""
-        return torch.tanh(self.dense(x))
+        y: Tensor = self.activation(self.dense(x))
+        return y if self.norm is None else self.norm(y)
 
 
 class Transformer(Placed):
@@ -56,7 +46,7 @@ class Transformer(Placed):
             self.decoder = Stack(config, causal=True, cross=config.shape == "encoder-decoder")
         head = config.head
         masked = head.kind == "mlm"
-        self.transform = MaskedHead(config) if masked else DenseHead(config) if head.dense else None
+        self.transform = HeadTransform(config, masked=masked) if masked or head.dense else None
         self.output_bias = nn.Parameter(torch.empty(config.vocab_size)) if masked else None
         self.pooler = self.classifier = None
         if head.pooler:
@@ -100,7 +90,9 @@ class Transformer(Placed):
                 causal=False,
                 memory=self.encode(source, source_layout),
             )
-        x, unembed = self._lookup(ids)
+        # An embedding with `tied` also offers an output that shares the gradient of the lookup.
+        tied = getattr(self.embed, "tied", None) if self.unembed is None else None
+        x, unembed = (self.embed(ids), None) if tied is None else tied(ids)
         hidden: Tensor = self.decoder(self._scale(x), layout, memory=memory)
         if unembed is not None:
             hidden.unembed = unembed  # type: ignore[attr-defined]  # for `output` of these very states
@@ -126,7 +118,11 @@ class Transformer(Placed):
 
     def classify(self, hidden: Tensor, layout: Layout) -> Tensor:
         """Logits (rows, labels) of hidden (N, M): of an encoder's first token, a decoder's last one."""
-        return self.output(self._of_rows(hidden, layout))
+        assert all(layout.lengths)
+        index = torch.tensor(layout.last_tokens(), device=hidden.device)
+        if self.config.shape == "encoder":
+            index = index - torch.tensor(layout.lengths, device=hidden.device) + 1
+        return self.output(hidden[index])
 
     def start(
         self,
@@ -169,13 +165,6 @@ class Transformer(Placed):
             if stack is not None:
                 stack.checkpoint_activations = enabled
 
-    def _of_rows(self, hidden: Tensor, layout: Layout) -> Tensor:
-        assert all(layout.lengths)
-        places = torch.tensor(layout.last_tokens(), device=hidden.device)
-        if self.config.shape == "encoder":
-            places = places - torch.tensor(layout.lengths, device=hidden.device) + 1
-        return hidden[places]
-
     def _labelled(self, hidden: Tensor) -> Tensor:
         assert self.classifier is not None
         if self.transform is not None:
@@ -187,11 +176,6 @@ class Transformer(Placed):
 
     def _embed(self, ids: Tensor) -> Tensor:
         return self._scale(self.embed(ids))
-
-    def _lookup(self, ids: Tensor) -> tuple[Tensor, Unembed | None]:
-        """The tokens' rows, and an output that shares the gradient of the lookup where there is one."""
-        tied = getattr(self.embed, "tied", None) if self.unembed is None else None
-        return (self.embed(ids), None) if tied is None else tied(ids)
 
     def _scale(self, x: Tensor) -> Tensor:
         scale = self.config.embedding_scale

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -53,113 +52,72 @@ class DecodeState(Protocol):
         """Go back: what was appended since is dead, and will be written over."""
 
 
-class Slots(ABC):
-    """Rows as indices into slots of tensors (num_slots on axis `axis`), so that reordering moves no number.
+class KVCache:
+    """Keys and values of every layer in preallocated slots: row r has lengths[r] of them in slot slots[r].
 
-    Moving the rows of 8 x 4 beams cost 1.3 steps of a 12 x 768 decoder, indices 0.08 (2026-11-24).
+    `kv` is (num_layers, num_slots, 2 K, capacity, D), the keys' heads before the values': a token's keys and
+    values are written in one call, and are 5 to 25% faster to read than with the heads last but one.
+
+    Rows are indices into slots, so reordering moves no numbers: moving the rows of 8 x 4 beams cost 1.3 steps
+    of a 12 x 768 decoder, indices 0.08 (2026-11-24). Another storage offers the same methods.
     """
 
-    def __init__(self, num_rows: int) -> None:
-        self.slots = list(range(num_rows))
-        self.lengths = [0] * num_rows
+    def __init__(
+        self, num_layers: int, num_rows: int, *, num_heads: int, capacity: int, like: Tensor
+    ) -> None:
+        self.slots, self.lengths = list(range(num_rows)), [0] * num_rows
+        # Zeros: a masked value is still multiplied by 0, and 0 x NaN is NaN.
+        self.kv = like.new_zeros(num_layers, num_rows, 2 * num_heads, capacity, like.size(-1))
 
     @property
-    @abstractmethod
-    def num_slots(self) -> int:
-        """Slots that the tensors have room for."""
-
-    @abstractmethod
-    def copy_slot(self, to: int, source: Slots, slot: int, length: int) -> None:
-        """Copy what a slot of `source` holds of `length` tokens into the slot `to`."""
-
-    @abstractmethod
-    def grow(self, num_slots: int, capacity: int) -> None:
-        """Make room for at least so many slots of at least so many tokens."""
-
-    @property
-    @abstractmethod
     def capacity(self) -> int:
-        """Tokens a row may have."""
+        """The maximum number of tokens per row."""
+        return self.kv.size(3)
+
+    def window(self, layout: Layout, groups: Sequence[Group]) -> KeyWindow:
+        """The part that a pass over the tokens of `layout` writes, and its groups read, in every layer."""
+        return KeyWindow(self.kv, layout, groups)
 
     def select(self, rows: Sequence[int], *, share: bool = False) -> None:
-        """Row i becomes what rows[i] was; a row chosen again is copied, unless rows may share a slot.
+        """Row i becomes what rows[i] was; a row selected again is copied, unless rows may share a slot.
 
-        Of those that were one row, the one in its place keeps the slot: beams stay neighbours.
+        Of several copies of one row, the one in its place keeps the slot: beams stay neighbours.
         """
         chosen = [(self.slots[r], self.lengths[r]) for r in rows]
         self.slots, self.lengths = [], []
         owners = {slot: i for i, (slot, _) in reversed(list(enumerate(chosen)))}
         owners |= {slot: i for i, (slot, _) in enumerate(chosen) if rows[i] == i}
         kept = set(owners)
-        self.grow(len(kept) if share else len(rows), 0)
+        self._grow(len(kept) if share else len(rows), 0)
         for i, (slot, length) in enumerate(chosen):
-            if owners[slot] != i and not share:
-                self._take(self, slot, length, kept)
-            else:
-                self._place(slot, length)
+            self._append(slot if owners[slot] == i or share else self._copy(self, slot, length, kept), length)
 
-    def join(self, other: Slots) -> None:
-        """Take the other's rows in, after one's own."""
+    def join(self, other: KVCache) -> None:
+        """Append the other's rows to one's own."""
         kept = set(self.slots)
-        self.grow(len(kept) + len(set(other.slots)), other.capacity)
-        moved: dict[int, int] = {}
+        self._grow(len(kept) + len(set(other.slots)), other.capacity)
+        copies: dict[int, int] = {}
         for slot, length in zip(other.slots, other.lengths, strict=True):
-            if slot in moved:
-                self._place(moved[slot], length)
-            else:
-                moved[slot] = self._take(other, slot, length, kept)
+            if slot not in copies:
+                copies[slot] = self._copy(other, slot, length, kept)
+            self._append(copies[slot], length)
 
-    def _place(self, slot: int, length: int) -> None:
+    def _append(self, slot: int, length: int) -> None:
         self.slots.append(slot)
         self.lengths.append(length)
 
-    def _take(self, source: Slots, slot: int, length: int, kept: set[int]) -> int:
-        free = next(s for s in range(self.num_slots) if s not in kept)
-        self.copy_slot(free, source, slot, length)
+    def _copy(self, source: KVCache, slot: int, length: int, kept: set[int]) -> int:
+        """Copy the first `length` tokens of a slot of `source` into a free slot -> that slot, now kept."""
+        free = next(s for s in range(self.kv.size(1)) if s not in kept)
         kept.add(free)
-        self._place(free, length)
+        self.kv[:, free, :, :length] = source.kv[:, slot, :, :length]
         return free
 
-
-class KVCache(Slots):
-    """Keys and values of every layer: row r has lengths[r] of them in slot slots[r].
-
-    `kv` is (num_layers, num_slots, 2 K, capacity, D), the keys' heads before the values': a token's come in
-    one call, and they are 5 to 25% faster to read than with the heads last but one. Another storage offers
-    the same methods.
-    """
-
-    def __init__(
-        self, num_layers: int, num_rows: int, *, num_heads: int, capacity: int, like: Tensor
-    ) -> None:
-        # Zeros: a masked value is still multiplied by 0, and 0 x NaN is NaN.
-        super().__init__(num_rows)
-        self.kv = like.new_zeros(num_layers, num_rows, 2 * num_heads, capacity, like.size(-1))
-
-    @property
-    def num_slots(self) -> int:
-        """Slots that the tensors have room for."""
-        return self.kv.size(1)
-
-    @property
-    def capacity(self) -> int:
-        """Tokens a row may have."""
-        return self.kv.size(3)
-
-    def window(self, layout: Layout, groups: Sequence[Group]) -> KeyWindow:
-        """What a pass over the tokens of `layout` writes, and what its groups read, in every layer."""
-        return KeyWindow(self.kv, layout, groups)
-
-    def copy_slot(self, to: int, source: Slots, slot: int, length: int) -> None:
-        """Copy the first `length` keys and values of a slot of `source` into the slot `to`."""
-        assert isinstance(source, KVCache)
-        self.kv[:, to, :, :length] = source.kv[:, slot, :, :length]
-
-    def grow(self, num_slots: int, capacity: int) -> None:
-        """Make room for at least so many slots of at least so many tokens."""
-        slots, room = max(0, num_slots - self.num_slots), max(0, capacity - self.capacity)
-        if slots or room:
-            self.kv = F.pad(self.kv, (0, 0, 0, room, 0, 0, 0, slots))
+    def _grow(self, num_slots: int, capacity: int) -> None:
+        """Allocate at least so many slots of at least so many tokens."""
+        slots, tokens = max(0, num_slots - self.kv.size(1)), max(0, capacity - self.capacity)
+        if slots or tokens:
+            self.kv = F.pad(self.kv, (0, 0, 0, tokens, 0, 0, 0, slots))
 
 
 class KeyWindow:

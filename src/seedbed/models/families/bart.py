@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from seedbed.models.family import ConfigKeys, Family, make_config, require_values
+from seedbed.models.config_json import ConfigKeys, make_config, require_values
+from seedbed.models.family import Family
 from seedbed.models.weights import Rule
 from seedbed.nn.config import POST, EncoderConfig, HeadConfig, HeadKind, ModelConfig, PositionConfig
 from seedbed.text.special_form import ROBERTA

@@ -6,7 +6,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
-from seedbed.models.family import ConfigKeys, Family, make_config, require_values
+from seedbed.models.config_json import ConfigKeys, make_config, require_values
+from seedbed.models.family import Family
 from seedbed.models.weights import Rule
 from seedbed.nn.config import POST, HeadConfig, HeadKind, ModelConfig
 from seedbed.text.special_form import BERT

@@ -6,14 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from seedbed.base.errors import ConfigError
-from seedbed.models.family import (
-    ConfigKeys,
-    Family,
-    decoder_head,
-    make_config,
-    require_values,
-    tied_output,
-)
+from seedbed.models.config_json import ConfigKeys, make_config, require_values
+from seedbed.models.family import Family, decoder_head, tied_output
 from seedbed.models.weights import Rule
 from seedbed.nn.config import ModelConfig, PositionConfig
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from seedbed.base.errors import ConfigError
+from seedbed.models.config_json import ConfigKeys, make_config
 from seedbed.models.families import gpt2
-from seedbed.models.family import ConfigKeys, Family, decoder_head, make_config, tied_output
+from seedbed.models.family import Family, decoder_head, tied_output
 from seedbed.models.weights import Rule
 from seedbed.nn.config import POST, ModelConfig
 

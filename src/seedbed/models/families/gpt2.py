@@ -9,14 +9,8 @@ from typing import Any
 import torch
 
 from seedbed.models import initialization
-from seedbed.models.family import (
-    ConfigKeys,
-    Family,
-    decoder_head,
-    make_config,
-    require_values,
-    tied_output,
-)
+from seedbed.models.config_json import ConfigKeys, make_config, require_values
+from seedbed.models.family import Family, decoder_head, tied_output
 from seedbed.models.transformer import Transformer
 from seedbed.models.weights import Rule
 from seedbed.nn.config import ModelConfig

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 
 from seedbed.base.errors import BundleError
+from seedbed.models.config_json import ConfigKeys, make_config, require_values
 from seedbed.models.families import llama
-from seedbed.models.family import ConfigKeys, Family, make_config, require_values
+from seedbed.models.family import Family
 from seedbed.models.transformer import Transformer
 from seedbed.models.weights import Rule
 from seedbed.nn.config import PARALLEL, AttentionConfig, ModelConfig, PositionConfig

@@ -6,8 +6,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
+from seedbed.models.config_json import require_values
 from seedbed.models.families import bert
-from seedbed.models.family import Family, require_values
+from seedbed.models.family import Family
 from seedbed.models.weights import Rule
 from seedbed.nn.config import HeadConfig, HeadKind, ModelConfig, PositionConfig
 from seedbed.text.special_form import ROBERTA

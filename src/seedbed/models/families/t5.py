@@ -13,7 +13,8 @@ from typing import Any
 import torch
 
 from seedbed.base.errors import BundleError, ConfigError, nearest
-from seedbed.models.family import ConfigKeys, Family, decoder_head, make_config
+from seedbed.models.config_json import ConfigKeys, make_config
+from seedbed.models.family import Family, decoder_head
 from seedbed.models.transformer import Transformer
 from seedbed.models.weights import Rule
 from seedbed.nn.config import Activation, AttentionConfig, EncoderConfig, ModelConfig, PositionConfig

@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
+from seedbed.models.config_json import make_config, require_values
 from seedbed.models.families import bart
-from seedbed.models.family import Family, make_config, require_values
+from seedbed.models.family import Family
 from seedbed.models.transformer import Transformer
 from seedbed.models.weights import Rule
 from seedbed.nn.config import POST, ModelConfig, PositionConfig
