@@ -73,7 +73,7 @@ def masked() -> ModuleType:
 
 @pytest.fixture
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[Block]:
-    """The blocks that ran as modules, not by the bare calls of a decoding step."""
+    """The blocks that ran as modules and not on the fast path of a decoding step."""
     ran: list[Block] = []
     forward = Block.forward
 

@@ -26,9 +26,8 @@ def make_config(
 class ConfigKeys:
     """How a published `config.json` names the fields of `ModelConfig`: one table for reading and writing.
 
-    `keys` maps a field to its key, or to several keys that have one value with us (dropout): the largest is
-    read, all are written. `activations` maps the published names of activations to ours; where two names
-    mean the same, the first is written.
+    `keys` maps a field to its key, or to several keys (dropout): the largest value is read, all are written.
+    `activations` maps the published names of activations to ours; of two names for one, the first is written.
     """
 
     keys: Mapping[str, str | tuple[str, ...]]
@@ -87,16 +86,16 @@ def require_values(values: Mapping[str, Any], allowed: Mapping[str, Any], reason
 
 
 def write_own_config(config: ModelConfig | RecurrentConfig) -> dict[str, Any]:
-    """The `config.json` of a family without a public class: our own fields, and a `model_type` of ours."""
+    """The `config.json` of a family without a public class: our fields and our own `model_type`."""
     values: dict[str, Any] = json.loads(json.dumps(asdict(config)))
     return {"model_type": f"seedbed_{values.pop('family')}"} | values
 
 
 def read_own_config(values: Mapping[str, Any]) -> ModelConfig | RecurrentConfig:
-    """The config that `write_own_config` wrote, today or until 2026-11, with flat fields."""
+    """The config from `write_own_config`, or from bundles of before 2026-11 with their flat fields."""
     kind: type[ModelConfig | RecurrentConfig] = RecurrentConfig if "cell" in values else ModelConfig
     known = {f.name for f in fields(kind)}
-    found = {key: value for key, value in _with_tables(values).items() if key in known}
+    found = {key: value for key, value in _nest_flat_fields(values).items() if key in known}
     found["family"] = str(values["model_type"]).removeprefix("seedbed_")
     required = [f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING]
     if missing := [name for name in required if name not in found]:
@@ -107,12 +106,12 @@ def read_own_config(values: Mapping[str, Any]) -> ModelConfig | RecurrentConfig:
         return _read_table(kind, found)  # type: ignore[no-any-return]
     except TypeError as error:
         raise BundleError(
-            f"config.json of {values['model_type']} does not fit {kind.__name__}: {error}"
+            f"config.json of {values['model_type']} does not describe a {kind.__name__}: {error}"
         ) from None
 
 
-def _with_tables(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values with tables for attention and the norms' places, which were flat until 2026-11."""
+def _nest_flat_fields(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values with tables for `attention` and `residual`, which were flat until 2026-11."""
     values = dict(values)
     flat = ("num_kv_heads", "head_dim", "qk_norm", "attention_scale")
     own = {name.removeprefix("attention_"): values.pop(name) for name in flat if name in values}
@@ -128,7 +127,7 @@ def _with_tables(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_table(kind: type[Any], values: Mapping[str, Any]) -> Any:
-    """A dataclass of what JSON has of it: dictionaries for dataclasses, lists for tuples."""
+    """A dataclass from its JSON: dictionaries for dataclasses, lists for tuples."""
     hints = get_type_hints(kind)
 
     def read(name: str, value: Any) -> Any:

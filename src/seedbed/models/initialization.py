@@ -1,4 +1,4 @@
-"""Random weights as the families published them; everything is drawn from the generator that is given."""
+"""Initial weights as the families published them; all random numbers are from the generator passed in."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from seedbed.nn.linear import EmbeddingLike, LinearLike, whole_modules
 def normal(
     module: nn.Module, generator: torch.Generator, *, std: float = 0.02, residual_std: float | None = None
 ) -> None:
-    """Projections and tables normal(0, std), what ends a branch normal(0, residual_std), norms 1.
+    """Projections and embeddings normal(0, std), ends of branches normal(0, residual_std), norms 1.
 
-    GPT-2 scales the latter by 1 / sqrt(2 num_layers) (Radford et al. 2019, section 2.3).
+    GPT-2 scales the ends of branches by 1 / sqrt(2 num_layers) (Radford et al. 2019, section 2.3).
     """
     for name, child in whole_modules(module):
         if isinstance(child, LinearLike):

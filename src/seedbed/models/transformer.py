@@ -1,4 +1,4 @@
-"""One Transformer for the three families: which stacks exist is the only difference."""
+"""One Transformer for the three shapes, which differ only in their stacks."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seedbed.nn.attention import View
+from seedbed.nn.attention import AttentionContext
 from seedbed.nn.block import ACTIVATIONS
 from seedbed.nn.config import ModelConfig
 from seedbed.nn.layout import Layout
-from seedbed.nn.linear import Embedding, EmbeddingLike, Placed, Projection
+from seedbed.nn.linear import Embedding, EmbeddingLike, NetworkBase, Projection
 from seedbed.nn.norms import make_norm
 from seedbed.nn.stack import Stack, key_padding
 from seedbed.nn.state import AttentionState, DecodeState, KVCache
@@ -31,8 +31,11 @@ class HeadTransform(nn.Module):
         return y if self.norm is None else self.norm(y)
 
 
-class Transformer(Placed):
-    """Encoder-only, decoder-only or encoder-decoder; hidden states first, logits where someone reads them."""
+class Transformer(NetworkBase):
+    """An encoder, a decoder or both; `forward` returns hidden states, `output` the logits of some of them.
+
+    Decoding is `start`, then `extend` with the tokens of a prompt, of one step, or of a draft.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -41,7 +44,7 @@ class Transformer(Placed):
         self.embed: EmbeddingLike = embed
         self.encoder = self.decoder = None
         if config.shape != "decoder":
-            self.encoder = Stack(config.of_encoder, causal=False, cross=False)
+            self.encoder = Stack(config.encoder_config, causal=False, cross=False)
         if config.shape != "encoder":
             self.decoder = Stack(config, causal=True, cross=config.shape == "encoder-decoder")
         head = config.head
@@ -52,7 +55,7 @@ class Transformer(Placed):
         if head.pooler:
             self.pooler = Projection(config.d_model, {"pooler": config.d_model}, bias=True)
         if head.labels:
-            # A decoder's classes have no bias in any published model, its tags have.
+            # In published decoders a classifier of rows has no bias, one of tokens has.
             bias = config.shape != "decoder" or head.kind == "tagging"
             self.classifier = Projection(config.d_model, {"classifier": len(head.labels)}, bias=bias)
         self.unembed = None  # the embedding's own module: replacing one replaces both
@@ -76,14 +79,14 @@ class Transformer(Placed):
         source_layout: Layout | None = None,
         segments: Tensor | None = None,
     ) -> Tensor:
-        """ids (N,), source (N_source,) -> hidden states (N, M); row r reads row r of the source."""
+        """ids (N,), source (N_source,) -> hidden states (N, M); row r attends to row r of the source."""
         if self.decoder is None:
             return self.encode(ids, layout, segments=segments)
         memory = None
         if source is not None:
             assert source_layout is not None
             groups = layout.groups(source_layout.lengths, source_layout.slots)
-            memory = View(
+            memory = AttentionContext(
                 layout=layout,
                 groups=groups,
                 biases=[None] * len(groups),
@@ -95,13 +98,13 @@ class Transformer(Placed):
         x, unembed = (self.embed(ids), None) if tied is None else tied(ids)
         hidden: Tensor = self.decoder(self._scale(x), layout, memory=memory)
         if unembed is not None:
-            hidden.unembed = unembed  # type: ignore[attr-defined]  # for `output` of these very states
+            hidden.unembed = unembed  # type: ignore[attr-defined]  # for `output` of these states
         return hidden
 
     def output(self, hidden: Tensor) -> Tensor:
-        """Logits (..., V) of the hidden states (..., M) that someone reads; without a head these states.
+        """Logits (..., V) of the hidden states (..., M) that are used; without a head these states.
 
-        (..., labels) of a head with labels; which state stands for a row `classify` knows.
+        A head with labels gives logits (..., labels); `classify` selects the state of each row.
         """
         if self.config.head.kind == "none":
             return hidden
@@ -117,7 +120,7 @@ class Transformer(Placed):
         return logits if cap is None else cap * torch.tanh(logits / cap)
 
     def classify(self, hidden: Tensor, layout: Layout) -> Tensor:
-        """Logits (rows, labels) of hidden (N, M): of an encoder's first token, a decoder's last one."""
+        """Logits (rows, labels) of hidden (N, M), from an encoder's first token or a decoder's last one."""
         assert all(layout.lengths)
         index = torch.tensor(layout.last_tokens(), device=hidden.device)
         if self.config.shape == "encoder":
@@ -132,7 +135,7 @@ class Transformer(Placed):
         source: Tensor | None = None,
         source_layout: Layout | None = None,
     ) -> AttentionState:
-        """Empty rows of up to `capacity` tokens; row r reads row r of the source (N_source,)."""
+        """A decode state of empty rows of up to `capacity` tokens; row r attends to row r of the source."""
         assert self.decoder is not None
         state = AttentionState(self._kv_cache(num_rows, capacity))
         if source is not None:
@@ -147,20 +150,20 @@ class Transformer(Placed):
         return state
 
     def extend(self, state: DecodeState, ids: Tensor, layout: Layout) -> Tensor:
-        """Append ids (N,) to the rows, as `state.layout` placed them -> their hidden states (N, M)."""
+        """Append ids (N,) to the rows, with the layout from `state.layout` -> their hidden states (N, M)."""
         assert isinstance(state, AttentionState) and self.decoder is not None
-        memory, rows = None, state.memory
-        if rows is not None:
-            groups = layout.groups(rows.lengths, rows.slots, self.decoder.slack)
+        memory, cache = None, state.memory
+        if cache is not None:
+            groups = layout.groups(cache.lengths, cache.slots, self.decoder.slack)
             biases = [key_padding(group, ids.device) for group in groups]
-            window = rows.window(layout, groups)
-            memory = View(layout=layout, groups=groups, biases=biases, causal=False, rows=window)
+            window = cache.window(layout, groups)
+            memory = AttentionContext(layout=layout, groups=groups, biases=biases, causal=False, cache=window)
         hidden = self.decoder(self._embed(ids), layout, state=state, memory=memory)
         state.advance(layout)
         return hidden  # type: ignore[no-any-return]
 
     def set_activation_checkpointing(self, enabled: bool) -> None:
-        """Keep only each block's input for the backward pass, the rest is computed again (1604.06174)."""
+        """Store only each block's input for the backward pass and recompute the rest (1604.06174)."""
         for stack in (self.encoder, self.decoder):
             if stack is not None:
                 stack.checkpoint_activations = enabled
@@ -179,7 +182,7 @@ class Transformer(Placed):
 
     def _scale(self, x: Tensor) -> Tensor:
         scale = self.config.embedding_scale
-        # Rounded to the states' own type, as Gemma's is.
+        # The scale is rounded to the type of the states, as in Gemma.
         return x * torch.tensor(scale, dtype=x.dtype, device=x.device) if scale != 1 else x
 
     def _kv_cache(self, num_rows: int, capacity: int) -> KVCache:

@@ -18,10 +18,10 @@ LSTM_GATES, GRU_GATES = ("input", "forget", "cell", "output"), ("reset", "update
 
 
 class RecurrentLayer(nn.Module):
-    """One layer of one cell: x (N, M) and the rows' memory before -> (N, M) and their memory after.
+    """One recurrent layer: x (N, M) and the rows' memory before -> (N, M) and their memory after.
 
     LSTM (Hochreiter and Schmidhuber 1997, with forget gates): memory (2, B, M), hidden then cell. GRU (Cho
-    et al. 1406.1078, the reset gate after the product, as cuDNN and PyTorch have it): memory (1, B, M).
+    et al. 1406.1078, the reset gate after the matmul, as in cuDNN and PyTorch): memory (1, B, M).
     """
 
     def __init__(self, cell: str, d_model: int) -> None:
@@ -68,7 +68,7 @@ class RecurrentLayer(nn.Module):
         return y, h
 
     def _step_by_step(self, x: Tensor, lengths: Sequence[int], memory: Tensor) -> tuple[Tensor, Tensor]:
-        """The same through the modules, so that what replaces a product is heard."""
+        """The same by calls of the modules, for projections that are hooked or replaced."""
         order, packed, sizes = pack(lengths, x.device)
         read, memory = self.read(x[packed]), memory[:, order]
         outputs, start = [], 0
@@ -80,7 +80,7 @@ class RecurrentLayer(nn.Module):
         return torch.cat(outputs)[_inverse(packed)], memory[:, _inverse(order)]
 
     def _gates(self, read: Tensor, recur: Tensor, memory: Tensor) -> Tensor:
-        """Both products' gates (B, G M) and the memory (1 or 2, B, M) -> the memory a step later."""
+        """The gates of both matmuls (B, G M) and the memory (1 or 2, B, M) -> the memory after the step."""
         if self.cell == "lstm":
             i, f, g, o = (read + recur).chunk(4, dim=-1)
             c = f.sigmoid() * memory[1] + i.sigmoid() * g.tanh()
@@ -92,10 +92,10 @@ class RecurrentLayer(nn.Module):
 
 
 def pack(lengths: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Step after step instead of row after row: (order of rows, index of tokens (N,), rows alive (T,)).
+    """Pack tokens step by step: (order of rows (B,), index of tokens (N,), batch sizes (T,)).
 
-    Rows are ordered from the longest to the shortest, as the packed kernels want it; the sizes stay on the
-    CPU.
+    Rows are ordered from the longest to the shortest, as the packed kernels require; the batch sizes stay on
+    the CPU.
     """
     counts = torch.tensor(list(lengths))
     order = counts.argsort(descending=True, stable=True)
@@ -107,10 +107,10 @@ def pack(lengths: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor, 
 
 
 def _inverse(order: Tensor) -> Tensor:
-    """What puts things taken in this order, a permutation (N,), back where they were."""
-    back = torch.empty_like(order)
-    back[order] = torch.arange(len(order), device=order.device)
-    return back
+    """The inverse of a permutation (N,)."""
+    inverse = torch.empty_like(order)
+    inverse[order] = torch.arange(len(order), device=order.device)
+    return inverse
 
 
 class RecurrentState:
@@ -126,11 +126,11 @@ class RecurrentState:
         return list(self._lengths)
 
     def layout(self, counts: Sequence[int]) -> Layout:
-        """Where counts[r] more tokens of each row will lie."""
+        """The layout of counts[r] more tokens for each row."""
         return Layout.of(counts, self._lengths, device=self.memory.device)
 
     def advance(self, layout: Layout, memory: Tensor) -> None:
-        """Count the tokens of `layout` as read, and keep what the rows that read any remember of them."""
+        """Count the tokens of `layout` as read, and store the memory of the rows that are not idle."""
         if all(layout.lengths):
             self.memory = memory
         else:
@@ -140,21 +140,21 @@ class RecurrentState:
         self._lengths = list(layout.totals)
 
     def select(self, rows: Sequence[int]) -> None:
-        """Reorder, copy, drop: row i becomes what rows[i] was."""
+        """Reorder, copy or drop rows: row i becomes what rows[i] was."""
         self.memory = self.memory[:, :, list(rows)]
         self._lengths = [self._lengths[r] for r in rows]
 
     def join(self, other: DecodeState) -> None:
-        """Take the other's rows in, after one's own."""
+        """Append the other's rows to one's own."""
         assert isinstance(other, RecurrentState)
         self.memory = torch.cat([self.memory, other.memory], dim=2)
         self._lengths = self._lengths + other._lengths
 
     def snapshot(self) -> Snapshot:
-        """Where the rows are now, to go back to: no copy, since a step makes a new memory."""
+        """The present lengths and memory, for `rollback`; without a copy, since a step makes a new memory."""
         return Snapshot(tuple(self._lengths), (self.memory,))
 
     def rollback(self, snapshot: Snapshot) -> None:
-        """Go back: what was appended since is forgotten."""
+        """Restore a snapshot and discard the tokens appended since."""
         self._lengths = list(snapshot.lengths)
         (self.memory,) = snapshot.memory

@@ -64,7 +64,7 @@ def read_config(values: Mapping[str, Any]) -> ModelConfig:
 
 def write_fields(config: ModelConfig) -> dict[str, Any]:
     """The values that the configs of BART's and Marian's classes have under the same keys."""
-    encoder = {key: getattr(config.of_encoder, name) for name, key in ENCODER_KEYS.items()}
+    encoder = {key: getattr(config.encoder_config, name) for name, key in ENCODER_KEYS.items()}
     return (
         KEYS.write(config)
         | encoder
@@ -119,12 +119,12 @@ def rules(config: ModelConfig) -> list[Rule]:
 
 
 def labelled(kind: HeadKind, labels: tuple[str, ...]) -> HeadConfig:
-    """Classes are told from the decoder's last token through a product of their own."""
+    """A classifier of the decoder's last token after a projection of its own."""
     return HeadConfig(kind=kind, labels=labels, dense=True)
 
 
 def copies(config: ModelConfig) -> dict[str, str]:
-    """The embedding as either stack's and as the output."""
+    """The embedding, stored again for either stack and as the output."""
     names = ("model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight", "lm_head.weight")
     return dict.fromkeys(names, "model.shared.weight")
 

@@ -29,12 +29,12 @@ KEYS = ConfigKeys(
     activations={"gelu": "gelu", "gelu_new": "gelu_tanh", "relu": "relu", "silu": "silu"},
 )
 FIXED = {"position_embedding_type": "absolute", "is_decoder": False, "tie_word_embeddings": True}
-# The published bert-base-uncased and its kin name the parts of a norm as TensorFlow does.
-OLDER_NORMS = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
+# bert-base-uncased and other first releases have TensorFlow's names for the parameters of norms.
+LEGACY_NORMS = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
 
 
 def sized(d_model: int, num_layers: int, **fields: Any) -> ModelConfig:
-    """BERT's proportions: heads of 64, a feed-forward of 4 d_model; no pooler, which nothing trains."""
+    """BERT's proportions: heads of 64, a feed-forward of 4 d_model; no pooler: masking does not train it."""
     base: dict[str, Any] = {
         "vocab_size": 30_522,
         "max_positions": 512,
@@ -50,7 +50,7 @@ def sized(d_model: int, num_layers: int, **fields: Any) -> ModelConfig:
 
 
 def read_config(values: Mapping[str, Any]) -> ModelConfig:
-    """`config.json` of BERT's classes -> ours; the weights' names decide the head and the pooler."""
+    """`config.json` of BERT's classes -> ours; `config_from_names` corrects the head and the pooler."""
     reason = "the published BERT is an encoder with absolute positions and a tied output"
     require_values(values, FIXED, reason)
     head = HeadConfig(kind="none" if values.get("architectures") == ["BertModel"] else "mlm")
@@ -65,20 +65,20 @@ def write_config(config: ModelConfig) -> dict[str, Any]:
 
 
 def config_from_names(config: ModelConfig, names: Collection[str]) -> ModelConfig:
-    """The head and the pooler that a file of these tensors has: published files name their class loosely."""
+    """The head and the pooler of a file with these tensors; the class in published files may be another."""
     masked = any(name.startswith("cls.predictions.") for name in names)
     return head_from_names(config, masked=masked, pooler="bert.pooler.dense.weight" in names)
 
 
 def head_from_names(config: ModelConfig, *, masked: bool, pooler: bool) -> ModelConfig:
-    """The config with the head that its tensors show; one with labels only config.json tells."""
+    """The config with the head of the file's tensors; a head with labels is in `config.json` only."""
     if config.head.labels:
         return replace(config, head=replace(config.head, pooler=pooler))
     return replace(config, head=HeadConfig(kind="mlm" if masked else "none", pooler=pooler))
 
 
 def labelled(kind: HeadKind, labels: tuple[str, ...]) -> HeadConfig:
-    """Classes are told from what the pooler makes of the first token."""
+    """A classifier of the pooled first token, or of each token."""
     return HeadConfig(kind=kind, labels=labels, pooler=kind == "classification")
 
 
@@ -113,7 +113,7 @@ def rules(config: ModelConfig) -> list[Rule]:
 
 
 def copies(config: ModelConfig) -> dict[str, str]:
-    """The output's product and bias, which lie in some files under a second name."""
+    """The output's matrix and bias, which some files store under a second name."""
     return {
         "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
         "cls.predictions.decoder.bias": "cls.predictions.bias",
@@ -147,7 +147,7 @@ FAMILY = Family(
     special=BERT,
     ignored=(r"bert\.embeddings\.position_ids", r"cls\.seq_relationship\..*"),
     copies=copies,
-    older=OLDER_NORMS,
+    legacy_names=LEGACY_NORMS,
     prefix="bert.",
     config_from_names=config_from_names,
     objective="masked",

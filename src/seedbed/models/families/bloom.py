@@ -7,7 +7,7 @@ from typing import Any
 
 from seedbed.base.errors import ConfigError
 from seedbed.models.config_json import ConfigKeys, make_config, require_values
-from seedbed.models.family import Family, decoder_head, tied_output
+from seedbed.models.family import Family, decoder_head_rules, tied_output
 from seedbed.models.weights import Rule
 from seedbed.nn.config import ModelConfig, PositionConfig
 
@@ -66,7 +66,7 @@ def rules(config: ModelConfig) -> list[Rule]:
         Rule(f"{ours}.ffn_norm", f"{theirs}.post_attention_layernorm"),
         Rule(f"{ours}.ffn.up", f"{theirs}.mlp.dense_h_to_4h"),
         Rule(f"{ours}.ffn.down", f"{theirs}.mlp.dense_4h_to_h"),
-        *decoder_head(config, tags="classifier"),
+        *decoder_head_rules(config, tags="classifier"),
     ]
 
 

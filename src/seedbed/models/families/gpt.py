@@ -8,13 +8,13 @@ from typing import Any
 from seedbed.base.errors import ConfigError
 from seedbed.models.config_json import ConfigKeys, make_config
 from seedbed.models.families import gpt2
-from seedbed.models.family import Family, decoder_head, tied_output
+from seedbed.models.family import Family, decoder_head_rules, tied_output
 from seedbed.models.weights import Rule
 from seedbed.nn.config import POST, ModelConfig
 
 KEYS = ConfigKeys(
     {**gpt2.KEYS.keys, "activation": "afn"},
-    activations={"gelu": "gelu_tanh", "relu": "relu", "silu": "silu"},  # this class's "gelu" is by tanh
+    activations={"gelu": "gelu_tanh", "relu": "relu", "silu": "silu"},  # "gelu" of this class is by tanh
 )
 
 
@@ -42,7 +42,7 @@ def rules(config: ModelConfig) -> list[Rule]:
         Rule("embed", "transformer.tokens_embed"),
         Rule("decoder.position", "transformer.positions_embed"),
         *gpt2.block_rules(),
-        *decoder_head(config),
+        *decoder_head_rules(config),
     ]
 
 

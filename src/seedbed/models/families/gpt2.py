@@ -10,7 +10,7 @@ import torch
 
 from seedbed.models import initialization
 from seedbed.models.config_json import ConfigKeys, make_config, require_values
-from seedbed.models.family import Family, decoder_head, tied_output
+from seedbed.models.family import Family, decoder_head_rules, tied_output
 from seedbed.models.transformer import Transformer
 from seedbed.models.weights import Rule
 from seedbed.nn.config import ModelConfig
@@ -77,7 +77,7 @@ def rules(config: ModelConfig) -> list[Rule]:
         Rule("decoder.position", "transformer.wpe"),
         Rule("decoder.final_norm", "transformer.ln_f"),
         *block_rules(),
-        *decoder_head(config, tags="classifier"),
+        *decoder_head_rules(config, tags="classifier"),
     ]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from seedbed.base.errors import BundleError, ConfigError
 from seedbed.models.config_json import ConfigKeys, make_config, require_values
-from seedbed.models.family import Family, GgufForm, decoder_head, tied_output
+from seedbed.models.family import Family, GgufForm, decoder_head_rules, tied_output
 from seedbed.models.weights import Rule
 from seedbed.nn.config import AttentionConfig, HeadKind, ModelConfig, PositionConfig, RotaryScaling
 
@@ -135,12 +135,12 @@ def rules(config: ModelConfig) -> list[Rule]:
         Rule(f"{ours}.attn.out", f"{theirs}.self_attn.o_proj"),
         *(Rule(f"{ours}.attn.{part}", f"{theirs}.self_attn.{part}_proj") for part in "qkv"),
         *(Rule(f"{ours}.ffn.{part}", f"{theirs}.mlp.{part}_proj") for part in ("gate", "up", "down")),
-        *decoder_head(config),
+        *decoder_head_rules(config),
     ]
 
 
 def architectures(name: str) -> dict[HeadKind, str]:
-    """The published classes of a family that has the block."""
+    """The public classes of a family with LLaMA's block."""
     return {
         "lm": f"{name}ForCausalLM",
         "classification": f"{name}ForSequenceClassification",
@@ -149,7 +149,7 @@ def architectures(name: str) -> dict[HeadKind, str]:
 
 
 def require_plain_heads(config: ModelConfig) -> None:
-    """Refuse heads that the family's published config has no word for."""
+    """Refuse a size of heads that the family's `config.json` cannot express."""
     if config.d_head * config.num_heads != config.d_model:
         raise ConfigError(
             f"head_dim={config.d_head} times num_heads={config.num_heads} must be d_model={config.d_model} "

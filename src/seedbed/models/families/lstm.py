@@ -1,4 +1,4 @@
-"""LSTM language models (Zaremba et al. 1409.2329); no public class loads them, so the layout is ours."""
+"""LSTM language models (Zaremba et al. 1409.2329); no public class loads them, so the bundle is our own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from seedbed.nn.recurrent import GRU_GATES, LSTM_GATES
 
 
 def rules(config: RecurrentConfig) -> Sequence[Rule]:
-    """Names of `torch.nn.LSTM` and `torch.nn.GRU`, whose gates are stored fused."""
+    """Names of `torch.nn.LSTM` and `torch.nn.GRU`, which store the gates fused."""
     listed = [Rule("embed", "embed")]
     gates = LSTM_GATES if config.cell == "lstm" else GRU_GATES
     for kind in ("weight", "bias"):

@@ -1,4 +1,4 @@
-"""Mistral (Jiang et al. 2310.06825): LLaMA's block, whose tokens look back over a window."""
+"""Mistral (Jiang et al. 2310.06825): LLaMA's block with attention over a window."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def _config(*shape: int, rotary_base: float = 1_000_000.0, **fields: Any) -> Mod
 
 
 def sized(d_model: int, num_layers: int) -> ModelConfig:
-    """LLaMA's proportions; no window, as its later sizes."""
+    """LLaMA's proportions; no window, as in its later sizes."""
     return llama.sized(d_model, num_layers, family="mistral")
 
 
 def read_config(values: Mapping[str, Any]) -> ModelConfig:
-    """`config.json` of `MistralForCausalLM` -> ours; a file that names no window has one of 4,096."""
+    """`config.json` of `MistralForCausalLM` -> ours; the default window is 4,096."""
     config = replace(llama.read_config(values), family="mistral")
     return config.with_attention(window=values.get("sliding_window", 4096))
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from seedbed.models.config_json import ConfigKeys, make_config, require_values
-from seedbed.models.family import Family, decoder_head, tied_output
+from seedbed.models.family import Family, decoder_head_rules, tied_output
 from seedbed.models.weights import Rule
 from seedbed.nn.config import ModelConfig, PositionConfig
 
@@ -71,7 +71,7 @@ def rules(config: ModelConfig) -> list[Rule]:
         Rule(f"{ours}.ffn_norm", f"{theirs}.final_layer_norm"),
         Rule(f"{ours}.ffn.up", f"{theirs}.fc1"),
         Rule(f"{ours}.ffn.down", f"{theirs}.fc2"),
-        *decoder_head(config),
+        *decoder_head_rules(config),
     ]
 
 

@@ -79,7 +79,7 @@ def rules(config: ModelConfig) -> list[Rule]:
 
 @torch.no_grad()
 def initialize(module: Transformer, generator: torch.Generator) -> None:
-    """Products normal at variance 1 / d_in, the embedding normal(0, 1), norms 1 (section 5)."""
+    """Projections normal with variance 1 / d_in, the embedding normal(0, 1), norms 1 (section 5)."""
     for _, child in whole_modules(module):
         if isinstance(child, LinearLike):
             child.dense()[0].normal_(0, child.in_features**-0.5, generator=generator)

@@ -34,19 +34,19 @@ def _large(*shape: int, **fields: Any) -> ModelConfig:
 
 
 def require_no_window(values: Mapping[str, Any]) -> None:
-    """Refuse a window over the upper layers alone, which no published model of the line switches on."""
+    """Refuse a window in the upper layers only, which no published model of the line uses."""
     if values.get("use_sliding_window") or "sliding_attention" in (values.get("layer_types") or ()):
         raise BundleError(
-            "config.json asks for a sliding window in some of the layers, which is not supported; if your "
-            "texts are no longer than it, set use_sliding_window to false and leave layer_types out"
+            "config.json has a sliding window in some of the layers, which is not supported; if your texts "
+            "are not longer than the window, set use_sliding_window to false and remove layer_types"
         )
 
 
 def read_config(values: Mapping[str, Any]) -> ModelConfig:
     """`config.json` of `Qwen2ForCausalLM` -> ours."""
     require_no_window(values)
-    given = {"max_position_embeddings": 32_768} | dict(values)
-    return replace(llama.read_config(given), family="qwen2", bias="qkv")
+    values = {"max_position_embeddings": 32_768} | dict(values)
+    return replace(llama.read_config(values), family="qwen2", bias="qkv")
 
 
 def write_config(config: ModelConfig) -> dict[str, Any]:

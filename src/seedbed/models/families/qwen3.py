@@ -36,8 +36,8 @@ def sized(d_model: int, num_layers: int) -> ModelConfig:
 def read_config(values: Mapping[str, Any]) -> ModelConfig:
     """`config.json` of `Qwen3ForCausalLM` -> ours."""
     qwen2.require_no_window(values)
-    given = {"max_position_embeddings": 32_768, "head_dim": HEAD_DIM} | dict(values)
-    return _of_llama(llama.read_config(given))
+    values = {"max_position_embeddings": 32_768, "head_dim": HEAD_DIM} | dict(values)
+    return _of_llama(llama.read_config(values))
 
 
 def write_config(config: ModelConfig) -> dict[str, Any]:

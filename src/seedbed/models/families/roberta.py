@@ -13,7 +13,7 @@ from seedbed.models.weights import Rule
 from seedbed.nn.config import HeadConfig, HeadKind, ModelConfig, PositionConfig
 from seedbed.text.special_form import ROBERTA
 
-OFFSET = 2  # positions are counted from the padding token's id on
+OFFSET = 2  # of positions: the padding token's id, plus 1
 
 
 def _of_bert(config: ModelConfig, **fields: Any) -> ModelConfig:
@@ -27,7 +27,7 @@ def sized(d_model: int, num_layers: int) -> ModelConfig:
 
 
 def read_config(values: Mapping[str, Any]) -> ModelConfig:
-    """`config.json` of RoBERTa's classes -> ours; its table of positions has two rows that are never used."""
+    """`config.json` of RoBERTa's classes -> ours; two rows of its table of positions are never used."""
     fixed = {"hidden_act": "gelu", "pad_token_id": OFFSET - 1}
     require_values(values, fixed, "RoBERTa has GELU, and pads with token 1")
     config = bert.read_config({"type_vocab_size": 1, "layer_norm_eps": 1e-5} | dict(values))
@@ -43,13 +43,13 @@ def write_config(config: ModelConfig) -> dict[str, Any]:
 
 
 def config_from_names(config: ModelConfig, names: Collection[str]) -> ModelConfig:
-    """The head and the pooler that a file of these tensors has."""
+    """The head and the pooler of a file with these tensors."""
     masked, pooler = "lm_head.dense.weight" in names, "roberta.pooler.dense.weight" in names
     return bert.head_from_names(config, masked=masked, pooler=pooler)
 
 
 def labelled(kind: HeadKind, labels: tuple[str, ...]) -> HeadConfig:
-    """Classes are told from the first token through a product of their own."""
+    """A classifier of the first token after a projection of its own, or of each token."""
     return HeadConfig(kind=kind, labels=labels, dense=kind == "classification")
 
 
@@ -72,7 +72,7 @@ def rules(config: ModelConfig) -> list[Rule]:
 
 
 def copies(config: ModelConfig) -> dict[str, str]:
-    """The output's product and bias, which lie in some files under a second name."""
+    """The output's matrix and bias, which some files store under a second name."""
     return {
         "lm_head.decoder.weight": "roberta.embeddings.word_embeddings.weight",
         "lm_head.decoder.bias": "lm_head.bias",

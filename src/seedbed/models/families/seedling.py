@@ -1,8 +1,8 @@
-"""Our own decoder of the fast recipe: what small models have gained since GPT-2.
+"""Our own decoder of the fast recipe, with the improvements to small models since GPT-2.
 
-Rotary positions, norms without parameters on inputs, queries and keys, squared ReLU, bounded logits, an
-output apart from the embedding, branches that start at zero; what each gains is in docs/LOG.md (2026-11-24).
-No public class loads it: its bundle has the Hugging Face layout with a `model_type` of ours.
+Rotary positions, norms without parameters on inputs, queries and keys, squared ReLU, capped logits, an untied
+output, branches that start at zero; docs/LOG.md (2026-11-24) has the gain of each. No public class loads it:
+its bundle has the Hugging Face layout with our own `model_type`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def sized(d_model: int, num_layers: int) -> ModelConfig:
 
 
 def rules(config: ModelConfig) -> list[Rule]:
-    """Our own names, each part of a product apart."""
+    """Our own names, one for each part of a projection."""
     block = "decoder.blocks.{i}"
     parts = ("attn.q", "attn.k", "attn.v", "attn.out", "ffn.up", "ffn.down")
     names = ["embed", *(f"{block}.{part}" for part in parts)]
@@ -51,7 +51,7 @@ def rules(config: ModelConfig) -> list[Rule]:
 
 @torch.no_grad()
 def initialize(module: Transformer, generator: torch.Generator) -> None:
-    """Embedding normal(0, 1); products uniform at variance 1 / d_in; output and ends of branches zero."""
+    """Embedding normal(0, 1), projections uniform of variance 1 / d_in, output and ends of branches zero."""
     module.embed.dense().normal_(generator=generator)
     for name, linear in linear_modules(module):
         weight, _ = linear.dense()

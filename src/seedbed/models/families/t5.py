@@ -1,7 +1,7 @@
-"""T5 (Raffel et al. 1910.10683) and its version 1.1, which FLAN-T5 (2210.11416) is: buckets of distances.
+"""T5 (Raffel et al. 1910.10683) and its version 1.1, as FLAN-T5 (2210.11416) has it: buckets of distances.
 
-1.1 gates its feed-forward and unties the output: published FLAN-T5 files hold an output of their own,
-although a recent `transformers` builds it tied.
+1.1 has a gated feed-forward and an untied output: published FLAN-T5 files contain an output, although recent
+versions of `transformers` build it tied.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 
 from seedbed.base.errors import BundleError, ConfigError, nearest
 from seedbed.models.config_json import ConfigKeys, make_config
-from seedbed.models.family import Family, decoder_head
+from seedbed.models.family import Family, decoder_head_rules
 from seedbed.models.transformer import Transformer
 from seedbed.models.weights import Rule
 from seedbed.nn.config import Activation, AttentionConfig, EncoderConfig, ModelConfig, PositionConfig
@@ -93,7 +93,7 @@ def read_config(values: Mapping[str, Any]) -> ModelConfig:
 def write_config(config: ModelConfig) -> dict[str, Any]:
     """Ours -> `config.json` of `T5ForConditionalGeneration`.
 
-    Errors: ConfigError for a feed-forward that it has no word for.
+    Errors: ConfigError for a feed-forward that T5 does not have.
     """
     gated = config.gated_ffn
     theirs = {ours: name for name, ours in ACTIVATIONS.items() if name.startswith("gated-") == gated}
@@ -105,12 +105,12 @@ def write_config(config: ModelConfig) -> dict[str, Any]:
     return KEYS.write(config) | {
         "model_type": "t5",
         "d_kv": config.d_head,
-        "num_layers": config.of_encoder.num_layers,
+        "num_layers": config.encoder_config.num_layers,
         "num_decoder_layers": config.num_layers,
         "relative_attention_num_buckets": config.position.num_buckets,
         "relative_attention_max_distance": config.position.max_distance,
         "feed_forward_proj": theirs[config.activation],
-        "scale_decoder_outputs": config.output_scale != 1,  # newer tools' own word for it
+        "scale_decoder_outputs": config.output_scale != 1,  # the key of newer tools
         "initializer_factor": 1.0,
         "is_encoder_decoder": True,
         "decoder_start_token_id": 0,
@@ -134,25 +134,25 @@ def rules(config: ModelConfig) -> list[Rule]:
         listed += [Rule(f"{ours}.attn.{a}", f"{theirs}.0.SelfAttention.{b}") for a, b in parts.items()]
         listed += [Rule(f"{ours}.ffn_norm", f"{theirs}.{last}.layer_norm")]
         listed += [Rule(f"{ours}.ffn.{a}", f"{theirs}.{last}.DenseReluDense.{b}") for a, b in names.items()]
-    return listed + decoder_head(config)
+    return listed + decoder_head_rules(config)
 
 
 def copies(config: ModelConfig) -> dict[str, str]:
-    """The embedding as either stack's, and as the output where it is tied."""
+    """The embedding, stored again for either stack, and as the output where it is tied."""
     stacks = ["encoder.embed_tokens.weight", "decoder.embed_tokens.weight"]
     tied = ["lm_head.weight"] if config.tie_embeddings else []
     return dict.fromkeys([*stacks, *tied], "shared.weight")
 
 
 def config_from_names(config: ModelConfig, names: Collection[str]) -> ModelConfig:
-    """The output that a file of these tensors has: newer tools call one of its own tied, but not scaled."""
+    """Untie the output of a file that has one: newer tools write tied, but not scaled, for it."""
     own = config.output_scale == 1 and {"shared.weight", "lm_head.weight"} <= set(names)
     return replace(config, tie_embeddings=False) if own else config
 
 
 @torch.no_grad()
 def initialize(module: Transformer, generator: torch.Generator) -> None:
-    """Embedding and output normal(0, 1), products at variance 1 / d_in, queries' smaller by head_dim."""
+    """Embedding and output normal(0, 1), projections of variance 1 / d_in, by head_dim less for queries."""
     config = module.config
     for name, weight in named_parts(module):
         std = weight.size(-1) ** -0.5

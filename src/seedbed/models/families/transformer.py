@@ -1,6 +1,6 @@
-"""The Transformer of 2017 (Vaswani et al. 1706.03762): sinusoids, norms after the residuals, one table.
+"""The Transformer of 2017 (Vaswani et al. 1706.03762): sinusoids, norms after the residuals, one embedding.
 
-Marian's class is its kin, and bundles are written for it.
+Bundles are written for Marian's class, which has the same block.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def rules(config: ModelConfig) -> list[Rule]:
 
 @torch.no_grad()
 def initialize(module: Transformer, generator: torch.Generator) -> None:
-    """Products uniform as Glorot and Bengio 2010, each part apart; the table normal at 1 / d_model."""
+    """Parts of projections uniform as in Glorot and Bengio 2010, the embedding of variance 1 / d_model."""
     for name, parameter in named_parts(module):
         if parameter.ndim == 1:
             parameter.fill_(1.0 if "norm" in name and name.endswith("weight") else 0.0)
