@@ -56,6 +56,7 @@ MADE = [MODEL, RECURRENT, ATTENTION, ROTARY, LLAMA3, HeadConfig()]
             {"position": ROTARY, "attention": ODD},
             "rotary positions rotate pairs, but head_dim=3 is odd",
         ),
+        (MODEL, {"output_scale": 0.0}, "output_scale=0.0 is not allowed; allowed: a number other than 0"),
         (MODEL, {"dropout": 1.0}, "dropout=1.0 must be in [0, 1)"),
         (
             MODEL,

@@ -241,6 +241,10 @@ class ModelConfig:
                 f"num_heads={self.num_heads} is not a multiple of num_kv_heads={self.kv_heads}; choose a "
                 "divisor"
             )
+        if not self.output_scale:
+            raise ConfigError(
+                f"output_scale={self.output_scale} is not allowed; allowed: a number other than 0"
+            )
         if self.encoder is not None:
             _ = self.encoder_config  # checks the encoder's fields
         if self.position.kind == "rotary" and self.d_head % 2:
