@@ -32,7 +32,7 @@ def test_each_token_has_its_slot_and_position(batch: Any) -> None:
     expected = [(slot, start + i) for n, start, slot in rows for i in range(n)]
     assert list(zip(layout.token_slots.tolist(), layout.positions.tolist(), strict=True)) == expected
     assert layout.token_slots.dtype == layout.positions.dtype == torch.int64
-    assert layout.num_tokens == len(expected)
+    assert sum(layout.lengths) == len(expected)
     assert list(layout.totals) == [start + n for n, start, _ in rows]
     ends = [sum(lengths[: r + 1]) - 1 for r, n in enumerate(lengths) if n]
     assert layout.last_tokens() == ends
@@ -56,7 +56,7 @@ def test_groups_cover_every_token_once(batch: Any, slack: int) -> None:
         assert padding <= slack * (group.num_rows - 1)
         for r, num_keys in enumerate(group.key_lengths):
             rows.append((group.num_queries, num_keys, group.first_slot + r))
-    assert next_token == layout.num_tokens
+    assert next_token == sum(layout.lengths)
     active = [(n, total, slot) for n, total, slot in zip(lengths, layout.totals, slots, strict=True) if n]
     assert rows == active
 
@@ -112,7 +112,7 @@ def test_split_groups_gives_views_of_the_rows(shapes: list[tuple[int, int]]) -> 
 
 def test_a_batch_of_no_rows_has_no_tokens() -> None:
     layout = Layout.of([])
-    assert layout.num_tokens == 0 and layout.groups([], []) == []
+    assert sum(layout.lengths) == 0 and layout.groups([], []) == []
     assert layout.positions.dtype == layout.token_slots.dtype == torch.int64
 
 

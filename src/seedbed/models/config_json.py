@@ -61,15 +61,11 @@ class ConfigKeys:
         Errors: ConfigError where the family has no name for the activation.
         """
         theirs = {ours: name for name, ours in reversed(list(self.activations.items()))}
+        if (ours := config.activation) not in theirs and "activation" in self.keys:
+            raise ConfigError(f"{config.family} has no activation={ours!r}; {nearest(ours, theirs)}")
         values: dict[str, Any] = {}
         for name, key in self.keys.items():
-            value = getattr(config, name)
-            if name == "activation":
-                if value not in theirs:
-                    raise ConfigError(
-                        f"{config.family} has no activation={value!r}; {nearest(value, theirs)}"
-                    )
-                value = theirs[value]
+            value = theirs[ours] if name == "activation" else getattr(config, name)
             values |= dict.fromkeys((key,) if isinstance(key, str) else key, value)
         return values
 

@@ -60,12 +60,8 @@ def export_tensors(module: Network) -> dict[str, Tensor]:
 
 
 def _translation(config: Config) -> dict[str, Any]:
-    num_heads = config.num_heads if isinstance(config, ModelConfig) else 1
-    return {
-        "rules": family(config.family).rules(config),
-        "num_layers": _depth(config),
-        "num_heads": num_heads,
-    }
+    rules, num_heads = family(config.family).rules(config), getattr(config, "num_heads", 1)
+    return {"rules": rules, "num_layers": _depth(config), "num_heads": num_heads}
 
 
 def _depth(config: Config) -> int:

@@ -53,7 +53,6 @@ class Attention(nn.Module):
         self.layer, self.d_head, self.dropout = layer, config.d_head, config.dropout
         self.num_heads, self.num_kv_heads = config.num_heads, config.kv_heads
         self.scale, self.norm_eps = config.attention.scale, config.norm_eps
-        self.rotary = config.position.kind == "rotary"
         self.normalize: Callable[..., Tensor] | None = None
         self.q_norm = self.k_norm = None
         qk_norm = config.attention.qk_norm
@@ -63,7 +62,7 @@ class Attention(nn.Module):
             self.q_norm, self.k_norm = (
                 RMSNorm(self.d_head, eps=config.norm_eps, weight=True) for _ in range(2)
             )
-        self.transforms_qk = self.rotary or qk_norm != "none"
+        self.transforms_qk = config.position.kind == "rotary" or qk_norm != "none"
         self.interleaved = config.position.rotary_interleaved
         q, kv = self.num_heads * self.d_head, self.num_kv_heads * self.d_head
         bias = config.bias != "none"

@@ -91,11 +91,6 @@ class Layout:
         return of_tokens.to(self.positions.device)
 
     @property
-    def num_tokens(self) -> int:
-        """Tokens of all rows."""
-        return sum(self.lengths)
-
-    @property
     def totals(self) -> tuple[int, ...]:
         """Tokens of each row after this batch."""
         return tuple(p + n for p, n in zip(self.past, self.lengths, strict=True))

@@ -6,6 +6,7 @@ Letters: N tokens of a flat batch, B rows, T steps, M d_model, G gates (4 of an 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -54,18 +55,13 @@ class RecurrentLayer(nn.Module):
         (read, read_bias), (recur, recur_bias) = both
         assert read_bias is not None and recur_bias is not None
         weights = [read, recur, read_bias, recur_bias]
-        initial = [state[None].to(x.dtype) for state in memory]
-        if self.cell == "lstm":
-            if sizes is None:
-                y, h, c = torch.lstm(x, initial, weights, True, 1, 0.0, self.training, False, True)
-            else:
-                y, h, c = torch.lstm(x, sizes, initial, weights, True, 1, 0.0, self.training, False)
-            return y, torch.cat([h, c])
-        if sizes is None:
-            y, h = torch.gru(x, initial[0], weights, True, 1, 0.0, self.training, False, True)
-        else:
-            y, h = torch.gru(x, sizes, initial[0], weights, True, 1, 0.0, self.training, False)
-        return y, h
+        initial: Any = [state[None].to(x.dtype) for state in memory]
+        run: Any = torch.lstm
+        if self.cell == "gru":
+            run, initial = torch.gru, initial[0]
+        common = (initial, weights, True, 1, 0.0, self.training, False)
+        y, *after = run(x, *common, True) if sizes is None else run(x, sizes, *common)
+        return y, after[0] if len(after) == 1 else torch.cat(after)
 
     def _step_by_step(self, x: Tensor, lengths: Sequence[int], memory: Tensor) -> tuple[Tensor, Tensor]:
         """The same by calls of the modules, for projections that are hooked or replaced."""
@@ -118,16 +114,11 @@ class RecurrentState:
 
     def __init__(self, memory: Tensor) -> None:
         self.memory = memory
-        self._lengths = [0] * memory.size(2)
-
-    @property
-    def lengths(self) -> list[int]:
-        """Tokens that each row has read."""
-        return list(self._lengths)
+        self.lengths = [0] * memory.size(2)
 
     def layout(self, counts: Sequence[int]) -> Layout:
         """The layout of counts[r] more tokens for each row."""
-        return Layout.of(counts, self._lengths, device=self.memory.device)
+        return Layout.of(counts, self.lengths, device=self.memory.device)
 
     def advance(self, layout: Layout, memory: Tensor) -> None:
         """Count the tokens of `layout` as read, and store the memory of the rows that are not idle."""
@@ -137,24 +128,24 @@ class RecurrentState:
             rows = [r for r, n in enumerate(layout.lengths) if n]
             self.memory = self.memory.clone()  # an earlier snapshot keeps its own
             self.memory[:, :, rows] = memory
-        self._lengths = list(layout.totals)
+        self.lengths = list(layout.totals)
 
     def select(self, rows: Sequence[int]) -> None:
         """Reorder, copy or drop rows: row i becomes what rows[i] was."""
         self.memory = self.memory[:, :, list(rows)]
-        self._lengths = [self._lengths[r] for r in rows]
+        self.lengths = [self.lengths[r] for r in rows]
 
     def join(self, other: DecodeState) -> None:
         """Append the other's rows to one's own."""
         assert isinstance(other, RecurrentState)
         self.memory = torch.cat([self.memory, other.memory], dim=2)
-        self._lengths = self._lengths + other._lengths
+        self.lengths = self.lengths + other.lengths
 
     def snapshot(self) -> Snapshot:
         """The present lengths and memory, for `rollback`; without a copy, since a step makes a new memory."""
-        return Snapshot(tuple(self._lengths), (self.memory,))
+        return Snapshot(tuple(self.lengths), (self.memory,))
 
     def rollback(self, snapshot: Snapshot) -> None:
         """Restore a snapshot and discard the tokens appended since."""
-        self._lengths = list(snapshot.lengths)
+        self.lengths = list(snapshot.lengths)
         (self.memory,) = snapshot.memory

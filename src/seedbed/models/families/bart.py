@@ -8,7 +8,7 @@ from typing import Any
 from seedbed.models.config_json import ConfigKeys, make_config, require_values
 from seedbed.models.family import Family
 from seedbed.models.weights import Rule
-from seedbed.nn.config import POST, EncoderConfig, HeadConfig, HeadKind, ModelConfig, PositionConfig
+from seedbed.nn.config import POST, EncoderConfig, HeadConfig, ModelConfig, PositionConfig
 from seedbed.text.special_form import ROBERTA
 
 KEYS = ConfigKeys(
@@ -65,17 +65,14 @@ def read_config(values: Mapping[str, Any]) -> ModelConfig:
 def write_fields(config: ModelConfig) -> dict[str, Any]:
     """The values that the configs of BART's and Marian's classes have under the same keys."""
     encoder = {key: getattr(config.encoder_config, name) for name, key in ENCODER_KEYS.items()}
-    return (
-        KEYS.write(config)
-        | encoder
-        | {
-            "scale_embedding": config.embedding_scale != 1,
-            "attention_dropout": config.dropout,
-            "init_std": 0.02,
-            "is_encoder_decoder": True,
-            "tie_word_embeddings": True,
-        }
-    )
+    more = {
+        "scale_embedding": config.embedding_scale != 1,
+        "attention_dropout": config.dropout,
+        "init_std": 0.02,
+        "is_encoder_decoder": True,
+        "tie_word_embeddings": True,
+    }
+    return KEYS.write(config) | encoder | more
 
 
 def write_config(config: ModelConfig) -> dict[str, Any]:
@@ -85,20 +82,15 @@ def write_config(config: ModelConfig) -> dict[str, Any]:
 
 def layer_rules() -> list[Rule]:
     """Names of the layers and the embedding that BART's classes and Marian's share."""
-    listed = [
-        Rule("embed", "model.shared"),
-        Rule("decoder.blocks.{i}.cross_norm", "model.decoder.layers.{i}.encoder_attn_layer_norm"),
-    ]
+    listed = [Rule("embed", "model.shared")]
     parts = {"q": "q_proj", "k": "k_proj", "v": "v_proj", "out": "out_proj"}
-    listed += [
-        Rule(f"decoder.blocks.{{i}}.cross.{a}", f"model.decoder.layers.{{i}}.encoder_attn.{b}")
-        for a, b in parts.items()
-    ]
-    for stack in ("encoder", "decoder"):
+    for stack, attentions in (("encoder", ["attn"]), ("decoder", ["attn", "cross"])):
         ours, theirs = f"{stack}.blocks.{{i}}", f"model.{stack}.layers.{{i}}"
-        listed += [Rule(f"{ours}.attn.{a}", f"{theirs}.self_attn.{b}") for a, b in parts.items()]
+        for attention in attentions:
+            published = {"attn": "self_attn", "cross": "encoder_attn"}[attention]
+            listed += [Rule(f"{ours}.{attention}_norm", f"{theirs}.{published}_layer_norm")]
+            listed += [Rule(f"{ours}.{attention}.{a}", f"{theirs}.{published}.{b}") for a, b in parts.items()]
         listed += [
-            Rule(f"{ours}.attn_norm", f"{theirs}.self_attn_layer_norm"),
             Rule(f"{ours}.ffn.up", f"{theirs}.fc1"),
             Rule(f"{ours}.ffn.down", f"{theirs}.fc2"),
             Rule(f"{ours}.ffn_norm", f"{theirs}.final_layer_norm"),
@@ -118,11 +110,6 @@ def rules(config: ModelConfig) -> list[Rule]:
     return listed + [Rule(ours, f"classification_head.{theirs}") for ours, theirs in head.items()]
 
 
-def labelled(kind: HeadKind, labels: tuple[str, ...]) -> HeadConfig:
-    """A classifier of the decoder's last token after a projection of its own."""
-    return HeadConfig(kind=kind, labels=labels, dense=True)
-
-
 def copies(config: ModelConfig) -> dict[str, str]:
     """The embedding, stored again for either stack and as the output."""
     names = ("model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight", "lm_head.weight")
@@ -136,7 +123,7 @@ FAMILY = Family(
         "lm": "BartForConditionalGeneration",
         "classification": "BartForSequenceClassification",
     },
-    labelled=labelled,
+    labelled=lambda kind, labels: HeadConfig(kind=kind, labels=labels, dense=True),
     presets={"base": sized(768, 6), "large": sized(1024, 12)},
     read_config=read_config,
     write_config=write_config,

@@ -9,7 +9,7 @@ from typing import Any
 from seedbed.models.config_json import ConfigKeys, make_config, require_values
 from seedbed.models.family import Family
 from seedbed.models.weights import Rule
-from seedbed.nn.config import POST, HeadConfig, HeadKind, ModelConfig
+from seedbed.nn.config import POST, HeadConfig, ModelConfig
 from seedbed.text.special_form import BERT
 
 DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob")
@@ -28,6 +28,7 @@ KEYS = ConfigKeys(
     },
     activations={"gelu": "gelu", "gelu_new": "gelu_tanh", "relu": "relu", "silu": "silu"},
 )
+POOLED = HeadConfig(kind="mlm", pooler=True)
 FIXED = {"position_embedding_type": "absolute", "is_decoder": False, "tie_word_embeddings": True}
 # bert-base-uncased and other first releases have TensorFlow's names for the parameters of norms.
 LEGACY_NORMS = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
@@ -77,11 +78,6 @@ def head_from_names(config: ModelConfig, *, masked: bool, pooler: bool) -> Model
     return replace(config, head=HeadConfig(kind="mlm" if masked else "none", pooler=pooler))
 
 
-def labelled(kind: HeadKind, labels: tuple[str, ...]) -> HeadConfig:
-    """A classifier of the pooled first token, or of each token."""
-    return HeadConfig(kind=kind, labels=labels, pooler=kind == "classification")
-
-
 def encoder_rules(theirs: str) -> list[Rule]:
     """Names of the layers and embeddings that BERT and RoBERTa share, below their prefix."""
     block, layer = "encoder.blocks.{i}", f"{theirs}.encoder.layer.{{i}}"
@@ -112,14 +108,6 @@ def rules(config: ModelConfig) -> list[Rule]:
     ]
 
 
-def copies(config: ModelConfig) -> dict[str, str]:
-    """The output's matrix and bias, which some files store under a second name."""
-    return {
-        "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
-        "cls.predictions.decoder.bias": "cls.predictions.bias",
-    }
-
-
 FAMILY = Family(
     name="bert",
     model_types=("bert",),
@@ -129,16 +117,13 @@ FAMILY = Family(
         "classification": "BertForSequenceClassification",
         "tagging": "BertForTokenClassification",
     },
-    labelled=labelled,
+    labelled=lambda kind, labels: HeadConfig(kind=kind, labels=labels, pooler=kind == "classification"),
     presets={
-        size: sized(d_model, num_layers, head=HeadConfig(kind="mlm", pooler=True))
-        for size, d_model, num_layers in (
-            ("tiny", 128, 2),
-            ("mini", 256, 4),
-            ("small", 512, 4),
-            ("base", 768, 12),
-            ("large", 1024, 24),
-        )
+        "tiny": sized(128, 2, head=POOLED),
+        "mini": sized(256, 4, head=POOLED),
+        "small": sized(512, 4, head=POOLED),
+        "base": sized(768, 12, head=POOLED),
+        "large": sized(1024, 24, head=POOLED),
     },
     read_config=read_config,
     write_config=write_config,
@@ -146,7 +131,10 @@ FAMILY = Family(
     rules=rules,
     special=BERT,
     ignored=(r"bert\.embeddings\.position_ids", r"cls\.seq_relationship\..*"),
-    copies=copies,
+    copies=lambda config: {
+        "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
+        "cls.predictions.decoder.bias": "cls.predictions.bias",
+    },
     legacy_names=LEGACY_NORMS,
     prefix="bert.",
     config_from_names=config_from_names,

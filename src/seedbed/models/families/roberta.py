@@ -10,7 +10,7 @@ from seedbed.models.config_json import require_values
 from seedbed.models.families import bert
 from seedbed.models.family import Family
 from seedbed.models.weights import Rule
-from seedbed.nn.config import HeadConfig, HeadKind, ModelConfig, PositionConfig
+from seedbed.nn.config import HeadConfig, ModelConfig, PositionConfig
 from seedbed.text.special_form import ROBERTA
 
 OFFSET = 2  # of positions: the padding token's id, plus 1
@@ -48,11 +48,6 @@ def config_from_names(config: ModelConfig, names: Collection[str]) -> ModelConfi
     return bert.head_from_names(config, masked=masked, pooler=pooler)
 
 
-def labelled(kind: HeadKind, labels: tuple[str, ...]) -> HeadConfig:
-    """A classifier of the first token after a projection of its own, or of each token."""
-    return HeadConfig(kind=kind, labels=labels, dense=kind == "classification")
-
-
 def rules(config: ModelConfig) -> list[Rule]:
     """Names of `RobertaForMaskedLM` and of the classes with labels."""
     listed = bert.encoder_rules("roberta")
@@ -71,14 +66,6 @@ def rules(config: ModelConfig) -> list[Rule]:
     ]
 
 
-def copies(config: ModelConfig) -> dict[str, str]:
-    """The output's matrix and bias, which some files store under a second name."""
-    return {
-        "lm_head.decoder.weight": "roberta.embeddings.word_embeddings.weight",
-        "lm_head.decoder.bias": "lm_head.bias",
-    }
-
-
 FAMILY = Family(
     name="roberta",
     model_types=("roberta",),
@@ -88,7 +75,7 @@ FAMILY = Family(
         "classification": "RobertaForSequenceClassification",
         "tagging": "RobertaForTokenClassification",
     },
-    labelled=labelled,
+    labelled=lambda kind, labels: HeadConfig(kind=kind, labels=labels, dense=kind == "classification"),
     presets={"base": sized(768, 12), "large": sized(1024, 24)},
     read_config=read_config,
     write_config=write_config,
@@ -96,7 +83,10 @@ FAMILY = Family(
     rules=rules,
     special=ROBERTA,
     ignored=(r"roberta\.embeddings\.position_ids",),
-    copies=copies,
+    copies=lambda config: {
+        "lm_head.decoder.weight": "roberta.embeddings.word_embeddings.weight",
+        "lm_head.decoder.bias": "lm_head.bias",
+    },
     prefix="roberta.",
     config_from_names=config_from_names,
     objective="masked",

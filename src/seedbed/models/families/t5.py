@@ -120,20 +120,16 @@ def write_config(config: ModelConfig) -> dict[str, Any]:
 def rules(config: ModelConfig) -> list[Rule]:
     """Names of `T5ForConditionalGeneration`."""
     names = {"gate": "wi_0", "up": "wi_1", "down": "wo"} if config.gated_ffn else {"up": "wi", "down": "wo"}
-    parts, cross = {"q": "q", "k": "k", "v": "v", "out": "o"}, "decoder.blocks.{i}"
-    listed = [Rule("embed", "shared"), Rule(f"{cross}.cross_norm", "decoder.block.{i}.layer.1.layer_norm")]
-    listed += [
-        Rule(f"{cross}.cross.{a}", f"decoder.block.{{i}}.layer.1.EncDecAttention.{b}")
-        for a, b in parts.items()
-    ]
-    for stack, last in (("encoder", 1), ("decoder", 2)):
-        ours, theirs = f"{stack}.blocks.{{i}}", f"{stack}.block.{{i}}.layer"
+    attention, ffn = {"q": "q", "k": "k", "v": "v", "out": "o"}, ("ffn", "DenseReluDense", names)
+    own, cross = ("attn", "SelfAttention", attention), ("cross", "EncDecAttention", attention)
+    listed = [Rule("embed", "shared")]
+    for stack, branches in (("encoder", [own, ffn]), ("decoder", [own, cross, ffn])):
         bias = f"{stack}.block.0.layer.0.SelfAttention.relative_attention_bias"
         listed += [Rule(f"{stack}.buckets", bias), Rule(f"{stack}.final_norm", f"{stack}.final_layer_norm")]
-        listed += [Rule(f"{ours}.attn_norm", f"{theirs}.0.layer_norm")]
-        listed += [Rule(f"{ours}.attn.{a}", f"{theirs}.0.SelfAttention.{b}") for a, b in parts.items()]
-        listed += [Rule(f"{ours}.ffn_norm", f"{theirs}.{last}.layer_norm")]
-        listed += [Rule(f"{ours}.ffn.{a}", f"{theirs}.{last}.DenseReluDense.{b}") for a, b in names.items()]
+        for number, (branch, published, parts) in enumerate(branches):
+            ours, theirs = f"{stack}.blocks.{{i}}.{branch}", f"{stack}.block.{{i}}.layer.{number}"
+            listed += [Rule(f"{ours}_norm", f"{theirs}.layer_norm")]
+            listed += [Rule(f"{ours}.{a}", f"{theirs}.{published}.{b}") for a, b in parts.items()]
     return listed + decoder_head_rules(config)
 
 
