@@ -193,16 +193,16 @@ def test_a_file_that_may_not_be_read_or_is_a_folder_is_told(tmp_path: Path) -> N
         ({"llama.block_count": 0}, "num_layers=0 must be at least 1|no place for"),
         (
             {"llama.embedding_length": 2**31},
-            "the config asks for .* parameters, but the weights hold .* numbers",
+            "the config needs .* parameters, but the weights have .* numbers",
         ),
         ({"llama.embedding_length": 63}, "the shape|cannot be split|odd"),
         ({"llama.embedding_length": -64}, "must be at least 1|cannot be"),
         ({"llama.feed_forward_length": 95}, "the shape"),
         ({"llama.feed_forward_length": 3.5}, "has 3.5 as llama.feed_forward_length; allowed: a whole number"),
         ({"llama.attention.head_count": 0}, "head_count=0 must be at least 1"),
-        ({"llama.attention.head_count_kv": 3}, "num_heads=4 is no multiple of num_kv_heads=3"),
+        ({"llama.attention.head_count_kv": 3}, "num_heads=4 is not a multiple of num_kv_heads=3"),
         ({"llama.attention.head_count_kv": [2, 2]}, "has a list as llama.attention.head_count_kv"),
-        ({"llama.attention.layer_norm_rms_epsilon": float("nan")}, "norm_eps=nan cannot be"),
+        ({"llama.attention.layer_norm_rms_epsilon": float("nan")}, "norm_eps=nan is not allowed"),
         ({"llama.attention.value_length": 8}, "value_length differs from the 16 of a head"),
         ({"llama.rope.dimension_count": 8}, "dimension_count differs"),
         ({"llama.rope.freq_base": -1.0}, "rotary_base=-1.0 must be at least 1"),
@@ -257,7 +257,7 @@ def test_an_unknown_quantization_is_told(whole: Path, kind: int, said: str) -> N
 def test_tensors_that_do_not_fit_are_told(tiny: Any, write_gguf: Any) -> None:
     module = tiny.make_llama(40)
     one = np.ones(4, np.float32)
-    refused(write_gguf(module, extra={"blk.0.attn_q.bias": one})[0], "weights hold .*q_proj.bias")
+    refused(write_gguf(module, extra={"blk.0.attn_q.bias": one})[0], "weights have .*q_proj.bias")
     refused(
         write_gguf(module, extra={"blk.0.extra.weight": one})[0], "no place for, first blk.0.extra.weight"
     )

@@ -132,8 +132,8 @@ def test_a_bare_pickle_is_not_run(bundle: Path, tmp_path: Path) -> None:
         ({3: torch.ones(2)}, "holds the name '3', which is none"),
         ({"a\nb": torch.ones(2)}, r"holds the name 'a\\nb', which is none"),
         ({"a": torch.ones(2, 2).to_sparse()}, "holds a packed tensor as 'a'"),
-        ({"a": torch.ones(2)}, "the config asks for 2 layers, but the weights hold 1 tensors"),
-        ({}, "the config asks for 2 layers, but the weights hold 0 tensors"),
+        ({"a": torch.ones(2)}, "the config needs 2 layers, but the weights have 1 tensors"),
+        ({}, "the config needs 2 layers, but the weights have 0 tensors"),
     ],
 )
 def test_what_is_no_state_dict_is_refused(bundle: Path, value: Any, message: str) -> None:
@@ -149,7 +149,7 @@ def test_a_view_that_repeats_one_number_takes_no_memory(
     (bundle / "config.json").write_text(json.dumps(values | {"vocab_size": 10**11}))
     wide = torch.ones(1, 1).expand(10**11, 64)
     torch.save(tensors | {"transformer.wte.weight": wide}, bundle / "pytorch_model.bin")
-    refused(bundle, "the config asks for 6400000165632 parameters, but the weights hold")
+    refused(bundle, "the config needs 6400000165632 parameters, but the weights have")
 
 
 @pytest.mark.parametrize("is_zip", [True, False])

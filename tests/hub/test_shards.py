@@ -128,7 +128,7 @@ def test_a_config_beyond_all_shards_is_refused_before_memory_is_asked_for(index:
     file = index.parent / "config.json"
     values = json.loads(file.read_text())
     file.write_text(json.dumps(values | {"vocab_size": 10**12}))
-    refused(index, r"index\.json: the config asks for 64000000103168 parameters, but the weights hold")
+    refused(index, r"index\.json: the config needs 64000000103168 parameters, but the weights have")
     file.write_text(json.dumps(values | {"n_layer": 3}))
     refused(index, r"index\.json: 12 tensors are missing from the weights, first transformer\.h\.2")
 

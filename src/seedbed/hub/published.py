@@ -27,7 +27,7 @@ class Published(Mapping[str, Tensor]):
     def __init__(self, weights: Weights, chosen: Family, config: Config) -> None:
         bare = not any(name.startswith(chosen.prefix) for name in weights.held)
         prefix = chosen.prefix if bare else ""
-        given = {prefix + _today(name, chosen.older): name for name in weights.held}
+        given = {prefix + _today(name, chosen.legacy_names): name for name in weights.held}
         self._weights, self.is_meta = weights, False
         self.not_finite: dict[str, int] = {}
         self._names = {
