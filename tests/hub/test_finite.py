@@ -12,7 +12,7 @@ import seedbed
 from seedbed.base.errors import SeedbedWarning
 from seedbed.cli.app import run
 from seedbed.hub.bundle import save_bundle
-from seedbed.hub.finite import num_not_finite
+from seedbed.hub.published import num_not_finite
 from seedbed.models.network import build, family, initialize
 
 

@@ -9,11 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from seedbed.hub.bundle import CONFIG, NAMED_TOKENS, read_bundle, read_network
+from seedbed.hub.bundle import NAMED_TOKENS, read_bundle, read_network
 from seedbed.hub.download import NAME
 from seedbed.hub.gguf import is_gguf
 from seedbed.hub.locate import locate
-from seedbed.hub.weight_files import open_weights
+from seedbed.hub.weight_files import CONFIG, open_weights
 from seedbed.models.family import Config, Network
 from seedbed.text.tokenizer import Tokenizer
 
@@ -46,12 +46,7 @@ class Base:
             name = f"{match['repo']}@{commit}"
         config, tokenizer, generation = read_bundle(path)
         return cls(
-            name=name,
-            path=path,
-            commit=commit,
-            config=config,
-            tokenizer=tokenizer,
-            generation=generation,
+            name=name, path=path, commit=commit, config=config, tokenizer=tokenizer, generation=generation
         )
 
     @property

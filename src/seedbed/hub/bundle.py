@@ -25,17 +25,10 @@ from seedbed.base.errors import BundleError, ConfigError, SeedbedError, SeedbedW
 from seedbed.base.files import disk_errors, replaced_folder
 from seedbed.base.json_file import read_object
 from seedbed.base.runtime import find_device
-from seedbed.hub.gguf import (
-    gguf_numbers,
-    inspect_gguf,
-    is_gguf,
-    open_gguf,
-    read_gguf_config,
-)
-from seedbed.hub.published import fill_network
+from seedbed.hub.gguf import fill_from_gguf, gguf_numbers, inspect_gguf, is_gguf, read_gguf_config
+from seedbed.hub.published import require_matching_weights
 from seedbed.hub.vectors import MODULES, POOLING, VectorSettings, read_vectors, write_vectors
-from seedbed.hub.weight_files import SINGLE as WEIGHTS
-from seedbed.hub.weight_files import open_weights
+from seedbed.hub.weight_files import CONFIG, WEIGHTS, open_weights
 from seedbed.models.family import Config, Family, Network
 from seedbed.models.network import FAMILIES, export_tensors, family, require_vocabulary
 from seedbed.nn.config import ModelConfig
@@ -43,9 +36,9 @@ from seedbed.nn.layout import Layout
 from seedbed.nn.linear import LinearLike, plain_weights
 from seedbed.text.tokenizer import TEMPLATE_FILE, Tokenizer
 
-CONFIG, GENERATION, CARD = "config.json", "generation_config.json", "README.md"
-TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
-FILES = {CONFIG, WEIGHTS, GENERATION, CARD, TOKENIZER, TOKENIZER_CONFIG, TEMPLATE_FILE, MODULES, POOLING}
+GENERATION, CARD = "generation_config.json", "README.md"
+FILES = {CONFIG, WEIGHTS, GENERATION, CARD, "tokenizer.json", "tokenizer_config.json", TEMPLATE_FILE}
+FILES |= {MODULES, POOLING}
 ENDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 NAMED_TOKENS = (*ENDS, "decoder_start_token_id", "forced_bos_token_id", "forced_eos_token_id")
 # What else `transformers`' generate takes from the config of a bundle that has no generation_config.json.
@@ -54,12 +47,7 @@ RECOMMENDED = (
     *("num_beams", "length_penalty", "early_stopping", "no_repeat_ngram_size", "repetition_penalty"),
 )
 PARTIAL, REPLACED = ".partial", ".replaced"
-DTYPES = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-    "float64": torch.float64,
-}
+DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16", "float64")}
 
 
 def save_bundle(
@@ -80,10 +68,7 @@ def save_bundle(
     path = Path(path).resolve()
     _require_replaceable(path)
     require_vocabulary(tokenizer, module.config)
-    with (
-        disk_errors(path),
-        replaced_folder(path, partial=PARTIAL, earlier=REPLACED) as aside,
-    ):
+    with disk_errors(path), replaced_folder(path, partial=PARTIAL, earlier=REPLACED) as aside:
         _write(aside, module, tokenizer, card, dict(generation or {}), vectors)
         _compare(aside, module)
     return path
@@ -120,9 +105,11 @@ def read_network(
         raise ConfigError(f"dtype {dtype!r} is unknown; {nearest(dtype, DTYPES)}")
     place = find_device(device)
     if is_gguf(path):
-        return open_gguf(path, dtype=DTYPES[dtype], device=place)[0]
+        return fill_from_gguf(path, config, dtype=DTYPES[dtype], device=place)
     with open_weights(_settled(path), allow_pickle=allow_pickle) as weights, mismatch_errors(weights.path):
-        return fill_network(weights, config, dtype=DTYPES[dtype], device=place).eval()
+        tensors = require_matching_weights(weights, config)
+        tensors.require_equal_copies()
+        return tensors.fill(tensors.config, weights.path, dtype=DTYPES[dtype], device=place)
 
 
 def _read_generation(folder: Path) -> dict[str, Any]:
@@ -218,8 +205,8 @@ def stored_dtype(path: Path, *, allow_pickle: bool = False) -> str:
         counts.update(gguf_numbers(path))
     else:
         with open_weights(_settled(path), allow_pickle=allow_pickle) as weights:
-            for held in weights.held.values():
-                counts[str(held.dtype).removeprefix("torch.")] += prod(held.shape)
+            for header in weights.headers.values():
+                counts[str(header.dtype).removeprefix("torch.")] += prod(header.shape)
     kind = counts.most_common(1)[0][0] if counts else ""
     return {"F16": "float16", "BF16": "bfloat16"}.get(kind, kind if kind in DTYPES else "float32")
 

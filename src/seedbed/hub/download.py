@@ -29,9 +29,17 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError 
 from seedbed.base.errors import BundleError
 from seedbed.base.files import disk_error
 from seedbed.hub.vectors import FILES as VECTOR_FILES
-from seedbed.hub.weight_files import INDEX, PICKLE, PICKLE_INDEX, SINGLE, only_pickles, shard_names
+from seedbed.hub.weight_files import (
+    CONFIG,
+    INDEX,
+    PICKLE,
+    PICKLE_INDEX,
+    WEIGHTS,
+    find_weights,
+    only_pickles,
+    shard_names,
+)
 
-CONFIG = "config.json"
 # What a model is beside its weights: the older tokenizers' files, too.
 SMALL_FILES = (
     CONFIG,
@@ -71,18 +79,17 @@ def download(model: str, *, weights: bool = True, allow_pickle: bool = False) ->
     assert match is not None, "the caller asks is_hub_name first"
     repo, revision = match["repo"], match["revision"]
     with _hub_errors(repo, revision):
-        folder = _snapshot(repo, revision, [*SMALL_FILES, *((SINGLE, INDEX) if weights else ())])
+        folder = _snapshot(repo, revision, [*SMALL_FILES, *((WEIGHTS, INDEX) if weights else ())])
         if not weights:
             return folder
         commit = folder.name
-        if not (folder / SINGLE).is_file() and (folder / INDEX).is_file():
-            _snapshot(repo, commit, sorted(set(shard_names(folder / INDEX).values())))
-        elif not (folder / SINGLE).is_file() and allow_pickle:
+        found = find_weights(folder)
+        if found is None and allow_pickle:
             _snapshot(repo, commit, [PICKLE, PICKLE_INDEX])
-            if not (folder / PICKLE).is_file() and (folder / PICKLE_INDEX).is_file():
-                _snapshot(repo, commit, sorted(set(shard_names(folder / PICKLE_INDEX).values())))
-        names = (SINGLE, INDEX, PICKLE, PICKLE_INDEX) if allow_pickle else (SINGLE, INDEX)
-        if not (folder / CONFIG).is_file() or not any((folder / name).is_file() for name in names):
+            found = find_weights(folder, allow_pickle=True)
+        if found is not None and found.name in (INDEX, PICKLE_INDEX):
+            _snapshot(repo, commit, sorted(set(shard_names(found).values())))
+        if found is None or not (folder / CONFIG).is_file():
             raise BundleError(_lack(model, huggingface_hub.list_repo_files(repo, revision=commit)))
     return folder
 
@@ -102,8 +109,8 @@ def _lack(model: str, files: Sequence[str]) -> str:
     pickles = [name for name in (PICKLE, PICKLE_INDEX) if name in files]
     if pickles and CONFIG in files:
         return f"{model} {only_pickles(pickles[0])}"
-    missing = SINGLE if CONFIG in files else CONFIG
-    return f"{model} has no {missing} on the hub; name a model that has {CONFIG} and {SINGLE}"
+    missing = WEIGHTS if CONFIG in files else CONFIG
+    return f"{model} has no {missing} on the hub; name a model that has {CONFIG} and {WEIGHTS}"
 
 
 @contextmanager
@@ -125,14 +132,12 @@ def _hub_errors(repo: str, revision: str | None) -> Iterator[None]:
         raise BundleError(
             f"{repo} has no revision {revision!r}; give a branch, a tag or a commit that it has"
         ) from None
-    except LocalEntryNotFoundError as error:
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
         raise BundleError(_unreached(named, error)) from None
     except HFValidationError as error:
         raise BundleError(f"{named} is no path here and no name of the hub: {error}") from None
     except HfHubHTTPError as error:
         raise BundleError(_refused(named, error)) from None
-    except OfflineModeIsEnabled as error:
-        raise BundleError(_unreached(named, error)) from None
     except HTTPError as error:
         raise BundleError(
             f"the download of {named} broke off ({type(error).__name__}); run the same command again: the "

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from io import FileIO
 from math import prod
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from torch import Tensor
 
 from seedbed.base.errors import BundleError
 
+T = TypeVar("T")
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
 # Far beyond any published file, and what a hostile one can make us walk through within a second.
@@ -42,6 +43,10 @@ class Strings(NamedTuple):
 
     length: int
     start: int
+
+
+KINDS: dict[type, str] = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+KINDS |= {Strings: "a list of texts", np.ndarray: "a list of numbers"}
 
 
 @dataclass(frozen=True)
@@ -130,15 +135,12 @@ class _Header:
 class GgufFile:
     """An open GGUF file: `metadata` by key, `tensors` by name; `read` expands one tensor.
 
-    `not_finite` counts the numbers that are not, in each tensor that was read.
-
     Errors: BundleError of one line that begins with what is wrong, without the file's name.
     """
 
     def __init__(self, opened: FileIO, header: _Header) -> None:
         self._opened, self._content = opened, header.content
         self.metadata: dict[str, Any] = {}
-        self.not_finite: dict[str, int] = {}
         num_tensors, num_entries = self._counts(header)
         for _ in range(num_entries):
             key = header.name()
@@ -146,7 +148,7 @@ class GgufFile:
                 raise BundleError(f"its header names {key!r} twice")
             self.metadata[key] = header.value()
         described = [self._describe(header) for _ in range(num_tensors)]
-        alignment = self.integer("general.alignment", 32)
+        alignment = self.get("general.alignment", int, 32)
         if not 8 <= alignment <= MAX_ALIGNMENT or alignment % 8:
             raise BundleError(f"general.alignment={alignment} cannot be; allowed: multiples of 8")
         self.data_start = -(-header.position // alignment) * alignment
@@ -198,70 +200,50 @@ class GgufFile:
         """Bytes of the whole file."""
         return len(self._content)
 
-    def _get(self, key: str, kinds: tuple[type, ...], allowed: str, default: Any) -> Any:
+    def get(self, key: str, kind: type[T], default: T | None = None) -> T:
+        """A value of the metadata, `default` where it has none.
+
+        Errors: BundleError where there is neither, or where the value is of another kind.
+        """
         value = self.metadata.get(key, default)
         if value is None:
             raise BundleError(f"its metadata lacks {key}")
-        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        if kind is float and type(value) is int:
+            value = float(value)
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             shown = "a list" if isinstance(value, (Strings, np.ndarray)) else repr(value)[:60]
-            raise BundleError(f"its metadata has {shown} as {key}; allowed: {allowed}")
+            raise BundleError(f"its metadata has {shown} as {key}; allowed: {KINDS[kind]}")
         return value
-
-    def integer(self, key: str, default: int | None = None) -> int:
-        """A whole number of the metadata."""
-        return int(self._get(key, (int,), "a whole number", default))
-
-    def real(self, key: str, default: float | None = None) -> float:
-        """A number of the metadata."""
-        return float(self._get(key, (int, float), "a number", default))
-
-    def text(self, key: str, default: str | None = None) -> str:
-        """A string of the metadata."""
-        return str(self._get(key, (str,), "a text", default))
-
-    def flag(self, key: str, *, default: bool) -> bool:
-        """A truth value of the metadata."""
-        return bool(self._get(key, (bool,), "true or false", default))
 
     def texts(self, key: str) -> list[str]:
         """A list of strings of the metadata."""
-        where = self._get(key, (Strings,), "a list of texts", None)
+        where = self.get(key, Strings)
         header = _Header(self._content)
         header.position = where.start
         return [header.text() for _ in range(where.length)]
 
-    def integers(self, key: str, default: list[int]) -> list[int]:
-        """A list of whole numbers of the metadata."""
-        if key not in self.metadata:
-            return default
-        values = self._get(key, (np.ndarray,), "a list of whole numbers", None)
-        if values.dtype.kind not in "iu":
+    def numbers(self, key: str, *, whole: bool = False) -> list[Any]:
+        """A list of finite numbers of the metadata, `whole` ones or any."""
+        values = self.get(key, np.ndarray)
+        if whole and values.dtype.kind not in "iu":
             raise BundleError(f"its metadata has numbers with fractions as {key}; allowed: whole numbers")
-        return [int(value) for value in values]
-
-    def reals(self, key: str) -> list[float]:
-        """A list of finite numbers of the metadata."""
-        values = self._get(key, (np.ndarray,), "a list of numbers", None)
         if not np.isfinite(values).all():
             raise BundleError(f"its metadata has numbers that are not finite as {key}")
-        return [float(value) for value in values]
+        found: list[Any] = values.tolist()
+        return found
 
     def read(self, name: str) -> Tensor:
         """The tensor of a name in float32, in the shape that torch gives it: (out, in) for a matrix."""
         stored = self.tensors[name]
         block_values, block_bytes = GGML_QUANT_SIZES[stored.quantization]
         step = CHUNK_VALUES // block_values
-        self.not_finite[name] = 0
         values = torch.empty(stored.num_values, dtype=torch.float32)
         filled = values.numpy()
         for first in range(0, stored.num_bytes // block_bytes, step):
             last = min(first + step, stored.num_bytes // block_bytes)
             raw = self._bytes(stored.start + first * block_bytes, (last - first) * block_bytes)
-            with np.errstate(all="ignore"):  # a damaged scale overflows: counted below
+            with np.errstate(all="ignore"):  # a damaged scale overflows: the reader counts it
                 chunk = dequantize(raw[None], stored.quantization)[0]
-            finite = np.isfinite(chunk)
-            if not finite.all():
-                self.not_finite[name] += int(np.count_nonzero(~finite))
             filled[first * block_values : last * block_values] = chunk
         return values.view(stored.shape)
 

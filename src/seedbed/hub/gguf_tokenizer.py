@@ -39,7 +39,7 @@ def read_tokenizer(file: GgufFile) -> Tokenizer | None:
 
     Errors: BundleError where its kind or its pre-tokenizer is unknown here, or where its lists are damaged.
     """
-    kind = file.text(f"{PREFIX}model", "no_vocab")
+    kind = file.get(f"{PREFIX}model", str, "no_vocab")
     if kind in ("none", "no_vocab"):
         return None
     if kind not in (BYTE_LEVEL, SCORED):
@@ -48,7 +48,8 @@ def read_tokenizer(file: GgufFile) -> Tokenizer | None:
             "llama (pieces with scores); take the model as a folder with a tokenizer.json"
         )
     tokens = file.texts(f"{PREFIX}tokens")
-    types = file.integers(f"{PREFIX}token_type", [1] * len(tokens))
+    key = f"{PREFIX}token_type"
+    types = file.numbers(key, whole=True) if key in file.metadata else [1] * len(tokens)
     if len(types) != len(tokens):
         raise BundleError(f"its tokenizer has {len(tokens)} tokens, but {len(types)} types of them")
     vocabulary = {token: i for i, token in enumerate(tokens)}
@@ -58,7 +59,7 @@ def read_tokenizer(file: GgufFile) -> Tokenizer | None:
     is_scored = kind == SCORED
     merges = _scored_merges(file, vocabulary, types) if is_scored else _merges(file)
     pre = "" if is_scored else _pre_tokenizer(file)
-    prefix = file.flag(f"{PREFIX}add_space_prefix", default=is_scored)
+    prefix = file.get(f"{PREFIX}add_space_prefix", bool, is_scored)
     with library_errors("its tokenizer", advice=DAMAGED):
         if is_scored:
             core = scored_core(vocabulary, merges, unknown=named.get("unk_token"), prefix=prefix)
@@ -74,14 +75,14 @@ def read_tokenizer(file: GgufFile) -> Tokenizer | None:
             if of_type in (CONTROL, USER_DEFINED) or not (is_scored or symbols.issuperset(token))
         ]
         core.add_tokens(added)
-        if file.flag(f"{PREFIX}add_bos_token", default=is_scored) and "bos_token" in named:
+        if file.get(f"{PREFIX}add_bos_token", bool, is_scored) and "bos_token" in named:
             bos = named["bos_token"]
             core.post_processor = processors.TemplateProcessing(
                 single=[bos, "$A"], pair=[bos, "$A", bos, "$B"], special_tokens=[(bos, vocabulary[bos])]
             )
         config: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast"}
         config |= {"clean_up_tokenization_spaces": False} | named
-        if template := file.text("tokenizer.chat_template", ""):
+        if template := file.get("tokenizer.chat_template", str, ""):
             config["chat_template"] = template
         return Tokenizer(core, config)
 
@@ -89,7 +90,7 @@ def read_tokenizer(file: GgufFile) -> Tokenizer | None:
 def generation_settings(file: GgufFile) -> dict[str, Any]:
     """What ends an answer, as `generation_config.json` says it: the ends of a document, a turn, a message."""
     keys = [f"{PREFIX}{end}_token_id" for end in ("eos", "eot", "eom")]
-    ends = list(dict.fromkeys(file.integer(key) for key in keys if key in file.metadata))
+    ends = list(dict.fromkeys(file.get(key, int) for key in keys if key in file.metadata))
     return {"eos_token_id": ends[0] if len(ends) == 1 else ends} if ends else {}
 
 
@@ -105,7 +106,7 @@ def _merges(file: GgufFile) -> list[tuple[str, str]]:
 
 def _scored_merges(file: GgufFile, vocabulary: dict[str, int], types: list[int]) -> list[tuple[str, str]]:
     """The pairs that make each piece, of the highest score first: what SentencePiece does without a list."""
-    scores = file.reals(f"{PREFIX}scores")
+    scores = file.numbers(f"{PREFIX}scores")
     if len(scores) != len(types):
         raise BundleError(f"its tokenizer has {len(types)} tokens, but {len(scores)} scores of them")
     pieces = {
@@ -123,7 +124,7 @@ def _named(file: GgufFile, tokens: list[str]) -> dict[str, str]:
     for name, key in keys.items():
         key = f"{PREFIX}{key}_token_id"
         if key in file.metadata:
-            token_id = file.integer(key)
+            token_id = file.get(key, int)
             if not 0 <= token_id < len(tokens):
                 raise BundleError(f"its metadata has {token_id} as {key}, but there are {len(tokens)} tokens")
             named[name] = tokens[token_id]
@@ -131,7 +132,7 @@ def _named(file: GgufFile, tokens: list[str]) -> dict[str, str]:
 
 
 def _pre_tokenizer(file: GgufFile) -> str:
-    pre = file.text(f"{PREFIX}pre", "default")
+    pre = file.get(f"{PREFIX}pre", str, "default")
     pre = SAME.get(pre, pre)
     if pre not in PATTERNS:
         raise BundleError(

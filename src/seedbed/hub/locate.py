@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from seedbed.base.errors import BundleError
-from seedbed.hub.bundle import CONFIG
 from seedbed.hub.download import download, is_hub_name
 from seedbed.hub.package import PREFIX, package_model
+from seedbed.hub.weight_files import CONFIG
 
 
 def is_model(model: str | Path) -> bool:

@@ -10,9 +10,9 @@ from itertools import islice
 from pathlib import Path
 
 from seedbed.base.errors import BundleError
+from seedbed.hub.weight_files import CONFIG, WEIGHTS
 
 PREFIX = "package:"
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
 MAX_FILES = 100_000
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 
 from seedbed.base.errors import BundleError
-from seedbed.hub.tensor_files import DAMAGED, Held, require_readable
+from seedbed.hub.tensor_files import DAMAGED, TensorHeader, require_readable
 
 
 class PickleFile:
@@ -27,8 +26,8 @@ class PickleFile:
         require_readable(path)
         self.path = path
         self._tensors = _tensors(path)
-        self.held: Mapping[str, Held] = {
-            name: Held(tuple(tensor.shape), tensor.dtype) for name, tensor in self._tensors.items()
+        self.headers = {
+            name: TensorHeader(tuple(tensor.shape), tensor.dtype) for name, tensor in self._tensors.items()
         }
 
     def read(self, name: str) -> Tensor:

@@ -1,52 +1,115 @@
-"""A bundle's tensors as its family publishes them, and the network that they fill."""
+"""Tensors of files under the names that their family publishes, and the network that they fill."""
 
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from seedbed.base.errors import BundleError
-from seedbed.hub.finite import num_not_finite, warn_unless_finite
+from seedbed.base.errors import BundleError, SeedbedWarning
 from seedbed.hub.weight_files import Weights
 from seedbed.models.family import Config, Family, Network
 from seedbed.models.network import build, family, import_tensors, require_plausible
 
 
-class Published(Mapping[str, Tensor]):
-    """The tensors of open weight files, read one at a time; what holds nothing learnt is left out.
+class PublishedTensors(Mapping[str, Tensor]):
+    """The tensors of a file under their published names, read one at a time.
+
+    `names` maps a published name to the name in the file. `shapes_only` gives tensors without memory, on the
+    meta device. `not_finite` counts the infinite and NaN numbers of each tensor that was read.
+    """
+
+    def __init__(self, names: Mapping[str, str]) -> None:
+        self.names, self.shapes_only = names, False
+        self.not_finite: dict[str, int] = {}
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of a tensor by its name in the file."""
+        raise NotImplementedError
+
+    def read(self, name: str) -> Tensor:
+        """A tensor by its name in the file."""
+        raise NotImplementedError
+
+    def __getitem__(self, name: str) -> Tensor:
+        stored = self.names[name]
+        if self.shapes_only:
+            return torch.empty(self.shape(stored), device="meta")
+        tensor = self.read(stored)
+        self.not_finite[stored] = num_not_finite(tensor)
+        return tensor
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @torch.no_grad()
+    def require_shapes(self, config: Config) -> None:
+        """Refuse tensors that are missing, unknown or misshapen for a config, before any is read."""
+        self.shapes_only = True
+        import_tensors(build(config, "meta"), self)
+        self.shapes_only = False
+
+    @torch.no_grad()
+    def fill(self, config: Config, path: Path, *, dtype: torch.dtype, device: torch.device) -> Network:
+        """The network of a config with these tensors, in evaluation; no second copy of them is in memory.
+
+        Warns once where numbers are not finite, naming `path`.
+        """
+        module = build(config, device).to(dtype)
+        import_tensors(module, self)
+        if bad := {name: count for name, count in self.not_finite.items() if count}:
+            count, name = sum(bad.values()), next(iter(bad))
+            numbers = "1 number that is" if count == 1 else f"{count:,} numbers that are"
+            warnings.warn(
+                f"{path} holds {numbers} not finite, first in {name}; what the model says is worth nothing: "
+                "write or download the file again",
+                SeedbedWarning,
+                stacklevel=3,
+            )
+        return module.eval()
+
+
+class BundleTensors(PublishedTensors):
+    """The tensors of a bundle's weight files, without those that hold nothing learnt.
 
     A file that was saved without the output lacks the family's prefix before each name. A tensor that the
     family ties to another may lie there as well as the other, or in its place. `config` is what the names
-    say of it beside `config.json`; `is_meta`: shapes alone, no memory. `not_finite` counts the numbers
-    that are not, in each tensor that was read.
+    say of it beside `config.json`.
     """
 
     def __init__(self, weights: Weights, chosen: Family, config: Config) -> None:
-        bare = not any(name.startswith(chosen.prefix) for name in weights.held)
+        bare = not any(name.startswith(chosen.prefix) for name in weights.headers)
         prefix = chosen.prefix if bare else ""
-        given = {prefix + _today(name, chosen.older): name for name in weights.held}
-        self._weights, self.is_meta = weights, False
-        self.not_finite: dict[str, int] = {}
-        self._names = {
-            name: their
-            for name, their in given.items()
-            if not any(re.fullmatch(p, name) for p in chosen.ignored)
+        given = {prefix + _today(name, chosen.older): name for name in weights.headers}
+        names = {
+            name: stored
+            for name, stored in given.items()
+            if not any(re.fullmatch(pattern, name) for pattern in chosen.ignored)
         }
-        self.config = chosen.config_from_names(config, self._names.keys())
+        super().__init__(names)
+        self._weights = weights
+        self.config = chosen.config_from_names(config, names.keys())
         for name in chosen.zero:
-            if (their := self._names.pop(name, None)) is not None and weights.read(their).any():
+            if (stored := names.pop(name, None)) is not None and weights.read(stored).any():
                 raise BundleError(
                     f"{name} is not zero, and {chosen.name} has no place for it; take another model"
                 )
         self._twice = []
         for copy, original in chosen.copies(self.config).items():
-            if (their := self._names.pop(copy, None)) is not None:
-                self._twice.append((their, self._names.setdefault(original, their)))
-        for name, their in self._names.items():
-            dtype = weights.held[their].dtype
+            if (stored := names.pop(copy, None)) is not None:
+                self._twice.append((stored, names.setdefault(original, stored)))
+        for name, stored in names.items():
+            dtype = weights.headers[stored].dtype
             if dtype is None or not dtype.is_floating_point:
                 kind = "of a kind that torch lacks" if dtype is None else f"in {str(dtype)[6:]}"
                 raise BundleError(
@@ -54,31 +117,22 @@ class Published(Mapping[str, Tensor]):
                     "not quantized, or a .gguf file"
                 )
 
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape that the file's header says."""
+        return self._weights.headers[name].shape
+
+    def read(self, name: str) -> Tensor:
+        """The tensor, to be copied before the next one is read."""
+        return self._weights.read(name)
+
     def require_equal_copies(self) -> None:
         """Refuse tensors that are one in this config and two in the files."""
         for copy, original in self._twice:
-            if copy != original and not torch.equal(*map(self._weights.read, (copy, original))):
+            if copy != original and not torch.equal(*map(self.read, (copy, original))):
                 raise BundleError(
                     f"{copy} differs from {original}, which config.json ties it to; if it is the output, set "
                     "tie_word_embeddings to false"
                 )
-
-    def __getitem__(self, name: str) -> Tensor:
-        their = self._names[name]
-        if self.is_meta:
-            return torch.empty(self._weights.held[their].shape, device="meta")
-        tensor = self._weights.read(their)
-        self.not_finite[name] = num_not_finite(tensor)
-        return tensor
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._names
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
 
 
 def _today(name: str, older: Mapping[str, str]) -> str:
@@ -86,26 +140,22 @@ def _today(name: str, older: Mapping[str, str]) -> str:
     return next((name.removesuffix(end) + new for end, new in older.items() if name.endswith(end)), name)
 
 
-@torch.no_grad()
-def require_matching_weights(weights: Weights, config: Config) -> Published:
+def num_not_finite(tensor: Tensor) -> int:
+    """How many numbers of a tensor are infinite or NaN."""
+    if tensor.itemsize == 1:  # torch cannot sum what has 8 bits
+        tensor = tensor.to(torch.float32)
+    # One pass over the memory, three times as fast as asking each number; a sum may overflow by itself.
+    if tensor.sum().isfinite():
+        return 0
+    return int((~tensor.isfinite()).sum())
+
+
+def require_matching_weights(weights: Weights, config: Config) -> BundleTensors:
     """Refuse weights that are not this config's, by their headers alone -> them as they are published.
 
     Errors: BundleError naming the tensor that is missing, unknown, misshapen or packed.
     """
-    theirs = Published(weights, family(config.family), config)
-    require_plausible(theirs.config, len(theirs), weights.num_bytes, "bytes")
-    theirs.is_meta = True
-    import_tensors(build(theirs.config, "meta"), theirs)
-    theirs.is_meta = False
-    return theirs
-
-
-@torch.no_grad()
-def fill_network(weights: Weights, config: Config, *, dtype: torch.dtype, device: torch.device) -> Network:
-    """The network of a config with these weights; no second copy of them is in memory at any time."""
-    theirs = require_matching_weights(weights, config)
-    module = build(theirs.config, device).to(dtype)
-    import_tensors(module, theirs)
-    theirs.require_equal_copies()
-    warn_unless_finite(weights.path, theirs.not_finite)
-    return module
+    tensors = BundleTensors(weights, family(config.family), config)
+    require_plausible(tensors.config, len(tensors), weights.num_bytes, "bytes")
+    tensors.require_shapes(tensors.config)
+    return tensors

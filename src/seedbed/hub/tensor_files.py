@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -14,45 +14,16 @@ from torch import Tensor
 from seedbed.base.errors import BundleError
 
 DAMAGED = "it is cut or damaged: write or download it again"
-DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
-}
+DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+DTYPES |= {"F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "BOOL": torch.bool}
+DTYPES |= {"I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8}
 
 
-class Held(NamedTuple):
+class TensorHeader(NamedTuple):
     """What a file says of a tensor; `dtype` is None where torch has none."""
 
     shape: tuple[int, ...]
     dtype: torch.dtype | None
-
-
-class WeightFile(Protocol):
-    """A file of tensors: what it holds by name, and each of them."""
-
-    @property
-    def path(self) -> Path:
-        """Where it lies."""
-
-    @property
-    def held(self) -> Mapping[str, Held]:
-        """Its tensors by name."""
-
-    def read(self, name: str) -> Tensor:
-        """The tensor of a name, still in the file where it can be."""
-
-    def close(self) -> None:
-        """Give back what was mapped; the next `read` opens the file again."""
 
 
 class SafetensorsFile:
@@ -65,11 +36,11 @@ class SafetensorsFile:
         opened = self._open()
         with _library_errors(path):
             slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118 (no mapping)
-            self.held: Mapping[str, Held] = {
-                name: Held(tuple(one.get_shape()), DTYPES.get(one.get_dtype()))
+            self.headers = {
+                name: TensorHeader(tuple(one.get_shape()), DTYPES.get(one.get_dtype()))
                 for name, one in slices.items()
             }
-        if strange := [name for name in self.held if not name.isprintable()]:
+        if strange := [name for name in self.headers if not name.isprintable()]:
             raise BundleError(
                 f"{path} holds the name {strange[0][:40]!r}, which cannot be printed; {DAMAGED}"
             )

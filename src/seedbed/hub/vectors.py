@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 from seedbed.base.errors import BundleError
 from seedbed.base.json_file import read_file, read_object
+from seedbed.hub.weight_files import CONFIG
 
-MODULES, POOLING, CONFIG = "modules.json", "1_Pooling", "config.json"
+MODULES, POOLING = "modules.json", "1_Pooling"
 FILES = (MODULES, f"{POOLING}/{CONFIG}")
 MODES: dict[str, Literal["mean", "first"]] = {
     "pooling_mode_mean_tokens": "mean",

@@ -15,12 +15,14 @@ from torch import Tensor
 from seedbed.base.errors import BundleError
 from seedbed.base.json_file import read_object
 from seedbed.hub.pickles import PickleFile
-from seedbed.hub.tensor_files import SafetensorsFile, WeightFile
+from seedbed.hub.tensor_files import SafetensorsFile
 
-SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 PICKLE, PICKLE_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 # What is read lies in a mapping that counts as this process's memory until the file is closed.
 MAX_MAPPED_BYTES = 1 << 26
+
+WeightFile = SafetensorsFile | PickleFile
 
 
 class Weights:
@@ -31,8 +33,8 @@ class Weights:
 
     def __init__(self, path: Path, files: Sequence[WeightFile]) -> None:
         self.path = path
-        self._files = {name: file for file in files for name in file.held}
-        self.held = {name: held for file in files for name, held in file.held.items()}
+        self._files = {name: file for file in files for name in file.headers}
+        self.headers = {name: header for file in files for name, header in file.headers.items()}
         self.files = [file.path for file in files]
         self.num_bytes = sum(file.stat().st_size for file in self.files)
         self._mapped_bytes = 0
@@ -54,7 +56,7 @@ class Weights:
 
 def find_weights(folder: Path, *, allow_pickle: bool = False) -> Path | None:
     """The file that the weights of a folder begin with, one of weights or an index; None without any."""
-    names = (SINGLE, INDEX, PICKLE, PICKLE_INDEX) if allow_pickle else (SINGLE, INDEX)
+    names = (WEIGHTS, INDEX, PICKLE, PICKLE_INDEX) if allow_pickle else (WEIGHTS, INDEX)
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
@@ -69,10 +71,9 @@ def open_weights(folder: Path, *, allow_pickle: bool = False) -> Iterator[Weight
     if found is None:
         if (pickle := find_weights(folder, allow_pickle=True)) is not None:
             raise BundleError(f"{folder} {only_pickles(pickle.name)}")
-        raise BundleError(f"{folder} has no {SINGLE}; give a folder that holds config.json and {SINGLE}")
-    open_file: Callable[[Path], WeightFile]
+        raise BundleError(f"{folder} has no {WEIGHTS}; give a folder that holds {CONFIG} and {WEIGHTS}")
     open_file = PickleFile if found.name in (PICKLE, PICKLE_INDEX) else SafetensorsFile
-    files = [open_file(found)] if found.name in (SINGLE, PICKLE) else _shards(found, open_file)
+    files = [open_file(found)] if found.name in (WEIGHTS, PICKLE) else _shards(found, open_file)
     weights = Weights(found, files)
     try:
         yield weights
@@ -124,12 +125,12 @@ def _shards(index: Path, open_file: Callable[[Path], WeightFile]) -> list[Weight
         )
     files = [open_file(index.parent / name) for name in sorted(set(places.values()))]
     for file in files:
-        if unnamed := [name for name in file.held if places.get(name) != file.path.name]:
+        if unnamed := [name for name in file.headers if places.get(name) != file.path.name]:
             raise BundleError(
                 f"{file.path} holds {len(unnamed)} tensors that {index.name} does not place there, first "
                 f"{unnamed[0]}; the shard is of another model: download both again"
             )
-    held = {name for file in files for name in file.held}
+    held = {name for file in files for name in file.headers}
     if lost := [name for name in places if name not in held]:
         raise BundleError(
             f"{index.parent / places[lost[0]]} lacks {lost[0]}, which {index.name} places there; the shard "
