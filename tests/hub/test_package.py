@@ -14,8 +14,7 @@ import seedbed
 from seedbed.api.plan import plan
 from seedbed.base.errors import BundleError
 from seedbed.hub.bundle import save_bundle
-from seedbed.hub.locate import locate
-from seedbed.hub.package import package_model
+from seedbed.hub.locate import locate, package_model
 from seedbed.models.network import build, family
 
 TRAP = "raise SystemExit('the package was imported')\n"

@@ -10,7 +10,7 @@ import transformers
 from torch import Tensor
 
 import seedbed
-from seedbed.hub.package import package_model
+from seedbed.hub.locate import package_model
 
 SENTENCES = [
     "A man is eating food.",

@@ -11,12 +11,11 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.nn import functional as F
 
 from seedbed.base.runtime import PRECISIONS, begin_peak, peak_resident_bytes
@@ -27,6 +26,11 @@ BURST_SECONDS = 0.02
 # 64 MiB in float32: more than a core's share of the caches, less than a small run needs.
 MEMORY_NUMBERS = 2**24
 WORTHWHILE_GAIN = 1.5
+# The limit and the use of a control group, by the controller's name: version 2 has none, version 1 `memory`.
+GROUP_FILES = {
+    "": ("memory.max", "memory.current"),
+    "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,28 +142,25 @@ def _measures(device: torch.device) -> dict[tuple[str, tuple[int, ...]], Callabl
     """What is timed, by name and shape."""
     measures: dict[tuple[str, tuple[int, ...]], Callable[[], object]] = {}
 
-    def product(x: Tensor, weight: Tensor) -> Callable[[], object]:
-        return lambda: F.linear(x, weight)
-
     # All tensors are views of one: what the probe holds must stay below the peak of the run that follows.
     numbers = torch.ones(MEMORY_NUMBERS, device=device)
     for precision in PRECISIONS:
         typed = numbers.view(getattr(torch, precision))
         for n, d_in, d_out in SHAPES:
             x, weight = (typed[: rows * d_in].view(rows, d_in) for rows in (n, d_out))
-            measures[precision, (n, d_in, d_out)] = product(x, weight)
+            measures[precision, (n, d_in, d_out)] = partial(F.linear, x, weight)
     matrix = numbers.view(-1, 1024)
     a, b, c = numbers[: 3 * (MEMORY_NUMBERS // 3)].chunk(3)
     little = torch.ones(8, device=device)
-    measures["read", ()] = product(torch.ones(1, 1024, device=device), matrix)
-    measures["copy", ()] = lambda: torch.add(a, b, out=c)
-    measures["call", ()] = lambda: little + little
+    measures["read", ()] = partial(F.linear, torch.ones(1, 1024, device=device), matrix)
+    measures["copy", ()] = partial(torch.add, a, b, out=c)
+    measures["call", ()] = partial(torch.add, little, little)
     return measures
 
 
-def seconds_per_call(call: Callable[[], object], *, burst: float, device: torch.device) -> float:
-    """Seconds of one call, from as many as fit in a burst."""
-    finish(device)
+def seconds_per_call(call: Callable[[], object], *, burst: float = 0.0, device: torch.device) -> float:
+    """Seconds of one call, from as many as a burst of seconds has time for, at least one."""
+    _finish(device)
     started = time.perf_counter()
     num_calls = 0
     while True:
@@ -167,11 +168,11 @@ def seconds_per_call(call: Callable[[], object], *, burst: float, device: torch.
         num_calls += 1
         elapsed = time.perf_counter() - started
         if elapsed > burst:
-            finish(device)
+            _finish(device)
             return (time.perf_counter() - started) / num_calls
 
 
-def finish(device: torch.device) -> None:
+def _finish(device: torch.device) -> None:
     """Wait for the calls that a GPU still has to do."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -182,25 +183,17 @@ def cpu_name() -> str:
     if sys.platform == "darwin":
         asked = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
         return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
-    return next(iter(_cpu_info("model name")), "") or platform.processor() or platform.machine()
+    return _cpu_info("model name") or platform.processor() or platform.machine()
 
 
 def cpu_vendor() -> str:
-    """The processor's maker as it names itself, `AuthenticAMD`; empty where the system does not say.
-
-    Only the first processor's lines are read, of what may be hundreds.
-    """
-    try:
-        with Path("/proc/cpuinfo").open() as lines:
-            named = (line.partition(":")[2].strip() for line in lines if line.startswith("vendor_id"))
-            return next(named, "")
-    except OSError:
-        return ""
+    """The processor's maker as it names itself, `AuthenticAMD`; empty where the system does not say."""
+    return _cpu_info("vendor_id")
 
 
 def instructions() -> str:
     """The widest vector or matrix instructions that torch can use."""
-    flags = set(" ".join(_cpu_info("flags")).split())
+    flags = set(_cpu_info("flags").split())
     for name, flag in (("amx", "amx_bf16"), ("avx512", "avx512f"), ("avx2", "avx2")):
         if flag in flags:
             return name
@@ -238,16 +231,11 @@ def _group_limits(groups: str, root: Path) -> Iterable[tuple[int, int]]:
     """(limit, used) in bytes of each control group of this process; what the cache holds counts as free."""
     for line in groups.splitlines():
         _, kind, path = line.split(":", 2)
-        if kind not in ("", "memory"):
+        if kind not in GROUP_FILES:
             continue
-        names = (
-            ("memory.max", "memory.current")
-            if not kind
-            else ("memory.limit_in_bytes", "memory.usage_in_bytes")
-        )
         # Inside a container its own group is often the root that it sees.
         for folder in {root / kind / path.strip("/"), root / kind}:
-            limit, used = (_read(folder / name).strip() for name in names)
+            limit, used = (_read(folder / name).strip() for name in GROUP_FILES[kind])
             if limit.isdigit() and used.isdigit():
                 stat = dict(line.split() for line in _read(folder / "memory.stat").splitlines())
                 cached = stat.get("total_inactive_file", stat.get("inactive_file", "0"))
@@ -285,10 +273,14 @@ def disk_free_bytes(folder: str | Path) -> int:
     return shutil.disk_usage(next(p for p in (path, *path.parents) if p.exists())).free
 
 
-def _cpu_info(key: str) -> list[str]:
-    """The values of a key in Linux's list of processors."""
-    lines = _read(Path("/proc/cpuinfo")).splitlines()
-    return [line.partition(":")[2].strip() for line in lines if line.split(":")[0].strip() == key]
+def _cpu_info(key: str) -> str:
+    """The first processor's value of a key in Linux's list, empty without any; no further line is read."""
+    try:
+        with Path("/proc/cpuinfo").open() as lines:
+            fields = (line.partition(":") for line in lines)
+            return next((value.strip() for name, _, value in fields if name.strip() == key), "")
+    except OSError:
+        return ""
 
 
 def _read(path: Path) -> str:

@@ -14,8 +14,7 @@ from torch import Tensor
 
 from seedbed.base.errors import BundleError
 from seedbed.base.json_file import read_object
-from seedbed.hub.pickles import PickleFile
-from seedbed.hub.tensor_files import SafetensorsFile
+from seedbed.hub.tensor_files import PickleFile, SafetensorsFile
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 PICKLE, PICKLE_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"

@@ -9,6 +9,7 @@ from statistics import median
 
 import torch
 
+from seedbed.base.hardware import seconds_per_call
 from seedbed.base.runtime import Runtime
 from seedbed.models.family import Network
 from seedbed.models.transformer import Transformer
@@ -16,7 +17,6 @@ from seedbed.nn.layout import Layout
 from seedbed.nn.state import DecodeState
 from seedbed.select.layers import sample, stand_in
 from seedbed.select.ledger import StorageLedger
-from seedbed.select.measure import seconds_of
 from seedbed.select.rehearsal import booked_logits
 from seedbed.training.frozen import weights_of
 
@@ -110,8 +110,8 @@ def _decode(module: Network, prompt_tokens: int, context_tokens: int, runtime: R
     steps: list[float] = []
     started = time.perf_counter()
     while not steps or time.perf_counter() - started < MOST_SECONDS:
-        prompts.append(seconds_of(read, runtime))
-        steps += [seconds_of(partial(append, 1), runtime) for _ in range(NUM_STEPS)]
+        prompts.append(seconds_per_call(read, device=runtime.device))
+        steps += [seconds_per_call(partial(append, 1), device=runtime.device) for _ in range(NUM_STEPS)]
     return {
         "prompt": median(prompts),
         "step": median(steps),

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from seedbed.base.errors import ConfigError
 from seedbed.base.hardware import Hardware, ResidentPeak
@@ -14,15 +18,17 @@ from seedbed.data.loader import MixturePart
 from seedbed.data.objective import Objective
 from seedbed.models.family import Config, Network
 from seedbed.select.compute import forward_flops, parameters_by_part, training_flops
-from seedbed.select.measure import seconds_to_save
 from seedbed.select.rehearsal import even_mixture, rehearse
+from seedbed.training.checkpoints import Checkpoints
 from seedbed.training.frozen import checkpointed
 from seedbed.training.optimizer import trainable
+from seedbed.training.run_folder import TIMED
 from seedbed.training.settings import TrainingSettings
 
 # What a process takes beside its tensors once it computes, where it cannot be measured: kernels that are
 # loaded, the libraries' workspaces.
 LIBRARY_BYTES = 60 * 2**20
+SAVED_BYTES = 2**25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +137,7 @@ def plan_training(
     each: dict[str, Any] = {"num_tokens": 1, "row_tokens": row_tokens, "shares": found.shares}
     learning = training_flops(network, **each)
     computing = training_flops(network, **each, recomputes=training.checkpoint_activations)
-    drawing = costs.drawing / found.step_tokens
+    sampling = costs.sampling / found.step_tokens
     # The checkpoints that are kept and one aside, the best weights and theirs, the bundle and its own.
     disk_bytes = (training.keep_checkpoints + 1) * saved_bytes + 2 * (learnt_bytes + parts["weights"])
     parts = parts | {"libraries": LIBRARY_BYTES, "allocator": found.heap_bytes}
@@ -148,13 +154,26 @@ def plan_training(
         disk_bytes=disk_bytes + data_bytes,
         num_steps=training.num_steps,
         batch_tokens=training.batch_tokens,
-        step_seconds=costs.learning * found.step_tokens + costs.update + costs.drawing,
-        evaluation_seconds=(costs.reading + drawing) * validation_tokens / runtime.world_size,
-        checkpoint_seconds=seconds_to_save(saved_bytes, folder),
+        step_seconds=costs.learning * found.step_tokens + costs.update + costs.sampling,
+        evaluation_seconds=(costs.reading + sampling) * validation_tokens / runtime.world_size,
+        checkpoint_seconds=_seconds_to_save(saved_bytes, folder),
         peak_tokens_per_second=hardware.matmul_flops[runtime.precision] / learning,
         hardware=hardware.to_dict(),
     )
     return (plan if resident is None else plan.above(resident)).for_settings(training)
+
+
+def _seconds_to_save(num_bytes: int, folder: Path | None) -> float:
+    """The time of a checkpoint of so many bytes: what one of no size takes here, and one of `SAVED_BYTES`."""
+    with tempfile.TemporaryDirectory(dir=folder, prefix=TIMED) as place:
+        checkpoints = Checkpoints(Path(place))
+        seconds = []
+        for size in (1, min(num_bytes, SAVED_BYTES)):
+            tensors = {"weights": {"timed": torch.ones(size // 4 + 1)}}
+            started = time.perf_counter()
+            checkpoints.save(size, tensors, {})
+            seconds.append(time.perf_counter() - started)
+    return seconds[0] + max(0.0, seconds[1] - seconds[0]) * num_bytes / min(num_bytes, SAVED_BYTES)
 
 
 def _require_positions(config: Config, context_tokens: int) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seedbed.base.hardware import ResidentPeak
+from seedbed.base.hardware import ResidentPeak, seconds_per_call
 from seedbed.base.runtime import Runtime
 from seedbed.data.batch import Batch
 from seedbed.data.loader import Loader, MixturePart, micro_batches
@@ -28,7 +28,6 @@ from seedbed.models.family import Network
 from seedbed.select.compute import Shares, training_flops
 from seedbed.select.layers import Sample, all_levels, only_layers, sample, stand_in
 from seedbed.select.ledger import StorageLedger
-from seedbed.select.measure import seconds_of
 from seedbed.training.frozen import require_trainable, weights_of
 from seedbed.training.optimizer import OPTIMIZERS, Optimizer, trainable
 from seedbed.training.settings import TrainingSettings
@@ -55,7 +54,7 @@ class Costs:
     learning: float
     reading: float
     update: float
-    drawing: float
+    sampling: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +157,7 @@ def rehearse(
     copy = stand_in(network, chosen.levels, runtime)
     rehearsal = _Rehearsal(copy, training, drawn.batches(num_tokens), runtime, mixture[0].objective)
     accounts = [rehearsal.account(levels, repeat=drawn.num_micro_batches > 1) for levels in chosen.tries]
-    costs = _time_tries(rehearsal, chosen)
+    costs = _time_tries(rehearsal, chosen, sampling=drawn.seconds)
     tokens = rehearsal.batches[0].num_tokens
     # What there was at once: all layers, and the optimizers of all tries.
     passing = max(_passing(moment) for moments in accounts for moment in moments)
@@ -174,12 +173,7 @@ def rehearse(
     if resident is not None and resident.is_exact and runtime.device.type == "cpu":
         heap_share = max(0, peak - resident.lap() - tensors) / max(1, passing)
     return Rehearsed(
-        costs=Costs(
-            learning=chosen.whole([cost.learning for cost in costs]),
-            reading=chosen.whole([cost.reading for cost in costs]),
-            update=chosen.whole([cost.update for cost in costs]),
-            drawing=drawn.seconds,
-        ),
+        costs=costs,
         step_tokens=drawn.step_tokens,
         shares=drawn.shares,
         parts=parts,
@@ -307,28 +301,25 @@ def booked_logits(module: Network, ledger: StorageLedger) -> Iterator[None]:
         object.__delattr__(module, "output")
 
 
-def _time_tries(rehearsal: _Rehearsal, chosen: Sample) -> list[Costs]:
-    """Time each try in turn, round after round, so that a busy moment falls on all.
+def _time_tries(rehearsal: _Rehearsal, chosen: Sample, *, sampling: float) -> Costs:
+    """Time each try in turn, round after round, so that a busy moment falls on all -> costs of all layers.
 
     Every round has a batch of its own, as training does: in bfloat16 kernels are made for its shape.
     """
     seconds: dict[tuple[int, ...], list[tuple[float, float, float]]] = {levels: [] for levels in chosen.tries}
-    runtime = rehearsal.runtime
+    timed = partial(seconds_per_call, device=rehearsal.runtime.device)
     started = time.perf_counter()
     for number, batch in enumerate(rehearsal.batches, -1):  # the first round only warms up
         if number >= FEWEST_ROUNDS and time.perf_counter() - started > TIMING_SECONDS:
             break
-        num_tokens = batch.num_tokens
         for levels in chosen.tries:
             with only_layers(rehearsal.module, levels):
-                learn = seconds_of(partial(rehearsal.learn, batch), runtime)
-                update = seconds_of(partial(rehearsal.update, levels), runtime)
+                learn = timed(partial(rehearsal.learn, batch))
+                update = timed(partial(rehearsal.update, levels))
                 rehearsal.clear()
-                read = seconds_of(partial(rehearsal.read, batch), runtime)
+                read = timed(partial(rehearsal.read, batch))
             if number >= 0:
-                seconds[levels].append((learn / num_tokens, update, read / num_tokens))
-    costs = []
-    for levels in chosen.tries:
-        learn, update, read = (median(column) for column in zip(*seconds[levels], strict=True))
-        costs.append(Costs(learning=learn, update=update, reading=read, drawing=0.0))
-    return costs
+                seconds[levels].append((learn / batch.num_tokens, read / batch.num_tokens, update))
+    medians = [[median(column) for column in zip(*rows, strict=True)] for rows in seconds.values()]
+    learning, reading, update = (chosen.whole(column) for column in zip(*medians, strict=True))
+    return Costs(learning=learning, reading=reading, update=update, sampling=sampling)
