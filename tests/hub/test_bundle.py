@@ -159,7 +159,7 @@ def test_rotary_angles_stay_exact_in_bfloat16(tmp_path: Path) -> None:
 def test_an_unknown_dtype_or_device_is_refused(bundle: Path) -> None:
     with pytest.raises(ConfigError, match=r"dtype 'float31' is unknown; did you mean 'float32'\?"):
         open_bundle(bundle, dtype="float31")
-    with pytest.raises(ConfigError, match="device='gpu' is none that torch knows; allowed: auto, cpu"):
+    with pytest.raises(ConfigError, match="device='gpu' is not a device of torch; allowed: auto, cpu"):
         open_bundle(bundle, device="gpu")
 
 
@@ -179,7 +179,7 @@ def test_what_is_missing_is_named(bundle: Path, tmp_path: Path) -> None:
         (b"{", "config.json is not JSON"),
         (b"\xff\xfe{}", "config.json is not JSON"),
         (b"[" * 100_000, "config.json is not JSON"),
-        (b"[1]", "config.json holds a list, not an object"),
+        (b"[1]", "config.json contains a list, not an object"),
         (b"{}", "has the model_type 'None', a family unknown here; allowed: bart, bert, bloom, "),
         (b'{"model_type": "gtp2"}', "model_type 'gtp2', a family unknown here; did you mean 'gpt2'?"),
         (b'{"model_type": ["gpt2"]}', "a family unknown here"),

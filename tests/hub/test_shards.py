@@ -82,7 +82,7 @@ def test_one_file_is_taken_before_an_index(index: Path) -> None:
     ("content", "message"),
     [
         ("", r"index\.json is not JSON"),
-        ("[]", r"index\.json holds a list, not an object"),
+        ("[]", r"index\.json contains a list, not an object"),
         ("{}", r"index\.json has no weight_map that names tensors; write or download it again"),
         ('{"weight_map": {}}', "has no weight_map that names tensors"),
         ('{"weight_map": ["a"]}', "has no weight_map that names tensors"),
