@@ -1,4 +1,4 @@
-"""What a run will cost before it starts: parameters, FLOPs, memory by part, time, disk."""
+"""The cost of a run before it starts: parameters, FLOPs, memory by part, time, disk."""
 
 from __future__ import annotations
 
@@ -25,20 +25,19 @@ from seedbed.training.optimizer import trainable
 from seedbed.training.run_folder import TIMED
 from seedbed.training.settings import TrainingSettings
 
-# What a process takes beside its tensors once it computes, where it cannot be measured: kernels that are
-# loaded, the libraries' workspaces.
+# Memory of a process beside its tensors, if it cannot be measured: loaded kernels, libraries' workspaces.
 LIBRARY_BYTES = 60 * 2**20
 SAVED_BYTES = 2**25
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A prediction: bytes by part at the highest moment, above the state after the imports; seconds.
+    """A prediction: bytes by part at the peak, above the state after the imports; seconds.
 
     `bytes` has weights, gradients, optimizer, activations, logits, temporary, libraries, allocator, data;
-    their sum is `peak_bytes`, unless the process took more before. `seconds` is the whole training with its
+    their sum is `peak_bytes`, unless the process used more before. `seconds` is the whole training with its
     evaluations and checkpoints; one of each takes `step_seconds`, `evaluation_seconds`,
-    `checkpoint_seconds`. `generation` is what the model will cost in use, where that was asked for.
+    `checkpoint_seconds`. `generation` is the cost of the model in use, if it was requested.
     """
 
     parameters: int
@@ -60,45 +59,45 @@ class Plan:
     generation: dict[str, Any] | None = None
 
     def for_settings(self, training: TrainingSettings) -> Plan:
-        """The same run with other numbers of steps, evaluations and checkpoints."""
+        """The plan with other numbers of steps, evaluations and checkpoints."""
         num_steps, every = training.num_steps, training.checkpoint_every_steps
         num_evaluations = -(-num_steps // training.evaluate_every_steps) if self.evaluation_seconds else 0
         num_checkpoints = -(-num_steps // every)
-        # An evaluation that is the best yet writes the weights that train, a part of a checkpoint.
-        learnt_bytes = 4 * self.trainable_parameters
-        share = learnt_bytes / (learnt_bytes + self.bytes["optimizer"])
+        # An evaluation that is the best so far writes the trainable weights, a part of a checkpoint.
+        trained_bytes = 4 * self.trainable_parameters
+        share = trained_bytes / (trained_bytes + self.bytes["optimizer"])
         seconds = self.step_seconds * num_steps + self.evaluation_seconds * num_evaluations
         seconds += self.checkpoint_seconds * (num_checkpoints + share * num_evaluations)
         flops = self.flops / self.num_steps * num_steps
         return replace(self, num_steps=num_steps, seconds=seconds, flops=flops)
 
     def above(self, resident: ResidentPeak) -> Plan:
-        """The same run in this process: above what it holds now, before the network is there.
+        """The plan with the measured memory of this process, before its network exists, as `libraries`.
 
-        Kernels are loaded and the rehearsal is forgotten; a peak that is over already may be the highest.
+        The rehearsal has loaded the kernels and freed its tensors; its own peak may be the highest.
         """
-        held = resident.lap()
-        parts = self.bytes | ({"libraries": max(0, held)} if resident.is_exact else {})
+        in_use = resident.lap()
+        parts = self.bytes | ({"libraries": max(0, in_use)} if resident.is_exact else {})
         return replace(self, bytes=parts, peak_bytes=max(sum(parts.values()), resident.most()))
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as JSON."""
+        """All of it as JSON."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Plan | None:
-        """The plan that `to_dict` gave, whatever was added since; None where a part of it is missing.
+        """The plan from the values of `to_dict`, further keys ignored; None if a field is missing.
 
-        Plans from before there were frozen weights do not say how many train: all.
+        In legacy plans without `trainable_parameters`, all parameters train.
         """
-        added: dict[str, Any] = {"generation": None, "trainable_parameters": values.get("parameters")}
-        values = added | dict(values)
+        defaults: dict[str, Any] = {"generation": None, "trainable_parameters": values.get("parameters")}
+        values = defaults | dict(values)
         names = [f.name for f in fields(cls)]
         return cls(**{name: values[name] for name in names}) if values.keys() >= set(names) else None
 
 
 def forward_flops_per_token(network: Network, context_tokens: int) -> float:
-    """FLOPs of a token's forward pass, on average over a row of `context_tokens`."""
+    """FLOPs per token of the forward pass, on average over a row of `context_tokens`."""
     return sum(forward_flops(network, row_tokens=context_tokens).values())
 
 
@@ -115,11 +114,11 @@ def plan_training(
     resident: ResidentPeak | None = None,
     folder: Path | None = None,
 ) -> Plan:
-    """Predict the training of a network, which may be on the meta device, from a rehearsal of it.
+    """Predict the training of a network, which may be on the meta device, by rehearsing it.
 
-    What is frozen in it stays frozen; the network itself is not changed. `mixture` has its records (none:
-    rows as long as the context), of which `data_bytes` are mapped from disk; `resident` counts what the
-    process holds above its imports, before its network is there; `folder` is on the disk of the run.
+    Frozen parts stay frozen; the network itself is not changed. `mixture` has the records (empty: rows as
+    long as the context), of which `data_bytes` are mapped from disk; `resident` measures the memory of the
+    process above its imports, before its network exists; `folder` is on the disk of the run.
     """
     row_tokens = training.context_tokens
     _require_positions(network.config, row_tokens)
@@ -132,14 +131,14 @@ def plan_training(
     )
     costs, parts = found.costs, found.parts
     counts = parameters_by_part(network)
-    learnt_bytes = sum(tensor.nbytes for tensor in checkpointed(network).values())
-    saved_bytes = learnt_bytes + parts["optimizer"]
+    trained_bytes = sum(tensor.nbytes for tensor in checkpointed(network).values())
+    saved_bytes = trained_bytes + parts["optimizer"]
     each: dict[str, Any] = {"num_tokens": 1, "row_tokens": row_tokens, "shares": found.shares}
     learning = training_flops(network, **each)
     computing = training_flops(network, **each, recomputes=training.checkpoint_activations)
     sampling = costs.sampling / found.step_tokens
-    # The checkpoints that are kept and one aside, the best weights and theirs, the bundle and its own.
-    disk_bytes = (training.keep_checkpoints + 1) * saved_bytes + 2 * (learnt_bytes + parts["weights"])
+    # The kept checkpoints and one being written; the best weights and the bundle, each also twice.
+    disk_bytes = (training.keep_checkpoints + 1) * saved_bytes + 2 * (trained_bytes + parts["weights"])
     parts = parts | {"libraries": LIBRARY_BYTES, "allocator": found.heap_bytes}
     parts |= {"data": data_bytes} if data_bytes else {}
     plan = Plan(
@@ -164,7 +163,7 @@ def plan_training(
 
 
 def _seconds_to_save(num_bytes: int, folder: Path | None) -> float:
-    """The time of a checkpoint of so many bytes: what one of no size takes here, and one of `SAVED_BYTES`."""
+    """Seconds to write a checkpoint, from the times of an empty one and of one of `SAVED_BYTES`."""
     with tempfile.TemporaryDirectory(dir=folder, prefix=TIMED) as place:
         checkpoints = Checkpoints(Path(place))
         seconds = []
@@ -180,5 +179,5 @@ def _require_positions(config: Config, context_tokens: int) -> None:
     if config.max_positions is not None and context_tokens > config.max_positions:
         raise ConfigError(
             f"training.context_tokens={context_tokens} is more than the model's max_positions="
-            f"{config.max_positions}; lower the one or raise the other"
+            f"{config.max_positions}; lower the first or raise the second"
         )
