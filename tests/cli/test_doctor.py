@@ -144,7 +144,7 @@ def test_gguf_files(seedbed: Callable, gguf: Path) -> None:
     (gguf / "b.gguf").write_bytes((gguf / "a.gguf").read_bytes()[:100])
     found = seedbed("doctor", gguf, "--json").json
     assert found["kind"] == "folder of GGUF files" and "name one: " in found["next"]
-    assert found["holds"]["a.gguf"].startswith("llama") and "cut or damaged" in found["holds"]["b.gguf"]
+    assert found["holds"]["a.gguf"].startswith("llama") and "truncated or damaged" in found["holds"]["b.gguf"]
     assert seedbed("doctor", gguf / "b.gguf").code == 1
 
 

@@ -76,7 +76,7 @@ def test_what_cannot_be_exported_is_told(seedbed: Callable, tiny_run: Path, tmp_
     said = seedbed("export", tiny_run, "--format", "onnx", "--out", tmp_path / "out")
     assert said.code == 2 and "the format 'onnx' is unknown; allowed: bundle" in said.err
     said = seedbed("export", tmp_path / "absent", "--out", tmp_path / "out")
-    assert said.code == 1 and "no model lies at" in said.err
+    assert said.code == 1 and "there is no model at" in said.err
     said = seedbed("export", tiny_run, "--dtype", "int8", "--out", tmp_path / "out")
     assert said.code == 2 and "dtype 'int8' is unknown" in said.err
 

@@ -21,7 +21,7 @@ def read_file(file: Path) -> bytes:
             )
         return file.read_bytes()
     except OSError as error:
-        raise BundleError(f"{file} cannot be read: {error.strerror}; see who may read it") from None
+        raise BundleError(f"{file} cannot be read: {error.strerror}; check its permissions") from None
 
 
 def read_object(file: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Models out of GGUF files: the config, the weights and the tokenizer, as our families know them."""
+"""Models in GGUF files: config, weights and tokenizer, translated for the families."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ EMBEDDING, OUTPUT, FACTORS = "token_embd.weight", "output.weight", "rope_freqs.w
 
 
 def is_gguf(path: Path) -> bool:
-    """Tell whether a path is a GGUF file's."""
+    """Whether a path is a GGUF file."""
     return path.suffix == SUFFIX and path.is_file()
 
 
 def fill_from_gguf(path: Path, config: Config, *, dtype: torch.dtype, device: torch.device) -> Network:
-    """The network of a GGUF file whose config has been read, in evaluation.
+    """The network of a GGUF file whose config has been read, in evaluation mode.
 
-    Errors: BundleError naming the file, what in it is unknown, damaged or contradictory, and what to do.
+    Errors: BundleError naming the file, what is unknown, damaged or contradictory in it, and what to do.
     """
     with open_gguf_file(path) as file:
         return _matching_tensors(file, config).fill(config, path, dtype=dtype, device=device)
@@ -53,7 +53,7 @@ def inspect_gguf(path: Path) -> tuple[Config, Tokenizer | None, dict[str, Any]]:
 
 
 def _matching_tensors(file: GgufFile, config: Config) -> _GgufTensors:
-    """The tensors of a file, all there and in their shapes; no block of them is read for it."""
+    """The tensors of a file, if their names and shapes match the config; no block is read."""
     form = _family_of(file)[1]
     num_layers = len(file.tensors) // sum("{i}" in name for name in form.names)
     if config.num_layers > num_layers:
@@ -66,13 +66,13 @@ def _matching_tensors(file: GgufFile, config: Config) -> _GgufTensors:
 
 
 def read_gguf_config(path: Path) -> Config:
-    """The config of a GGUF file, its tensors not read."""
+    """The config of a GGUF file, without a check of its tensors."""
     with open_gguf_file(path) as file:
         return _config(file, _family_of(file)[0])
 
 
 def gguf_numbers(path: Path) -> Counter[str]:
-    """How many numbers of a GGUF file have each quantization, `F16` or `Q4_0` for example."""
+    """The number of values in a GGUF file by quantization, such as `F16` or `Q4_0`."""
     counts: Counter[str] = Counter()
     with open_gguf_file(path) as file:
         for tensor in file.tensors.values():
@@ -85,12 +85,13 @@ def _family_of(file: GgufFile) -> tuple[Family, GgufForm]:
     if parts > 1:
         raise BundleError(f"it is one of {parts} parts; join them with `llama-gguf-split --merge`")
     forms = [(one, one.gguf) for one in map(family, FAMILIES.names()) if one.gguf is not None]
-    wanted = file.get("general.architecture", str)
+    architecture = file.get("general.architecture", str)
     for one, form in forms:
-        if wanted in form.architectures:
+        if architecture in form.architectures:
             return one, form
-    known = [architecture for _, form in forms for architecture in form.architectures]
-    raise BundleError(f"its architecture is {wanted[:40]!r}, unknown here; {nearest(wanted[:40], known)}")
+    known = [name for _, form in forms for name in form.architectures]
+    hint = nearest(architecture[:40], known)
+    raise BundleError(f"its architecture is {architecture[:40]!r}, unknown here; {hint}")
 
 
 def _config(file: GgufFile, chosen: Family) -> Config:
@@ -102,7 +103,7 @@ def _config(file: GgufFile, chosen: Family) -> Config:
 
 
 def _translate(file: GgufFile) -> dict[str, Any]:
-    """The metadata as the family's `config.json` would say it."""
+    """The metadata as the values of the family's `config.json`."""
     prefix = file.get("general.architecture", str) + "."
     if EMBEDDING not in file.tensors:
         raise BundleError(f"it lacks the tensor {EMBEDDING}")
@@ -139,7 +140,7 @@ def _scaling(file: GgufFile, prefix: str, base: float, head_dim: int) -> dict[st
         return {"rope_type": kind[:40], "factor": file.get(prefix + "rope.scaling.factor", float, 1.0)}
     if FACTORS not in file.tensors:
         return None
-    # LLaMA 3.1 and later: the file holds the factors themselves, one a frequency. Find what made them.
+    # LLaMA 3.1 and later: the file has the factors themselves, one per frequency. Recover their settings.
     if file.tensors[FACTORS].shape != (head_dim // 2,):
         raise BundleError(f"{FACTORS} has the shape {file.tensors[FACTORS].shape}, not ({head_dim // 2},)")
     factors = file.read(FACTORS)
@@ -151,7 +152,7 @@ def _scaling(file: GgufFile, prefix: str, base: float, head_dim: int) -> dict[st
     scaled = rotary_frequencies(position, head_dim)
     if not torch.allclose(plain / scaled, factors.to(plain), rtol=1e-4):
         raise BundleError(
-            f"{FACTORS} scales positions in a way unknown here; allowed: LLaMA 3's; take another file"
+            f"{FACTORS} scales positions in an unknown way; allowed: LLaMA 3's; take another file"
         )
     return {
         "rope_type": "llama3",
@@ -163,7 +164,7 @@ def _scaling(file: GgufFile, prefix: str, base: float, head_dim: int) -> dict[st
 
 
 class _GgufTensors(PublishedTensors):
-    """The file's tensors under the names that the family publishes, expanded one at a time."""
+    """The tensors of a GGUF file under their published names, expanded one at a time."""
 
     def __init__(self, file: GgufFile, form: GgufForm, config: Any) -> None:
         super().__init__({_published(name, form): name for name in file.tensors if name != FACTORS})
@@ -171,21 +172,21 @@ class _GgufTensors(PublishedTensors):
         self._heads = {"attn_q": config.num_heads, "attn_k": config.kv_heads} if form.interleaved else {}
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """The shape that the file's header says."""
+        """The shape in the file's header."""
         return self._file.tensors[name].shape
 
     def read(self, name: str) -> Tensor:
-        """The tensor, expanded, its rows and offset as published."""
+        """The tensor, expanded, with its rows and values as published."""
         tensor = self._file.read(name)
         num_heads = self._heads.get(name.split(".")[-2] if "." in name else "", 0)
         if num_heads and tensor.size(0) % (2 * num_heads) == 0:
-            # Rotary pairs lie side by side in the file, half a head apart in the published weights.
+            # Rotary pairs are side by side in the file, half a head apart in the published weights.
             tensor = tensor.unflatten(0, (num_heads, -1, 2)).transpose(1, 2).flatten(0, 2)
         return tensor - 1 if self._norms_from_one and name.endswith("_norm.weight") else tensor
 
 
 def _published(name: str, form: GgufForm) -> str:
-    """The published name of a tensor; one that the family does not know keeps its own, and is told."""
+    """The published name of a tensor; one that the family does not know is not changed, and refused later."""
     layer = re.match(r"blk\.(\d{1,6})\.", name)
     pattern = name if layer is None else "blk.{i}." + name[layer.end() :]
     part, _, suffix = pattern.rpartition(".")

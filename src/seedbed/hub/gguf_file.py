@@ -1,7 +1,7 @@
-"""What a GGUF file holds: its metadata and its tensors, read with every count and length bounded.
+"""The metadata and tensors of a GGUF file, read with every count and length bounded.
 
-The format is llama.cpp's (github.com/ggml-org/ggml, docs/gguf.md). The header is ours to read, because the
-`gguf` package's reader hangs on a hostile file of 110 bytes; its routines expand the blocks.
+The format is llama.cpp's (github.com/ggml-org/ggml, docs/gguf.md). The header is parsed here because
+the `gguf` package's reader hangs on a hostile file of 110 bytes; its routines expand the blocks.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from seedbed.base.errors import BundleError
 T = TypeVar("T")
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
-# Far beyond any published file, and what a hostile one can make us walk through within a second.
+# Far beyond any published file, and still read within a second from a hostile one.
 MAX_ENTRIES, MAX_TENSORS, MAX_STRINGS = 1 << 16, 1 << 13, 1 << 21
 MAX_NAME_BYTES, MAX_DIMENSIONS, MAX_ALIGNMENT = 128, 4, 1 << 20
-# The values that are expanded at once: they stay in the processor's cache.
+# Values that are expanded at once: they stay in the processor's cache.
 CHUNK_VALUES = 1 << 17
 STRING, ARRAY = 8, 9
 NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
-DAMAGED = "the file is cut or damaged: download or write it again"
+DAMAGED = "the file is truncated or damaged: download or write it again"
 
 
 class Strings(NamedTuple):
-    """A list of strings that still lies in the file, from byte `start` on."""
+    """A list of strings that has not been read yet, at byte `start` of the file."""
 
     length: int
     start: int
@@ -51,7 +51,7 @@ KINDS |= {Strings: "a list of texts", np.ndarray: "a list of numbers"}
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """Where a tensor lies in the file and how: `shape` as torch counts it, outermost first."""
+    """A tensor in the file, at byte `start`; `shape` is outermost first, as in torch."""
 
     shape: tuple[int, ...]
     quantization: GGMLQuantizationType
@@ -60,7 +60,7 @@ class StoredTensor:
 
     @property
     def num_values(self) -> int:
-        """How many numbers it holds."""
+        """The number of its values."""
         return prod(self.shape)
 
 
@@ -71,10 +71,10 @@ class _Header:
         self.content, self.position, self.strings_left = content, 0, MAX_STRINGS
 
     def take(self, num_bytes: int) -> int:
-        """Go on by so many bytes and give where they begin."""
+        """Move on by `num_bytes` -> where they begin."""
         start = self.position
         if num_bytes > len(self.content) - start:
-            raise BundleError(f"its header asks for {num_bytes} bytes at byte {start}, beyond the end")
+            raise BundleError(f"its header refers to {num_bytes} bytes at byte {start}, beyond the end")
         self.position += num_bytes
         return start
 
@@ -82,16 +82,16 @@ class _Header:
         """The next number of a `struct` code."""
         return struct.unpack_from("<" + code, self.content, self.take(struct.calcsize("<" + code)))[0]
 
-    def count(self, what: str, most: int) -> int:
-        """The next count or length, refused beyond `most`."""
+    def count(self, what: str, maximum: int) -> int:
+        """The next count or length, at most `maximum`."""
         number = int(self.number("Q"))
-        if number > most:
-            raise BundleError(f"its header speaks of {number} {what}, allowed are {most}")
+        if number > maximum:
+            raise BundleError(f"its header has {number} {what}, more than the allowed {maximum}")
         return number
 
-    def text(self, most: int | None = None) -> str:
+    def text(self, maximum: int | None = None) -> str:
         """The next string."""
-        length = self.count("bytes of one text", len(self.content) if most is None else most)
+        length = self.count("bytes of one text", len(self.content) if maximum is None else maximum)
         start = self.take(length)
         try:
             return self.content[start : start + length].decode()
@@ -99,14 +99,14 @@ class _Header:
             raise BundleError(f"the text at byte {start} of its header is not UTF-8") from None
 
     def name(self) -> str:
-        """The next key or tensor's name."""
+        """The next name of a key or a tensor."""
         name = self.text(MAX_NAME_BYTES)
         if not name.isprintable():
             raise BundleError(f"its header has the name {name[:40]!r}, which cannot be printed")
         return name
 
     def value(self) -> Any:
-        """The next value: a number, a string, an array of numbers, or where a list of strings lies."""
+        """The next value: a number, a string, an array of numbers, or the place of a list of strings."""
         kind = self.number("I")
         if kind == STRING:
             return self.text()
@@ -121,21 +121,21 @@ class _Header:
         start = self.position
         self.strings_left -= count
         if self.strings_left < 0:
-            raise BundleError(f"its header holds lists of more than {MAX_STRINGS} texts")
+            raise BundleError(f"its header has lists of more than {MAX_STRINGS} texts")
         for _ in range(count):
             self.take(self.number("Q"))
         return Strings(count, start)
 
     def _code(self, kind: int) -> str:
         if kind not in NUMBERS:
-            raise BundleError(f"its header has a value of type {kind} at byte {self.position}, which is none")
+            raise BundleError(f"its header has a value of the unknown type {kind} at byte {self.position}")
         return NUMBERS[kind]
 
 
 class GgufFile:
     """An open GGUF file: `metadata` by key, `tensors` by name; `read` expands one tensor.
 
-    Errors: BundleError of one line that begins with what is wrong, without the file's name.
+    Errors: BundleError of one line that begins with the problem, without the file's name.
     """
 
     def __init__(self, opened: FileIO, header: _Header) -> None:
@@ -150,7 +150,7 @@ class GgufFile:
         described = [self._describe(header) for _ in range(num_tensors)]
         alignment = self.get("general.alignment", int, 32)
         if not 8 <= alignment <= MAX_ALIGNMENT or alignment % 8:
-            raise BundleError(f"general.alignment={alignment} cannot be; allowed: multiples of 8")
+            raise BundleError(f"general.alignment={alignment} is not allowed; allowed: multiples of 8")
         self.data_start = -(-header.position // alignment) * alignment
         self.tensors: dict[str, StoredTensor] = {}
         expected = 0
@@ -158,15 +158,15 @@ class GgufFile:
             if name in self.tensors:
                 raise BundleError(f"its header names the tensor {name!r} twice")
             self.tensors[name] = tensor = self._place(name, shape, kind, offset)
-            if offset != expected:  # as llama.cpp demands; so none lies upon another
-                raise BundleError(f"the tensor {name!r} lies at byte {offset} of the data, not {expected}")
+            if offset != expected:  # as llama.cpp requires; none overlaps another
+                raise BundleError(f"the tensor {name!r} is at byte {offset} of the data, not {expected}")
             expected = -(-(offset + tensor.num_bytes) // alignment) * alignment
 
     @staticmethod
     def _counts(header: _Header) -> tuple[int, int]:
         start = header.take(4)
         if header.content[start : start + 4] != MAGIC:
-            raise BundleError("it does not begin as a GGUF file does")
+            raise BundleError("it does not begin like a GGUF file")
         version = header.number("I")
         if version not in VERSIONS:
             big = int.from_bytes(version.to_bytes(4, "little"), "big") in VERSIONS
@@ -201,9 +201,9 @@ class GgufFile:
         return len(self._content)
 
     def get(self, key: str, kind: type[T], default: T | None = None) -> T:
-        """A value of the metadata, `default` where it has none.
+        """A value of the metadata, else `default`.
 
-        Errors: BundleError where there is neither, or where the value is of another kind.
+        Errors: BundleError if there is neither, or if the value is of another kind.
         """
         value = self.metadata.get(key, default)
         if value is None:
@@ -233,7 +233,7 @@ class GgufFile:
         return found
 
     def read(self, name: str) -> Tensor:
-        """The tensor of a name in float32, in the shape that torch gives it: (out, in) for a matrix."""
+        """A tensor by name, expanded to float32; a matrix is (d_out, d_in)."""
         stored = self.tensors[name]
         block_values, block_bytes = GGML_QUANT_SIZES[stored.quantization]
         step = CHUNK_VALUES // block_values
@@ -242,13 +242,13 @@ class GgufFile:
         for first in range(0, stored.num_bytes // block_bytes, step):
             last = min(first + step, stored.num_bytes // block_bytes)
             raw = self._bytes(stored.start + first * block_bytes, (last - first) * block_bytes)
-            with np.errstate(all="ignore"):  # a damaged scale overflows: the reader counts it
+            with np.errstate(all="ignore"):  # a damaged scale overflows: `PublishedTensors` counts it
                 chunk = dequantize(raw[None], stored.quantization)[0]
             filled[first * block_values : last * block_values] = chunk
         return values.view(stored.shape)
 
     def _bytes(self, start: int, count: int) -> NDArray[np.uint8]:
-        """Bytes that are read and not mapped: they do not stay in this process's memory."""
+        """Bytes of the file, not mapped: mapped ones would stay in this process's memory."""
         raw = np.empty(count, np.uint8)
         self._opened.seek(start)
         if self._opened.readinto(raw.data) != count:
@@ -257,7 +257,7 @@ class GgufFile:
 
 
 def _quantization(name: str, kind: int) -> GGMLQuantizationType:
-    """The kind of a tensor's blocks, if the `gguf` package can expand it."""
+    """The quantization of a tensor, if the `gguf` package can expand it."""
     try:
         quantization = GGMLQuantizationType(kind)
         dequantize(np.zeros((1, GGML_QUANT_SIZES[quantization][1]), np.uint8), quantization)
@@ -274,7 +274,7 @@ def _quantization(name: str, kind: int) -> GGMLQuantizationType:
 def open_gguf_file(path: Path) -> Iterator[GgufFile]:
     """Read the header of a GGUF file and keep it open.
 
-    Errors: BundleError naming the file, what is wrong in it and what to do.
+    Errors: BundleError naming the file, its problem and what to do.
     """
     try:
         with FileIO(path) as opened:
@@ -283,7 +283,7 @@ def open_gguf_file(path: Path) -> Iterator[GgufFile]:
             with mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
                 yield GgufFile(opened, _Header(content))
     except OSError as error:
-        raise BundleError(f"{path} cannot be read: {error.strerror}; see who may read it") from None
+        raise BundleError(f"{path} cannot be read: {error.strerror}; check its permissions") from None
     except BundleError as error:
         advice = "" if ";" in str(error) else f"; {DAMAGED}"
         raise BundleError(f"{path} cannot be used: {error}{advice}") from None

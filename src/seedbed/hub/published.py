@@ -17,10 +17,10 @@ from seedbed.models.network import build, family, import_tensors, require_plausi
 
 
 class PublishedTensors(Mapping[str, Tensor]):
-    """The tensors of a file under their published names, read one at a time.
+    """The tensors of files under their published names, read one at a time.
 
-    `names` maps a published name to the name in the file. `shapes_only` gives tensors without memory, on the
-    meta device. `not_finite` counts the infinite and NaN numbers of each tensor that was read.
+    `names` maps a published name to the name in the file. With `shapes_only` the tensors are on the meta
+    device. `not_finite` counts the infinite and NaN numbers of each tensor that was read.
     """
 
     def __init__(self, names: Mapping[str, str]) -> None:
@@ -54,16 +54,16 @@ class PublishedTensors(Mapping[str, Tensor]):
 
     @torch.no_grad()
     def require_shapes(self, config: Config) -> None:
-        """Refuse tensors that are missing, unknown or misshapen for a config, before any is read."""
+        """Refuse tensors that are missing, unknown or of another shape than the config's; none is read."""
         self.shapes_only = True
         import_tensors(build(config, "meta"), self)
         self.shapes_only = False
 
     @torch.no_grad()
     def fill(self, config: Config, path: Path, *, dtype: torch.dtype, device: torch.device) -> Network:
-        """The network of a config with these tensors, in evaluation; no second copy of them is in memory.
+        """The network of a config with these tensors, in evaluation mode; they are in memory once.
 
-        Warns once where numbers are not finite, naming `path`.
+        Numbers that are not finite cause one warning that names `path`.
         """
         module = build(config, device).to(dtype)
         import_tensors(module, self)
@@ -71,8 +71,8 @@ class PublishedTensors(Mapping[str, Tensor]):
             count, name = sum(bad.values()), next(iter(bad))
             numbers = "1 number that is" if count == 1 else f"{count:,} numbers that are"
             warnings.warn(
-                f"{path} holds {numbers} not finite, first in {name}; what the model says is worth nothing: "
-                "write or download the file again",
+                f"{path} has {numbers} not finite, first in {name}; the model's output is worthless: write "
+                "or download the file again",
                 SeedbedWarning,
                 stacklevel=3,
             )
@@ -80,20 +80,19 @@ class PublishedTensors(Mapping[str, Tensor]):
 
 
 class BundleTensors(PublishedTensors):
-    """The tensors of a bundle's weight files, without those that hold nothing learnt.
+    """The tensors of a bundle's weight files, without those that the family ignores.
 
-    A file that was saved without the output lacks the family's prefix before each name. A tensor that the
-    family ties to another may lie there as well as the other, or in its place. `config` is what the names
-    say of it beside `config.json`.
+    In a file that was saved without the output, the names lack the family's prefix. Of two tied tensors, the
+    files may have either or both. `config` is `config.json` completed from the tensors' names.
     """
 
     def __init__(self, weights: Weights, chosen: Family, config: Config) -> None:
         bare = not any(name.startswith(chosen.prefix) for name in weights.headers)
         prefix = chosen.prefix if bare else ""
-        given = {prefix + _today(name, chosen.older): name for name in weights.headers}
+        stored_names = {prefix + _current_name(name, chosen.older): name for name in weights.headers}
         names = {
             name: stored
-            for name, stored in given.items()
+            for name, stored in stored_names.items()
             if not any(re.fullmatch(pattern, name) for pattern in chosen.ignored)
         }
         super().__init__(names)
@@ -102,23 +101,23 @@ class BundleTensors(PublishedTensors):
         for name in chosen.zero:
             if (stored := names.pop(name, None)) is not None and weights.read(stored).any():
                 raise BundleError(
-                    f"{name} is not zero, and {chosen.name} has no place for it; take another model"
+                    f"{name} is not zero, and {chosen.name} has no parameter for it; take another model"
                 )
-        self._twice = []
+        self._tied = []
         for copy, original in chosen.copies(self.config).items():
             if (stored := names.pop(copy, None)) is not None:
-                self._twice.append((stored, names.setdefault(original, stored)))
+                self._tied.append((stored, names.setdefault(original, stored)))
         for name, stored in names.items():
             dtype = weights.headers[stored].dtype
             if dtype is None or not dtype.is_floating_point:
                 kind = "of a kind that torch lacks" if dtype is None else f"in {str(dtype)[6:]}"
                 raise BundleError(
-                    f"{name} holds numbers {kind}, which are packed or no weights; take the model that was "
+                    f"{name} has numbers {kind}, which are packed or not weights; take the model that is "
                     "not quantized, or a .gguf file"
                 )
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """The shape that the file's header says."""
+        """The shape in the file's header."""
         return self._weights.headers[name].shape
 
     def read(self, name: str) -> Tensor:
@@ -126,8 +125,8 @@ class BundleTensors(PublishedTensors):
         return self._weights.read(name)
 
     def require_equal_copies(self) -> None:
-        """Refuse tensors that are one in this config and two in the files."""
-        for copy, original in self._twice:
+        """Refuse tied tensors that differ in the files."""
+        for copy, original in self._tied:
             if copy != original and not torch.equal(*map(self.read, (copy, original))):
                 raise BundleError(
                     f"{copy} differs from {original}, which config.json ties it to; if it is the output, set "
@@ -135,25 +134,25 @@ class BundleTensors(PublishedTensors):
                 )
 
 
-def _today(name: str, older: Mapping[str, str]) -> str:
-    """A tensor's name as today's files have it."""
+def _current_name(name: str, older: Mapping[str, str]) -> str:
+    """A tensor's name in current files; `older` maps the ends of legacy names to theirs."""
     return next((name.removesuffix(end) + new for end, new in older.items() if name.endswith(end)), name)
 
 
 def num_not_finite(tensor: Tensor) -> int:
     """How many numbers of a tensor are infinite or NaN."""
-    if tensor.itemsize == 1:  # torch cannot sum what has 8 bits
+    if tensor.itemsize == 1:  # torch cannot sum 8-bit floats
         tensor = tensor.to(torch.float32)
-    # One pass over the memory, three times as fast as asking each number; a sum may overflow by itself.
+    # A sum is three times as fast as a test of each number; it may also overflow.
     if tensor.sum().isfinite():
         return 0
     return int((~tensor.isfinite()).sum())
 
 
 def require_matching_weights(weights: Weights, config: Config) -> BundleTensors:
-    """Refuse weights that are not this config's, by their headers alone -> them as they are published.
+    """The published tensors of weights whose headers match the config.
 
-    Errors: BundleError naming the tensor that is missing, unknown, misshapen or packed.
+    Errors: BundleError naming the tensor that is missing, unknown, packed or of another shape.
     """
     tensors = BundleTensors(weights, family(config.family), config)
     require_plausible(tensors.config, len(tensors), weights.num_bytes, "bytes")
