@@ -183,15 +183,16 @@ def _validate(schema: type[Settings], tree: Tree, texts: Texts) -> Settings:
         return typing.cast(Settings, adapter.validate_json(json.dumps([tree], default=str), strict=True)[0])
     except ValidationError as error:
         found = error.errors(include_url=False)
-    problems = [(_inside(tree, problem["loc"][1:]), problem) for problem in found]
-    for path, problem in problems:
-        if problem["type"] == "string_type" and path in texts and not isinstance(_at(tree, path), str):
+    problems = [(*_located(tree, problem["loc"][1:]), problem) for problem in found]
+    for path, value, problem in problems:
+        if problem["type"] == "string_type" and path in texts and not isinstance(value, str):
             # `--set data.train=2024` looks like a number and means text.
             again = {key: text for key, text in texts.items() if key != path}
             return _validate(schema, merge(tree, _nest(path, texts[path])), again)
-    path = problems[0][0]
-    same_place = [problem for place, problem in problems if place == path]
-    raise UsageError(_explain(path, _at(tree, path), same_place, texts))
+    path, value, _ = problems[0]
+    raise UsageError(
+        _explain(path, value, [problem for other, _, problem in problems if other == path], texts)
+    )
 
 
 def _refuse_unknown(schema: Any, tree: Any, path: KeyPath, texts: Texts) -> None:
@@ -228,22 +229,14 @@ def _arms(hint: Any) -> Iterable[Any]:
     return typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
 
 
-def _inside(tree: Any, location: Sequence[Any]) -> KeyPath:
-    """The path in the settings of an error's location, to which pydantic appends a union's arm."""
-    path: list[str] = []
+def _located(tree: Any, location: Sequence[Any]) -> tuple[KeyPath, Any]:
+    """The path and value in the settings of an error's location, to which pydantic appends a union's arm."""
+    path: KeyPath = ()
     for key in location:
         if not isinstance(tree, Mapping) or key not in tree:
             break
-        path.append(str(key))
-        tree = tree[key]
-    return tuple(path)
-
-
-def _at(tree: Any, path: Sequence[str]) -> Any:
-    """The value at a path."""
-    for key in path:
-        tree = tree[key]
-    return tree
+        path, tree = (*path, str(key)), tree[key]
+    return path, tree
 
 
 def _origin(path: KeyPath, texts: Mapping[KeyPath, str]) -> str:
@@ -256,13 +249,15 @@ def _explain(path: KeyPath, value: Any, problems: Sequence[Any], texts: Texts) -
     if problems[0]["type"] in ("missing", "missing_argument"):
         key = ".".join((*path, str(problems[0]["loc"][-1])))
         return f"the setting {key} is missing; write it in the settings file or as --set {key}=VALUE"
-    allowed = dict.fromkeys(_ALLOWED.get(problem["type"]) or _words(problem) for problem in problems)
+    allowed = dict.fromkeys(map(_words, problems))
     shown = json.dumps(value, default=str)
     return f"{'.'.join(path)} = {shown}{_origin(path, texts)}: allowed is {' or '.join(allowed)}"
 
 
 def _words(problem: Any) -> str:
-    """Rephrase pydantic's message."""
+    """The allowed values, as in pydantic's message."""
+    if problem["type"] in _ALLOWED:
+        return _ALLOWED[problem["type"]]
     if problem["type"] == "literal_error":
         return str(problem["ctx"]["expected"])
     return str(problem["msg"]).removeprefix("Input should be ").removeprefix("Value error, ")

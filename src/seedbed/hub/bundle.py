@@ -68,7 +68,9 @@ def save_bundle(
     _require_replaceable(path)
     require_vocabulary(tokenizer, module.config)
     with disk_errors(path), replaced_folder(path, partial=PARTIAL, earlier=REPLACED) as aside:
-        _write(aside, module, tokenizer, card, dict(generation or {}), vectors)
+        _write(aside, module, tokenizer, card, dict(generation or {}))
+        if vectors is not None:
+            write_vectors(aside, vectors)
         _compare(aside, module)
     return path
 
@@ -226,12 +228,7 @@ def _family_of(values: Mapping[str, Any], path: Path) -> Family:
 
 
 def _write(
-    folder: Path,
-    module: Network,
-    tokenizer: Tokenizer | None,
-    card: str,
-    generation: dict[str, Any],
-    vectors: VectorSettings | None,
+    folder: Path, module: Network, tokenizer: Tokenizer | None, card: str, generation: dict[str, Any]
 ) -> None:
     config = module.config
     chosen = family(config.family)
@@ -253,8 +250,6 @@ def _write(
     (folder / CONFIG).write_text(json.dumps(values, indent=2) + "\n")
     (folder / GENERATION).write_text(json.dumps(generation, indent=2) + "\n")
     (folder / CARD).write_text(card or f"# A {config.family} model\n\nSaved by seedbed.\n", encoding="utf-8")
-    if vectors is not None:
-        write_vectors(folder, vectors)
 
 
 @torch.no_grad()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +54,7 @@ def inspect_gguf(path: Path) -> tuple[Config, Tokenizer | None, dict[str, Any]]:
         return config, tokenizer, generation_settings(file)
 
 
-def _matching_tensors(file: GgufFile, config: Config) -> _GgufTensors:
+def _matching_tensors(file: GgufFile, config: Any) -> PublishedTensors:
     """The tensors of a file, if their names and shapes match the config; no block is read."""
     form = _family_of(file)[1]
     num_layers = len(file.tensors) // sum("{i}" in name for name in form.names)
@@ -60,7 +62,10 @@ def _matching_tensors(file: GgufFile, config: Config) -> _GgufTensors:
         raise BundleError(f"its {len(file.tensors)} tensors are too few for {config.num_layers} layers")
     num_values = sum(tensor.num_values for tensor in file.tensors.values())
     require_plausible(config, len(file.tensors), num_values, "numbers")
-    tensors = _GgufTensors(file, form, config)
+    names = {_published(name, form): name for name in file.tensors if name != FACTORS}
+    shapes = {name: tensor.shape for name, tensor in file.tensors.items()}
+    heads = {"attn_q": config.num_heads, "attn_k": config.kv_heads} if form.interleaved else {}
+    tensors = PublishedTensors(names, shapes, partial(_read_published, file=file, form=form, heads=heads))
     tensors.require_shapes(config)
     return tensors
 
@@ -163,26 +168,14 @@ def _scaling(file: GgufFile, prefix: str, base: float, head_dim: int) -> dict[st
     }
 
 
-class _GgufTensors(PublishedTensors):
-    """The tensors of a GGUF file under their published names, expanded one at a time."""
-
-    def __init__(self, file: GgufFile, form: GgufForm, config: Any) -> None:
-        super().__init__({_published(name, form): name for name in file.tensors if name != FACTORS})
-        self._file, self._norms_from_one = file, form.norms_from_one
-        self._heads = {"attn_q": config.num_heads, "attn_k": config.kv_heads} if form.interleaved else {}
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        """The shape in the file's header."""
-        return self._file.tensors[name].shape
-
-    def read(self, name: str) -> Tensor:
-        """The tensor, expanded, with its rows and values as published."""
-        tensor = self._file.read(name)
-        num_heads = self._heads.get(name.split(".")[-2] if "." in name else "", 0)
-        if num_heads and tensor.size(0) % (2 * num_heads) == 0:
-            # Rotary pairs are side by side in the file, half a head apart in the published weights.
-            tensor = tensor.unflatten(0, (num_heads, -1, 2)).transpose(1, 2).flatten(0, 2)
-        return tensor - 1 if self._norms_from_one and name.endswith("_norm.weight") else tensor
+def _read_published(name: str, *, file: GgufFile, form: GgufForm, heads: Mapping[str, int]) -> Tensor:
+    """A tensor by its name in the file, with its rows and values as published; `heads` of rotary matrices."""
+    tensor = file.read(name)
+    num_heads = heads.get(name.split(".")[-2] if "." in name else "", 0)
+    if num_heads and tensor.size(0) % (2 * num_heads) == 0:
+        # Rotary pairs are side by side in the file, half a head apart in the published weights.
+        tensor = tensor.unflatten(0, (num_heads, -1, 2)).transpose(1, 2).flatten(0, 2)
+    return tensor - 1 if form.norms_from_one and name.endswith("_norm.weight") else tensor
 
 
 def _published(name: str, form: GgufForm) -> str:

@@ -191,14 +191,9 @@ class GgufFile:
                 f"the tensor {name!r} of shape {shape} cannot be cut into blocks of {block_values}"
             )
         num_bytes, start = prod(shape) // block_values * block_bytes, self.data_start + offset
-        if start + num_bytes > self.size:
-            raise BundleError(f"the tensor {name!r} would end at byte {start + num_bytes} of {self.size}")
+        if (end := start + num_bytes) > len(self._content):
+            raise BundleError(f"the tensor {name!r} would end at byte {end} of {len(self._content)}")
         return StoredTensor(shape, quantization, start, num_bytes)
-
-    @property
-    def size(self) -> int:
-        """Bytes of the whole file."""
-        return len(self._content)
 
     def get(self, key: str, kind: type[T], default: T | None = None) -> T:
         """A value of the metadata, else `default`.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -19,26 +19,21 @@ from seedbed.models.network import build, family, import_tensors, require_plausi
 class PublishedTensors(Mapping[str, Tensor]):
     """The tensors of files under their published names, read one at a time.
 
-    `names` maps a published name to the name in the file. With `shapes_only` the tensors are on the meta
-    device. `not_finite` counts the infinite and NaN numbers of each tensor that was read.
+    With `shapes_only` they are on the meta device. `not_finite` counts the infinite and NaN numbers of each
+    tensor that was read.
     """
 
-    def __init__(self, names: Mapping[str, str]) -> None:
-        self.names, self.shapes_only = names, False
+    def __init__(
+        self, names: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]], read: Callable[[str], Tensor]
+    ) -> None:
+        """`names` maps a published name to the name in the file, which `shapes` and `read` take."""
+        self.names, self.shapes, self.read, self.shapes_only = names, shapes, read, False
         self.not_finite: dict[str, int] = {}
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        """The shape of a tensor by its name in the file."""
-        raise NotImplementedError
-
-    def read(self, name: str) -> Tensor:
-        """A tensor by its name in the file."""
-        raise NotImplementedError
 
     def __getitem__(self, name: str) -> Tensor:
         stored = self.names[name]
         if self.shapes_only:
-            return torch.empty(self.shape(stored), device="meta")
+            return torch.empty(self.shapes[stored], device="meta")
         tensor = self.read(stored)
         self.not_finite[stored] = num_not_finite(tensor)
         return tensor
@@ -95,8 +90,8 @@ class BundleTensors(PublishedTensors):
             for name, stored in stored_names.items()
             if not any(re.fullmatch(pattern, name) for pattern in chosen.ignored)
         }
-        super().__init__(names)
-        self._weights = weights
+        shapes = {name: header.shape for name, header in weights.headers.items()}
+        super().__init__(names, shapes, weights.read)
         self.config = chosen.config_from_names(config, names.keys())
         for name in chosen.zero:
             if (stored := names.pop(name, None)) is not None and weights.read(stored).any():
@@ -115,14 +110,6 @@ class BundleTensors(PublishedTensors):
                     f"{name} has numbers {kind}, which are packed or not weights; take the model that is "
                     "not quantized, or a .gguf file"
                 )
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        """The shape in the file's header."""
-        return self._weights.headers[name].shape
-
-    def read(self, name: str) -> Tensor:
-        """The tensor, to be copied before the next one is read."""
-        return self._weights.read(name)
 
     def require_equal_copies(self) -> None:
         """Refuse tied tensors that differ in the files."""
