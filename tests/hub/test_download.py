@@ -170,7 +170,7 @@ def test_shards_and_pickles_are_downloaded_by_their_index(
     )
     assert said[1] == said[0] and "pytorch_model.bin" not in hub.names()
     assert "org/pickled has its weights only as a pickle (pytorch_model.bin)" in said[2]
-    assert "which is outside the folder" in said[3]
+    assert "the shard '../../x'; allowed: the name of a file beside it" in said[3]
     assert "lacks the shard part-0.safetensors and 1 more" in said[4]
     assert ask(("org/pickled", {"load": True, "allow_pickle": True})) == [said[0]]
 

@@ -122,7 +122,7 @@ def test_a_damaged_checkpoint_is_named_and_the_run_still_ends_in_the_same_bits(
     with (tmp_path / "cut" / "checkpoints" / "000010" / "optimizer.safetensors").open("r+b") as file:
         file.seek(300)
         file.write(b"damage")
-    with pytest.warns(SeedbedWarning, match=r"cut: 000010 is damaged: optimizer\.safetensors is not what"):
+    with pytest.warns(SeedbedWarning, match=r"cut: 000010 is damaged: optimizer\.safetensors does not match"):
         cut, _ = tiny.start(tmp_path / "cut")
     assert same_weights(whole, cut)
     assert history(tmp_path / "whole") == history(tmp_path / "cut")

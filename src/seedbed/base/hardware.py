@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -33,7 +33,7 @@ GROUP_FILES = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class MatmulSpeed:
     """The measured FLOP/s of x (num_tokens, d_in) @ W (d_in, d_out), a multiply-add counted as two."""
 
@@ -107,15 +107,9 @@ def probe(seconds: float = 2.0, *, device: str = "cpu") -> Hardware:
         if time.perf_counter() > end:
             break
     matmuls = [
-        MatmulSpeed(
-            precision=precision,
-            num_tokens=n,
-            d_in=d_in,
-            d_out=d_out,
-            flops_per_second=2 * n * d_in * d_out / best[precision, (n, d_in, d_out)],
-        )
+        MatmulSpeed(precision, *shape, flops_per_second=2 * math.prod(shape) / best[precision, *shape])
         for precision in PRECISIONS
-        for n, d_in, d_out in SHAPES
+        for shape in SHAPES
     ]
     total, available = memory()
     return Hardware(
@@ -129,29 +123,28 @@ def probe(seconds: float = 2.0, *, device: str = "cpu") -> Hardware:
         device=device,
         torch=torch.__version__,
         matmuls=tuple(matmuls),
-        read_bytes=4 * MEMORY_NUMBERS / best["read", ()],
-        copy_bytes=4 * MEMORY_NUMBERS / best["copy", ()],
-        call_seconds=best["call", ()],
+        read_bytes=4 * MEMORY_NUMBERS / best["read"],
+        copy_bytes=4 * MEMORY_NUMBERS / best["copy"],
+        call_seconds=best["call"],
     )
 
 
-def _measures(device: torch.device) -> dict[tuple[str, tuple[int, ...]], Callable[[], object]]:
+def _measures(device: torch.device) -> dict[Hashable, Callable[[], object]]:
     """The calls to time, by name and shape."""
-    measures: dict[tuple[str, tuple[int, ...]], Callable[[], object]] = {}
-
+    measures: dict[Hashable, Callable[[], object]] = {}
     # All tensors are views of one: the probe's memory must stay below the peak of the run that follows.
     numbers = torch.ones(MEMORY_NUMBERS, device=device)
     for precision in PRECISIONS:
         typed = numbers.view(getattr(torch, precision))
         for n, d_in, d_out in SHAPES:
             x, weight = (typed[: rows * d_in].view(rows, d_in) for rows in (n, d_out))
-            measures[precision, (n, d_in, d_out)] = partial(F.linear, x, weight)
+            measures[precision, n, d_in, d_out] = partial(F.linear, x, weight)
     matrix = numbers.view(-1, 1024)
     a, b, c = numbers[: 3 * (MEMORY_NUMBERS // 3)].chunk(3)
     little = torch.ones(8, device=device)
-    measures["read", ()] = partial(F.linear, torch.ones(1, 1024, device=device), matrix)
-    measures["copy", ()] = partial(torch.add, a, b, out=c)
-    measures["call", ()] = partial(torch.add, little, little)
+    measures["read"] = partial(F.linear, torch.ones(1, 1024, device=device), matrix)
+    measures["copy"] = partial(torch.add, a, b, out=c)
+    measures["call"] = partial(torch.add, little, little)
     return measures
 
 

@@ -92,7 +92,7 @@ def read_bundle(path: Path) -> tuple[Config, Tokenizer | None, dict[str, Any]]:
     """The config, tokenizer and generation settings of a folder or a GGUF file."""
     if is_gguf(path):
         return inspect_gguf(path)
-    config, folder = read_config(path), _settled(path)
+    config, folder = read_config(path), _folder_to_read(path)
     tokenizer = Tokenizer.load(folder) if Tokenizer.is_in(folder) else None
     require_vocabulary(tokenizer, config)
     return config, tokenizer, _read_generation(folder)
@@ -107,7 +107,10 @@ def read_network(
     place = find_device(device)
     if is_gguf(path):
         return fill_from_gguf(path, config, dtype=DTYPES[dtype], device=place)
-    with open_weights(_settled(path), allow_pickle=allow_pickle) as weights, mismatch_errors(weights.path):
+    with (
+        open_weights(_folder_to_read(path), allow_pickle=allow_pickle) as weights,
+        mismatch_errors(weights.path),
+    ):
         tensors = require_matching_weights(weights, config)
         tensors.require_equal_copies()
         return tensors.fill(tensors.config, weights.path, dtype=DTYPES[dtype], device=place)
@@ -157,7 +160,7 @@ def _reason(values: Mapping[str, Any]) -> str | None:
     )
 
 
-def _settled(path: Path) -> Path:
+def _folder_to_read(path: Path) -> Path:
     """The bundle's folder, or the earlier one if a save was killed between its two renames."""
     replaced = path.with_name(path.name + REPLACED) if path.name else path
     return path if path.exists() or not replaced.is_dir() else replaced
@@ -165,7 +168,7 @@ def _settled(path: Path) -> Path:
 
 def vector_settings(path: Path) -> VectorSettings | None:
     """The settings for vectors of texts in a bundle's folder, None if it has none."""
-    return None if is_gguf(path) else read_vectors(_settled(path))
+    return None if is_gguf(path) else read_vectors(_folder_to_read(path))
 
 
 def _require_replaceable(path: Path) -> None:
@@ -186,7 +189,7 @@ def read_config(path: Path) -> Config:
     """The config of a bundle's folder or a GGUF file."""
     if is_gguf(path):
         return read_gguf_config(path)
-    path = _settled(path)
+    path = _folder_to_read(path)
     if not (path / CONFIG).is_file():
         problem = f"has no {CONFIG}" if path.is_dir() else "is not a folder"
         raise BundleError(f"{path} {problem}; give a bundle: a folder with {CONFIG} and {WEIGHTS}")
@@ -208,7 +211,7 @@ def stored_dtype(path: Path, *, allow_pickle: bool = False) -> str:
     if is_gguf(path):
         counts.update(gguf_numbers(path))
     else:
-        with open_weights(_settled(path), allow_pickle=allow_pickle) as weights:
+        with open_weights(_folder_to_read(path), allow_pickle=allow_pickle) as weights:
             for header in weights.headers.values():
                 counts[str(header.dtype).removeprefix("torch.")] += prod(header.shape)
     kind = counts.most_common(1)[0][0] if counts else ""

@@ -27,8 +27,19 @@ PATTERNS = {
     "qwen2": (QWEN2,),
 }
 # Other names for them in llama.cpp.
-SAME = {"llama3": "llama-bpe", "llama-v3": "llama-bpe", "falcon3": "llama-bpe", "deepseek-r1-qwen": "qwen2"}
-SAME |= {"starcoder": "smollm", "refact": "smollm", "command-r": "smollm", "phi-2": "gpt-2", "olmo": "gpt-2"}
+ALIASES = {
+    "llama3": "llama-bpe",
+    "llama-v3": "llama-bpe",
+    "falcon3": "llama-bpe",
+    "deepseek-r1-qwen": "qwen2",
+}
+ALIASES |= {
+    "starcoder": "smollm",
+    "refact": "smollm",
+    "command-r": "smollm",
+    "phi-2": "gpt-2",
+    "olmo": "gpt-2",
+}
 
 
 def read_tokenizer(file: GgufFile) -> Tokenizer | None:
@@ -130,7 +141,7 @@ def _special_tokens(file: GgufFile, tokens: list[str]) -> dict[str, str]:
 
 def _pre_tokenizer(file: GgufFile) -> str:
     pre = file.get(f"{PREFIX}pre", str, "default")
-    pre = SAME.get(pre, pre)
+    pre = ALIASES.get(pre, pre)
     if pre not in PATTERNS:
         raise BundleError(
             f"its tokenizer has the pre-tokenizer {pre[:40]!r}, unknown here; "

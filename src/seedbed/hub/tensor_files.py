@@ -35,30 +35,25 @@ class SafetensorsFile:
     def __init__(self, path: Path) -> None:
         _require_readable(path)
         self.path = path
-        self._opened: Any = None
-        opened = self._open()
         with _library_errors(path):
+            opened: Any = safe_open(path, framework="pt")
             slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118 (not a mapping)
             self.headers = {
                 name: TensorHeader(tuple(one.get_shape()), DTYPES.get(one.get_dtype()))
                 for name, one in slices.items()
             }
+        self._opened = opened
         if unprintable := [name for name in self.headers if not name.isprintable()]:
             raise BundleError(
                 f"{path} has the name {unprintable[0][:40]!r}, which cannot be printed; {DAMAGED}"
             )
 
-    def _open(self) -> Any:
-        if self._opened is None:
-            with _library_errors(self.path):
-                self._opened = safe_open(self.path, framework="pt")
-        return self._opened
-
     def read(self, name: str) -> Tensor:
         """A tensor by name, a view into the mapped file."""
-        opened = self._open()
         with _library_errors(self.path):
-            tensor: Tensor = opened.get_tensor(name)
+            if self._opened is None:
+                self._opened = safe_open(self.path, framework="pt")
+            tensor: Tensor = self._opened.get_tensor(name)
         return tensor
 
     def close(self) -> None:
@@ -76,7 +71,7 @@ class PickleFile:
     def __init__(self, path: Path) -> None:
         _require_readable(path)
         self.path = path
-        self._tensors = _tensors(path)
+        self._tensors = _unpickled_tensors(path)
         self.headers = {
             name: TensorHeader(tuple(tensor.shape), tensor.dtype) for name, tensor in self._tensors.items()
         }
@@ -89,7 +84,7 @@ class PickleFile:
         """Do nothing: the mapping ends with the tensors."""
 
 
-def _tensors(path: Path) -> dict[str, Tensor]:
+def _unpickled_tensors(path: Path) -> dict[str, Tensor]:
     is_zip = zipfile.is_zipfile(path)
     if is_zip:
         _require_stored(path)
