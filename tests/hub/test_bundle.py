@@ -1,4 +1,4 @@
-"""Bundles go to transformers and come from it; what is damaged is refused in one line, nothing is lost."""
+"""Bundles load in transformers and its bundles load here; damage is refused in one line, nothing is lost."""
 
 import json
 import re
@@ -159,13 +159,13 @@ def test_rotary_angles_stay_exact_in_bfloat16(tmp_path: Path) -> None:
 def test_an_unknown_dtype_or_device_is_refused(bundle: Path) -> None:
     with pytest.raises(ConfigError, match=r"dtype 'float31' is unknown; did you mean 'float32'\?"):
         open_bundle(bundle, dtype="float31")
-    with pytest.raises(ConfigError, match="device='gpu' is none that torch knows; allowed: auto, cpu"):
+    with pytest.raises(ConfigError, match="device='gpu' is not a device of torch; allowed: auto, cpu"):
         open_bundle(bundle, device="gpu")
 
 
 def test_what_is_missing_is_named(bundle: Path, tmp_path: Path) -> None:
-    refused(tmp_path / "nowhere", "nowhere is no folder; give a bundle: a folder that holds config.json and")
-    refused(bundle / "config.json", r"config\.json is no folder")
+    refused(tmp_path / "nowhere", "nowhere is not a folder; give a bundle: a folder with config.json and")
+    refused(bundle / "config.json", r"config\.json is not a folder")
     (bundle / "model.safetensors").unlink()
     refused(bundle, r"bundle has no model\.safetensors")
     (bundle / "config.json").unlink()
@@ -179,10 +179,10 @@ def test_what_is_missing_is_named(bundle: Path, tmp_path: Path) -> None:
         (b"{", "config.json is not JSON"),
         (b"\xff\xfe{}", "config.json is not JSON"),
         (b"[" * 100_000, "config.json is not JSON"),
-        (b"[1]", "config.json holds a list, not an object"),
-        (b"{}", "has the model_type 'None', a family unknown here; allowed: bart, bert, bloom, "),
-        (b'{"model_type": "gtp2"}', "model_type 'gtp2', a family unknown here; did you mean 'gpt2'?"),
-        (b'{"model_type": ["gpt2"]}', "a family unknown here"),
+        (b"[1]", "config.json contains a list, not an object"),
+        (b"{}", "has the model_type 'None', an unknown family; allowed: bart, bert, bloom, "),
+        (b'{"model_type": "gtp2"}', "model_type 'gtp2', an unknown family; did you mean 'gpt2'?"),
+        (b'{"model_type": ["gpt2"]}', "an unknown family"),
         (b'{"model_type": "gpt2"}', "config.json lacks 'vocab_size', which the family gpt2 needs"),
         (b'{"model_type": "llama"}', "config.json lacks 'vocab_size', which the family llama needs"),
         (b'{"model_type": "seedbed_lstm", "cell": "lstm"}', "lacks vocab_size, d_model, num_layers;"),
@@ -213,7 +213,7 @@ def test_a_config_that_is_none_is_refused(bundle: Path, content: bytes, message:
         ({"activation_function": ["gelu"]}, "does not describe a gpt2"),
         ({"attn_pdrop": 2}, r"dropout=2 must be in \[0, 1\)"),
         ({"n_positions": -1}, "max_positions=-1 must be at least 1"),
-        # A config that fits no memory is told before memory is asked for.
+        # A config that does not fit in memory is refused before memory is allocated.
         ({"n_layer": 10**9}, "needs 1000000000 layers, but the weights have 28 tensors"),
         ({"vocab_size": 10**12}, "needs 64000000103168 parameters, but the weights have "),
         ({"n_embd": 2**40}, "parameters, but the weights have "),
@@ -261,11 +261,11 @@ def test_truncated_weights_are_refused_at_every_length(bundle: Path) -> None:
     lengths = {0, 1, 7, 8, 9, header - 1, header, header + 1, len(content) // 2, len(content) - 1}
     for length in sorted(lengths | set(range(16, len(content), len(content) // 40))):
         file.write_bytes(content[:length])
-        refused(bundle, r"model\.safetensors cannot be read: .*; it is cut or damaged")
+        refused(bundle, r"model\.safetensors cannot be read: .*; it is truncated or damaged")
     file.write_bytes(content + b"\0")
-    refused(bundle, "cut or damaged")
+    refused(bundle, "truncated or damaged")
     file.write_bytes(b"\xff" * 8 + content[8:])
-    refused(bundle, "cut or damaged")
+    refused(bundle, "truncated or damaged")
     file.write_bytes(content)
     open_bundle(bundle)
 
@@ -310,15 +310,15 @@ def test_a_tokenizer_beyond_the_vocabulary_is_refused(
     refused(bundle, r"tokenizer\.json cannot be used: ")
 
 
-def test_a_folder_that_is_no_bundle_is_never_replaced(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_bundle_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.tex").write_text("years")
-    with pytest.raises(BundleError, match=r"thesis holds chapter\.tex, which is no part of a bundle"):
+    with pytest.raises(BundleError, match=r"thesis contains chapter\.tex, which is not part of a bundle"):
         save_bundle(tmp_path / "thesis", make("gpt2"))
     assert (tmp_path / "thesis" / "chapter.tex").read_text() == "years"
     with pytest.raises(BundleError, match=re.escape("chapter.tex is a file, but a bundle is a folder")):
         save_bundle(tmp_path / "thesis" / "chapter.tex", make("gpt2"))
     with pytest.raises(HardwareError, match=r"cannot write .*: .*chapter\.tex is a file, not a folder"):
         save_bundle(tmp_path / "thesis" / "chapter.tex" / "model", make("gpt2"))
-    with pytest.raises(BundleError, match="a bundle cannot take the place of /"):
+    with pytest.raises(BundleError, match="a bundle cannot replace /"):
         save_bundle("/", make("gpt2"))

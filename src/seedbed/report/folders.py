@@ -8,9 +8,9 @@ from typing import Any
 
 from seedbed.base.errors import SeedbedError, UsageError
 from seedbed.base.json_file import read_object
-from seedbed.hub.bundle import CONFIG
 from seedbed.hub.gguf import is_gguf
-from seedbed.hub.package import PREFIX, package_model
+from seedbed.hub.locate import PREFIX, package_model
+from seedbed.hub.weight_files import CONFIG
 from seedbed.report.model_contents import (
     FOREIGN,
     TOKENIZERS,
