@@ -43,7 +43,7 @@ def gguf(tmp_path: Path) -> Path:
 def test_a_bundle_is_described_without_its_weights(
     seedbed: Callable, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr(Weights, "read")
+    monkeypatch.setattr(Weights, "read", None)
     said = seedbed("doctor", bundle, "--json")
     assert said.code == 0, said.err
     found = said.json
@@ -144,7 +144,7 @@ def test_gguf_files(seedbed: Callable, gguf: Path) -> None:
     (gguf / "b.gguf").write_bytes((gguf / "a.gguf").read_bytes()[:100])
     found = seedbed("doctor", gguf, "--json").json
     assert found["kind"] == "folder of GGUF files" and "name one: " in found["next"]
-    assert found["holds"]["a.gguf"].startswith("llama") and "cut or damaged" in found["holds"]["b.gguf"]
+    assert found["holds"]["a.gguf"].startswith("llama") and "truncated or damaged" in found["holds"]["b.gguf"]
     assert seedbed("doctor", gguf / "b.gguf").code == 1
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from seedbed.base.errors import SeedbedError, UsageError
 from seedbed.base.json_file import read_object
-from seedbed.hub.bundle import CONFIG
 from seedbed.hub.gguf import is_gguf
+from seedbed.hub.locate import PREFIX, package_model
 from seedbed.hub.model_contents import (
     FOREIGN,
     TOKENIZERS,
@@ -18,7 +18,7 @@ from seedbed.hub.model_contents import (
     describe_gguf,
     describe_tokenizer,
 )
-from seedbed.hub.package import PREFIX, package_model
+from seedbed.hub.weight_files import CONFIG
 from seedbed.report.run_files import is_run, read_run
 from seedbed.text.tokenizer import Tokenizer
 from seedbed.training.checkpoints import Checkpoints, verify

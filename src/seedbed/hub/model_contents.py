@@ -12,15 +12,16 @@ from typing import Any
 from seedbed.base.errors import SeedbedError
 from seedbed.base.json_file import read_object
 from seedbed.base.units import bytes_text, count_text
-from seedbed.hub.bundle import CARD, CONFIG, GENERATION, mismatch_errors, read_config
+from seedbed.hub.bundle import CARD, GENERATION, mismatch_errors, read_config
 from seedbed.hub.download import SMALL_FILES
 from seedbed.hub.gguf import gguf_numbers, inspect_gguf
 from seedbed.hub.published import require_matching_weights
 from seedbed.hub.weight_files import (
+    CONFIG,
     INDEX,
     PICKLE,
     PICKLE_INDEX,
-    SINGLE,
+    WEIGHTS,
     find_weights,
     missing_shards,
     open_weights,
@@ -39,7 +40,7 @@ WEIGHT_ENDS = (".safetensors", ".safetensors.index.json", ".bin", ".bin.index.js
 FOREIGN = (".h5", ".msgpack", ".onnx", ".pth", ".pt", ".ckpt")
 HEADS = {"lm": "language model", "mlm": "masked language model", "none": "no output, embeddings only"}
 SAID = {
-    SINGLE: "the weights: nothing loads without them; download or train the model again",
+    WEIGHTS: "the weights: nothing loads without them; download or train the model again",
     CONFIG: "the shape of the network: nothing loads without it; take the one saved with the weights",
     "tokenizer": "token ids work, text does not: put the tokenizer.json of its training here",
     GENERATION: "answers end at the tokenizer's own end token",
@@ -126,24 +127,24 @@ def _describe_weights(path: Path, config: Config | None, names: set[str], found:
             found["lacks"][INDEX] = "the list of the shards: download it again"
         else:
             remark = f"; {others[0]} has a format that is not supported" if others else ""
-            found["lacks"][SINGLE] = SAID[SINGLE] + remark
+            found["lacks"][WEIGHTS] = SAID[WEIGHTS] + remark
         return
     lost = missing_shards(weights) if weights.name in (INDEX, PICKLE_INDEX) else []
     found["lacks"] |= dict.fromkeys(lost, f"a shard that {weights.name} names: download it again")
     if weights.name in (PICKLE, PICKLE_INDEX):
         size = sum(file.stat().st_size for file in path.glob("*.bin"))
         found["holds"]["weights"] = f"a pickle, {bytes_text(size)}, not opened"
-        found["lacks"][SINGLE] = f"{weights.name} needs --allow-pickle: it can contain a program"
+        found["lacks"][WEIGHTS] = f"{weights.name} needs --allow-pickle: it can contain a program"
         found["next"] = f"if you trust its source: seedbed export {path} --allow-pickle --out FOLDER"
     elif not lost:
         with open_weights(path) as opened:
             with mismatch_errors(opened.path):
                 fitted = None if config is None else require_matching_weights(opened, config).config
             numbers: Counter[str] = Counter()
-            for held in opened.held.values():
+            for header in opened.headers.values():
                 # Tensors of integers are masks and positions, not parameters.
-                if held.dtype is None or held.dtype.is_floating_point:
-                    numbers[str(held.dtype).removeprefix("torch.")] += prod(held.shape)
+                if header.dtype is None or header.dtype.is_floating_point:
+                    numbers[str(header.dtype).removeprefix("torch.")] += prod(header.shape)
             found["holds"] |= _weight_lines(fitted, numbers, opened.files)
             if fitted is not None:
                 found["holds"] |= _config_lines(fitted)
