@@ -93,7 +93,7 @@ def ours(folder: Path, *, whole: bool) -> dict[str, Any]:
 
 def theirs(folder: Path, *, whole: bool) -> dict[str, Any]:
     """Load with `transformers` from the GGUF file; `whole`: then do the same with the same ids."""
-    from seedbed.hub.package import package_model
+    from seedbed.hub.locate import package_model
 
     path = package_model(MODEL.removeprefix("package:"))
     started = time.perf_counter()

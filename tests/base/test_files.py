@@ -1,4 +1,4 @@
-"""Files are whole or not there, on a disk that is really full too."""
+"""Files are whole or absent, also on a full disk."""
 
 import errno
 import subprocess
@@ -24,7 +24,7 @@ except HardwareError as error:
 """
 
 
-def test_a_file_replaces_the_old_one(tmp_path: Path) -> None:
+def test_a_file_replaces_the_earlier_one(tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
     write_file(path, b"old")
     write_file(path, b"new")
@@ -32,7 +32,7 @@ def test_a_file_replaces_the_old_one(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_the_system_refuses_leaves_the_old_file_and_one_line(tmp_path: Path) -> None:
+def test_a_refused_write_leaves_the_earlier_file_and_prints_one_line(tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
     write_file(path, b"old")
     done = subprocess.run(
@@ -50,6 +50,6 @@ def test_a_full_disk_says_how_much_is_free(tmp_path: Path) -> None:
     assert "MiB free" in message and message.endswith("free some space, then run the same command again")
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(HardwareError, match=r"cannot write .*plan\.json: No such file or directory"):
         write_file(tmp_path / "missing" / "plan.json", b"new")

@@ -1,4 +1,4 @@
-"""Rooms find their plug-ins by file name, and import one only when it is asked for."""
+"""Plug-in packages find their plug-ins by file name, and import one only when it is used."""
 
 import sys
 from pathlib import Path
@@ -10,7 +10,7 @@ from seedbed.base.plugins import PluginPackage
 
 
 @pytest.fixture
-def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PluginPackage[int]:
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PluginPackage[int]:
     folder = tmp_path / "pantry"
     folder.mkdir()
     for name, text in {
@@ -24,18 +24,18 @@ def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PluginPackage[int]:
     return PluginPackage("pantry", "JAR")
 
 
-def test_names_are_the_files_and_none_is_imported_for_them(room: PluginPackage[int]) -> None:
-    assert room.names() == ["flour", "sugar"]
+def test_names_are_the_files_and_none_is_imported(package: PluginPackage[int]) -> None:
+    assert package.names() == ["flour", "sugar"]
     assert not [name for name in sys.modules if name.startswith("pantry.")]
 
 
-def test_one_is_imported_by_its_name(room: PluginPackage[int]) -> None:
-    assert room.get("sugar") == 2
+def test_one_is_imported_by_its_name(package: PluginPackage[int]) -> None:
+    assert package.get("sugar") == 2
     assert "pantry.flour" not in sys.modules
 
 
-def test_an_unknown_name_is_refused_with_the_nearest(room: PluginPackage[int]) -> None:
+def test_an_unknown_name_is_refused_with_the_nearest(package: PluginPackage[int]) -> None:
     with pytest.raises(
         UsageError, match=r"no jar is named 'suger'; did you mean 'sugar'\? allowed: flour, sugar"
     ):
-        room.get("suger")
+        package.get("suger")

@@ -1,4 +1,4 @@
-"""Devices, seeds and memory; what several ranks do together is tested with the training."""
+"""Devices, seeds and memory; several ranks are tested with the training."""
 
 import subprocess
 import sys
@@ -29,7 +29,7 @@ def test_devices_are_checked() -> None:
         Runtime(precision="float16")
 
 
-def test_autocast_computes_products_in_bfloat16_over_float32_weights() -> None:
+def test_autocast_computes_matmuls_in_bfloat16_over_float32_weights() -> None:
     weight, x = torch.ones(4, 4), torch.ones(2, 4)
     for precision, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
         with Runtime(precision=precision).autocast():
@@ -40,10 +40,10 @@ def test_autocast_computes_products_in_bfloat16_over_float32_weights() -> None:
 def test_generators_depend_on_seed_and_keys_alone() -> None:
     runtime = Runtime()
 
-    def draw(*keys: int | str) -> float:
+    def sample(*keys: int | str) -> float:
         return torch.rand((), generator=runtime.generator(*keys)).item()  # type: ignore[arg-type]
 
-    assert draw(1, "dropout", 5) == draw(1, "dropout", 5)
+    assert sample(1, "dropout", 5) == sample(1, "dropout", 5)
     different = [
         (1, "dropout", 5),
         (2, "dropout", 5),
@@ -51,30 +51,30 @@ def test_generators_depend_on_seed_and_keys_alone() -> None:
         (1, "data", 5),
         (1, "dropout", 5, 0),
     ]
-    assert len({draw(*keys) for keys in different}) == len(different)
+    assert len({sample(*keys) for keys in different}) == len(different)
 
 
-def test_derived_seeds_stay_what_they_are() -> None:
-    # A change would make every run that is under way another one.
+def test_derived_seeds_do_not_change() -> None:
+    # A change would change every run that is not finished.
     assert derive_seed(0) == 2631537505891389924
     assert derive_seed(1234, "weights", 5) == 8764383758852079536
 
 
-def test_each_rank_drops_its_own() -> None:
-    draws = []
+def test_each_rank_has_dropout_of_its_own() -> None:
+    samples = []
     with torch.random.fork_rng():
         for rank in (0, 1, 0):
             Runtime(rank=rank, world_size=2).seed_dropout(3, "dropout", 9)
-            draws.append(torch.rand(3).tolist())
-    assert draws[0] == draws[2] != draws[1]
+            samples.append(torch.rand(3).tolist())
+    assert samples[0] == samples[2] != samples[1]
 
 
-def test_the_peak_counts_what_was_held_at_once() -> None:
+def test_the_peak_counts_memory_that_was_in_use_at_once() -> None:
     code = (
         "from seedbed.base.runtime import peak_resident_bytes as peak\n"
         "before = peak()\n"
-        "held = bytearray(b'x') * 100_000_000\n"
-        "del held\n"
+        "block = bytearray(b'x') * 100_000_000\n"
+        "del block\n"
         "print(peak() - before)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""Settings survive TOML, flags win over files, and what is refused is named with what is allowed."""
+"""Settings survive TOML, flags win over files, and a refusal names what is allowed."""
 
 import tomllib
 from dataclasses import dataclass, field, replace
@@ -105,7 +105,7 @@ def test_a_setting_of_two_types_takes_both() -> None:
         ("training.num_steps=0", ["num_steps=0 trains nothing"]),
     ],
 )
-def test_what_cannot_be_is_refused_in_one_line(override: str, parts: list[str]) -> None:
+def test_wrong_values_are_refused_in_one_line(override: str, parts: list[str]) -> None:
     with pytest.raises(UsageError) as caught:
         load_settings(Everything, BASE, overrides=[override])
     message = str(caught.value)
@@ -138,7 +138,7 @@ def test_a_file_that_is_missing_or_not_toml_is_named(tmp_path: Path) -> None:
         read_toml(broken)
 
 
-def test_toml_holds_every_default() -> None:
+def test_toml_contains_every_default() -> None:
     settings = load_settings(Everything, BASE, {"position": {}})
     written = tomllib.loads(to_toml(settings))
     assert written["training"] == {

@@ -18,7 +18,7 @@ def send(number: int) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_at_once_what_is_not_held(number: signal.Signals) -> None:
+def test_a_signal_stops_work_that_is_not_held(number: signal.Signals) -> None:
     with (
         pytest.raises(
             StoppedEarly, match=f"stopped by {number.name}; .*run the same command again"
@@ -26,11 +26,11 @@ def test_a_signal_stops_at_once_what_is_not_held(number: signal.Signals) -> None
         StopSignals(),
     ):
         send(number)
-        pytest.fail("went on after the signal")
+        pytest.fail("continued after the signal")
     assert caught.value.exit_code == 75
 
 
-def test_what_is_held_ends_first_however_often_one_is_impatient() -> None:
+def test_held_work_ends_first_however_many_signals_arrive() -> None:
     done = []
     with pytest.raises(StoppedEarly, match="SIGINT"), StopSignals() as signals, signals.hold():
         for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM):
@@ -51,13 +51,13 @@ def test_a_second_signal_does_not_cut_the_clean_up_of_the_first() -> None:
     assert cleaned == [True]
 
 
-def test_an_error_of_what_is_held_is_not_hidden() -> None:
+def test_an_error_of_held_work_is_not_hidden() -> None:
     with pytest.raises(ValueError, match="its own"), StopSignals() as signals, signals.hold():
         send(signal.SIGINT)
         raise ValueError("its own")
 
 
-def test_the_handlers_from_before_come_back() -> None:
+def test_earlier_handlers_are_restored() -> None:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     with StopSignals():
         assert signal.getsignal(signal.SIGTERM) != before[1]

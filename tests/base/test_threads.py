@@ -1,4 +1,4 @@
-"""How threads wait is said before torch is loaded, unless the user has said it."""
+"""How threads wait is set before torch is loaded, unless the user has set it."""
 
 import os
 
@@ -8,21 +8,21 @@ from seedbed.base.threads import SPIN_COUNT, spin_briefly
 
 
 @pytest.fixture
-def nothing_said(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """An environment that says nothing about threads; what a test adds is taken back."""
+def nothing_set(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """An environment that sets nothing about threads; a test's changes are undone."""
     for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     return monkeypatch
 
 
-def test_threads_spin_briefly(nothing_said: pytest.MonkeyPatch) -> None:
+def test_threads_spin_briefly(nothing_set: pytest.MonkeyPatch) -> None:
     spin_briefly()
     assert os.environ["GOMP_SPINCOUNT"] == SPIN_COUNT
 
 
 @pytest.mark.parametrize("name, value", [("OMP_WAIT_POLICY", "ACTIVE"), ("GOMP_SPINCOUNT", "7")])
-def test_what_the_user_says_stays(nothing_said: pytest.MonkeyPatch, name: str, value: str) -> None:
-    nothing_said.setenv(name, value)
+def test_a_users_setting_stays(nothing_set: pytest.MonkeyPatch, name: str, value: str) -> None:
+    nothing_set.setenv(name, value)
     spin_briefly()
     assert os.environ.get("GOMP_SPINCOUNT") == (value if name == "GOMP_SPINCOUNT" else None)

@@ -98,7 +98,7 @@ def cut(model: Path, size: int) -> None:
 
 DAMAGE: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "no weights": (lambda m: (m / "model.safetensors").unlink(), ["has no model.safetensors"]),
-    "cut weights": (lambda m: cut(m, 5000), ["model.safetensors cannot be read", "cut or damaged"]),
+    "cut weights": (lambda m: cut(m, 5000), ["model.safetensors cannot be read", "truncated or damaged"]),
     "empty weights": (lambda m: cut(m, 0), ["model.safetensors cannot be read"]),
     "unknown family": (lambda m: config(m, model_type="gpt7"), ["model_type 'gpt7'", "did you mean 'gpt2'"]),
     "vocabulary too large": (lambda m: config(m, vocab_size=400), ["(300, 16)", "(400, 16)", "the config"]),
@@ -119,7 +119,7 @@ def test_a_model(what: str, seedbed: Callable, model: Path) -> None:
 
 def test_a_folder_without_a_model(seedbed: Callable, tmp_path: Path) -> None:
     one_line(seedbed("generate", tmp_path, "Note"), 1, "has no config.json", "give a bundle")
-    one_line(seedbed("generate", tmp_path / "absent", "Note"), 1, "no model", str(tmp_path / "absent"))
+    one_line(seedbed("generate", tmp_path / "absent", "Note"), 1, "there is no model at")
     (tmp_path / "settings.toml").touch()
     one_line(seedbed("generate", tmp_path, "Note"), 1, "has no model yet", "run its command again")
 

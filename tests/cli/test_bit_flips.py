@@ -29,9 +29,9 @@ FILES = {
     "run/checkpoints/000016/state.json": "000016 is damaged: state.json",
     "run/checkpoints/000016/optimizer.safetensors": "000016 is damaged: optimizer.safetensors",
     "run/checkpoints/best-000010/weights.safetensors": "best-000010 is damaged: weights.safetensors",
-    ".shards/*/train/tokens.bin": "train/tokens.bin is not what its SHA-256 says; it is made again",
-    ".shards/*/train/offsets.bin": "train/offsets.bin is not what its SHA-256 says; it is made again",
-    ".shards/*/validation/tokens.bin": "validation/tokens.bin is not what its SHA-256 says; it is made again",
+    ".shards/*/train/tokens.bin": "train/tokens.bin does not match its SHA-256; it is rebuilt",
+    ".shards/*/train/offsets.bin": "train/offsets.bin does not match its SHA-256; it is rebuilt",
+    ".shards/*/validation/tokens.bin": "validation/tokens.bin does not match its SHA-256; it is rebuilt",
 }
 TEXTS = (".json", ".jsonl", ".toml")
 

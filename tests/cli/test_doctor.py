@@ -43,7 +43,7 @@ def gguf(tmp_path: Path) -> Path:
 def test_a_bundle_is_described_without_its_weights(
     seedbed: Callable, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr(Weights, "read")
+    monkeypatch.setattr(Weights, "read", None)
     said = seedbed("doctor", bundle, "--json")
     assert said.code == 0, said.err
     found = said.json
@@ -127,12 +127,12 @@ def test_pickles_and_foreign_weights(seedbed: Callable, bundle: Path) -> None:
     found = seedbed("doctor", bundle, "--json").json
     assert (
         "a pickle" in found["holds"]["weights"]
-        and "can carry a program" in found["lacks"]["model.safetensors"]
+        and "can contain a program" in found["lacks"]["model.safetensors"]
     )
     assert found["next"].endswith(f"seedbed export {bundle} --allow-pickle --out FOLDER")
     (bundle / "pytorch_model.bin").rename(bundle / "tf_model.h5")
     found = seedbed("doctor", bundle, "--json").json
-    assert found["lacks"]["model.safetensors"].endswith("tf_model.h5 is of a kind that is not read")
+    assert found["lacks"]["model.safetensors"].endswith("tf_model.h5 has a format that is not supported")
 
 
 def test_gguf_files(seedbed: Callable, gguf: Path) -> None:
@@ -144,7 +144,7 @@ def test_gguf_files(seedbed: Callable, gguf: Path) -> None:
     (gguf / "b.gguf").write_bytes((gguf / "a.gguf").read_bytes()[:100])
     found = seedbed("doctor", gguf, "--json").json
     assert found["kind"] == "folder of GGUF files" and "name one: " in found["next"]
-    assert found["holds"]["a.gguf"].startswith("llama") and "cut or damaged" in found["holds"]["b.gguf"]
+    assert found["holds"]["a.gguf"].startswith("llama") and "truncated or damaged" in found["holds"]["b.gguf"]
     assert seedbed("doctor", gguf / "b.gguf").code == 1
 
 
@@ -154,7 +154,7 @@ def test_an_adapter_says_that_it_needs_its_base(seedbed: Callable, tmp_path: Pat
     found = seedbed("doctor", tmp_path, "--json").json
     assert found["kind"] == "adapter"
     assert found["holds"] == {"method": "lora", "base": "org/base", "settings": "r 8"}
-    assert "needs the one that it was trained on" in found["lacks"]["config.json"]
+    assert "needs its base, the model that it was trained on" in found["lacks"]["config.json"]
     assert "adapter_model.safetensors" in found["lacks"] and "merge it into its base" in found["next"]
     (tmp_path / "adapter_config.json").write_text("[")
     said = seedbed("doctor", tmp_path)
@@ -201,9 +201,9 @@ def test_what_is_not_supported_is_not_called_damaged(
 def test_a_folder_of_nothing_is_reported(seedbed: Callable, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("notes")
     for name, words in (
-        (tmp_path, "holds nothing"),
+        (tmp_path, "no file that seedbed knows"),
         (tmp_path / "notes.txt", "is a file"),
-        ("no", "nothing lies"),
+        ("no", "does not exist"),
     ):
         said = seedbed("doctor", name)
         assert said.code == 2 and words in said.err and said.err.count("\n") == 1

@@ -142,7 +142,7 @@ def test_doctor_examines_folders(seedbed: Callable, tiny_run: Path, tmp_path: Pa
     tokenizer = seedbed("doctor", tiny_run / "tokenizer", "--json").json
     assert tokenizer["kind"] == "tokenizer" and "config.json" in tokenizer["lacks"]
     nothing = seedbed("doctor", tmp_path)
-    assert nothing.code == 2 and "holds nothing" in nothing.err
+    assert nothing.code == 2 and "no file that seedbed knows" in nothing.err
 
 
 def test_doctor_finds_what_is_missing_and_damaged(

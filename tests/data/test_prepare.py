@@ -202,7 +202,7 @@ def test_a_bit_that_flips_in_any_file_is_named_and_the_shards_made_again(
             file.with_suffix(".new").write_bytes(flipped)
             file.with_suffix(".new").replace(file)  # not in place, which mapped files would see
             named = str(file.relative_to(home)) if file.name != "manifest.json" else ".*"
-            with pytest.warns(SeedbedWarning, match=rf"{home}: {named} .*; it is made again"):
+            with pytest.warns(SeedbedWarning, match=rf"{home}: {named} .*; it is rebuilt"):
                 again = prepare_shards(settings, BYTES, tmp_path / "out", **how)
             assert again.fingerprint == first.fingerprint and again.labels == first.labels
             assert {path: path.read_bytes() for path in home.rglob("*") if path.is_file()} == files
@@ -217,7 +217,7 @@ def test_a_truncated_or_missing_file_is_made_again(tmp_path: Path) -> None:
     for file in [path for path in home.rglob("*") if path.is_file()]:
         for damage in (lambda file=file: os.truncate(file, 9), file.unlink):
             damage()
-            with pytest.warns(SeedbedWarning, match="it is made again"):
+            with pytest.warns(SeedbedWarning, match="it is rebuilt"):
                 again = prepare_shards(settings, BYTES, tmp_path / "out")
             assert again.train.tokens.tolist() == first.train.tokens.tolist()
 

@@ -1,4 +1,4 @@
-"""Clozes: what each kind of network reads of a window, and the share that it tells."""
+"""Clozes: what each kind of network reads of a window, and the share that it predicts."""
 
 from dataclasses import replace
 
@@ -63,14 +63,14 @@ def test_hits_are_those_of_each_window_alone(name: str) -> None:
     assert sorted(together.tolist()) == pytest.approx(sorted(alone))
 
 
-def test_a_network_that_learnt_the_windows_tells_them() -> None:
+def test_a_network_that_learned_the_windows_predicts_them() -> None:
     module = small.network("bert")
     vocabulary = small.vocabulary(shape="encoder")
     windows = [Window([(i + k) % 40 for k in range(12)], 5, 1) for i in range(0, 40, 2)]
     before = cloze_hits(module, vocabulary, windows).mean()
     optimizer = torch.optim.AdamW(module.parameters(), lr=5e-3)
     batch = collate([cloze_example(vocabulary, module.config, window) for window in windows])
-    for _ in range(60):
+    for _ in range(100):
         loss = small.objective("masked").loss_sum(module, batch) / batch.num_targets
         optimizer.zero_grad()
         loss.backward()

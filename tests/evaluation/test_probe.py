@@ -20,19 +20,19 @@ def test_features_are_the_states_of_each_row_alone(name: str) -> None:
 
 
 def test_a_linear_rule_is_found_and_noise_is_not() -> None:
-    draw = torch.Generator().manual_seed(0)
-    x = torch.randn(600, 8, generator=draw)
-    y = (x @ torch.randn(8, 3, generator=draw)).argmax(1)
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(600, 8, generator=rng)
+    y = (x @ torch.randn(8, 3, generator=rng)).argmax(1)
     hits = probe_hits((x[:400], y[:400]), (x[400:], y[400:]), num_classes=3)
     assert hits.mean() > 0.93
-    noise = torch.randint(3, (600,), generator=draw)
+    noise = torch.randint(3, (600,), generator=rng)
     assert probe_hits((x[:400], noise[:400]), (x[400:], noise[400:]), num_classes=3).mean() < 0.45
 
 
 def test_the_fit_is_the_minimum_that_plain_descent_finds() -> None:
-    draw = torch.Generator().manual_seed(1)
-    x = torch.randn(60, 3, generator=draw)
-    y = (x[:, 0] + 0.5 * torch.randn(60, generator=draw) > 0).long()
+    rng = torch.Generator().manual_seed(1)
+    x = torch.randn(60, 3, generator=rng)
+    y = (x[:, 0] + 0.5 * torch.randn(60, generator=rng) > 0).long()
     scaled = ((x - x.mean(0)) / x.std(0)).double()
     weight, bias = (torch.zeros(*shape, dtype=torch.float64, requires_grad=True) for shape in ((2, 3), (2,)))
     optimizer = torch.optim.SGD([weight, bias], lr=0.5)

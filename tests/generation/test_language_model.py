@@ -172,7 +172,7 @@ def test_wrong_prompts_are_refused_in_one_line(gpt2: Network, tokenizer: Tokeniz
 
 def test_a_tokenizer_with_more_tokens_than_the_network_is_refused() -> None:
     module = build(replace(family("gru").sized(8, 1), vocab_size=256))
-    with pytest.raises(BundleError, match="257 tokens, but the network knows 256"):
+    with pytest.raises(BundleError, match="257 tokens, but the network has 256"):
         LanguageModel(module, train_tokenizer(["a"], "bytes", vocab_size=257))
 
 

@@ -21,5 +21,5 @@ def tiny() -> ModuleType:
 
 @pytest.fixture
 def write_gguf(tiny: ModuleType, tmp_path: Path) -> Callable[..., Any]:
-    """`write` of that module, into the test's folder."""
+    """`write` of that module, in the test's folder."""
     return lambda module, *given, name="tiny.gguf", **how: tiny.write(tmp_path / name, module, *given, **how)

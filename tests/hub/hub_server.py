@@ -1,4 +1,4 @@
-"""A hub on this machine: what huggingface_hub asks of the real one, with its error codes and ranges."""
+"""A hub on this machine: the requests of huggingface_hub, with error codes and ranges."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ TOKEN = "hf_of_a_test"
 
 
 class Request(NamedTuple):
-    """What a client asked for."""
+    """The requests of a client."""
 
     method: str
     path: str

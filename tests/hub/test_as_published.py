@@ -1,4 +1,4 @@
-"""Files as `transformers` and the hub have them: settings that change numbers, names of other years."""
+"""Files as `transformers` and the hub have them: settings that change numbers, legacy names."""
 
 import json
 from dataclasses import replace
@@ -14,9 +14,9 @@ from tests.models.reference import randomize
 import seedbed
 from seedbed.base.errors import BundleError
 from seedbed.hub.bundle import open_bundle, save_bundle
+from seedbed.hub.model_contents import describe_bundle
 from seedbed.models.network import family
 from seedbed.nn.layout import Layout
-from seedbed.report.model_contents import describe_bundle
 
 T5: dict[str, Any] = {
     "vocab_size": 99,
@@ -46,7 +46,7 @@ def saved(folder: Path, model: Any) -> Path:
 
 
 def refused(folder: Path) -> str:
-    """The one line that says why the folder does not load."""
+    """The one-line error of loading the folder."""
     with pytest.raises(BundleError) as caught:
         open_bundle(folder)
     assert "\n" not in str(caught.value)
@@ -79,12 +79,12 @@ def of_t5(folder: Path) -> torch.Tensor:
 def test_gpt2_with_another_scale_of_attention_is_refused(name: str, tmp_path: Path) -> None:
     config = transformers.GPT2Config(**GPT2, **{name: name != "scale_attn_weights"})
     folder = saved(tmp_path / "gpt2", transformers.GPT2LMHeadModel(config))
-    with pytest.raises(BundleError, match=f"scales attention by other .* allowed: .*{name}"):
+    with pytest.raises(BundleError, match=f"has {name}=.*GPT-2 scales attention by .*; allowed: "):
         open_bundle(folder)
 
 
 @pytest.mark.parametrize("key", ["type", "rope_type"])
-def test_cohere_with_scaled_positions_is_refused_in_the_older_spelling_too(key: str, tmp_path: Path) -> None:
+def test_cohere_with_scaled_positions_is_refused_in_the_legacy_spelling_too(key: str, tmp_path: Path) -> None:
     config = replace(family("palm").sized(64, 2), vocab_size=99)
     seedbed.new(config).save(tmp_path)
     change(tmp_path, rope_parameters=None, rope_theta=1e4, rope_scaling={key: "linear", "factor": 2.0})
@@ -158,32 +158,32 @@ def test_bert_with_norms_named_as_in_tensorflow_is_read(tmp_path: Path) -> None:
         (
             "BertForQuestionAnswering",
             transformers.BertConfig(**BERT),
-            "no place for, first qa_outputs.bias; config.json names the class 'BertForQuestionAnswering', "
-            "and of bert are read BertForMaskedLM, BertForSequenceClassification, "
+            "no place for, first qa_outputs.bias; config.json names the class 'BertForQuestionAnswering'; "
+            "supported for bert: BertForMaskedLM, BertForSequenceClassification, "
             "BertForTokenClassification, BertModel; take a model of these",
         ),
         (
             "T5EncoderModel",
             transformers.T5Config(**T5),
-            "config.json names the class 'T5EncoderModel', and of t5 are read T5ForConditionalGeneration; ",
+            "config.json names the class 'T5EncoderModel'; supported for t5: T5ForConditionalGeneration; ",
         ),
         (
             "LlamaModel",
             transformers.LlamaConfig(**BERT),
-            "first lm_head.weight; config.json names the class 'LlamaModel', and of llama are read Llama",
+            "first lm_head.weight; config.json names the class 'LlamaModel'; supported for llama: Llama",
         ),
     ],
 )
-def test_a_class_that_is_not_read_is_named(name: str, config: Any, words: str, tmp_path: Path) -> None:
+def test_a_class_that_is_not_supported_is_named(name: str, config: Any, words: str, tmp_path: Path) -> None:
     folder = saved(tmp_path / "model", getattr(transformers, name)(config))
     for said in (refused(folder), *describe_bundle(folder)["problems"]):
         assert words in said and said.startswith(f"{folder / 'model.safetensors'}: ")
     change(folder, architectures=None)
-    assert "config.json names no class, and of " in refused(folder)
+    assert "config.json names no class; supported for " in refused(folder)
 
 
-def test_weights_that_are_quantized_are_told_by_their_method(tmp_path: Path) -> None:
-    """As those in 8 bits floating point are, whose scales are what is unknown first."""
+def test_quantized_weights_are_refused_with_their_method(tmp_path: Path) -> None:
+    """As 8-bit floating point weights are, whose scales are the first unknown tensors."""
     model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**BERT))
     file = saved(tmp_path / "model", model) / "model.safetensors"
     tensors = load_file(file)
@@ -191,12 +191,12 @@ def test_weights_that_are_quantized_are_told_by_their_method(tmp_path: Path) -> 
     scaled = {name: tensors[name].to(torch.float8_e4m3fn), f"{name}_scale_inv": torch.ones(1, 1)}
     save_file(tensors | scaled, file, {"format": "pt"})
     change(file.parent, quantization_config={"quant_method": "fp8"})
-    assert "config.json says that they are quantized by 'fp8', which is not read; take" in refused(
+    assert "config.json says that they are quantized by 'fp8', which is not supported; take" in refused(
         file.parent
     )
 
 
-def test_what_config_json_does_not_explain_stays_as_it_is(tmp_path: Path) -> None:
+def test_an_error_that_config_json_does_not_explain_is_unchanged(tmp_path: Path) -> None:
     folder = saved(tmp_path, transformers.BertForMaskedLM(transformers.BertConfig(**BERT)))
     change(folder, num_hidden_layers=3)
     assert refused(folder).endswith("; the file is cut or is of another config")

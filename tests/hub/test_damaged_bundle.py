@@ -1,4 +1,4 @@
-"""Bundles that are cut, flipped or hostile: each is told in one line within two seconds, or loads."""
+"""Truncated, flipped or hostile bundles: each is refused in one line within two seconds, or loads."""
 
 import json
 import random
@@ -41,11 +41,11 @@ def copied(bundles: dict[str, Path], tmp_path: Path) -> Callable[[str], Path]:
 
 
 def outcome(path: Path) -> str:
-    """What opening the bundle says, empty where it loads and runs: one line, within two seconds."""
+    """The error of opening the bundle, one line within two seconds; empty if it loads and runs."""
     started = time.perf_counter()
     said = ""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # weights that are not finite are told as a warning
+        warnings.simplefilter("ignore")  # weights that are not finite cause a warning
         try:
             module: Any = open_bundle(path)[0]
         except SeedbedError as error:
@@ -76,7 +76,7 @@ def changed_configs(values: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", FAMILIES.names())
-def test_a_wrong_config_is_told(name: str, copied: Callable[[str], Path]) -> None:
+def test_a_wrong_config_is_refused(name: str, copied: Callable[[str], Path]) -> None:
     folder = copied(name)
     file = folder / "config.json"
     whole = json.loads(file.read_text())
@@ -89,7 +89,7 @@ def test_a_wrong_config_is_told(name: str, copied: Callable[[str], Path]) -> Non
 
 
 @pytest.mark.parametrize("name", ["gpt2", "t5", "lstm"])
-def test_a_config_that_is_cut_or_flipped_is_told(name: str, copied: Callable[[str], Path]) -> None:
+def test_a_truncated_or_flipped_config_is_refused(name: str, copied: Callable[[str], Path]) -> None:
     folder, chance = copied(name), random.Random(0)
     file = folder / "config.json"
     whole = file.read_bytes()
@@ -108,7 +108,7 @@ def test_a_config_that_is_cut_or_flipped_is_told(name: str, copied: Callable[[st
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama", "bert", "t5", "bart", "lstm"])
-def test_weights_that_are_cut_or_flipped_are_told(
+def test_truncated_or_flipped_weights_are_refused(
     name: str, copied: Callable[[str], Path], capfd: pytest.CaptureFixture[str]
 ) -> None:
     folder, chance = copied(name), random.Random(0)
@@ -117,7 +117,7 @@ def test_weights_that_are_cut_or_flipped_are_told(
     header = 8 + int.from_bytes(whole[:8], "little")
     for length in (*range(0, 40, 3), *range(40, header, header // 15), header, header + 1, len(whole) - 1):
         file.write_bytes(whole[:length])
-        assert "cut or damaged" in outcome(folder)
+        assert "truncated or damaged" in outcome(folder)
     told = 0
     for place in (*range(8), *(chance.randrange(header) for _ in range(80))):
         damaged = bytearray(whole)
@@ -148,20 +148,18 @@ HOSTILE_HEADERS = {
 
 
 @pytest.mark.parametrize("case", HOSTILE_HEADERS)
-def test_a_hostile_header_is_told(case: str, copied: Callable[[str], Path]) -> None:
+def test_a_hostile_header_is_refused(case: str, copied: Callable[[str], Path]) -> None:
     folder, header = copied("gpt2"), HOSTILE_HEADERS[case]
     file = folder / "model.safetensors"
     file.write_bytes(len(header).to_bytes(8, "little") + header + b"\0" * 4)
     assert outcome(folder)
-    for length in (2**63, 2**64 - 1, 10**9):  # what the file says of its header's length
+    for length in (2**63, 2**64 - 1, 10**9):  # the header's length in the file
         file.write_bytes(length.to_bytes(8, "little") + header)
         assert outcome(folder)
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama", "bert", "t5", "bart", "bloom", "gru"])
-def test_tensors_that_are_renamed_missing_or_misshapen_are_told_by_name(
-    name: str, copied: Callable[[str], Path]
-) -> None:
+def test_renamed_missing_or_misshapen_tensors_are_named(name: str, copied: Callable[[str], Path]) -> None:
     folder = copied(name)
     file = folder / "model.safetensors"
     whole = load_file(file)

@@ -1,4 +1,4 @@
-"""A flipped bit of a safetensors file is told in one line, or harmless: no traceback, no panic."""
+"""A flipped bit of a safetensors file is refused in one line or harmless: no traceback, no panic."""
 
 import json
 import random
@@ -21,7 +21,7 @@ def bundle(tmp_path: Path) -> Path:
     return save_bundle(tmp_path / "bundle", module)
 
 
-def test_a_flipped_bit_of_the_header_is_told(bundle: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_flipped_bit_of_the_header_is_refused(bundle: Path, capfd: pytest.CaptureFixture[str]) -> None:
     file, chance, told = bundle / "model.safetensors", random.Random(0), 0
     content = file.read_bytes()
     header = 8 + int.from_bytes(content[:8], "little")
@@ -39,7 +39,7 @@ def test_a_flipped_bit_of_the_header_is_told(bundle: Path, capfd: pytest.Capture
     assert "panicked" not in capfd.readouterr().err
 
 
-def test_a_flipped_bit_of_a_number_loads_and_one_that_is_none_is_told(bundle: Path) -> None:
+def test_a_flipped_bit_of_a_number_loads_and_one_not_finite_warns(bundle: Path) -> None:
     file = bundle / "model.safetensors"
     content = bytearray(file.read_bytes())
     content[-1] ^= 1  # the format has no checksum
@@ -60,5 +60,5 @@ def test_names_that_would_command_the_terminal_are_not_printed(bundle: Path) -> 
     changed = json.dumps(values).encode()
     changed += b" " * (-len(changed) % 8)
     file.write_bytes(struct.pack("<Q", len(changed)) + changed + content[header:])
-    with pytest.raises(BundleError, match=r"holds the name '\\x1b\[2J', which cannot be printed"):
+    with pytest.raises(BundleError, match=r"has the name '\\x1b\[2J', which cannot be printed"):
         open_bundle(bundle)

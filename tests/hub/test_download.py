@@ -57,7 +57,7 @@ def hub(hub_module: Any) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """A small model's files, and what no one needs beside them."""
+    """A small model's files, and others that are not needed."""
     module = build(family("gpt2").sized(64, 2)).eval()
     initialize(module, torch.Generator().manual_seed(0))
     tokenizer = train_tokenizer(["a text to learn from"], "bpe", vocab_size=300)
@@ -106,10 +106,10 @@ def test_a_model_is_downloaded_once_and_then_read_without_a_network(
     assert ask(("org/small", {"load": True}), HF_HUB_OFFLINE="1") == [first[0]] and not hub.asked
     nowhere = ask(("org/small", {"load": True}), ("org/other", {}), HF_ENDPOINT="http://127.0.0.1:9")
     assert nowhere[0] == first[0]
-    assert nowhere[1].startswith("BundleError: org/other is no path here and is not whole in the cache")
+    assert nowhere[1].startswith("BundleError: org/other is not a path here and is not complete in the cache")
     assert nowhere[1].endswith("the hub cannot be reached; connect to the network and try again")
     offline = ask(("org/other@v2", {}), HF_HUB_OFFLINE="1")[0]
-    assert "org/other@v2 is no path here" in offline and "HF_HUB_OFFLINE is set; unset it" in offline
+    assert "org/other@v2 is not a path here" in offline and "HF_HUB_OFFLINE is set; unset it" in offline
 
 
 def test_the_small_files_come_without_the_weights(hub: Any, ask: Any, files: dict[str, bytes]) -> None:
@@ -117,7 +117,7 @@ def test_the_small_files_come_without_the_weights(hub: Any, ask: Any, files: dic
     folder = Path(ask(("org/small", {"weights": False}))[0])
     assert (folder / "tokenizer.json").exists() and "model.safetensors" not in hub.names()
     offline = ask(("org/small", {}), HF_HUB_OFFLINE="1")[0]
-    assert "org/small is no path here and is not whole in the cache" in offline
+    assert "org/small is not a path here and is not complete in the cache" in offline
 
 
 def test_a_sentence_encoder_comes_with_how_its_vectors_are_made(
@@ -130,8 +130,8 @@ def test_a_sentence_encoder_comes_with_how_its_vectors_are_made(
     assert not (folder / "2_Dense").exists()
 
 
-def test_a_download_that_broke_off_goes_on(hub: Any, ask: Any, files: dict[str, bytes]) -> None:
-    """huggingface_hub writes 10 MiB at once; what came of the last part is asked for again."""
+def test_an_interrupted_download_resumes(hub: Any, ask: Any, files: dict[str, bytes]) -> None:
+    """huggingface_hub writes 10 MiB at once; the incomplete last part is requested again."""
     weights = bytes(range(256)) * 2**17
     hub.repos["org/large"] = {"main": files | {"model.safetensors": weights}}
     hub.cut = "model.safetensors"
@@ -169,13 +169,13 @@ def test_shards_and_pickles_are_downloaded_by_their_index(
         ("org/lacking", {"load": True}),
     )
     assert said[1] == said[0] and "pytorch_model.bin" not in hub.names()
-    assert "org/pickled has its weights as a pickle alone (pytorch_model.bin)" in said[2]
-    assert "which leaves the folder" in said[3]
+    assert "org/pickled has its weights only as a pickle (pytorch_model.bin)" in said[2]
+    assert "the shard '../../x'; allowed: the name of a file beside it" in said[3]
     assert "lacks the shard part-0.safetensors and 1 more" in said[4]
     assert ask(("org/pickled", {"load": True, "allow_pickle": True})) == [said[0]]
 
 
-def test_the_token_is_sent_and_what_is_refused_is_told(
+def test_the_token_is_sent_and_a_refusal_is_reported(
     hub: Any, hub_module: Any, ask: Any, files: dict[str, bytes]
 ) -> None:
     for name in ("org/gated", "org/private", "org/refused"):
@@ -185,16 +185,17 @@ def test_the_token_is_sent_and_what_is_refused_is_told(
     hub.gated, hub.private, hub.refused = {"org/gated"}, {"org/private"}, {"org/refused"}
     names = ("gated", "private", "absent", "refused", "gated@v7", "gguf", "empty")
     said = ask(*((f"org/{name}", {}) for name in names))
-    hidden = "is no path here and no model that the hub shows you; check the name, or set HF_TOKEN to a"
+    hidden = "is not a path here and not a model that you may read on the hub; check the name, or set "
+    hidden += "HF_TOKEN to a token that may read it"
     for line, part in zip(
         said,
         (
-            "org/gated is gated: ask for access on its page, then set HF_TOKEN to a token of your account",
+            "org/gated is gated: request access on its page, then set HF_TOKEN to a token of your account",
             f"org/private {hidden}",
             f"org/absent {hidden}",
             "the hub refuses access to org/refused (403); set HF_TOKEN to a token that may read it",
             "org/gated has no revision 'v7'; give a branch, a tag or a commit that it has",
-            "org/gguf holds .gguf files (a.gguf); download the one that you want and give its path",
+            "org/gguf has .gguf files (a.gguf); download the one that you want and give its path",
             "org/empty has no model.safetensors on the hub; name a model that has config.json and",
         ),
         strict=True,
@@ -206,7 +207,7 @@ def test_the_token_is_sent_and_what_is_refused_is_told(
     assert {request.token for request in hub.asked if request.path.count("resolve")} >= {hub_module.TOKEN}
 
 
-def test_a_cache_that_cannot_be_written_is_told(
+def test_a_cache_that_cannot_be_written_is_reported(
     hub: Any, ask: Any, files: dict[str, bytes], tmp_path: Path
 ) -> None:
     hub.repos["org/small"] = {"main": files}
@@ -228,7 +229,7 @@ def test_names_of_the_hub(name: str) -> None:
 )
 def test_what_is_no_name_of_the_hub(name: str) -> None:
     assert not is_hub_name(name)
-    with pytest.raises(BundleError, match=r"no model lies at .*package:NAME or org/name on the hub"):
+    with pytest.raises(BundleError, match=r"there is no model at .*package:NAME or org/name on the hub"):
         locate(name)
 
 

@@ -42,12 +42,12 @@ def test_the_logits_are_those_of_the_weights(
     tiny: Any, write_gguf: Any, quantization: str, tied: bool
 ) -> None:
     module = tiny.make_llama(40, tied=tied)
-    path, held = write_gguf(module, quantization)
+    path, weights = write_gguf(module, quantization)
     found, tokenizer, generation = open_bundle(path)
     assert tokenizer is None and generation == {} and not found.training
     same = build(module.config).eval()
     with torch.no_grad():
-        import_tensors(same, held)
+        import_tensors(same, weights)
     assert found.config.norm_eps == pytest.approx(module.config.norm_eps)
     assert logits(found).abs().max() > 3
     assert (logits(found) - logits(same)).abs().max() <= 1e-4
@@ -60,12 +60,12 @@ def test_families_of_llamas_block_have_the_logits_of_their_weights(
     tiny: Any, write_gguf: Any, name: str, head_dim: int | None, quantization: str
 ) -> None:
     module = tiny.make_model(name, 40, head_dim=head_dim)
-    path, held = write_gguf(module, quantization)
+    path, weights = write_gguf(module, quantization)
     found = open_bundle(path)[0]
     assert found.config.family == name and found.config.d_head == (head_dim or 16)
     same = build(module.config).eval()
     with torch.no_grad():
-        import_tensors(same, held)
+        import_tensors(same, weights)
     assert logits(found).abs().max() > 3
     assert (logits(found) - logits(same)).abs().max() <= 1e-4
     assert (logits(same) - logits(module)).abs().max() < (1e-6 if quantization == "F32" else 2)
@@ -73,7 +73,9 @@ def test_families_of_llamas_block_have_the_logits_of_their_weights(
 
 @pytest.mark.parametrize(("name", "head_dim"), [("llama", None), ("qwen2", None), ("qwen3", 128)])
 def test_transformers_reads_the_same(tiny: Any, write_gguf: Any, name: str, head_dim: int | None) -> None:
-    module = tiny.make_model(name, 40, head_dim=head_dim)  # they take 128 for Qwen3's, whatever a file says
+    module = tiny.make_model(
+        name, 40, head_dim=head_dim
+    )  # transformers uses 128 for Qwen3's, whatever the file says
     path, _ = write_gguf(module, "Q8_0", values=tiny.metadata(module) | {f"{name}.vocab_size": 40})
     config = transformers.AutoConfig.from_pretrained(path.parent, gguf_file=path.name)
     theirs = transformers.AutoModelForCausalLM.from_config(config)
@@ -88,9 +90,9 @@ def test_transformers_reads_the_same(tiny: Any, write_gguf: Any, name: str, head
 
 def test_a_tensor_larger_than_what_is_expanded_at_once_is_whole(tiny: Any, write_gguf: Any) -> None:
     module = tiny.make_llama(5000)
-    path, held = write_gguf(module, "Q4_1")
+    path, weights = write_gguf(module, "Q4_1")
     with open_gguf_file(path) as file:
-        assert torch.equal(file.read("token_embd.weight"), held["model.embed_tokens.weight"])
+        assert torch.equal(file.read("token_embd.weight"), weights["model.embed_tokens.weight"])
 
 
 def test_dtype_and_config_are_honoured(tiny: Any, write_gguf: Any) -> None:
@@ -121,7 +123,7 @@ def test_the_factors_of_llama3_become_its_scaling(tiny: Any, write_gguf: Any, fa
     assert found.config.position.scaling == expected
     odd = np.linspace(1, 9, 8, dtype=np.float32)
     path, _ = write_gguf(module, name="odd.gguf", values=values, extra={"rope_freqs.weight": odd})
-    with pytest.raises(BundleError, match=r"rope_freqs\.weight scales positions in a way unknown here"):
+    with pytest.raises(BundleError, match=r"rope_freqs\.weight scales positions in an unknown way"):
         open_bundle(path)
 
 
@@ -186,7 +188,7 @@ def test_the_default_pre_tokenizer_cuts_digits_by_three(tiny: Any, write_gguf: A
 
 
 @pytest.mark.parametrize("prefix", [True, False])
-def test_pieces_with_scores_are_those_of_llama2(tiny: Any, write_gguf: Any, prefix: bool) -> None:
+def test_tokens_with_scores_are_those_of_llama2(tiny: Any, write_gguf: Any, prefix: bool) -> None:
     control = ["<unk>", "<s>", "</s>"]
     core = tokenizers.Tokenizer(models.BPE())
     core.normalizer = tokenizers.normalizers.Replace(" ", "\u2581")
@@ -272,7 +274,7 @@ def test_a_file_becomes_a_bundle_that_transformers_loads(tiny: Any, write_gguf: 
 
 
 def test_every_quantization_that_the_package_expands_is_read_alike(tmp_path: Path) -> None:
-    """Blocks of random bytes, their scales among them: we give what the package makes of the whole."""
+    """Blocks of random bytes, scales included, expand as in the gguf package."""
     random, read = np.random.default_rng(0), set()
     for kind, (block_values, block_bytes) in gguf.GGML_QUANT_SIZES.items():
         raw = random.integers(0, 64, (3, 5 * block_bytes), dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""GGUF files that are cut, flipped, hostile or of a kind unknown: each told in one line, quickly, cheaply."""
+"""Truncated, flipped, hostile or unknown GGUF files: each is refused in one line, quickly, cheaply."""
 
 import random
 import struct
@@ -59,18 +59,18 @@ def data_start(path: Path) -> int:
 # ---- cut and flipped
 
 
-def test_a_file_that_is_cut_is_told_at_every_length(whole: Path) -> None:
+def test_a_file_truncated_at_any_length_is_refused(whole: Path) -> None:
     content, header = whole.read_bytes(), data_start(whole)
     lengths = {*range(80), *range(80, header, header // 60), header - 1, header, header + 1, len(content) - 1}
     lengths |= set(range(header, len(content), (len(content) - header) // 30))
     assert len(lengths) > 150
     for length in sorted(lengths):
         whole.write_bytes(content[:length])
-        refused(whole, "cannot be used: .*cut or damaged")
+        refused(whole, "cannot be used: .*truncated or damaged")
 
 
 @pytest.mark.filterwarnings("ignore::seedbed.base.errors.SeedbedWarning")
-def test_a_flipped_byte_is_told_or_harmless(whole: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_flipped_byte_is_refused_or_harmless(whole: Path, capfd: pytest.CaptureFixture[str]) -> None:
     content, header, chance = whole.read_bytes(), data_start(whole), random.Random(0)
     told = 0
     for _ in range(400):
@@ -90,7 +90,7 @@ def test_a_flipped_byte_is_told_or_harmless(whole: Path, capfd: pytest.CaptureFi
 
 
 @pytest.mark.filterwarnings("ignore::seedbed.base.errors.SeedbedWarning")
-def test_counts_and_lengths_that_cannot_be_are_told_without_memory(whole: Path) -> None:
+def test_impossible_counts_and_lengths_are_refused_without_memory(whole: Path) -> None:
     """Every eight bytes of the header in turn, the counts, the lengths and the shapes among them."""
     content, header = whole.read_bytes(), data_start(whole)
     key = content.index(b"tokenizer.ggml.tokens")
@@ -112,10 +112,10 @@ def test_counts_and_lengths_that_cannot_be_are_told_without_memory(whole: Path) 
 
 @pytest.mark.parametrize("count", HUGE)
 @pytest.mark.parametrize("place", [8, 16, 24])
-def test_a_hostile_count_is_told(whole: Path, place: int, count: int) -> None:
+def test_a_hostile_count_is_refused(whole: Path, place: int, count: int) -> None:
     content = whole.read_bytes()
     whole.write_bytes(content[:place] + struct.pack("<Q", count) + content[place + 8 :])
-    refused(whole, "its header speaks of|beyond the end")
+    refused(whole, "its header has|beyond the end")
 
 
 def header_of(*, version: int = 3, num_tensors: int = 0, entries: tuple[bytes, ...] = ()) -> bytes:
@@ -128,11 +128,11 @@ def entry(key: str, kind: int, value: bytes) -> bytes:
 
 HOSTILE = {
     "empty": (b"", "it is empty"),
-    "other": (b"PK\x03\x04" * 30, "does not begin as a GGUF file does"),
+    "other": (b"PK\x03\x04" * 30, "does not begin like a GGUF file"),
     "old": (header_of(version=1), "has the version 1 of the format; allowed"),
     "future": (header_of(version=9), "has the version 9"),
     "big-endian": (header_of(version=3 << 24), "big-endian"),
-    "nested lists": (header_of(entries=(entry("a", 9, struct.pack("<IQ", 9, 2**40)),)), "speaks of 10995116"),
+    "nested lists": (header_of(entries=(entry("a", 9, struct.pack("<IQ", 9, 2**40)),)), "has 10995116"),
     "a list of lists": (header_of(entries=(entry("a", 9, struct.pack("<IQ", 9, 1)),)), "type 9"),
     "nothing, often": (
         header_of(entries=(entry("a", 9, struct.pack("<IQ", 8, 100)),)) + bytes(800),
@@ -147,7 +147,7 @@ HOSTILE = {
     ),
     "alignment": (
         header_of(entries=(entry("general.alignment", 4, struct.pack("<I", 0)),)),
-        "general.alignment=0 cannot be",
+        "general.alignment=0 is not allowed",
     ),
     "an architecture that is a number": (
         header_of(entries=(entry("general.architecture", 0, b"\x01"),)),
@@ -157,14 +157,14 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_header_is_told(tmp_path: Path, name: str) -> None:
+def test_a_hostile_header_is_refused(tmp_path: Path, name: str) -> None:
     content, message = HOSTILE[name]
     path = tmp_path / "hostile.gguf"
     path.write_bytes(content)
     refused(path, message)
 
 
-def test_millions_of_empty_texts_are_told_in_time(tmp_path: Path) -> None:
+def test_millions_of_empty_texts_are_refused_in_time(tmp_path: Path) -> None:
     path = tmp_path / "many.gguf"
     count = 3 << 20
     path.write_bytes(header_of(entries=(entry("a", 9, struct.pack("<IQ", 8, count)),)) + bytes(8 * count))
@@ -174,7 +174,7 @@ def test_millions_of_empty_texts_are_told_in_time(tmp_path: Path) -> None:
     refused(path, "lacks general.architecture")
 
 
-def test_a_file_that_may_not_be_read_or_is_a_folder_is_told(tmp_path: Path) -> None:
+def test_an_unreadable_file_or_a_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "folder.gguf").mkdir()
     with pytest.raises(BundleError, match=r"folder\.gguf has no config\.json"):
         open_bundle(tmp_path / "folder.gguf")
@@ -193,16 +193,16 @@ def test_a_file_that_may_not_be_read_or_is_a_folder_is_told(tmp_path: Path) -> N
         ({"llama.block_count": 0}, "num_layers=0 must be at least 1|no place for"),
         (
             {"llama.embedding_length": 2**31},
-            "the config asks for .* parameters, but the weights hold .* numbers",
+            "the config needs .* parameters, but the weights have .* numbers",
         ),
         ({"llama.embedding_length": 63}, "the shape|cannot be split|odd"),
         ({"llama.embedding_length": -64}, "must be at least 1|cannot be"),
         ({"llama.feed_forward_length": 95}, "the shape"),
         ({"llama.feed_forward_length": 3.5}, "has 3.5 as llama.feed_forward_length; allowed: a whole number"),
         ({"llama.attention.head_count": 0}, "head_count=0 must be at least 1"),
-        ({"llama.attention.head_count_kv": 3}, "num_heads=4 is no multiple of num_kv_heads=3"),
+        ({"llama.attention.head_count_kv": 3}, "num_heads=4 is not a multiple of num_kv_heads=3"),
         ({"llama.attention.head_count_kv": [2, 2]}, "has a list as llama.attention.head_count_kv"),
-        ({"llama.attention.layer_norm_rms_epsilon": float("nan")}, "norm_eps=nan cannot be"),
+        ({"llama.attention.layer_norm_rms_epsilon": float("nan")}, "norm_eps=nan is not allowed"),
         ({"llama.attention.value_length": 8}, "value_length differs from the 16 of a head"),
         ({"llama.rope.dimension_count": 8}, "dimension_count differs"),
         ({"llama.rope.freq_base": -1.0}, "rotary_base=-1.0 must be at least 1"),
@@ -214,11 +214,11 @@ def test_a_file_that_may_not_be_read_or_is_a_folder_is_told(tmp_path: Path) -> N
         ),
         ({"tokenizer.ggml.model": "llama"}, "its metadata lacks tokenizer.ggml.scores"),
         ({"tokenizer.ggml.pre": "smolm"}, "pre-tokenizer 'smolm', unknown here; did you mean 'smollm'"),
-        ({"tokenizer.ggml.merges": ["ab"]}, "the merge 'ab', which is no pair of tokens"),
+        ({"tokenizer.ggml.merges": ["ab"]}, "the merge 'ab', which is not a pair of tokens"),
         ({"tokenizer.ggml.merges": ["a zz"]}, "its tokenizer cannot be used: .*zz"),
-        ({"tokenizer.ggml.token_type": [1, 1]}, "has 260 tokens, but 2 types of them"),
+        ({"tokenizer.ggml.token_type": [1, 1]}, "has 260 tokens, but 2 token types"),
         ({"tokenizer.ggml.token_type": [1.5] * 260}, "numbers with fractions as tokenizer.ggml.token_type"),
-        ({"tokenizer.ggml.tokens": ["a"] * 260}, "names 259 tokens twice"),
+        ({"tokenizer.ggml.tokens": ["a"] * 260}, "has 259 tokens twice"),
         ({"tokenizer.ggml.tokens": 5}, "has 5 as tokenizer.ggml.tokens; allowed: a list of texts"),
         ({"tokenizer.ggml.tokens": None}, "its metadata lacks tokenizer.ggml.tokens"),
         ({"tokenizer.ggml.eos_token_id": 260}, "has 260 as tokenizer.ggml.eos_token_id, but there are 260"),
@@ -228,7 +228,7 @@ def test_a_file_that_may_not_be_read_or_is_a_folder_is_told(tmp_path: Path) -> N
         ),
     ],
 )
-def test_metadata_that_contradicts_is_told(
+def test_contradictory_metadata_is_refused(
     tiny: Any, write_gguf: Any, values: dict[str, Any], changes: dict[str, Any], message: str
 ) -> None:
     given = {key: value for key, value in (values | changes).items() if value is not None}
@@ -236,7 +236,7 @@ def test_metadata_that_contradicts_is_told(
     refused(path, message)
 
 
-def test_an_unknown_architecture_is_told(tiny: Any, write_gguf: Any) -> None:
+def test_an_unknown_architecture_is_refused(tiny: Any, write_gguf: Any) -> None:
     path, _ = write_gguf(tiny.make_llama(40), architecture="lama")
     refused(path, "its architecture is 'lama', unknown here; did you mean 'llama'")
     with pytest.raises(BundleError, match="its architecture is 'lama'"):
@@ -244,7 +244,7 @@ def test_an_unknown_architecture_is_told(tiny: Any, write_gguf: Any) -> None:
 
 
 @pytest.mark.parametrize(("kind", "said"), [(99, "99"), (15, "Q8_K"), (26, "I32"), (2**32 - 1, "4294967295")])
-def test_an_unknown_quantization_is_told(whole: Path, kind: int, said: str) -> None:
+def test_an_unknown_quantization_is_refused(whole: Path, kind: int, said: str) -> None:
     content = whole.read_bytes()
     place = content.index(b"token_embd.weight") + len(b"token_embd.weight") + 4 + 16
     assert content[place : place + 4] == struct.pack("<I", 3)
@@ -254,10 +254,10 @@ def test_an_unknown_quantization_is_told(whole: Path, kind: int, said: str) -> N
     )
 
 
-def test_tensors_that_do_not_fit_are_told(tiny: Any, write_gguf: Any) -> None:
+def test_tensors_that_do_not_match_the_config_are_refused(tiny: Any, write_gguf: Any) -> None:
     module = tiny.make_llama(40)
     one = np.ones(4, np.float32)
-    refused(write_gguf(module, extra={"blk.0.attn_q.bias": one})[0], "weights hold .*q_proj.bias")
+    refused(write_gguf(module, extra={"blk.0.attn_q.bias": one})[0], "weights have .*q_proj.bias")
     refused(
         write_gguf(module, extra={"blk.0.extra.weight": one})[0], "no place for, first blk.0.extra.weight"
     )
@@ -272,8 +272,8 @@ def test_tensors_that_do_not_fit_are_told(tiny: Any, write_gguf: Any) -> None:
     refused(path, "names the tensor 'blk.0.attn_v.weight' twice")
 
 
-def test_tensors_that_lie_upon_each_other_are_told(whole: Path) -> None:
-    """A small file cannot claim more than it holds by naming the same bytes again and again."""
+def test_overlapping_tensors_are_refused(whole: Path) -> None:
+    """A small file cannot claim more than its size by naming the same bytes several times."""
     content, header = whole.read_bytes(), data_start(whole)
     damaged, shape = bytearray(content), struct.pack("<QQ", 64, 260)
     for name in (
@@ -285,11 +285,11 @@ def test_tensors_that_lie_upon_each_other_are_told(whole: Path) -> None:
         place = content.index(name) + len(name) + 4
         damaged[place : place + 28] = shape + struct.pack("<IQ", 3, 0)
     whole.write_bytes(damaged[:header] + content[header : header + 40_000])
-    refused(whole, "lies at byte 0 of the data, not [1-9]|would end at")
+    refused(whole, "is at byte 0 of the data, not [1-9]|would end at")
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
-def test_numbers_that_are_not_finite_are_told(tiny: Any, write_gguf: Any, number: float) -> None:
+def test_numbers_that_are_not_finite_cause_a_warning(tiny: Any, write_gguf: Any, number: float) -> None:
     module = tiny.make_llama(40)
     module.decoder.blocks[1].ffn_norm.weight.data[3] = number
     path = write_gguf(module)[0]

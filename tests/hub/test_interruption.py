@@ -64,7 +64,7 @@ def die_at(moment):
         watch(name)
 
 
-# Seeds of what is found after a death at each moment; `beside`: an earlier save died between its renames.
+# Seeds of the bundle after a death at each moment; `beside`: an earlier save died between its renames.
 def outcomes(*, beside):
     for moment in range(1, 200):
         save_bundle(folder / "model", make(0))
@@ -80,7 +80,7 @@ def outcomes(*, beside):
         if code == 0:
             return
         assert code == 9, code
-        save_bundle(folder / "model", make(2))  # the next save is not disturbed by what the killed one left
+        save_bundle(folder / "model", make(2))  # the killed one's files do not disturb the next save
         assert seed_of(folder / "model") == 2
         assert [path.name for path in folder.iterdir()] == ["model"], list(folder.iterdir())
 
@@ -133,17 +133,17 @@ def run(script: str, folder: Path) -> str:
     return done.stdout
 
 
-def test_a_killed_save_leaves_the_old_bundle_or_the_new_one(tmp_path: Path) -> None:
+def test_a_killed_save_leaves_the_earlier_bundle_or_the_new_one(tmp_path: Path) -> None:
     for outcomes in run(KILLED, tmp_path).split():
         assert len(outcomes) > 10
-        # The old one up to the moment of the renames, the new one from then on.
+        # The earlier one up to the moment of the renames, the new one from then on.
         assert set(outcomes) == {"0", "1"} and outcomes == "".join(sorted(outcomes))
 
 
 @pytest.mark.parametrize(
     ("error", "seen"), [(KeyboardInterrupt(), KeyboardInterrupt), (OSError(5, "I/O error"), HardwareError)]
 )
-def test_a_save_that_fails_in_its_last_step_gives_the_old_bundle_its_place_again(
+def test_a_save_that_fails_in_its_last_step_restores_the_earlier_bundle(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, seen: type[BaseException]
 ) -> None:
     """Ctrl-C or an error between the two renames."""
@@ -164,5 +164,5 @@ def test_a_save_that_fails_in_its_last_step_gives_the_old_bundle_its_place_again
     assert (tmp_path / "model" / "README.md").read_text() == "old"
 
 
-def test_a_full_disk_is_told_and_the_old_bundle_stays(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_the_earlier_bundle_stays(tmp_path: Path) -> None:
     assert run(FULL, tmp_path).split() == ["1"]

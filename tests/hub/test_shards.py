@@ -1,4 +1,4 @@
-"""Weights in shards load as those of one file do, with no second copy; a wrong index is told in one line."""
+"""Weights in shards load as those of one file do, without a copy; a wrong index is refused in one line."""
 
 import json
 import subprocess
@@ -82,17 +82,23 @@ def test_one_file_is_taken_before_an_index(index: Path) -> None:
     ("content", "message"),
     [
         ("", r"index\.json is not JSON"),
-        ("[]", r"index\.json holds a list, not an object"),
-        ("{}", r"index\.json has no weight_map that names tensors; write or download it again"),
-        ('{"weight_map": {}}', "has no weight_map that names tensors"),
-        ('{"weight_map": ["a"]}', "has no weight_map that names tensors"),
-        ('{"weight_map": {"a": 1}}', "gives 'a' the shard '1'; allowed: a file's name"),
-        ('{"weight_map": {"a": "x\\n"}}', "allowed: a file's name"),
-        ('{"weight_map": {"a": "../x.safetensors"}}', r"'\.\./x\.safetensors', which leaves the folder"),
-        ('{"weight_map": {"a": "/etc/passwd"}}', "which leaves the folder"),
-        ('{"weight_map": {"a": ".."}}', "which leaves the folder"),
-        ('{"weight_map": {"a": "b\\\\c"}}', "allowed: a file's name"),
-        ('{"weight_map": {"a": ""}}', "which leaves the folder"),
+        ("[]", r"index\.json contains a list, not an object"),
+        ("{}", r"index\.json has no weight_map of tensors; write or download it again"),
+        ('{"weight_map": {}}', "has no weight_map of tensors"),
+        ('{"weight_map": ["a"]}', "has no weight_map of tensors"),
+        ('{"weight_map": {"a": 1}}', "gives 'a' the shard '1'; allowed: the name of a file beside it"),
+        ('{"weight_map": {"a": "x\\n"}}', "allowed: the name of a file beside it"),
+        (
+            '{"weight_map": {"a": "../x.safetensors"}}',
+            r"'\.\./x\.safetensors'; allowed: the name of a file beside it",
+        ),
+        (
+            '{"weight_map": {"a": "/etc/passwd"}}',
+            "gives 'a' the shard '.*'; allowed: the name of a file beside it",
+        ),
+        ('{"weight_map": {"a": ".."}}', "gives 'a' the shard '.*'; allowed: the name of a file beside it"),
+        ('{"weight_map": {"a": "b\\\\c"}}', "allowed: the name of a file beside it"),
+        ('{"weight_map": {"a": ""}}', "gives 'a' the shard '.*'; allowed: the name of a file beside it"),
     ],
 )
 def test_what_is_no_index_is_refused(index: Path, content: str, message: str) -> None:
@@ -107,28 +113,30 @@ def test_a_missing_shard_is_named(index: Path) -> None:
     refused(index, r"lacks the shard model-00001-of-00003\.safetensors and 1 more, which .*download it again")
 
 
-def test_a_shard_and_an_index_that_disagree_are_told(index: Path) -> None:
+def test_a_shard_that_contradicts_its_index_is_refused(index: Path) -> None:
     places = json.loads(index.read_text())["weight_map"]
     change_index(index, extra="model-00003-of-00003.safetensors")
-    refused(index, r"model-00003-of-00003\.safetensors lacks extra, which model.* places there; the shard is")
+    refused(
+        index, r"model-00003-of-00003\.safetensors lacks extra, which model.* places there; the shard belongs"
+    )
     del places["transformer.wte.weight"]
     index.write_text(json.dumps({"weight_map": places}))
-    refused(index, r"holds 1 tensors that .* does not place there, first transformer\.wte\.weight; the shard")
+    refused(index, r"has 1 tensors that .* does not place there, first transformer\.wte\.weight; the shard")
 
 
-def test_a_cut_shard_is_told(index: Path) -> None:
+def test_a_truncated_shard_is_refused(index: Path) -> None:
     file = index.parent / "model-00002-of-00003.safetensors"
     content = file.read_bytes()
     for length in (0, 7, 100, len(content) // 2, len(content) - 1):
         file.write_bytes(content[:length])
-        refused(index, r"model-00002-of-00003\.safetensors cannot be read: .*; it is cut or damaged")
+        refused(index, r"model-00002-of-00003\.safetensors cannot be read: .*; it is truncated or damaged")
 
 
-def test_a_config_beyond_all_shards_is_refused_before_memory_is_asked_for(index: Path) -> None:
+def test_a_config_beyond_all_shards_is_refused_before_memory_is_allocated(index: Path) -> None:
     file = index.parent / "config.json"
     values = json.loads(file.read_text())
     file.write_text(json.dumps(values | {"vocab_size": 10**12}))
-    refused(index, r"index\.json: the config asks for 64000000103168 parameters, but the weights hold")
+    refused(index, r"index\.json: the config needs 64000000103168 parameters, but the weights have")
     file.write_text(json.dumps(values | {"n_layer": 3}))
     refused(index, r"index\.json: 12 tensors are missing from the weights, first transformer\.h\.2")
 
@@ -138,7 +146,7 @@ def test_packed_numbers_are_refused(tmp_path: Path) -> None:
     tensors = load_file(bundle / "model.safetensors")
     tensors["transformer.wte.weight"] = tensors["transformer.wte.weight"].to(torch.int8)
     save_file(tensors, bundle / "model.safetensors")
-    refused(bundle / INDEX, r"transformer\.wte\.weight holds numbers in int8, which are packed or no weights")
+    refused(bundle / INDEX, r"transformer\.wte\.weight has numbers in int8, which are packed or not weights")
 
 
 MEASURE = """
@@ -154,7 +162,7 @@ print(peak_resident_bytes() - before, sum(p.nbytes for p in module.parameters())
 
 @pytest.mark.parametrize("num_shards", [1, 4])
 def test_loading_takes_no_second_copy(num_shards: int, tmp_path: Path) -> None:
-    """The files are mapped, and what is mapped counts as resident: it is given back while they are read."""
+    """Mapped pages count as resident: they are unmapped while the files are read."""
     small = save_bundle(tmp_path / "small", make())
     config = replace(family("llama").sized(512, 20), vocab_size=40_000, tie_embeddings=True)
     module = build(config).eval()

@@ -1,4 +1,4 @@
-"""A sentence-transformers folder: vectors are made as it says, and a saved bundle says it again."""
+"""Vectors are computed by the settings of a sentence-transformers folder, which a bundle saves again."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ FLAGS = ("cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens", "last
 
 
 def flags(*on: str) -> dict[str, Any]:
-    """`1_Pooling/config.json` as most published folders have it."""
+    """`1_Pooling/config.json` as in most published folders."""
     return {"word_embedding_dimension": 64} | {f"pooling_mode_{flag}": flag in on for flag in FLAGS}
 
 
@@ -44,7 +44,7 @@ def sentence_folder(folder: Path, pooling: Any, *more: str) -> Path:
         ({"word_embedding_dimension": 64}, [], ("mean", False)),
     ],
 )
-def test_vectors_are_made_as_the_folder_says_and_saved_bundles_say(
+def test_vectors_follow_the_folders_settings_and_bundles_save_them(
     pooling: Any, more: list[str], expected: tuple[str, bool], tmp_path: Path
 ) -> None:
     lm = seedbed.load(sentence_folder(tmp_path / "theirs", pooling, *more))
@@ -55,13 +55,13 @@ def test_vectors_are_made_as_the_folder_says_and_saved_bundles_say(
     wanted = wanted / wanted.norm(dim=-1, keepdim=True) if expected[1] else wanted
     assert torch.allclose(vectors, wanted, atol=1e-6)
     assert torch.equal(lm.embed(ROWS, pooling="mean", normalize=False), plain["mean"])
-    for _ in range(2):  # the second save takes the place of the first
+    for _ in range(2):  # the second save replaces the first
         lm.save(tmp_path / "ours")
     again = seedbed.load(tmp_path / "ours")
     assert torch.equal(again.embed(ROWS), vectors) and again.vectors == lm.vectors
 
 
-def test_a_folder_that_says_nothing_has_the_mean(tmp_path: Path) -> None:
+def test_a_folder_without_settings_has_the_mean(tmp_path: Path) -> None:
     lm = seedbed.new(tiny("bert"))
     lm.save(tmp_path)
     again = seedbed.load(tmp_path)
@@ -72,14 +72,14 @@ def test_a_folder_that_says_nothing_has_the_mean(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("pooling", "more", "words"),
     [
-        (flags("max_tokens"), [], "asks for 'pooling_mode_max_tokens', which"),
+        (flags("max_tokens"), [], "requests 'pooling_mode_max_tokens', which"),
         (flags("cls_token", "mean_tokens"), [], "'pooling_mode_cls_token', 'pooling_mode_mean_tokens'"),
-        (flags(), [], "asks for no pooling"),
-        ({"pooling_mode": "lasttoken"}, [], "asks for 'lasttoken'"),
+        (flags(), [], "requests no pooling"),
+        ({"pooling_mode": "lasttoken"}, [], "requests 'lasttoken'"),
         (
             flags("mean_tokens"),
             ["Dense", "Normalize"],
-            "makes vectors by Transformer, Pooling, Dense, Normal",
+            "computes vectors by Transformer, Pooling, Dense, Normal",
         ),
     ],
 )
@@ -97,10 +97,10 @@ def test_what_is_not_known_is_never_taken_for_the_mean(
 
 @pytest.mark.parametrize("name", ["modules.json", "1_Pooling/config.json"])
 @pytest.mark.parametrize("content", ["", "{", "7", '["a"]', '[{"type": 1}]', '{"a": 1}', "\xff", "[[]]"])
-def test_damaged_files_are_told_in_one_line(name: str, content: str, tmp_path: Path) -> None:
+def test_damaged_files_are_refused_in_one_line(name: str, content: str, tmp_path: Path) -> None:
     file = sentence_folder(tmp_path, flags("mean_tokens")) / name
     file.write_text(content, encoding="latin-1")
-    if name != "modules.json" and content == '{"a": 1}':  # an object that names no mode
+    if name != "modules.json" and content == '{"a": 1}':  # an object without a mode
         assert seedbed.load(tmp_path).embed(ROWS).shape == (2, 64)
         return
     with pytest.raises(BundleError, match=file.name) as caught:

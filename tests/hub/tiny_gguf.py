@@ -38,7 +38,7 @@ def make_llama(vocab_size: int, *, tied: bool = False) -> Any:
 
 
 def metadata(module: Any, **changes: Any) -> dict[str, Any]:
-    """What a file says of its config; a change to None leaves a key out."""
+    """The metadata of a config; a change to None leaves a key out."""
     values = {
         "block_count": module.config.num_layers,
         "context_length": module.config.max_positions,
@@ -59,7 +59,7 @@ def metadata(module: Any, **changes: Any) -> dict[str, Any]:
 
 
 def tokenizer_metadata(core: tokenizers.Tokenizer, pre: str, **changes: Any) -> dict[str, Any]:
-    """What a file says of a byte-level tokenizer; its first two tokens control."""
+    """The metadata of a byte-level tokenizer; its first two tokens are control tokens."""
     vocabulary = core.get_vocab()
     tokens = sorted(vocabulary, key=lambda token: vocabulary[token])
     merges = [" ".join(pair) for pair in json.loads(core.to_str())["model"]["merges"]]
@@ -103,20 +103,20 @@ def write(
     values: Mapping[str, Any] | None = None,
     extra: Mapping[str, np.ndarray] | None = None,
 ) -> tuple[Path, dict[str, torch.Tensor]]:
-    """Write a network as a GGUF file -> its path, and the weights it holds under their published names."""
+    """Write a network as a GGUF file -> its path, and its weights by their published names."""
     kind = gguf.GGMLQuantizationType[quantization]
     name = module.config.family
     writer = gguf.GGUFWriter(path, architecture or name)
     for key, value in (metadata(module) if values is None else values).items():
         _add(writer, key, value)
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH[name.upper()], module.config.num_layers)
-    held = {}
+    weights = {}
     for published, tensor in export_tensors(module).items():
         base, _, suffix = published.rpartition(".")
         their = names.get_name(base)
         w, of_type = tensor.detach().numpy(), kind if tensor.ndim > 1 else gguf.GGMLQuantizationType.F32
         stored = gguf.quants.quantize(w, of_type)
-        held[published] = torch.from_numpy(gguf.quants.dequantize(stored, of_type).copy())
+        weights[published] = torch.from_numpy(gguf.quants.dequantize(stored, of_type).copy())
         if name == "llama" and their.endswith(("attn_q", "attn_k")):
             stored = interleave(stored, HEADS if their.endswith("q") else KV_HEADS)
         if name == "gemma" and their.endswith("_norm"):  # convert_hf_to_gguf.py, GemmaModel.modify_tensors
@@ -128,4 +128,4 @@ def write(
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    return path, held
+    return path, weights

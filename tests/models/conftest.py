@@ -13,7 +13,7 @@ from seedbed.nn.layout import Layout
 # One token; two neighbours of one length; the longest neither first nor last.
 LENGTHS = (11, 11, 23, 1, 17)
 SOURCES = (9, 14, 14, 1, 6)
-# The tokens that a row reads in chunks before it goes on in single steps.
+# The tokens that a row reads in chunks before it continues in single steps.
 PROMPTS = (4, 9, 13, 1, 7)
 Oracle = Callable[..., Tensor]  # (ids (T,), source (S,) or None) -> logits (T, V)
 
@@ -61,7 +61,7 @@ class Trial:
     def decode(
         self, state: Any, rows: Sequence[Tensor], outputs: list[Tensor], until: Sequence[int], chunk: int
     ) -> None:
-        """Drive each row to until[r] tokens, its prompt in chunks: rows that are there already rest."""
+        """Drive each row to until[r] tokens, its prompt in chunks: rows that are complete stay idle."""
         while state.lengths != list(until):
             left = zip(PROMPTS, state.lengths, until, strict=False)
             counts = [min(chunk, max(1, prompt - n), end - n) for prompt, n, end in left]

@@ -1,14 +1,14 @@
-"""A tiny network beside its reference: what the contract of the families and tests of other rooms share.
+"""A tiny network beside its reference, for the contract of the families and other packages' tests.
 
-Each family's own cases lie in `tests/models/families/test_NAME.py`. Such a file holds
+Each family's own cases are in `tests/models/families/test_NAME.py`. Such a file has
 
 - `CASES`: tiny configs by name, the first named as the family;
 - `COUNTS`: the number of parameters of each preset;
 
 and, only where the family needs it,
 
-- `oracle(config)`: a reference of its own, where no public class is one: a module, ids (1, T) -> logits;
-- `fill(oracle, config, fill_randomly)`: how to fill the reference, where plain random weights do not do;
+- `oracle(config)`: a reference of its own, where there is no public class: a module, ids (1, T) -> logits;
+- `fill(oracle, config, fill_randomly)`: how to fill the reference, where random weights are not suitable;
 - `OWN_START`: why its initialisation is not that of the public class.
 """
 
@@ -58,7 +58,7 @@ def family_tests() -> Mapping[str, ModuleType]:
 @cache
 def all_cases() -> Mapping[str, Any]:
     """The tiny configs of all families by name."""
-    listed = (getattr(tests, "CASES", {}) for tests in family_tests().values())  # the contract tells of none
+    listed = (getattr(tests, "CASES", {}) for tests in family_tests().values())
     return {name: config for cases in listed for name, config in cases.items()}
 
 
@@ -74,13 +74,13 @@ def randomize(module: nn.Module, std: float = 0.3) -> None:
 
 
 def make_oracle(config: Any) -> nn.Module:
-    """The reference implementation, its memory of another seed than ours."""
+    """The reference implementation."""
     chosen = family(config.family)
     if not chosen.architectures:
         own: nn.Module = family_tests()[config.family].oracle(config)
         return own.eval()
     values = chosen.write_config(config)
-    values = {"pad_token_id": 0} | values  # Marian's own lies beyond a small vocabulary
+    values = {"pad_token_id": 0} | values  # Marian's default is beyond a small vocabulary
     theirs = transformers.AutoConfig.for_model(values.pop("model_type"), **values)
     return getattr(transformers, chosen.architecture(config))(theirs).eval()
 
@@ -97,7 +97,7 @@ def run_oracle(oracle: nn.Module) -> Callable[[Tensor, Tensor | None], Tensor]:
 
 
 def published(oracle: nn.Module, config: Any) -> dict[str, Tensor]:
-    """The oracle's tensors as a file holds them: a tied one once."""
+    """The oracle's tensors as in a file: a tied one once."""
     chosen = family(config.family)
     left_out = [*chosen.copies(config), *chosen.zero]
     return {

@@ -1,4 +1,4 @@
-"""The contract of the room of families, for every file in it."""
+"""The contract of the families, for every file in their package."""
 
 import copy
 import json
@@ -69,8 +69,8 @@ def test_every_family_has_a_test_file(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FAMILIES.names())
-def test_a_tokenizer_has_the_control_tokens_that_its_config_names(name: str) -> None:
-    """Trained by the family's form, and by it with other kinds; a network of its size fits it."""
+def test_a_tokenizer_has_the_special_tokens_of_its_config(name: str) -> None:
+    """Trained by the family's form, and by it with other kinds; with a network of its vocabulary size."""
     form, config = family(name).special, family(name).sized(64, 1)
     texts = ["The seeds in the garden are small.", "Who waters the small garden?"] * 4
     for kind in {form.kind, "bpe", "characters"}:
@@ -123,7 +123,7 @@ def test_decoding_equals_the_full_forward(pair: Any, make_trial: Any) -> None:
 @torch.no_grad()
 @pytest.mark.parametrize("case", [name for name, c in CASES.items() if shape_of(c) == "encoder-decoder"])
 def test_beams_read_one_source(case: str, make_trial: Any, fill_randomly: Callable[..., None]) -> None:
-    """Rows over one source share its keys: copying a row copies none of them."""
+    """Rows with one source share its keys: copying a row copies none of them."""
     oracle, module = make_pair(CASES[case], fill_randomly)
     trial = make_trial(module, run_oracle(oracle))
     state = trial.start([0], 12)
@@ -138,7 +138,7 @@ def test_beams_read_one_source(case: str, make_trial: Any, fill_randomly: Callab
     assert (found[1] - expected[1][4:6]).abs().max() <= TOLERANCE
 
 
-def test_weights_go_out_as_they_came_in(pair: Any) -> None:
+def test_exported_weights_equal_the_imported_ones(pair: Any) -> None:
     oracle, module = pair
     theirs, again = published(oracle, module.config), export_tensors(module)
     assert set(again) == set(theirs)
@@ -152,7 +152,7 @@ def test_a_padded_row_equals_the_row_alone(pair: Any, lengths: tuple[int, ...]) 
     width = max(lengths) + 4
     found = {}
     for side in ("left", "right"):
-        for filler in (0, 5):  # what lies in the padding is never read
+        for filler in (0, 5):  # the padding is never read
             ids = torch.full((len(lengths), width), filler)
             mask = torch.zeros(len(lengths), width, dtype=torch.long)
             for r, n in enumerate(lengths):

@@ -20,7 +20,7 @@ from seedbed.nn.config import LABELLED, HeadConfig
 from seedbed.nn.layout import Layout
 from seedbed.runs.network import require_matching_family
 
-BARE = [name for name in FAMILIES.names() if "none" in family(name).architectures]
+HEADLESS = [name for name in FAMILIES.names() if "none" in family(name).architectures]
 
 
 def tiny(name: str, **fields: Any) -> Any:
@@ -35,7 +35,7 @@ def published_config(name: str, **changes: Any) -> Any:
 
 @pytest.fixture
 def word_pieces() -> Any:
-    """BERT's kind of tokenizer over a few words."""
+    """A tokenizer as BERT's with a few words."""
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "sat", "on", "mat", "a", "dog"]
     core = tokenizers.Tokenizer(models.WordPiece({w: i for i, w in enumerate(words)}, unk_token="[UNK]"))
     core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -46,7 +46,7 @@ def word_pieces() -> Any:
     return transformers.PreTrainedTokenizerFast(tokenizer_object=core, mask_token="[MASK]", **named)
 
 
-@pytest.mark.parametrize("name", BARE)
+@pytest.mark.parametrize("name", HEADLESS)
 @torch.no_grad()
 def test_an_encoder_without_a_head_gives_states_and_pooled_ones(
     name: str, tmp_path: Path, fill_randomly: Any
@@ -136,7 +136,7 @@ def test_classes_of_texts_have_the_scores_of_the_published_pipeline(
     single = lm.classify(texts[1])
     assert single.label == lm.classify(texts)[1].label
     assert lm.classify(lm.tokenizer.encode_document(texts[1])) == single
-    # Several labels that hold each by itself: the same weights, other probabilities.
+    # Independent labels: the same weights, other probabilities.
     config = json.loads((tmp_path / "config.json").read_text())
     config["problem_type"] = "multi_label_classification"
     (tmp_path / "config.json").write_text(json.dumps(config))
@@ -172,9 +172,7 @@ def test_tags_of_texts_are_those_of_the_published_pipeline(
 
 
 @torch.no_grad()
-def test_a_pooler_that_an_older_file_holds_beside_its_classes_stays(
-    tmp_path: Path, fill_randomly: Any
-) -> None:
+def test_a_pooler_of_a_legacy_file_with_classes_is_loaded(tmp_path: Path, fill_randomly: Any) -> None:
     oracle = labelled_oracle("classification", "roberta", fill_randomly)
     oracle.save_pretrained(tmp_path)
     tensors = load_file(tmp_path / "model.safetensors")
@@ -198,16 +196,16 @@ def test_one_label_is_a_regression(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"id2label": {"0": "a", "2": "b"}}, "id2label names no labels 0, 1, 2"),
-        ({"id2label": []}, "id2label names no labels"),
-        ({"id2label": {"0": "a", "1": "b", "2": "a"}}, "id2label names 'a' 2 times; give each logit"),
+        ({"id2label": {"0": "a", "2": "b"}}, "id2label has no labels 0, 1, 2"),
+        ({"id2label": []}, "id2label has no labels"),
+        ({"id2label": {"0": "a", "1": "b", "2": "a"}}, "id2label has 'a' 2 times; give each logit"),
         ({"problem_type": "regression"}, "'regression' with 3 labels is not supported"),
-        ({"id2label": {}}, "id2label names no labels"),
-        ({"id2label": {"0": "a"}}, r"the shape \(3, 64\), but the config asks for \(1, 64\)"),
-        ({"num_labels": 10**9, "id2label": None}, "id2label names no labels"),
+        ({"id2label": {}}, "id2label has no labels"),
+        ({"id2label": {"0": "a"}}, r"the shape \(3, 64\), but the config needs \(1, 64\)"),
+        ({"num_labels": 10**9, "id2label": None}, "id2label has no labels"),
     ],
 )
-def test_labels_that_do_not_fit_are_refused(
+def test_invalid_labels_are_refused(
     change: dict[str, Any], message: str, tmp_path: Path, fill_randomly: Any
 ) -> None:
     labelled_oracle("classification", "bert", fill_randomly).save_pretrained(tmp_path)
@@ -217,7 +215,7 @@ def test_labels_that_do_not_fit_are_refused(
         seedbed.load(tmp_path)
 
 
-def test_a_file_that_names_no_labels_has_numbered_ones(tmp_path: Path, fill_randomly: Any) -> None:
+def test_a_file_without_labels_has_numbered_ones(tmp_path: Path, fill_randomly: Any) -> None:
     labelled_oracle("classification", "bert", fill_randomly).save_pretrained(tmp_path)
     file = tmp_path / "config.json"
     values = json.loads(file.read_text())
@@ -242,7 +240,7 @@ def test_a_file_that_names_no_labels_has_numbered_ones(tmp_path: Path, fill_rand
         ),
     ],
 )
-def test_what_a_head_with_labels_cannot_do_is_told(call: Any, message: str | None) -> None:
+def test_calls_that_a_head_with_labels_lacks_are_refused(call: Any, message: str | None) -> None:
     lm = seedbed.new(tiny("llama", head=HeadConfig(kind="classification", labels=LABELS)))
     if message is None:
         assert call(lm) == []
@@ -287,7 +285,7 @@ def test_the_published_bert_has_a_masked_head_a_pooler_and_one_that_is_left_out(
         ({"shared.weight": "encoder.embed_tokens.weight"}, "a stack's table in place of the shared one"),
     ],
 )
-def test_a_tied_table_may_lie_under_any_of_its_names(
+def test_a_tied_table_may_be_stored_under_any_of_its_names(
     renamed: dict[str, str], kept: str, tmp_path: Path, fill_randomly: Any
 ) -> None:
     shape = {"vocab_size": 101, "d_model": 64, "d_kv": 8, "d_ff": 96, "num_layers": 2, "num_heads": 4}
@@ -302,15 +300,15 @@ def test_a_tied_table_may_lie_under_any_of_its_names(
 
 
 @torch.no_grad()
-def test_an_encoder_decoder_keeps_the_token_that_answers_start_with(tmp_path: Path) -> None:
-    """Of its generation_config.json, of an older file's config.json, and in what is made anew."""
+def test_an_encoder_decoder_has_the_first_token_of_its_answers(tmp_path: Path) -> None:
+    """From its generation_config.json, from a legacy file's config.json, and in a new network."""
     lm = seedbed.new(replace(family("bart").sized(64, 2), vocab_size=31), seed=0)
     lm.save(tmp_path / "bart")
     again = seedbed.load(tmp_path / "bart")
     assert again.generation["decoder_start_token_id"] == 2
     (tmp_path / "bart" / "generation_config.json").unlink()
-    older = seedbed.load(tmp_path / "bart")
-    assert older.generation["decoder_start_token_id"] == 2
+    legacy = seedbed.load(tmp_path / "bart")
+    assert legacy.generation["decoder_start_token_id"] == 2
     source = [5, 6, 7]
-    answers = [m.generate(source, 5, num_beams=2, eos_ids=()).token_ids for m in (again, older)]
+    answers = [m.generate(source, 5, num_beams=2, eos_ids=()).token_ids for m in (again, legacy)]
     assert answers[0] == answers[1] and len(answers[0]) == 5

@@ -1,4 +1,4 @@
-"""Names, presets and published tensors: what fits is taken, what does not is answered with one line."""
+"""Names, presets and published tensors: what matches is loaded, the rest is refused in one line."""
 
 import re
 from typing import Any
@@ -46,24 +46,22 @@ def test_a_missing_tensor_is_named(module: Any) -> None:
 def test_an_unknown_tensor_is_named(module: Any) -> None:
     theirs = export_tensors(module) | {"extra.weight": torch.ones(1), "more": torch.ones(1)}
     with pytest.raises(
-        BundleError, match=r"hold 2 tensors that this config has no place for, first extra\.weight"
+        BundleError, match=r"have 2 tensors that this config has no place for, first extra\.weight"
     ):
         import_tensors(module, theirs)
 
 
 @pytest.mark.parametrize("change", [lambda w: w.T, lambda w: w[:, :-1], lambda w: w[0], lambda w: w[None]])
-def test_a_shape_is_told_as_the_file_has_it(module: Any, change: Any) -> None:
+def test_a_shape_is_reported_as_in_the_file(module: Any, change: Any) -> None:
     theirs = export_tensors(module)
     theirs[FUSED] = change(theirs[FUSED])
-    shape = re.escape(
-        f"{FUSED} has the shape {tuple(theirs[FUSED].shape)}, but the config asks for (64, 192);"
-    )
+    shape = re.escape(f"{FUSED} has the shape {tuple(theirs[FUSED].shape)}, but the config needs (64, 192);")
     with pytest.raises(BundleError, match=shape):
         import_tensors(module, theirs)
 
 
 def test_parts_stored_head_by_head_go_both_ways() -> None:
-    """BLOOM keeps q, k and v of each head side by side."""
+    """BLOOM stores q, k and v of each head next to each other."""
     rule, shape = Rule(("q", "k", "v"), "qkv", "per_head"), {"num_layers": 1, "num_heads": 3}
     ours = {f"{part}.weight": torch.full((6, 2), float(i)) for i, part in enumerate("qkv")}
     theirs = export_weights(ours, [rule], **shape)
@@ -72,6 +70,6 @@ def test_parts_stored_head_by_head_go_both_ways() -> None:
     import_weights(theirs, again, [rule], **shape)
     assert all(torch.equal(again[name], ours[name]) for name in ours)
     with pytest.raises(
-        BundleError, match=r"qkv.weight has the shape \(17, 2\), but the config asks for \(18, 2\)"
+        BundleError, match=r"qkv.weight has the shape \(17, 2\), but the config needs \(18, 2\)"
     ):
         import_weights({"qkv.weight": torch.ones(17, 2)}, again, [rule], **shape)

@@ -17,10 +17,10 @@ COUNTS = {
 @pytest.mark.parametrize("name", family_tests())
 def test_every_preset_has_its_published_number_of_parameters(name: str) -> None:
     found = {f"{name}:{size}": parameter_count(preset(f"{name}:{size}")) for size in family(name).presets}
-    wanted = {size: count for size, count in COUNTS.items() if size.partition(":")[0] == name}
-    wrong = [size for size in found | wanted if found.get(size) != wanted.get(size)]
-    told = [f"{size}: built {found.get(size)}, COUNTS {wanted.get(size)}" for size in wrong]
-    assert not told, f"COUNTS of tests/models/families/test_{name}.py differ from the presets: {told}"
+    expected = {size: count for size, count in COUNTS.items() if size.partition(":")[0] == name}
+    wrong = [size for size in found | expected if found.get(size) != expected.get(size)]
+    reported = [f"{size}: built {found.get(size)}, COUNTS {expected.get(size)}" for size in wrong]
+    assert not reported, f"COUNTS of tests/models/families/test_{name}.py differ from the presets: {reported}"
 
 
 @pytest.mark.parametrize("name", COUNTS)

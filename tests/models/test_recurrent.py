@@ -40,7 +40,7 @@ def test_recurrent_weights_are_uniform_in_the_published_range(name: str) -> None
 
 
 def plain_step(w: dict[str, Tensor], layer: int, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-    """A step of the cell that the tensors are of, gate by gate, in float64: (M,) each."""
+    """A step of the cell with these tensors, gate by gate, in float64: (M,) each."""
     read, recur = (
         (w[f"rnn.weight_{k}_l{layer}"] @ v + w[f"rnn.bias_{k}_l{layer}"]).split(len(x))
         for k, v in (("ih", x), ("hh", h))
@@ -70,7 +70,7 @@ def test_logits_equal_plain_steps(module: Any) -> None:
 
 
 class Replacement(nn.Module):
-    """Stands in for a product, as an adapter or packed weights do."""
+    """Replaces a projection, as an adapter or packed weights do."""
 
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class Replacement(nn.Module):
 
 
 def test_a_hook_on_a_projection_is_called(module: Any) -> None:
-    """The fused kernel passes over it, so a layer with one goes step by step."""
+    """The fused kernel would ignore it, so a layer with a hook runs step by step."""
     ids, layout = torch.arange(30), Layout.of([7, 12, 0, 11])
     plain, seen = module(ids, layout), list[int]()
     handle = module.layers[1].read.register_forward_hook(lambda part, given, y: seen.append(len(y)))
@@ -92,8 +92,8 @@ def test_a_hook_on_a_projection_is_called(module: Any) -> None:
     assert seen == [30]
 
 
-def test_what_replaces_a_product_is_heard(module: Any) -> None:
-    """A layer whose products are no longer plain goes step by step, to the same result."""
+def test_a_replaced_projection_is_used(module: Any) -> None:
+    """A layer whose projections are not plain runs step by step, with the same result."""
     ids, layout = torch.arange(30), Layout.of([7, 12, 0, 11])
     plain = module(ids, layout)
     replacement = module.layers[1].recur = Replacement(module.layers[1].recur)

@@ -23,7 +23,7 @@ def config_of(name: str) -> Any:
 
 
 def batches() -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Ids (ROWS, LENGTH), what a masked model must say (-100: nothing), sources; the text repeats itself."""
+    """Ids (ROWS, LENGTH), the targets of a masked model (-100: none), sources; the text repeats itself."""
     generator = torch.Generator().manual_seed(5)
     found = []
     for _ in range(NUM_STEPS):
@@ -35,7 +35,7 @@ def batches() -> list[tuple[Tensor, Tensor, Tensor]]:
 
 
 def shifted(ids: Tensor) -> Tensor:
-    """What a decoder reads before each token; no padding, whose row Marian's class never trains."""
+    """The decoder's inputs; without padding, whose row Marian's class never trains."""
     return torch.cat([torch.full((ROWS, 1), START), ids[:, :-1]], dim=1)
 
 
@@ -66,7 +66,7 @@ def their_loss(oracle: Any, shape: str, ids: Tensor, labels: Tensor, source: Ten
 
 @pytest.mark.parametrize("name", [name for name in FAMILIES.names() if family(name).architectures])
 def test_fifty_steps_give_the_losses_of_transformers(name: str) -> None:
-    """From the reference's own start; at ten times the rate T5's ReLU turns a last bit into a unit.
+    """From the reference's own start; at ten times the rate T5's ReLU makes a unit of a last bit.
 
     Then its losses part by up to 3e-3 after some twenty steps, and by 3e-4 in float64 (2026-11-24).
     """

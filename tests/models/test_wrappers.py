@@ -109,7 +109,7 @@ def plain_name(name: str) -> str:
 
 
 def test_every_place_is_wrapped(pair: Pair) -> None:
-    """And nothing else has weights of such a kind."""
+    """And no other module has weights of a projection or an embedding."""
     leaves = {n for n, m in pair.plain.named_modules() if isinstance(m, nn.Linear | nn.Embedding)}
     assert leaves == set(pair.places) == set(places(pair.wrapped))
     assert all(isinstance(pair.wrapped.get_submodule(n), Linear | Table) for n in leaves)
@@ -217,7 +217,7 @@ class Rows:
 def test_decoding_is_that_of_the_plain_network(
     pair: Pair, kind: str, prompts: list[int], passes: list[Block]
 ) -> None:
-    """By bare calls where the plain network's steps are; and by the modules, which a hook demands."""
+    """On the fast path where the plain network's steps are; and by the modules, for a hook."""
     found, taken = [], []
     for module in pair.both:
         rows = Rows(module, prompts)
@@ -225,11 +225,11 @@ def test_decoding_is_that_of_the_plain_network(
         found.append(torch.stack([rows.step() for _ in range(4)]))
         taken.append(len(passes))
     assert taken[0] == taken[1]
-    bare = not taken[0] and not hasattr(pair.config, "cell")
+    fast = not taken[0] and not hasattr(pair.config, "cell")
     # One token goes as a vector through a plain projection, and as a row through a wrapper.
-    exactly = pair.same_calls and (kind == "open" or not bare or len(prompts) > 1)
+    exactly = pair.same_calls and (kind == "open" or not fast or len(prompts) > 1)
     same(found[1], found[0], exactly=exactly)
-    if bare:
+    if fast:
         for module in pair.both:
             handle = module.decoder.blocks[0].register_forward_hook(lambda *_: None)
             rows = Rows(module, prompts)
@@ -256,7 +256,7 @@ def test_beams_are_those_of_the_plain_network(pair: Pair) -> None:
 @pytest.mark.parametrize("case", DECODING)
 @torch.no_grad()
 def test_a_wrapper_put_in_while_rows_run_takes_effect_at_the_next_step(case: str) -> None:
-    """In every place that a step reads; the same as of a state that has no calls from before."""
+    """In every place that a step reads; with the result of a new state."""
     module = fresh(case)
     rows = Rows(module, [5, 5])
     rows.step()
@@ -291,7 +291,7 @@ def test_a_tied_output_follows_its_embedding(case: str) -> None:
     assert torch.equal(module.output(hidden), expected)
 
 
-def test_what_does_not_belong_in_a_place_is_refused() -> None:
+def test_a_replacement_of_another_kind_or_size_is_refused() -> None:
     module, qkv = fresh("gpt2"), "decoder.blocks.1.attn.qkv"
     message = f"no projection or embedding is at '{qkv[:-1]}'; the nearest names are {qkv}, "
     with pytest.raises(UsageError, match=re.escape(message)):
@@ -300,18 +300,18 @@ def test_what_does_not_belong_in_a_place_is_refused() -> None:
         with pytest.raises(UsageError, match="no projection or embedding is at"):
             replace(module, path, nn.Identity())
     attn = module.decoder.blocks[1].attn
-    message = f"{qkv} holds a projection of 64 to {{'q': 64, 'k': 64, 'v': 64}}, but a "
+    message = f"{qkv} is a projection of 64 to {{'q': 64, 'k': 64, 'v': 64}}, but the "
     for other in (attn.out, module.embed, nn.Linear(64, 192)):
         with pytest.raises(UsageError, match=re.escape(message)):
             replace(module, qkv, other)
     with pytest.raises(
-        UsageError, match="embed holds an embedding of 101 x 64, but a Projection with a proj"
+        UsageError, match="embed is an embedding of 101 x 64, but the Projection to replace it is a proj"
     ):
         replace(module, "embed", attn.out)
 
 
 @torch.no_grad()
-def test_weights_are_not_imported_into_what_computes_its_own() -> None:
+def test_weights_are_not_imported_into_a_wrapper_that_computes_its_own() -> None:
     """They would be lost."""
     module, name = fresh("gpt2"), "transformer.h.1.mlp.c_fc.weight"
     tensors = export_tensors(module)

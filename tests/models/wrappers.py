@@ -9,7 +9,7 @@ from seedbed.nn.linear import EmbeddingLike, LinearLike, replace, whole_modules
 
 
 class Linear(nn.Module):
-    """Holds a Linear-like module and passes on what it is, as an adapter does; its call is its own."""
+    """Wraps a Linear-like module with a call of its own, as an adapter does."""
 
     def __init__(self, inner: Any) -> None:
         super().__init__()
@@ -24,16 +24,16 @@ class Linear(nn.Module):
         return dense
 
 
-class BareLinear(Linear):
-    """Passes on too what the fast calls take."""
+class PlainLinear(Linear):
+    """Also passes on the weights for the fast path."""
 
-    def bare(self) -> tuple[Tensor, Tensor | None] | None:
-        bare: tuple[Tensor, Tensor | None] | None = self.inner.bare()
-        return bare
+    def plain_weights(self) -> tuple[Tensor, Tensor | None] | None:
+        weights: tuple[Tensor, Tensor | None] | None = self.inner.plain_weights()
+        return weights
 
 
 class FlippedLinear(Linear):
-    """Turns the order of the output's numbers round."""
+    """Reverses the order of the output's numbers."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x).flip(-1)
@@ -74,14 +74,14 @@ class Table(nn.Module):
 
 
 class TiedTable(Table):
-    """Passes on too the lookup that shares its gradient with the output."""
+    """Also passes on the lookup that shares its gradient with the output."""
 
     def tied(self, ids: Tensor) -> Any:
         return self.inner.tied(ids)
 
 
 class FlippedTable(Table):
-    """Turns the order of a row's numbers round, in both of its uses."""
+    """Reverses the order of a row's numbers, in both of its uses."""
 
     def forward(self, ids: Tensor) -> Tensor:
         return super().forward(ids).flip(-1)
@@ -93,7 +93,7 @@ class FlippedTable(Table):
         return super().dense().flip(1)
 
 
-WRAPPERS = {"closed": (Linear, Table), "open": (BareLinear, TiedTable)}
+WRAPPERS = {"closed": (Linear, Table), "open": (PlainLinear, TiedTable)}
 
 
 def places(module: nn.Module) -> list[str]:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from seedbed.models.transformer import Transformer
-from seedbed.nn.attention import Attention, View
+from seedbed.nn.attention import Attention, AttentionContext
 from seedbed.nn.block import Block
 from seedbed.nn.config import ModelConfig, PositionConfig
 from seedbed.nn.layout import Layout
@@ -32,7 +32,7 @@ class Call:
 
 
 class Spy(TorchFunctionMode):
-    """Writes down every attention call and every dropout of what runs inside."""
+    """Records every attention call and every dropout in its scope."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ def forward(module: Transformer, lengths: list[int], **source: Any) -> Spy:
 
 @torch.no_grad()
 def extend(module: Transformer, *steps: list[int], slack: int | None = None, **source: Any) -> Spy:
-    """Append steps one after another -> the calls of the last."""
+    """Append steps in order -> the calls of the last."""
     assert module.decoder is not None
     module.decoder.slack = module.decoder.slack if slack is None else slack
     state = module.start(len(steps[0]), 64, **source)
@@ -88,14 +88,14 @@ def extend(module: Transformer, *steps: list[int], slack: int | None = None, **s
 
 @pytest.mark.parametrize("kind", [kind for kind in words(PositionConfig, "kind") if kind not in BIASED])
 def test_a_forward_pass_builds_no_mask(kind: Any) -> None:
-    """Neighbours of one length are one call with the kernel's own causality."""
+    """Neighbours of one length are one call with the kernel's causal mask."""
     spy = forward(make(position=PositionConfig(kind=kind)), [5, 5, 7, 1, 1, 1, 5])
     assert spy.shapes() == [(2, 5, 5), (1, 7, 7), (3, 1, 1), (1, 5, 5)]
     assert all(call.mask is None for call in spy.calls)
     assert all(call.is_causal == (call.shape[1] > 1) for call in spy.calls)
 
 
-def test_a_prompt_and_like_steps_build_no_mask() -> None:
+def test_a_prompt_and_even_steps_build_no_mask() -> None:
     module = make()
     for steps in ([[6, 6, 6]], [[6, 6, 6], [1, 1, 1]], [[4, 6], [2, 0], [1, 1]]):
         spy = extend(module, *steps)
@@ -114,7 +114,7 @@ def test_steps_of_rows_of_many_lengths_are_one_padded_call_or_one_each() -> None
 
 
 def test_a_chunk_after_a_past_builds_one_mask_for_all_layers() -> None:
-    """The kernel's causality is aligned at the top left: wrong where keys came before."""
+    """The kernel's causal mask is aligned at the top left: wrong after earlier keys."""
     spy = extend(make(), [4, 4], [3, 3])
     assert spy.shapes() == [(2, 3, 7)]
     masks = [call.mask for call in spy.calls]
@@ -133,7 +133,7 @@ def test_biases_are_built_once_for_all_layers(kind: Any) -> None:
     assert not any(call.is_causal for call in spy.calls)
 
 
-def test_an_encoder_and_its_reader_build_no_mask() -> None:
+def test_an_encoder_and_cross_attention_build_no_mask() -> None:
     module = make(shape="encoder-decoder")
     source = {"source": torch.arange(13), "source_layout": Layout.of([4, 4, 5])}
     spy = forward(module, [2, 2, 6], **source)
@@ -150,7 +150,7 @@ def test_an_encoder_and_its_reader_build_no_mask() -> None:
 # ---- dropout
 
 
-def test_dropout_stands_where_the_papers_have_it() -> None:
+def test_dropout_is_where_the_papers_have_it() -> None:
     """After the embedding, in the attention's weights, at the end of each branch; nowhere in evaluation."""
     module = make(dropout=0.25)
     spy = forward(module, [5, 5])
@@ -180,7 +180,9 @@ def test_a_branch_is_dropped_and_scaled() -> None:
     block = Block(config, 0, cross=False).train()
     fill(block, lambda name: float(name in ("attn.out.bias", "ffn.down.bias")))
     layout = Layout.of([1] * num_rows)
-    view = View(layout=layout, groups=layout.groups(layout.totals, layout.slots), biases=[None], causal=True)
+    view = AttentionContext(
+        layout=layout, groups=layout.groups(layout.totals, layout.slots), biases=[None], causal=True
+    )
     torch.manual_seed(0)
     y = block(torch.zeros(num_rows, 16), view, None) * (1 - p)
     expected = {0: p * p, 1: 2 * p * (1 - p), 2: (1 - p) ** 2}
@@ -205,7 +207,7 @@ def test_attention_weights_are_dropped_and_scaled() -> None:
     attention.out.weight.copy_(torch.eye(2))
     layout = Layout.of([t] * num_rows)
     groups = layout.groups(layout.totals, layout.slots)
-    view = View(layout=layout, groups=groups, biases=[None], causal=False)
+    view = AttentionContext(layout=layout, groups=groups, biases=[None], causal=False)
     torch.manual_seed(0)
     y = attention(torch.zeros(t * num_rows, 2), view)
     variance = p / (1 - p) / t

@@ -1,4 +1,4 @@
-"""Where a block's norms are, and which of these places the bare calls of a decoding step know."""
+"""Where a block has its norms, and for which places a decoding step has a fast path."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ import torch
 from tests.nn.variants import RESIDUALS
 from torch import Tensor, nn
 
-from seedbed.nn.attention import View
+from seedbed.nn.attention import AttentionContext
 from seedbed.nn.block import Block
 from seedbed.nn.config import PRE, ModelConfig, NormPlace, ResidualConfig
 from seedbed.nn.layout import Layout
@@ -18,8 +18,8 @@ from seedbed.nn.step import LayerSteps
 Branch = Callable[[Tensor], Tensor]
 
 
-def make(residual: ResidualConfig, *, cross: bool) -> tuple[Block, View]:
-    """A block, and what two rows of three tokens see of themselves."""
+def make(residual: ResidualConfig, *, cross: bool) -> tuple[Block, AttentionContext]:
+    """A block, and the context of two rows of three tokens."""
     config = ModelConfig(
         family="gpt2",
         shape="decoder",
@@ -36,7 +36,7 @@ def make(residual: ResidualConfig, *, cross: bool) -> tuple[Block, View]:
         for parameter in block.parameters():
             parameter.normal_(generator=generator)
     layout = Layout.of([3, 3])
-    return block, View(
+    return block, AttentionContext(
         layout=layout, groups=layout.groups(layout.totals, layout.slots), biases=[None], causal=True
     )
 
@@ -63,7 +63,9 @@ def test_norms_are_where_the_config_says(residual: ResidualConfig, cross: bool) 
     block, own = make(residual, cross=cross)
     generator = torch.Generator().manual_seed(1)
     x, memory = (torch.randn(6, 8, generator=generator) for _ in range(2))
-    source = View(layout=own.layout, groups=own.groups, biases=[None], causal=False, memory=memory)
+    source = AttentionContext(
+        layout=own.layout, groups=own.groups, biases=[None], causal=False, memory=memory
+    )
     branches: dict[str, Branch] = {"attn": lambda h: block.attn(h, own), "ffn": block.ffn}
     if cross:
         branches = {"attn": branches["attn"], "cross": lambda h: block.cross(h, source), "ffn": block.ffn}
@@ -88,6 +90,6 @@ def test_norms_are_where_the_config_says(residual: ResidualConfig, cross: bool) 
 
 
 @pytest.mark.parametrize("residual", RESIDUALS, ids=str)
-def test_a_step_s_bare_calls_know_norms_of_the_inputs_alone(residual: ResidualConfig) -> None:
+def test_the_fast_path_is_for_norms_of_the_inputs_only(residual: ResidualConfig) -> None:
     block = make(residual, cross=False)[0].eval()
     assert bool(LayerSteps(nn.ModuleList([block]), linear_call).calls) == (residual == PRE)

@@ -39,7 +39,7 @@ def test_equal_to_torch(dtype: torch.dtype, loss_error: float, gradient_error: f
     )
 
 
-def test_a_target_that_is_all_but_impossible_has_its_finite_loss() -> None:
+def test_an_almost_impossible_target_has_a_finite_loss() -> None:
     logits = torch.tensor([[0.0, 500.0, -500.0], [300.0, 0.0, 0.0]])
     loss = cross_entropy_sum(logits.clone(), torch.tensor([2, 0]))
     assert loss.item() == pytest.approx(1000.0)
@@ -67,7 +67,7 @@ def test_a_second_backward_pass_is_refused() -> None:
         loss.backward()
 
 
-def test_logits_that_their_own_gradient_needs_are_refused_not_spoilt() -> None:
+def test_logits_that_another_gradient_needs_are_refused() -> None:
     logits = torch.zeros(2, 3, requires_grad=True).exp()  # exp keeps its result for the way back
     loss = cross_entropy_sum(logits, torch.tensor([0, 1]))
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):

@@ -14,11 +14,11 @@ from seedbed.nn.matmul import (
     LARGE_FOR_ONE,
     LARGE_NUMBERS,
     few_tokens_call,
-    few_tokens_of,
     linear_call,
     matmul,
+    may_use_onednn,
     one_token_call,
-    takes_few,
+    onednn_tokens,
 )
 
 ROWS, WIDTH = 1024, LARGE_FOR_ONE // 1024
@@ -49,13 +49,13 @@ def numbers(*shape: int, seed: int = 0) -> Tensor:
 def test_every_kernel_gives_the_matmul(
     few: tuple[int, int], width: int, biased: bool, onednn: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(matmul_module, "FEW_TOKENS", few)
+    monkeypatch.setattr(matmul_module, "ONEDNN_TOKENS", few)
     weight, bias = numbers(ROWS, width), numbers(ROWS) if biased else None
     for num_tokens in (1, 3, 4, 32, 33, 64, 65):
         x = numbers(num_tokens, 2 * width, seed=num_tokens)[:, ::2]  # not contiguous
         exact = F.linear(x.double(), weight.double(), None if bias is None else bias.double())
         takes = few[0] <= num_tokens <= few[1]
-        assert takes_few(num_tokens, x) == takes
+        assert may_use_onednn(num_tokens, x) == takes
         for call in (partial(matmul, weight=weight, bias=bias), linear_call(weight, bias)):
             torch.testing.assert_close(call(x).double(), exact, rtol=1e-4, atol=1e-4)
         large = width >= (WIDTH if num_tokens == 1 else LARGE_NUMBERS // ROWS)
@@ -71,20 +71,20 @@ def test_every_kernel_gives_the_matmul(
 
 def test_the_choice_is_that_of_the_processor() -> None:
     """A command gives the same tokens in each process, so nothing is timed."""
-    assert few_tokens_of("AuthenticAMD", "AVX512") == (1, 64)
-    assert few_tokens_of("GenuineIntel", "AVX512") == (4, 32)
+    assert onednn_tokens("AuthenticAMD", "AVX512") == (1, 64)
+    assert onednn_tokens("GenuineIntel", "AVX512") == (4, 32)
     for vendor in ("AuthenticAMD", "GenuineIntel", ""):
         for capability in ("AVX2", "DEFAULT"):
-            low, high = few_tokens_of(vendor, capability)
+            low, high = onednn_tokens(vendor, capability)
             assert high < low
-    own = few_tokens_of(cpu_vendor(), torch.backends.cpu.get_cpu_capability())
-    assert own == matmul_module.FEW_TOKENS or not matmul_module.HAS_ONEDNN
+    own = onednn_tokens(cpu_vendor(), torch.backends.cpu.get_cpu_capability())
+    assert own == matmul_module.ONEDNN_TOKENS or not matmul_module.HAS_ONEDNN
 
 
 def test_gradients_flow_whatever_the_number_of_tokens() -> None:
     for num_tokens in (1, 8):
         weight = numbers(ROWS, WIDTH).requires_grad_()
         x: Any = numbers(num_tokens, WIDTH)
-        assert not takes_few(num_tokens, x)
+        assert not may_use_onednn(num_tokens, x)
         matmul(x, weight).sum().backward()
         torch.testing.assert_close(weight.grad, x.sum(0).expand_as(weight))

@@ -97,7 +97,7 @@ def test_rotary_frequencies_equal_the_reference(name: str, base: float, head_dim
     assert torch.allclose(rotary_frequencies(position, head_dim), expected, rtol=3e-6, atol=0)
 
 
-def test_scaling_bends_some_frequencies_and_not_others() -> None:
+def test_scaling_changes_some_frequencies_and_not_others() -> None:
     plain, scaled = (
         rotary_frequencies(PositionConfig(kind="rotary", rotary_base=500_000.0, scaling=scaling), 128)
         for scaling in (None, RotaryScaling(kind="llama3", factor=8.0))
@@ -109,19 +109,19 @@ def test_scaling_bends_some_frequencies_and_not_others() -> None:
 
 @pytest.mark.parametrize("interleaved", [False, True])
 def test_rotation_is_multiplication_by_a_complex_number(interleaved: bool) -> None:
-    """Su et al., equation 13: pair i of the token at m is turned by m times frequency i."""
+    """Su et al., equation 13: pair i of the token at m is rotated by m times frequency i."""
     x = torch.randn(7, 3, 8, generator=torch.Generator().manual_seed(0))
     positions = torch.tensor([0, 1, 2, 0, 5, 1000, 100_000])
     frequencies = rotary_frequencies(PositionConfig(kind="rotary"), 8)
-    turned = rotate(x, rotary_angles(positions, frequencies), interleaved=interleaved)
+    rotated = rotate(x, rotary_angles(positions, frequencies), interleaved=interleaved)
     pairs = x.unflatten(-1, (4, 2)) if interleaved else x.unflatten(-1, (2, 4)).transpose(-1, -2)
     angle = torch.outer(positions.double(), frequencies.double())[:, None]
     exact = torch.view_as_complex(pairs.double().contiguous()) * torch.polar(torch.ones_like(angle), angle)
     expected = torch.view_as_real(exact)
     expected = expected.flatten(-2) if interleaved else expected.transpose(-1, -2).flatten(-2)
     # A float32 angle of 100,000 is exact to 0.004: the oracles round it too.
-    assert (turned - expected)[:6].abs().max() < 2e-4
-    assert (turned - expected)[6].abs().max() < 2e-2
+    assert (rotated - expected)[:6].abs().max() < 2e-4
+    assert (rotated - expected)[6].abs().max() < 2e-2
 
 
 def test_rotated_products_depend_on_the_distance_alone() -> None:
@@ -130,11 +130,11 @@ def test_rotated_products_depend_on_the_distance_alone() -> None:
     frequencies = rotary_frequencies(PositionConfig(kind="rotary"), 16)
 
     def score(m: int, n: int) -> Tensor:
-        turned = [
+        rotated = [
             rotate(x[None], rotary_angles(torch.tensor([at]), frequencies), interleaved=False)
             for x, at in ((q, m), (k, n))
         ]
-        return (turned[0] * turned[1]).sum()
+        return (rotated[0] * rotated[1]).sum()
 
     assert abs(score(3, 1) - score(40, 38)) < 1e-4
     assert abs(score(3, 1) - score(3, 2)) > 1e-2
@@ -162,7 +162,7 @@ def test_buckets_equal_the_reference(bidirectional: bool, num_buckets: int, max_
 
 @pytest.mark.parametrize("head_dim", [2, 64, 2**40])
 def test_frequencies_without_memory_have_their_shape_alone(head_dim: int) -> None:
-    """A count of parameters neither reckons angles nor makes torch load its compiler."""
+    """Counting parameters neither computes angles nor makes torch load its compiler."""
     with torch.device("meta"):
         frequencies = rotary_frequencies(PositionConfig(kind="rotary"), head_dim)
     assert frequencies.shape == (head_dim // 2,) and frequencies.is_meta

@@ -1,4 +1,4 @@
-"""Networks of every shape: recomputed activations, other precisions, what lies between the blocks."""
+"""Networks of every shape: recomputed activations, other precisions, and what surrounds the blocks."""
 
 from dataclasses import replace
 from typing import Any
@@ -52,7 +52,7 @@ def run(module: Any, name: str) -> Tensor:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_recomputed_activations_give_the_same_gradients(name: str) -> None:
-    """Bit for bit, dropout included; and fewer tensors are kept."""
+    """Bit for bit, dropout included, with fewer stored tensors."""
     module = make(name).train()
 
     def gradients(*, checkpointing: bool) -> tuple[list[Tensor], int]:
@@ -103,13 +103,13 @@ def test_decoding_works_in_every_precision(name: str, cast: str) -> None:
     with torch.autocast("cpu", torch.bfloat16, enabled=cast == "autocast"):
         state = module.start(3, 8)
         rows = list(ids.split(LENGTHS))
-        pieces: list[list[Tensor]] = [[], [], []]
+        outputs: list[list[Tensor]] = [[], [], []]
         for counts in ([4, 6, 1], [2, 0, 1], [1, 1, 1]):
             read = [row[n : n + c] for row, n, c in zip(rows, state.lengths, counts, strict=True)]
             hidden = module.extend(state, torch.cat(read), state.layout(counts))
-            for piece, part in zip(pieces, hidden.split(counts), strict=True):
-                piece.append(part)
-    found = torch.cat([part for piece in pieces for part in piece])
+            for output, part in zip(outputs, hidden.split(counts), strict=True):
+                output.append(part)
+    found = torch.cat([part for output in outputs for part in output])
     error = (found.double() - exact.double()).norm() / exact.norm()
     assert error < {"float64": 1e-5, "float16": 0.02}.get(cast, 0.1)
 
@@ -140,8 +140,8 @@ def test_a_cast_leaves_the_tables_of_positions_exact() -> None:
 
 @pytest.mark.parametrize("name", NETWORKS)
 @torch.no_grad()
-def test_everything_lies_on_the_network_s_device(name: str) -> None:
-    """The device without memory stands in for a GPU: mixing it with the CPU is an error there as here."""
+def test_every_tensor_is_on_the_device_of_the_network(name: str) -> None:
+    """The meta device in place of a GPU: mixing it with the CPU is an error too."""
     module = build(NETWORKS[name], "meta").eval()
     ids, layout = torch.arange(17, device="meta"), Layout.of(LENGTHS, device=torch.device("meta"))
     source = {"source": ids, "source_layout": layout} if SHAPES[name] == "encoder-decoder" else {}
@@ -156,7 +156,7 @@ def test_everything_lies_on_the_network_s_device(name: str) -> None:
 
 
 def test_a_tied_table_gets_the_gradient_of_both_uses() -> None:
-    """Whether the output is given the hidden states themselves, or copies that have lost the shared table."""
+    """For the hidden states of the pass, and for copies without its shared table."""
     module = make("decoder", tie_embeddings=True, dropout=0.0)
     ids, layout = torch.tensor([1, 2, 2, 5, 3]), Layout.of([3, 2])
     gradients = []
@@ -169,7 +169,7 @@ def test_a_tied_table_gets_the_gradient_of_both_uses() -> None:
         torch.testing.assert_close(direct, copied, rtol=1e-6, atol=1e-6)
 
 
-def test_two_passes_may_be_followed_back_one_after_the_other() -> None:
+def test_two_passes_may_have_their_backward_passes_afterwards() -> None:
     module = make("decoder", tie_embeddings=True, dropout=0.0)
     ids, layout = torch.tensor([1, 2, 2, 5, 3]), Layout.of([3, 2])
     first, second = module(ids, layout), module(ids.flip(0), layout)

@@ -1,4 +1,4 @@
-"""Decode states against plain lists: whatever is done to the rows, each holds exactly what it has read."""
+"""Decode states against plain lists: after any operations each row has exactly its own tokens."""
 
 from itertools import count
 from typing import Any
@@ -26,7 +26,7 @@ histories = st.lists(st.one_of(append, select, join, draft), min_size=1, max_siz
 
 
 def key(token: int, layer: int) -> Tensor:
-    """What a layer keeps of a token: (K, D), different in every place."""
+    """The key of a token in a layer: (K, D), every number different."""
     return torch.arange(NUM_HEADS * HEAD_DIM).view(NUM_HEADS, HEAD_DIM) + 10.0 * token + 0.25 * layer
 
 
@@ -56,7 +56,7 @@ def check(state: AttentionState, rows: list[list[int]]) -> None:
     window = state.keys.window(layout, groups)
     for i, group in enumerate(groups):
         for layer in range(NUM_LAYERS):
-            k, v = window.pairs[layer][i]  # (B, K, S, D)
+            k, v = window.read_views[layer][i]  # (B, K, S, D)
             assert torch.equal(v, -k)
             for r in range(group.num_rows):
                 row = rows[group.first_token + r]
@@ -95,7 +95,7 @@ def replay(history: Any, state: Any, write: Any, check: Any, start: Any) -> None
 
 @examples
 @given(histories)
-def test_rows_of_keys_hold_what_they_have_read(history: Any) -> None:
+def test_cached_rows_have_the_keys_of_their_tokens(history: Any) -> None:
     replay(history, start(2), write, check, start)
 
 
@@ -104,7 +104,7 @@ def start_recurrent(num_rows: int) -> RecurrentState:
 
 
 def read_on(state: RecurrentState, rows: list[list[int]]) -> None:
-    """A memory that is what no other order of tokens gives."""
+    """A memory that depends on the order of the tokens."""
     layout = state.layout([len(row) for row in rows])
     memory = state.memory.clone()
     for r, row in enumerate(rows):
@@ -122,7 +122,7 @@ def check_recurrent(state: RecurrentState, rows: list[list[int]]) -> None:
 
 @examples
 @given(histories)
-def test_recurrent_rows_remember_what_they_have_read(history: Any) -> None:
+def test_recurrent_rows_have_the_memory_of_their_tokens(history: Any) -> None:
     replay(history, start_recurrent(2), read_on, check_recurrent, start_recurrent)
 
 
@@ -136,18 +136,18 @@ def test_moving_rows_moves_no_numbers() -> None:
     assert state.keys.kv is tensor and torch.equal(tensor, before)
     assert state.keys.slots == [2, 0]
     state.select([1, 0, 1])
-    assert state.keys.kv is tensor  # the copy went into the slot that had become free
+    assert state.keys.kv is tensor  # the copy is in the slot that had become free
     assert sorted(state.keys.slots) == [0, 1, 2]
 
 
-def test_a_state_knows_its_capacity() -> None:
+def test_a_state_has_a_capacity() -> None:
     state = start(2)
     with pytest.raises(ConfigError, match=f"41 tokens, but the state was started with capacity={CAPACITY}"):
         state.layout([1, CAPACITY + 1])
     large = KVCache(1, 1, num_heads=1, capacity=90, like=torch.empty(0, 2))
     small = KVCache(1, 1, num_heads=1, capacity=5, like=torch.empty(0, 2))
     small.join(large)
-    assert small.capacity == 90 and small.num_slots == 2
+    assert small.capacity == 90 and small.kv.size(1) == 2
 
 
 def test_memory_begins_as_zeros() -> None:
@@ -158,7 +158,7 @@ def test_memory_begins_as_zeros() -> None:
 
 
 def test_a_slice_writes_what_an_index_writes() -> None:
-    """One row takes the short way."""
+    """One row is written through a view."""
     one, two = start(1), start(2)
     write(one, [[1, 2, 3]])
     write(two, [[1, 2, 3], [4]])

@@ -1,4 +1,4 @@
-"""The bare calls of a decoding step: taken where they hold, with the modules' numbers, dropped at once."""
+"""The fast path of a decoding step: taken where it applies, equal to the modules, rebuilt after a change."""
 
 from collections.abc import Callable
 from dataclasses import fields
@@ -19,7 +19,7 @@ from seedbed.nn.linear import replace
 from seedbed.nn.matmul import one_token_call
 
 ROTARY = PositionConfig(kind="rotary")
-BARE: dict[str, dict[str, Any]] = {
+FAST: dict[str, dict[str, Any]] = {
     "gpt2": {},
     "opt": {"activation": "relu", "bias": "all"},
     "llama": {"position": ROTARY, "norm": "rms", "num_kv_heads": 2, "gated_ffn": True, "bias": "none"},
@@ -46,13 +46,13 @@ PROMPTS = {"one": [5], "even": [5, 5, 5], "ragged": [3, 7, 5]}
 
 def config_of(name: str, **changes: Any) -> ModelConfig:
     values: dict[str, Any] = {"shape": "decoder", "vocab_size": 31, "d_model": 32, "d_ff": 48}
-    values |= {"num_layers": NUM_LAYERS, "num_heads": 4} | (BARE | MODULES)[name] | changes
+    values |= {"num_layers": NUM_LAYERS, "num_heads": 4} | (FAST | MODULES)[name] | changes
     own = {f.name: values.pop(f.name) for f in fields(AttentionConfig) if f.name in values}
     return ModelConfig(family="gpt2", attention=AttentionConfig(**own), **values)
 
 
 def of_family(name: str) -> ModelConfig | None:
-    """A family's own proportions, two heads to one of keys; None if it is no decoder with attention."""
+    """A family's proportions, two heads to one of keys; None unless it is a decoder with attention."""
     config = changed(family(name).sized(32, NUM_LAYERS), vocab_size=31)
     if not isinstance(config, ModelConfig) or config.shape != "decoder":
         return None
@@ -64,10 +64,10 @@ VARIANTS = {name: config for name, config in variants(config_of("gpt2")).items()
 FOUND = {f"found {name}": config for name, config in (OF_FAMILIES | VARIANTS).items()}
 
 
-def is_bare(name: str) -> bool:
-    """Whether a layer's calls are known: norms before the branches, scores without a bias."""
+def takes_fast_path(name: str) -> bool:
+    """Whether its layers have a fast path: norms before the branches, scores without a bias."""
     if name not in FOUND:
-        return name in BARE
+        return name in FAST
     config = FOUND[name]
     return config.residual == PRE and config.position.kind not in ("alibi", "buckets")
 
@@ -82,7 +82,7 @@ def make(name: str, **changes: Any) -> Any:
 
 
 class Rows:
-    """Rows that are being decoded, and what each has read."""
+    """Rows that are being decoded, and the tokens of each."""
 
     def __init__(self, module: Any, prompts: list[int]) -> None:
         self.module, self.read = module, [torch.arange(n) + 3 * r for r, n in enumerate(prompts)]
@@ -116,16 +116,16 @@ def close(found: Tensor, expected: Tensor) -> None:
 
 
 @pytest.mark.parametrize("prompts", PROMPTS)
-@pytest.mark.parametrize("name", BARE | MODULES | FOUND)
+@pytest.mark.parametrize("name", FAST | MODULES | FOUND)
 @torch.no_grad()
-def test_a_step_gives_what_a_whole_pass_gives(name: str, prompts: str, passes: list[Block]) -> None:
-    """By the bare calls where they hold and one call of attention takes all rows, else by the modules."""
+def test_a_step_equals_a_whole_pass(name: str, prompts: str, passes: list[Block]) -> None:
+    """By the fast path where it applies and one call of attention takes all rows, else by the modules."""
     rows = Rows(make(name), PROMPTS[prompts])
-    bare = is_bare(name) and prompts != "ragged"
+    fast = takes_fast_path(name) and prompts != "ragged"
     for _ in range(NUM_STEPS):
         passes.clear()
         found = rows.step()
-        assert len(passes) == (0 if bare else NUM_LAYERS)
+        assert len(passes) == (0 if fast else NUM_LAYERS)
         close(found, rows.expected())
 
 
@@ -146,7 +146,7 @@ def test_every_form_of_the_matmul_is_taken(batch: int, precision: str, passes: l
 
 
 class Doubled(nn.Module):
-    """Stands where a projection was, as adapters and packed weights do, and doubles what it gives."""
+    """Replaces a projection, as adapters and packed weights do, and doubles its output."""
 
     def __init__(self, inner: Any) -> None:
         super().__init__()
@@ -177,7 +177,7 @@ def by_hand(module: Any, path: str) -> None:
 def test_a_replaced_projection_is_used(
     path: str, put: Callable[[Any, str], None], batch: int, passes: list[Block]
 ) -> None:
-    """From the very next step on, and by the bare calls still."""
+    """From the next step on, and still by the fast path."""
     rows, plain = (Rows(make("gpt2"), [5] * batch) for _ in range(2))
     close(rows.step(), plain.step())
     put(rows.module, f"decoder.blocks.1.{path}")
@@ -208,7 +208,7 @@ CHANGES: dict[str, Callable[[Any], object]] = {
 @pytest.mark.parametrize("change", CHANGES)
 @torch.no_grad()
 def test_whatever_is_replaced_is_used(change: str, passes: list[Block]) -> None:
-    """The same as a state that has no calls from before."""
+    """With the result of a new state."""
     rows, fresh, plain = (Rows(make("gpt2"), [5]) for _ in range(3))
     rows.step(), fresh.step(), plain.step()
     for one in (rows, fresh):
@@ -251,7 +251,7 @@ HOOKED = ["decoder.blocks.1", "decoder.blocks.0.attn", "decoder.blocks.1.ffn", "
 @pytest.mark.parametrize("path", [*HOOKED, "decoder.blocks.1.ffn.down", "decoder.blocks.0.attn.qkv"])
 @torch.no_grad()
 def test_a_hook_is_called_in_every_step(path: str, when: str, passes: list[Block]) -> None:
-    """Of a norm or a projection as part of the bare calls; of what holds these, the modules run."""
+    """On the fast path, a norm or projection runs its hooks; a hook of a larger module ends the path."""
     module, calls = make("gpt2"), list[nn.Module]()
     part, rows = module.get_submodule(path), None
     if when == "while rows run":
@@ -286,7 +286,7 @@ def test_a_hook_on_all_modules_is_called(passes: list[Block]) -> None:
 
 
 @torch.no_grad()
-def test_dropout_of_a_layer_in_training_is_not_passed_over(passes: list[Block]) -> None:
+def test_a_layer_in_training_has_its_dropout(passes: list[Block]) -> None:
     rows = Rows(make("gpt2", dropout=0.5), [5])
     for part in ("decoder.blocks.1", "decoder.blocks.0.attn"):
         passes.clear()
@@ -299,8 +299,8 @@ def test_dropout_of_a_layer_in_training_is_not_passed_over(passes: list[Block]) 
 
 
 @torch.no_grad()
-def test_an_unknown_activation_is_left_to_the_modules(passes: list[Block]) -> None:
-    """It may look at its whole input, whose shape is another in the bare calls."""
+def test_an_unknown_activation_runs_by_the_modules(passes: list[Block]) -> None:
+    """It may depend on the shape of its input, which is another on the fast path."""
     module = make("gpt2")
     module.decoder.blocks[0].ffn.activation = lambda x: x.softmax(0)
     rows = Rows(module, [5])

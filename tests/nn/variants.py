@@ -1,4 +1,4 @@
-"""Small configs with everything that a config has a word for: a new word is tested without an edit."""
+"""Small configs with every word of every field: a new word is tested without an edit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RESIDUALS = [
 def variants(base: ModelConfig, *names: str) -> dict[str, ModelConfig]:
     """The base with each word and each truth value of a field, one at a time: `position.kind=alibi`.
 
-    Of all fields but the head's, which needs labels; or of those that are named.
+    Of all fields but the head, which needs labels; or of those in `names`.
     """
     found = dict(_changes(base, ""))
     assert set(names) <= {name.partition("=")[0] for name in found}, names
@@ -29,7 +29,7 @@ def variants(base: ModelConfig, *names: str) -> dict[str, ModelConfig]:
 
 
 def words(kind: type[Any], name: str) -> tuple[str, ...]:
-    """The words that a field of a config allows, none where it is of another type."""
+    """The allowed words of a field; none if it has another type."""
     hint = get_type_hints(kind)[name]
     return get_args(hint) if get_origin(hint) is Literal else ()
 

@@ -91,7 +91,7 @@ def evaluation(step: int, loss: float, seconds: float) -> dict[str, Any]:
 
 
 def plan(*, seconds: float = 82.0, peak_bytes: float = 400 * 2**20, **more: Any) -> dict[str, Any]:
-    """A plan as it lies in a run's folder before step 1."""
+    """A plan as a run's folder has it before step 1."""
     parts = {
         "weights": 5_000_000,
         "gradients": 5_000_000,

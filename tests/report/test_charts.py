@@ -1,4 +1,4 @@
-"""Pictures put every value where its axis says, name every line, and tell a reader who cannot see them."""
+"""Pictures put every value where its axis says, name every line, and describe it to who cannot see it."""
 
 import itertools
 import re
@@ -9,28 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seedbed.report.charts import (
-    FRAMES,
-    MOST_STRETCHES,
-    Caption,
-    Line,
-    Mark,
-    Track,
-    clipped,
-    line_chart,
-    spanning,
-    spread,
-    track_chart,
-)
-from seedbed.report.palette import series_colour
+from seedbed.report.charts import MOST_STRETCHES, WIDTH, Line, clipped, line_figure, spanning, spread
+from seedbed.report.page import Figure, Name
 from seedbed.report.scales import Scale
+from seedbed.report.tracks import track_figure
+from seedbed.report.units import PERCENT, Measured, Unit
 
-CAPTION = Caption("loss", "Loss over tokens", "From 3 to 1 bits per byte.")
+TOKENS, BITS = Unit("tokens"), Unit("bits per byte", decimals=2)
 
 
-def pictures(markup: str) -> list[ElementTree.Element]:
-    """The wide and the narrow picture; parsing as XML proves that both are well formed."""
-    return list(ElementTree.fromstring(markup.replace("&nbsp;", " ")))
+def parsed(figure: Figure | None) -> ElementTree.Element:
+    """The picture of a figure; parsing as XML proves that it is well formed."""
+    assert figure is not None
+    return ElementTree.fromstring(figure.picture)
 
 
 def of_class(picture: ElementTree.Element, name: str) -> list[ElementTree.Element]:
@@ -86,66 +77,86 @@ class Axis:
         return self.places[0] + share * (self.places[-1] - self.places[0])
 
 
-def line(*values: float, label: str = "LSTM", note: str = "held-out", marked: bool = True) -> Line:
+def line(*values: float, name: str = "LSTM", note: str = "held-out", marked: bool = True) -> Line:
     y = np.array(values)
-    return Line(label, note, 0, np.arange(1.0, len(y) + 1), y, marked=marked)
+    return Line(Name(name, 0), note, np.arange(1.0, len(y) + 1), y, marked)
 
 
-def chart(*lines: Line, log_x: bool = False, y_scale: Scale | None = None) -> list[ElementTree.Element]:
-    return pictures(
-        line_chart(
-            lines, caption=CAPTION, x_label="tokens", y_label="bits per byte", log_x=log_x, y_scale=y_scale
-        )
+def chart(*lines: Line, y_scale: Scale | None = None, log_y: bool = False) -> ElementTree.Element:
+    return parsed(line_figure("loss", "Loss over tokens", lines, TOKENS, BITS, y_scale=y_scale, log_y=log_y))
+
+
+def test_a_picture_scales_and_has_a_role_a_title_and_a_description() -> None:
+    picture = chart(line(3, 2, 1))
+    assert picture.get("viewBox", "").startswith(f"0 0 {WIDTH:.0f} ")
+    assert not {"width", "height", "style"} & set(picture.keys())
+    named = {part.get("id"): part.text or "" for part in picture.iter() if part.get("id")}
+    assert picture.get("role") == "img" and len(named) == 2
+    assert named[picture.get("aria-labelledby")] == "Loss over tokens, bits per byte"
+    assert "LSTM held-out from 3.00 to 1.00 bits per byte" in named[picture.get("aria-describedby")]
+
+
+def test_nothing_to_draw_is_no_picture() -> None:
+    assert line_figure("a", "b", [], TOKENS, BITS) is None
+    assert line_figure("a", "b", [line(0.0, -1.0)], TOKENS, BITS, log_y=True) is None
+    assert track_figure("a", "b", [Name("c")], [None], BITS) is None
+    assert track_figure("a", "b", [Name("c")], [None], BITS, planned=[None]) is None
+
+
+def test_points_are_where_the_axes_say() -> None:
+    picture = chart(line(3, 2, 1), y_scale=Scale(0.0, 4.0))
+    (stroke,) = of_class(viewport(picture), "heavy")
+    places = np.array(numbers(stroke)).reshape(-1, 2)
+    x_axis, y_axis = Axis(picture), Axis(picture, up=True)
+    assert (y_axis.values[0], y_axis.values[-1]) == (0, 4)
+    assert places[:, 0] == pytest.approx([x_axis.place(x) for x in (1, 2, 3)], abs=0.2)
+    assert places[:, 1] == pytest.approx([y_axis.place(y) for y in (3, 2, 1)], abs=0.2)
+    left, right, top, bottom = box(viewport(picture))
+    assert left < places[:, 0].min() and places[:, 0].max() < right
+    assert top < places[:, 1].min() and places[:, 1].max() < bottom
+
+
+def test_values_are_drawn_in_the_units_of_the_axes() -> None:
+    shares = Line(Name("a"), "held-out", np.array([1e6, 2e6]), np.array([0.5, 0.8]), True)
+    picture = parsed(line_figure("a", "b", [shares], Unit("million tokens", 1e6), PERCENT))
+    (stroke,) = of_class(viewport(picture), "heavy")
+    x_axis, y_axis = Axis(picture), Axis(picture, up=True)
+    assert numbers(stroke) == pytest.approx(
+        [x_axis.place(1), y_axis.place(50), x_axis.place(2), y_axis.place(80)], abs=0.2
     )
+    assert "held-out 80.0" in texts(picture)
 
 
-def test_each_picture_has_a_role_a_title_and_a_description() -> None:
-    drawn = chart(line(3, 2, 1))
-    assert [picture.get("class") for picture in drawn] == [frame.name for frame in FRAMES]
-    ids = [part.get("id") for picture in drawn for part in picture.iter() if part.get("id")]
-    assert len(ids) == len(set(ids)) == 4
-    for picture in drawn:
-        assert picture.get("role") == "img"
-        named = {part.get("id"): part.text for part in picture.iter() if part.get("id")}
-        assert named[picture.get("aria-labelledby")] == CAPTION.title
-        assert named[picture.get("aria-describedby")] == CAPTION.description
-
-
-def test_points_lie_where_the_axes_say() -> None:
-    for picture in chart(line(3, 2, 1), y_scale=Scale(0.0, 4.0)):
-        (stroke,) = of_class(viewport(picture), "heavy")
-        places = np.array(numbers(stroke)).reshape(-1, 2)
-        x_axis, y_axis = Axis(picture), Axis(picture, up=True)
-        assert (y_axis.values[0], y_axis.values[-1]) == (0, 4)
-        assert places[:, 0] == pytest.approx([x_axis.place(x) for x in (1, 2, 3)], abs=0.2)
-        assert places[:, 1] == pytest.approx([y_axis.place(y) for y in (3, 2, 1)], abs=0.2)
-        left, right, top, bottom = box(viewport(picture))
-        assert left < places[:, 0].min() and places[:, 0].max() < right
-        assert top < places[:, 1].min() and places[:, 1].max() < bottom
-
-
-def test_a_logarithmic_axis_is_marked_so_and_leaves_out_zero() -> None:
-    curve = Line("LSTM", "training", 0, np.array([0.0, 1.0, 10.0, 100.0]), np.array([9.0, 3.0, 2.0, 1.0]))
-    picture = chart(curve, log_x=True)[0]
+def test_an_axis_of_ratios_is_logarithmic_is_marked_so_and_leaves_out_zero() -> None:
+    x, y = np.array([0.0, 1.0, 10.0, 100.0]), np.array([9.0, 3.0, 2.0, 1.0])
+    picture = chart(Line(Name("LSTM"), "training", x, y))
     assert [text for text in texts(picture) if "tokens" in text and "logarithmic" in text]
     (stroke,) = [part for part in of_class(picture, "curve") if len(numbers(part)) > 3]
     first, second, third = numbers(stroke)[::2]
     assert second - first == pytest.approx(third - second, abs=0.2) and second - first > 1
-    linear = texts(chart(curve)[0])
+    linear = texts(chart(line(3, 2, 1)))
     assert "tokens" in linear and not any("logarithmic" in text for text in linear)
 
 
+def test_both_axes_may_be_logarithmic() -> None:
+    x = np.array([1.0, 10.0, 100.0])
+    picture = chart(Line(Name("law"), "fit", x, np.array([100.0, 10.0, 1.0])), log_y=True)
+    assert {"tokens (logarithmic)", "bits per byte (logarithmic)"} <= set(texts(picture))
+    (stroke,) = [part for part in of_class(picture, "curve") if len(numbers(part)) > 3]
+    heights = numbers(stroke)[1::2]
+    assert heights[1] - heights[0] == pytest.approx(heights[2] - heights[1], abs=0.2)
+
+
 def test_lines_are_named_at_their_ends_with_their_last_value() -> None:
-    both = chart(line(3, 2, 1.25), line(3, 2.5, 1.5, note="training", marked=False))
-    for picture in both:
-        for name, last in (("held-out", "1.25"), ("training", "1.50")):
-            (label,) = [part for part in picture.iter("text") if name in (part.text or "")]
-            assert last in (label.text or "")
-            left, right, top, bottom = box(picture)
-            assert left < float(label.get("x", "")) < right and top < float(label.get("y", "")) < bottom
-            assert float(label.get("x", "")) > box(viewport(picture))[1]
-        # The lines of one run share its name; in a picture of the two there is no other legend.
-        assert texts(picture).count("LSTM") == 1
+    picture = chart(line(3, 2, 1.25), line(3, 2.5, 1.5, note="training", marked=False))
+    for name, last in (("held-out", "1.25"), ("training", "1.50")):
+        (label,) = [part for part in picture.iter("text") if name in (part.text or "")]
+        assert last in (label.text or "")
+        left, right, top, bottom = box(picture)
+        assert left < float(label.get("x", "")) < right and top < float(label.get("y", "")) < bottom
+        assert float(label.get("x", "")) > box(viewport(picture))[1]
+    # The lines of one run share its name; in a picture of the two there is no other legend.
+    assert texts(picture).count("LSTM") == 1
 
 
 def test_a_long_curve_becomes_a_mean_with_a_band_that_holds_every_point() -> None:
@@ -153,32 +164,47 @@ def test_a_long_curve_becomes_a_mean_with_a_band_that_holds_every_point() -> Non
     y = 2 + generator.normal(0, 0.3, 5000)
     x = np.arange(1.0, 5001.0)
     y[2500] = 9.0
-    for picture in chart(Line("LSTM", "training", 0, x, y), y_scale=Scale(0.0, 10.0)):
-        (stroke,) = [part for part in of_class(picture, "curve") if len(numbers(part)) > 3]
-        assert 0.9 * MOST_STRETCHES < len(numbers(stroke)) / 2 <= MOST_STRETCHES
-        (band,) = of_class(picture, "band")
-        heights = numbers(band)[1::2]
-        y_axis = Axis(picture, up=True)
-        assert min(heights) == pytest.approx(y_axis.place(9.0), abs=0.2)
-        assert max(heights) == pytest.approx(y_axis.place(y.min()), abs=0.2)
+    picture = chart(Line(Name("LSTM"), "training", x + 1000, y), y_scale=Scale(0.0, 10.0))
+    (stroke,) = [part for part in of_class(picture, "curve") if len(numbers(part)) > 3]
+    assert 0.75 * MOST_STRETCHES < len(numbers(stroke)) / 2 <= MOST_STRETCHES
+    (band,) = of_class(picture, "band")
+    heights = numbers(band)[1::2]
+    y_axis = Axis(picture, up=True)
+    assert min(heights) == pytest.approx(y_axis.place(9.0), abs=0.2)
+    assert max(heights) == pytest.approx(y_axis.place(y.min()), abs=0.2)
 
 
 def test_a_short_curve_has_no_band() -> None:
-    assert not of_class(chart(line(3, 2, 1, marked=False))[0], "band")
+    assert not of_class(chart(line(3, 2, 1, marked=False)), "band")
 
 
 def test_an_axis_holds_every_line_and_interval() -> None:
     y = np.array([3.0, 2.0])
-    with_interval = Line("LSTM", "held-out", 0, np.array([1.0, 2.0]), y, True, low=y - 1, high=y + 1)
-    scale = spanning([with_interval, line(2.5, 2.4)], log_x=False)
+    with_interval = Line(Name("LSTM"), "held-out", np.array([1.0, 2.0]), y, True, low=y - 1, high=y + 1)
+    scale = spanning([with_interval, line(2.5, 2.4)], TOKENS, BITS)
     assert scale.low <= 1.0 and scale.high >= 4.0
-    assert len(of_class(chart(with_interval)[0], "whisker")) == 2
+    picture = chart(with_interval)
+    y_axis, whiskers = Axis(picture, up=True), of_class(picture, "whisker")
+    ends = [
+        sorted(float(t) for t in re.findall(r"(?:V |M [\d.-]+ )(-?[\d.]+)", w.get("d", ""))) for w in whiskers
+    ]
+    assert [end[0] for end in ends] == pytest.approx([y_axis.place(4), y_axis.place(3)], abs=0.2)
+    assert [end[-1] for end in ends] == pytest.approx([y_axis.place(2), y_axis.place(1)], abs=0.2)
+
+
+def test_an_interval_is_drawn_where_it_is_known() -> None:
+    low, high = np.array([np.nan, 1.0]), np.array([np.nan, 3.0])
+    picture = chart(
+        Line(Name("LSTM"), "held-out", np.array([1.0, 2.0]), np.array([3.0, 2.0]), True, low, high)
+    )
+    (whisker,) = of_class(picture, "whisker")
+    assert across(whisker)[1] == pytest.approx(Axis(picture).place(2), abs=0.2)
 
 
 def test_a_spike_beyond_the_axis_is_no_coordinate() -> None:
-    for picture in chart(line(3, 1e30, 1), y_scale=Scale(0.0, 4.0)):
-        furthest = max(abs(place) for part in picture.iter("path") for place in numbers(part))
-        assert furthest < 5 * max(box(picture))
+    picture = chart(line(3, 1e30, 1), y_scale=Scale(0.0, 4.0))
+    furthest = max(abs(place) for part in picture.iter("path") for place in numbers(part))
+    assert furthest < 5 * max(box(picture))
 
 
 @given(
@@ -207,29 +233,40 @@ def test_long_names_keep_both_ends() -> None:
 
 
 def test_planned_and_measured_are_a_ring_and_a_disc_joined_on_an_axis_from_zero() -> None:
-    track = Track("LSTM", "400 \u2192 412, ratio 1.03", 1, (Mark(400.0, measured=False), Mark(412.0)))
-    for picture in pictures(track_chart([track], caption=CAPTION, x_label="MiB", key=True)):
-        assert {"planned", "measured", "MiB", "0", "LSTM", "400 \u2192 412, ratio 1.03"} <= set(
-            texts(picture)
-        )
-        *_, ring, disc = picture.iter("circle")
-        assert ring.get("fill") == "none" and disc.get("fill") == series_colour(1)
-        assert float(ring.get("r", "")) > float(disc.get("r", "")), "both show where they meet"
-        (gap,) = of_class(picture, "gap")
-        places = [float(mark.get("cx", "")) for mark in (ring, disc)]
-        assert across(gap) == places
-        axis = Axis(picture)
-        assert axis.values[0] == 0
-        assert places == pytest.approx([axis.place(400), axis.place(412)], abs=0.2)
-        left, right, _, _ = box(picture)
-        assert left < min(places) and max(places) < right
+    figure = track_figure("a", "Memory", [Name("LSTM", 1)], [412.0], Unit("MiB"), planned=[400.0])
+    picture, note = parsed(figure), "400 \u2192 412, ratio 1.03"
+    assert {"planned", "measured", "MiB", "0", "LSTM", note} <= set(texts(picture))
+    (row,) = of_class(picture, "s2")
+    ring, disc = row.iter("circle")
+    assert (ring.get("class"), disc.get("class")) == ("ring", "disc")
+    assert float(ring.get("r", "")) > float(disc.get("r", "")), "both show where they meet"
+    (gap,) = of_class(picture, "gap")
+    places = [float(mark.get("cx", "")) for mark in (ring, disc)]
+    assert across(gap) == places
+    axis = Axis(picture)
+    assert axis.values[0] == 0
+    assert places == pytest.approx([axis.place(400), axis.place(412)], abs=0.2)
+    left, right, _, _ = box(picture)
+    assert left < min(places) and max(places) < right
 
 
-def test_an_interval_is_drawn_as_whiskers() -> None:
-    track = Track("LSTM", "5 (4 to 8)", 0, (Mark(5.0, interval=(4.0, 8.0)),))
-    for picture in pictures(track_chart([track], caption=CAPTION, x_label="tokens/s")):
-        (whisker,) = of_class(picture, "whisker")
-        axis, places = Axis(picture), across(whisker)
-        assert [min(places), max(places)] == pytest.approx([axis.place(4.0), axis.place(8.0)], abs=0.2)
-        left, right, _, _ = box(picture)
-        assert left < min(places) and max(places) < right
+def test_a_plan_without_a_measurement_is_a_ring_alone() -> None:
+    picture = parsed(track_figure("a", "Memory", [Name("LSTM", 1)], [None], Unit("MiB"), planned=[400.0]))
+    (row,) = of_class(picture, "s2")
+    assert [mark.get("class") for mark in row.iter("circle")] == ["ring"]
+    assert any("not measured yet" in text for text in texts(picture)) and not of_class(picture, "gap")
+
+
+def test_an_interval_is_drawn_as_whiskers_and_a_reference_as_a_dashed_line() -> None:
+    values, references = [Measured(0.5, (0.4, 0.8)), 0.2], [("target", 0.6)]
+    names = [Name("LSTM", 0), Name("BERT", 1)]
+    figure = track_figure("a", "Right", names, values, PERCENT, references=references)
+    picture = parsed(figure)
+    assert "50.0 (40.0 to 80.0)" in texts(picture) and "20.0" in texts(picture)
+    (whisker,), (dashed,) = of_class(picture, "whisker"), of_class(picture, "reference")
+    axis, places = Axis(picture), across(whisker)
+    assert [min(places), max(places)] == pytest.approx([axis.place(40), axis.place(80)], abs=0.2)
+    assert across(dashed) == pytest.approx([axis.place(60)], abs=0.2)
+    assert figure is not None and "target 60.0" in figure.caption
+    left, right, _, _ = box(picture)
+    assert left < min(places) and max(places) < right

@@ -53,15 +53,21 @@ def test_a_run_shows_its_first_examples(run: Path, read_page: Callable[[str], An
     write(run, example(MASKED, WRITTEN), example(MASKED, [], label="good"))
     page = read_page(render(run))
     assert any(re.search(r"\b40 tokens .*\b100\b", text) for text in page.texts["h2"])
-    *shown, _ = page.texts["h4"]  # the last is the card's
-    for number, text in enumerate(shown, 1):
-        assert re.search(rf"\b{number}: 5 tokens read, 2 .*predicted.*\b40%", text)
-    assert len(shown) == 2
+    first, second, _ = page.texts["h4"]  # the last is the card's
+    assert re.search(r"\b1: 5 tokens read, 2 .*predicted.*\b40%", first)
+    assert re.search(r"\b2: 5 tokens read, one label .*predicted", second)
     reads, writes = page.texts["h5"]
     assert "encoder" in reads and "decoder" in writes
     assert [text for text in page.texts["ins"] if text == " cat"] == [" cat"] * 2 and "good" in page.texts[
         "ins"
     ]
+
+
+def test_records_with_labels_have_one_each(run: Path, read_page: Callable[[str], Any]) -> None:
+    write(run, example([piece("fine")], [], label="good"))
+    page = read_page(render(run))
+    assert any(re.search("(?i)one label .*each record", text) for text in page.texts["h2"])
+    assert ".." not in page.words and ". ." not in page.words  # there is no mark to explain
 
 
 def test_old_runs_have_no_such_section_and_no_notice(run: Path, read_page: Callable[[str], Any]) -> None:

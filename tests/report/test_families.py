@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from seedbed.report import findings
-from seedbed.report.families import families_section, finding, read_models, terminal_tables
+from seedbed.report.families import families_section, finding, read_models, tables
+from seedbed.report.page import Page
 from seedbed.report.run_files import NATS, read_run
 from seedbed.report.run_report import render
 
@@ -52,7 +53,7 @@ def with_words(encoder: float, decoder: float) -> dict[str, Any]:
     [
         (0.71, 0.60, "encoder's features label words better"),
         (0.60, 0.71, "encoder's features do not label words better"),
-        (0.61, 0.60, "no difference"),
+        (0.61, 0.60, "do not certainly differ"),
     ],
 )
 def test_the_heading_is_what_was_found(encoder: float, decoder: float, words: str) -> None:
@@ -61,19 +62,22 @@ def test_the_heading_is_what_was_found(encoder: float, decoder: float, words: st
 
 
 def test_the_numbers_are_those_of_the_file_and_the_best_is_bold() -> None:
-    page = str(families_section(FOUND, []))
-    assert "<b>71.0±2.0</b>" in page and "60.0±2.0" in page and "40.0±5.0" in page
+    page = Page("a", "b", [families_section(FOUND, {})]).html()
+    plain = re.sub(r'<span class="muted">( ±[^<]*)</span>', r"\1", page)
+    assert "<b>71.0</b> ±2.0" in plain and "60.0 ±2.0" in plain and "40.0 ±5.0" in plain
     assert "<b>1.250</b>" in page and "<b>1.500</b>" not in page  # fewer bits are better
-    assert "most frequent: 31.0" in page
+    assert "Dashed: most frequent 31.0" in page and "71.0 (69.0 to 73.0)" in page
     assert "a &lt;b&gt; x" in page and "all &lt;of&gt; it" in page and "<of>" not in page
 
 
 def test_a_terminal_gets_the_same() -> None:
-    (_, _, kinds), (_, _, uses), (_, columns, rows) = terminal_tables(FOUND)
-    assert kinds[0] == ["BERT", "encoder-only", "masked"] and uses[0][2] == "labels"
-    assert len(columns) == len(rows[0])
-    assert rows[0] == ["BERT", "40.0±5.0", "-", "71.0±2.0*", "-", "-"]
-    assert [row[-1] for row in rows] == ["-", "1.500", "1.250*"]
+    kinds, scores = (table.plain() for table in tables(read_models(FOUND, {})))
+    assert kinds[1][0] == ["BERT", "encoder-only", "masked", "all <of> it", "labels", "835.6"]
+    columns, rows = scores
+    assert len(columns) == len(rows[0]) == 6
+    dash = "\u2013"
+    assert rows[0] == ["BERT", "40.0±5.0", dash, "71.0±2.0*", dash, dash]
+    assert [row[-1] for row in rows] == [dash, "1.500", "1.250*"]
 
 
 @pytest.mark.parametrize(
@@ -87,10 +91,10 @@ def test_a_terminal_gets_the_same() -> None:
     ],
 )
 def test_what_is_damaged_is_left_out(damaged: dict[str, Any]) -> None:
-    families_section(damaged, [])
-    terminal_tables(damaged)
-    assert finding(damaged) == ""
-    assert all(not one.scores for one in read_models(damaged))
+    Page("a", "b", [families_section(damaged, {})]).html()
+    models = read_models(damaged, {})
+    assert finding(damaged) == "" and all(not one.scores for one in models)
+    assert len(tables(models)[1].rows) == len(models)
 
 
 def test_losses_of_different_objectives_are_not_compared(tmp_path: Path, folders: ModuleType) -> None:
@@ -102,7 +106,8 @@ def test_losses_of_different_objectives_are_not_compared(tmp_path: Path, folders
         settings.write_text(text.replace('name = "causal"', f'name = "{objective}"'))
     runs = [read_run(path) for path in sorted((tmp_path / "runs").iterdir())]
     assert not findings.comparable(runs) and findings.comparable(runs[:1])
-    assert findings.ranked(runs[::-1], NATS) == runs[::-1]
+    ranked = findings.ranked(runs[::-1], NATS)
+    assert [(run.title, run.series) for run in ranked] == [("gpt2", 0), ("bert", 1)]
     assert "do not compare" in findings.headline(runs, NATS)
     page = render(tmp_path)
     assert "objectives do not compare" in page and "ahead at equal" not in page

@@ -81,11 +81,11 @@ def test_what_was_equal_and_what_was_not(made: Any) -> None:
     equal = [made("a", 2.0, parameters=1_000_000), made("b", 2.1, parameters=1_000_000)]
     said = findings.circumstances(equal, BITS)
     assert has(said, r"1\.00 million parameters", r"\b409,600 tokens")
-    assert "about" not in said and "not equal" not in said
-    near = [made("c", 2.0, parameters=1_000_000), made("d", 2.1, parameters=1_010_000)]
-    assert has(findings.circumstances(near, BITS), "about", r"\b1\.00 million parameters")
-    far = [made("e", 2.0, parameters=1_000_000), made("f", 2.1, parameters=2_000_000)]
-    assert has(findings.circumstances(far, BITS), r"\b1\.00", r"\b2\.00 million parameters", "not equal")
+    assert " to " not in said
+    far = [made("e", 2.0, parameters=2_000_000), made("f", 2.1, parameters=1_000_000)]
+    assert has(
+        findings.circumstances(far, BITS), r"\b1\.00 million to 2\.00 million parameters", "409,600 tokens"
+    )
 
 
 def test_without_bytes_the_unit_is_nats_per_token(made: Any, tmp_path: Path, folders: ModuleType) -> None:
@@ -103,17 +103,62 @@ def test_did_it_work(made: Any) -> None:
         return answer.verdict, " ".join(answer.lines)
 
     word, lines = verdict(made("a", 2.0, 1.5))
-    assert word == "Yes" and has(lines, "^a:", "fell", r"2\.00", r"1\.50") and "rose" not in lines
+    assert word == "Yes" and has(lines, "^a:", r"1\.50", "first evaluation", r"2\.00") and "rose" not in lines
     word, lines = verdict(made("b", 2.0, 1.5, 1.8))
-    assert word == "Yes" and has(lines, "^b:", "fell", r"2\.00", r"1\.50", "rose", r"1\.80", r"step 200\b")
+    assert word == "Yes" and has(lines, "^b:", r"1\.50", r"2\.00", "rose", r"1\.80", r"step 200\b")
     word, lines = verdict(made("c", 2.0, 2.1))
     assert word == "No" and has(lines, "^c:", r"2\.00 bits per byte")
     word, lines = verdict(made("d", 2.0, 1.5, num_steps=1000), made("e", 2.0, 1.5))
     assert word == "Not yet" and has(lines, "^d:", "200 of 1,000", "same command") and "e:" not in lines
     word, lines = verdict(made("f", 2.0))
-    assert word == "Yes" and has(lines, "^f:", "once") and "fell" not in lines
+    assert word == "Not measured" and has(lines, "no evaluation", "compared")
     many = [made(f"g{index}", 2.0, 1.5) for index in range(6)]
     assert has(verdict(*many)[1], "g0:", "g1:", "g2:", r"\b3 more") and "g3" not in verdict(*many)[1]
+
+
+def test_success_is_against_the_loss_before_training(tmp_path: Path, folders: ModuleType) -> None:
+    def answer(name: str, held_out: float) -> Any:
+        lines = [*folders.metrics(num_steps=3, evaluate_every=9)[:3], folders.evaluation(3, held_out, 1.0)]
+        lines[0]["loss"] = 8.0
+        return findings.did_it_work([read_run(folders.write_run(tmp_path / name, lines, num_steps=3))], BITS)
+
+    good, bad = answer("a", 5.0), answer("b", 9.0)
+    assert good.verdict == "Yes" and has(good.lines[0], "^a:", r"2\.10", "before training", r"3\.36")
+    assert bad.verdict == "No" and has(bad.lines[0], "^b:", "never", "before training", r"3\.36")
+
+
+def labelled(folder: Path, folders: ModuleType, objective: str, right: float, n: int = 200) -> RunFiles:
+    """A run that learns labels: the share that is right stands beside the loss."""
+    lines = [folders.metrics()[0] | {"loss": 0.7}]
+    for step, loss, share in ((100, 0.5, right), (200, 0.6, right / 2)):
+        evaluation = folders.evaluation(step, loss, 1.0) | {"bits_per_byte": None}
+        lines.append(evaluation | {"accuracy": share, "num_targets": n})
+    run = folders.write_run(folder, lines, num_steps=200)
+    settings = (run / "settings.toml").read_text().replace('"causal"', f'"{objective}"')
+    (run / "settings.toml").write_text(settings)
+    return read_run(run)
+
+
+def test_labels_are_counted_per_label_with_an_interval(tmp_path: Path, folders: ModuleType) -> None:
+    run = labelled(tmp_path / "a", folders, "classification", 0.75)
+    unit = findings.common_unit([run])
+    assert unit == "nats per label"
+    assert has(findings.headline([run], unit), "^a ", r"75\.0%", "held-out records")
+    well = findings.how_well([run], unit)
+    assert well.verdict == "75.0% right" and has(" ".join(well.lines), r"68\.6 to 80\.5%", "nats per label")
+    # At an end of Wilson's interval the share that was seen is 1.96 standard errors away.
+    low, high = run.score(run.unit).right.interval
+    for end in (low, high):
+        assert (0.75 - end) ** 2 == pytest.approx(1.96**2 * end * (1 - end) / 200)
+    assert low < 0.75 < high
+    assert has(findings.did_it_work([run], unit).lines[0], r"0\.50 nats per label", "before", r"0\.70")
+    assert "token" not in " ".join([*well.lines, *findings.did_it_work([run], unit).lines])
+
+
+def test_words_of_one_text_are_dependent_and_have_no_interval(tmp_path: Path, folders: ModuleType) -> None:
+    run = labelled(tmp_path / "a", folders, "tagging", 0.9)
+    assert run.score(run.unit).right.interval is None and run.score(run.unit).right.value == 0.9
+    assert has(findings.headline([run], run.unit), r"90\.0%", "held-out words")
 
 
 def test_a_loss_that_is_not_finite_is_no_success(tmp_path: Path, folders: ModuleType) -> None:
@@ -138,6 +183,8 @@ def test_how_well_and_at_what_cost(made: Any) -> None:
     assert has(cost.lines[1], "200 MiB of memory", "planned 400 MiB")
     assert has(findings.plan_finding(runs), "(?i)memory", "up to 50%", "time", "up to 20%")
     assert has(findings.plan_finding(runs[:1]), "(?i)memory", "50% below", "time", "20% above")
+    on_plan = made("d", 2.0, seconds=50.0, measured={"peak_bytes": 401 * 2**20, "seconds": 50.1})
+    assert has(findings.plan_finding([on_plan]), "Memory was as planned, time as planned")
     unmeasured = findings.plan_finding([made("c", 2.0)])
     assert has(unmeasured, "plan") and "%" not in unmeasured
 
@@ -155,6 +202,8 @@ def test_who_leads_at_equal_tokens_and_at_equal_time(made: Any, tmp_path: Path, 
     lines = [folders.evaluation(step, bits / folders.BITS_PER_NAT, at) for step, bits, at in evaluations]
     fast = read_run(folders.write_run(tmp_path / "LSTM", lines))
     finding = findings.curves_finding([slow, fast], BITS)
-    assert has(finding, "^The Transformer is ahead at equal tokens", "LSTM at equal time")
+    assert has(finding, "^The Transformer is ahead at equal tokens", "the LSTM at equal time")
+    alike = made("a-1", 2.0, 1.8), made("b-2", 2.0, 1.804)
+    assert has(findings.curves_finding(alike, BITS), "^No network is ahead", "tokens and at equal time")
     assert has(findings.curves_finding([slow], BITS), "still falls")
     assert has(findings.curves_finding([made("a", 2.0, 1.5, 1.7)], BITS), r"lowest at step 200\b")

@@ -43,7 +43,7 @@ def test_the_demo_answers_on_its_first_screen(demo: Path, read_page: Callable[[s
     (heading,) = page.texts["h1"]
     assert re.search(r"Transformer .*\b0\.22 bits per byte less .*LSTM", plain(heading))
     answers = plain("".join(page.texts["dl"][0]))
-    assert re.search(r"Yes.*1\.72 bits per byte.*2 min 15 s", " ".join(answers.split()))
+    assert re.search(r"Yes.*before training.*1\.72 bits per byte.*2 min 15 s", " ".join(answers.split()))
     lstm, transformer = (harmonic_mean(speeds(demo / "runs" / name)) for name in ("lstm", "transformer"))
     findings = [
         "Transformer is ahead at equal tokens and at equal time",
@@ -65,6 +65,13 @@ def test_a_run_alone(run: Path, read_page: Callable[[str], Any]) -> None:
     assert any(re.search("Memory .*3% above plan.*time .*3% above plan", text) for text in page.texts["h2"])
     again = "seedbed pretrain builtin:prose --settings base/settings.toml --out again/base"
     assert [text for text in page.texts["code"] if again in text] == [f"{again}\nseedbed report base"]
+
+
+def test_captions_name_the_file_and_the_command(
+    demo: Path, run: Path, read_page: Callable[[str], Any]
+) -> None:
+    assert "From runs/*/metrics.jsonl by seedbed report demo." in read_page(render(demo)).words
+    assert "From plan.json by seedbed report base." in read_page(render(run)).words
 
 
 def test_the_best_of_each_column_is_bold(demo: Path, read_page: Callable[[str], Any]) -> None:
@@ -100,14 +107,13 @@ def test_the_page_needs_nothing_but_itself(demo: Path, read_page: Callable[[str]
     assert policy is not None
 
 
-def test_every_id_is_unique_and_every_link_has_its_place(demo: Path, read_page: Callable[[str], Any]) -> None:
+def test_every_id_is_unique_and_pictures_have_titles(demo: Path, read_page: Callable[[str], Any]) -> None:
     page = read_page(render(demo))
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
-    links = [attributes["href"] for tag, attributes in page.elements if tag == "a"]
-    labels = [attributes.get("aria-labelledby") for tag, attributes in page.elements if tag == "svg"]
-    assert links and {link[1:] for link in links} <= set(ids)
-    assert {label for label in labels if label} <= set(ids)
+    pictures = [attributes for tag, attributes in page.elements if tag == "svg" and "role" in attributes]
+    labels = [attributes.get("aria-labelledby") for attributes in pictures]
+    assert labels and None not in labels and set(labels) <= set(ids)
 
 
 @pytest.mark.parametrize("lost", ["metrics.jsonl", "plan.json", "settings.toml", "model/README.md"])
@@ -122,7 +128,7 @@ def test_a_file_may_be_missing_or_damaged(
     page = read_page(write_report(run).read_text(encoding="utf-8"))
     assert page.texts["h1"]
     if damage is None:
-        assert any(text.startswith(f"base: {lost} is not there") for text in page.texts["li"])
+        assert any(text.startswith(f"base: {lost} does not exist") for text in page.texts["li"])
     elif lost == "plan.json" and damage != b"{}\n" * 3:
         assert any(text.startswith("base: plan.json ") for text in page.texts["li"])
 
@@ -192,9 +198,9 @@ def test_a_demo_is_far_below_the_limit(demo: Path) -> None:
     assert write_report(demo).stat().st_size < 100_000
 
 
-def test_a_folder_that_holds_no_run_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_a_folder_without_a_run_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "demo" / "runs" / "empty").mkdir(parents=True)
-    with pytest.raises(UsageError, match=r"demo holds no run: .* a project's has runs/NAME"):
+    with pytest.raises(UsageError, match=r"demo contains no run: .* a project's has runs/NAME"):
         write_report(tmp_path / "demo")
     with pytest.raises(UsageError, match=r"there is no folder .*dem; did you mean 'demo'"):
         write_report(tmp_path / "dem")
@@ -206,6 +212,63 @@ def test_a_page_that_cannot_be_written_is_refused(run: Path) -> None:
     (run / "report.html").mkdir()
     with pytest.raises(HardwareError, match=r"cannot write .*report\.html"):
         write_report(run)
+
+
+def test_settings_that_differ_come_first(demo: Path, run: Path, read_page: Callable[[str], Any]) -> None:
+    page = read_page(render(demo))
+    (first,) = [text for text in page.texts["h2"] if "settings" in text]
+    differing, everything = [text for text in page.texts["table"] if text.strip().startswith("Setting")]
+    assert re.search(r"\b2 of 10 settings", first)
+    assert differing.count("lstm") == 1 and "num_steps" not in differing
+    assert "All 10 settings" in page.texts["summary"] and "training.num_steps" in everything
+    alone = [text for text in read_page(render(run)).texts["h2"] if "settings" in text]
+    assert alone == ["10 settings, defaults included"]
+
+
+def test_a_run_without_settings_has_no_command_of_its_own(run: Path, read_page: Callable[[str], Any]) -> None:
+    (run / "settings.toml").unlink()
+    assert not any("seedbed pretrain" in text for text in read_page(render(run)).texts["code"])
+
+
+def test_the_demo_that_made_a_project_is_named(demo: Path, read_page: Callable[[str], Any]) -> None:
+    def first(page: str) -> str:
+        (shown,) = [text for text in read_page(page).texts["pre"] if "seedbed demo --" in text]
+        return str(shown).splitlines()[0]
+
+    assert first(render(demo)) == "seedbed demo --budget 150s --out demo"
+    (demo / "families.json").write_text(json.dumps({"models": [{"title": "A"}]}))
+    assert first(render(demo)) == "seedbed demo --families --budget 150s --out demo"
+
+
+def test_measurements_of_the_machine_are_words(
+    run: Path, folders: ModuleType, read_page: Callable[[str], Any]
+) -> None:
+    speeds = [{"precision": "float32", "num_tokens": 768, "flops_per_second": 7.89e10}, {"precision": "int8"}]
+    hardware = folders.HARDWARE | {"matmuls": speeds}
+    (run / "plan.json").write_text(json.dumps(folders.plan(hardware=hardware)))
+    cells = read_page(render(run)).texts["td"]
+    first = "precision float32, num_tokens 768, flops_per_second 78,900,000,000"
+    assert {first, "precision int8", "24.0\u00a0GiB"} <= set(cells)
+    assert not any("{" in cell or "[" in cell for cell in cells) and "none" in cells  # there are no GPUs
+
+
+def test_a_classifier_is_counted_in_labels(
+    run: Path, folders: ModuleType, read_page: Callable[[str], Any]
+) -> None:
+    lines = folders.metrics()
+    for line in lines:
+        if line["kind"] == "evaluation":
+            line |= {"bits_per_byte": None, "accuracy": 0.8, "num_targets": 100}
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    settings_file = run / "settings.toml"
+    settings_file.write_text(settings_file.read_text().replace('"causal"', '"classification"'))
+    page = read_page(render(run))
+    assert "nats per label" in page.words and "per token" not in page.words
+    assert re.match("base gives 80.0% of the held-out records", page.texts["h1"][0])
+    assert any("80.0 ±7.8" in text for text in page.texts["td"])
+    drawn = [attributes for tag, attributes in page.elements if tag == "path"]
+    assert any(attributes.get("class") == "whisker" for attributes in drawn)
+    assert any("Right labels" in text for text in page.texts["figcaption"])
 
 
 def test_a_relative_folder_is_called_by_its_name(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:

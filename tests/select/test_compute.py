@@ -50,7 +50,7 @@ def test_flops_of_gpt2() -> None:
     assert flops == {
         "attention": 2 * L * 4 * D * D,
         "feed_forward": 2 * L * 8 * D * D,
-        "scores": L * 2 * (T + 1) * D,  # two products over (T + 1) / 2 keys, a multiply-add two
+        "scores": L * 2 * (T + 1) * D,  # two matmuls over (T + 1) / 2 keys, a multiply-add two
         "output": 2 * V * D,
     }
 
@@ -65,10 +65,10 @@ def test_flops_as_torch_counts_them() -> None:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network.output(network(torch.zeros(T, dtype=torch.int64), Layout.of([T])))
     ours = forward_flops(network, row_tokens=T)
-    products = T * (sum(ours.values()) - ours["scores"])
-    # torch counts all T keys of a row, we those that a token sees.
+    matmuls = T * (sum(ours.values()) - ours["scores"])
+    # torch counts all T keys of a row, we those that a token attends to.
     scores = 2 * 4 * T * T * D
-    assert counter.get_total_flops() == pytest.approx(products + scores, rel=1e-6)
+    assert counter.get_total_flops() == pytest.approx(matmuls + scores, rel=1e-6)
 
 
 def test_training_is_three_passes_and_recomputes_all_but_the_output() -> None:

@@ -1,4 +1,4 @@
-"""Which layers stand for all, and the stand-in that consists of them."""
+"""The layers that represent all, and the stand-in made of them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from seedbed.models.network import FAMILIES, build, family
 from seedbed.nn.config import EncoderConfig
 from seedbed.nn.layout import Layout
 from seedbed.nn.linear import Projection
-from seedbed.nn.linear import replace as put_in
+from seedbed.nn.linear import replace as replace_module
 from seedbed.select.compute import forward_flops
-from seedbed.select.layers import Sample, sample, stand_in
+from seedbed.select.layers import LayerSample, sample_layers, stand_in
 
 
 def network(name: str, num_layers: int = 6, *, trains: str = "") -> Network:
@@ -44,28 +44,28 @@ class LowRank(nn.Module):
 
 
 @pytest.mark.parametrize("name", FAMILIES.names())
-def test_one_and_three_layers_stand_for_all_that_are_alike(name: str) -> None:
-    found = sample(network(name))
-    assert found == Sample((0, 1, 2), ((0,), (0, 1, 2)), added=(2,), others=(5,))
-    assert found.whole([10.0, 14.0]) == 10 + 2 * 5
-    assert sample(network(name, 3)) == Sample((0, 1, 2), ((0, 1, 2),))
+def test_one_and_three_layers_represent_all_of_their_kind(name: str) -> None:
+    found = sample_layers(network(name))
+    assert found == LayerSample((0, 1, 2), ((0,), (0, 1, 2)), added=(2,), others=(5,))
+    assert found.extrapolate([10.0, 14.0]) == 10 + 2 * 5
+    assert sample_layers(network(name, 3)) == LayerSample((0, 1, 2), ((0, 1, 2),))
 
 
 def test_frozen_layers_are_of_another_kind_than_those_that_train_or_pass_gradients_on() -> None:
-    last = sample(network("gpt2", trains="blocks.5."))
-    assert last == Sample((0, 1, 2, 5), ((0, 3), (0, 1, 2, 3)), added=(2,), others=(4,))
-    middle = sample(network("gpt2", 9, trains="blocks.4."))
+    last = sample_layers(network("gpt2", trains="blocks.5."))
+    assert last == LayerSample((0, 1, 2, 5), ((0, 3), (0, 1, 2, 3)), added=(2,), others=(4,))
+    middle = sample_layers(network("gpt2", 9, trains="blocks.4."))
     assert middle.levels == (0, 1, 2, 4, 5, 6, 7)
     assert middle.tries == ((0, 3, 4), (0, 1, 2, 3, 4), (0, 3, 4, 5, 6))
     assert middle.others == (3, 3)
-    assert middle.whole([10.0, 12.0, 16.0]) == 10 + 3 * 1 + 3 * 3
+    assert middle.extrapolate([10.0, 12.0, 16.0]) == 10 + 3 * 1 + 3 * 3
 
 
 def test_an_encoder_of_another_depth_is_planned_with_its_own() -> None:
     config = replace(family("t5").sized(32, 4), vocab_size=100)
     encoder = EncoderConfig(num_layers=7, num_heads=config.num_heads, d_ff=config.d_ff)
-    found = sample(build(replace(config, encoder=encoder), "meta"))
-    assert found == Sample((0, 1, 2, 4, 5, 6), ((0, 3), (0, 1, 2, 3), (0, 3, 4, 5)), (2, 2), (3, 2))
+    found = sample_layers(build(replace(config, encoder=encoder), "meta"))
+    assert found == LayerSample((0, 1, 2, 4, 5, 6), ((0, 3), (0, 1, 2, 3), (0, 3, 4, 5)), (2, 2), (3, 2))
 
 
 @pytest.mark.parametrize("name", FAMILIES.names())
@@ -86,16 +86,16 @@ def test_a_stand_in_computes_with_right_tables(name: str) -> None:
     assert sum("1" in path for path, _ in module.named_parameters()) == len(trains)
 
 
-def test_what_is_in_anothers_place_is_counted_copied_and_told_apart() -> None:
+def test_a_replaced_module_is_counted_copied_and_distinguished() -> None:
     module = network("gpt2", 12, trains="nothing")
     plain = forward_flops(module, row_tokens=32)
     for number in range(8):
         path = f"decoder.blocks.{number}.attn.qkv"
-        put_in(module, path, LowRank(module.get_submodule(path)))
+        replace_module(module, path, LowRank(module.get_submodule(path)))
     more = forward_flops(module, row_tokens=32)
     assert more["attention"] - plain["attention"] == 8 * 2 * 2 * (32 + 96)
     # The first layer reads what needs no gradient; the last four have no matmuls beside their own.
-    found = sample(module)
+    found = sample_layers(module)
     assert found.levels == (0, 1, 2, 3, 8, 9, 10)
     assert found.tries == ((0, 1, 4), (0, 1, 2, 3, 4), (0, 1, 4, 5, 6)) and found.others == (6, 3)
     copy = stand_in(module, [0, 8], Runtime())

@@ -1,4 +1,4 @@
-"""Plans: what follows from the settings, what a generation takes, and a run's peak beside its plan."""
+"""Plans: what follows from the settings, the cost of generation, and a run's peak beside its plan."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ HARDWARE = Hardware(
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Time for a moment only: no test here is about time."""
     monkeypatch.setattr(rehearsal, "TIMING_SECONDS", 0.01)
-    monkeypatch.setattr(decoding, "MOST_SECONDS", 0.01)
+    monkeypatch.setattr(decoding, "TIMING_SECONDS", 0.01)
 
 
 @pytest.fixture
@@ -75,9 +75,9 @@ def test_parts_add_up_and_survive_the_file(plan: Plan) -> None:
     assert again is not None and json.loads(json.dumps(again.to_dict())) == json.loads(
         json.dumps(plan.to_dict())
     )
-    # A plan from before there were frozen weights.
-    older = {key: value for key, value in saved.items() if key not in ("trainable_parameters", "generation")}
-    assert Plan.from_dict(older) == again
+    # A legacy plan, without frozen weights.
+    legacy = {key: value for key, value in saved.items() if key not in ("trainable_parameters", "generation")}
+    assert Plan.from_dict(legacy) == again
     del saved["step_seconds"]
     assert Plan.from_dict(saved) is None
 
@@ -105,25 +105,25 @@ def test_a_frozen_network_writes_and_keeps_what_trains(plan: Plan, tmp_path: Pat
     network = build(CONFIG, "meta")
     for name, parameter in network.named_parameters():
         parameter.requires_grad_("blocks.1." in name)
-    learnt = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
     training = TrainingSettings(batch_tokens=128, context_tokens=32, num_steps=20)
     frozen = plan_training(
         network, training, hardware=HARDWARE, runtime=Runtime(), objective=Causal(), folder=tmp_path
     )
-    assert (frozen.parameters, frozen.trainable_parameters) == (plan.parameters, learnt)
+    assert (frozen.parameters, frozen.trainable_parameters) == (plan.parameters, trained)
     assert plan.trainable_parameters == plan.parameters
     assert frozen.bytes["weights"] == plan.bytes["weights"]
-    assert frozen.bytes["optimizer"] == pytest.approx(8 * learnt, abs=16)
+    assert frozen.bytes["optimizer"] == pytest.approx(8 * trained, abs=16)
     # Three checkpoints of weights that train and two moments of each; the best twice; two bundles of all.
     assert frozen.disk_bytes == pytest.approx(
-        3 * 12 * learnt + 2 * 4 * learnt + 2 * frozen.bytes["weights"], abs=99
+        3 * 12 * trained + 2 * 4 * trained + 2 * frozen.bytes["weights"], abs=99
     )
     assert plan.disk_bytes == pytest.approx((3 * 12 + 4 * 4) * plan.parameters + 77, abs=99)
     assert frozen.flops < plan.flops
 
 
 def test_generation_of_layers_of_several_kinds() -> None:
-    """Each layer's keys have a place of their own, also where layers between two are left out."""
+    """Each layer's keys have their own place, also if layers between two are left out."""
     network = build(replace(family("llama").sized(32, 12), vocab_size=200), "meta")
     network.decoder.blocks[9].requires_grad_(False)
     planned = plan_generation(network, context_tokens=100, runtime=Runtime())
@@ -137,7 +137,7 @@ def test_a_prompt_is_within_a_short_context(context: int, prompt: int | None) ->
     assert (None if planned is None else planned.prompt_tokens) == prompt
 
 
-def test_generation_holds_weights_and_keys() -> None:
+def test_generation_needs_weights_and_keys() -> None:
     config = replace(family("gpt2").sized(32, 5), vocab_size=20_000)
     planned = plan_generation(build(config, "meta"), context_tokens=1000, runtime=Runtime())
     assert planned is not None
@@ -159,12 +159,12 @@ def test_generation_of_every_family_and_of_no_encoder(name: str) -> None:
     prompt, layout = torch.zeros(PROMPT_TOKENS, dtype=torch.int64), Layout.of([PROMPT_TOKENS])
     source = {"source": prompt, "source_layout": layout} if config.shape == "encoder-decoder" else {}
     with torch.no_grad(), StorageLedger("state") as ledger:
-        ledger.book([*module.parameters(), prompt, layout.positions], "given")
+        ledger.record([*module.parameters(), prompt, layout.positions], "earlier")
         before = ledger.num_bytes
         state = module.start(1, 100, **source)
-        held = ledger.num_bytes - before
+        state_bytes = ledger.num_bytes - before
     assert state.lengths == [0]
-    assert planned is not None and planned.bytes["decode_state"] == held
+    assert planned is not None and planned.bytes["decode_state"] == state_bytes
 
 
 def test_a_run_stays_near_its_planned_peak(tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_a_run_stays_near_its_planned_peak(tmp_path: Path) -> None:
     assert planned["peak_bytes"] == pytest.approx(measured["peak_bytes"], rel=0.2)
 
 
-def test_a_model_is_planned_with_what_is_frozen_in_it() -> None:
+def test_a_model_is_planned_with_its_frozen_parts() -> None:
     lm = seedbed.new(CONFIG)
     lm.module.requires_grad_(False)
     lm.module.decoder.blocks[1].requires_grad_(True)

@@ -1,4 +1,4 @@
-"""The bytes of a rehearsal against independent counts: what weights, moments and saved tensors take."""
+"""The bytes of a rehearsal against independent counts of weights, moments and saved tensors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from seedbed.models.network import build, family, initialize, parameter_count
 from seedbed.objectives.causal import Causal
 from seedbed.select import rehearsal
 from seedbed.select.ledger import StorageLedger
-from seedbed.select.rehearsal import Drawn, even_source, rehearse
+from seedbed.select.rehearsal import SampledBatches, even_source, rehearse
 from seedbed.training.loop import TrainStep
 from seedbed.training.optimizer import OPTIMIZERS
 from seedbed.training.settings import TrainingSettings
@@ -36,8 +36,8 @@ def config_of(name: str, num_layers: int = 2) -> Config:
 
 
 def training_of(**changes: object) -> TrainingSettings:
-    wanted = {"batch_tokens": 128, "context_tokens": 32, "num_steps": 20} | changes
-    return TrainingSettings(**wanted)  # type: ignore[arg-type]
+    settings = {"batch_tokens": 128, "context_tokens": 32, "num_steps": 20} | changes
+    return TrainingSettings(**settings)  # type: ignore[arg-type]
 
 
 def parts_of(config: Config, training: TrainingSettings, source: Source | None = None) -> dict[str, int]:
@@ -47,13 +47,13 @@ def parts_of(config: Config, training: TrainingSettings, source: Source | None =
 
 
 def saved_bytes(config: Config, training: TrainingSettings, source: Source) -> int:
-    """What autograd keeps for the backward pass, each storage once, parameters and batch apart."""
+    """Bytes that autograd keeps for the backward pass, each storage once, without parameters and batch."""
     module = build(config)
     initialize(module, torch.Generator().manual_seed(0))
     loader = Loader([MixturePart(source, Causal())], batch_tokens=training.batch_tokens, seed=training.seed)
     (batch,) = micro_batches(loader.next_step())
-    given = [*module.parameters(), batch.input_ids, batch.targets, batch.layout.positions]
-    known = {tensor.untyped_storage().data_ptr() for tensor in given}
+    known_tensors = [*module.parameters(), batch.input_ids, batch.targets, batch.layout.positions]
+    known = {tensor.untyped_storage().data_ptr() for tensor in known_tensors}
     sizes: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ def test_weights_and_moments_are_exact(name: str) -> None:
     config = config_of(name)
     parts = parts_of(config, training_of())
     assert parts["weights"] == 4 * parameter_count(config)
-    # Two moments a parameter, and a counter for the matrices and one for the vectors.
+    # Two moments per parameter, and a counter for the matrices and one for the vectors.
     assert 8 * parameter_count(config) <= parts["optimizer"] <= 8 * parameter_count(config) + 16
 
 
@@ -86,7 +86,7 @@ def test_activations_are_what_autograd_keeps(name: str) -> None:
     assert ours == pytest.approx(kept, rel=0.1)
 
 
-def test_gradients_of_several_micro_batches_are_all_there_at_the_peak() -> None:
+def test_gradients_of_several_micro_batches_all_exist_at_the_peak() -> None:
     config = config_of("gpt2")
     parts = parts_of(config, training_of(batch_tokens=512, micro_batch_tokens=128))
     assert parts["gradients"] == 4 * parameter_count(config)
@@ -106,8 +106,8 @@ def test_checkpointed_activations_are_fewer() -> None:
 def test_whole_depth_and_tokens_follow_from_two_depths(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     config, training = config_of(name, num_layers=6), training_of(batch_tokens=512)
     whole = parts_of(config, training)
-    monkeypatch.setattr(rehearsal, "MOST_FLOPS", 1.0)
-    monkeypatch.setattr(rehearsal, "FEWEST_TOKENS", 256)
+    monkeypatch.setattr(rehearsal, "MAX_FLOPS", 1.0)
+    monkeypatch.setattr(rehearsal, "MIN_TOKENS", 256)
     followed = parts_of(config, training)
     for part in ("weights", "optimizer"):
         assert followed[part] == pytest.approx(whole[part], rel=0.001)
@@ -116,27 +116,27 @@ def test_whole_depth_and_tokens_follow_from_two_depths(name: str, monkeypatch: p
 
 def test_batches_are_those_of_the_data() -> None:
     source = RecordSource([list(range(n)) for n in (5, 9, 17, 30)], seed=1)
-    drawn = Drawn([MixturePart(source, Causal())], training_of(batch_tokens=40), Runtime())
-    counts = [sum(len(batch.input_ids) for batch in step) for step in drawn.steps]
+    sampled = SampledBatches([MixturePart(source, Causal())], training_of(batch_tokens=40), Runtime())
+    counts = [sum(len(batch.input_ids) for batch in step) for step in sampled.steps]
     assert len(set(counts)) > 1 and max(counts) <= 40
-    assert drawn.step_tokens == pytest.approx(sum(counts) / len(counts))
-    batches = drawn.batches(40)
-    assert len(batches[0].input_ids) == max(counts) == drawn.most_tokens
-    assert max(len(batch.input_ids) for batch in drawn.batches(30)) <= 30
+    assert sampled.step_tokens == pytest.approx(sum(counts) / len(counts))
+    batches = sampled.batches(40)
+    assert len(batches[0].input_ids) == max(counts) == sampled.max_tokens
+    assert max(len(batch.input_ids) for batch in sampled.batches(30)) <= 30
 
 
-def test_ledger_counts_storages_from_making_to_end() -> None:
-    given = torch.ones(100)
+def test_ledger_counts_storages_until_they_are_freed() -> None:
+    earlier = torch.ones(100)
     with StorageLedger("early") as ledger:
-        ledger.book([given], "given")
+        ledger.record([earlier], "earlier")
         a = torch.zeros(1000)
-        with ledger.booking("late"):
+        with ledger.recording("late"):
             b = a + 1
             view = b[:10]
         del b
         c = torch.zeros(10)
     assert ledger.num_bytes == 4 * (100 + 1000 + 1000 + 10)
-    assert ledger.parts_at_peak() == {"given": 400, "early": 4040, "late": 4000}
+    assert ledger.parts_at_peak() == {"earlier": 400, "early": 4040, "late": 4000}
     del view, c
     assert ledger.num_bytes == 4 * (100 + 1000)
     assert ledger.peak_bytes == 4 * 2110
@@ -149,14 +149,14 @@ def freeze_all_but(network: Network, *parts: str) -> Network:
 
 
 def measured_bytes(network: Network, training: TrainingSettings, source: Source) -> dict[str, int]:
-    """Of a real step of a real network: all bytes at the peak, and what the optimizer and gradients take."""
+    """Bytes of a real training step: at the peak, of the optimizer and of the gradients."""
     initialize(network, torch.Generator().manual_seed(0))
     loader = Loader([MixturePart(source, Causal())], batch_tokens=training.batch_tokens, seed=training.seed)
     (batch,) = micro_batches(loader.next_step())
     compute = TrainStep(network, Causal()).train()
     with StorageLedger("step") as ledger:
-        ledger.book([*network.parameters(), *batch.tensors], "given")
-        with ledger.booking("optimizer"):
+        ledger.record([*network.parameters(), *batch.tensors], "earlier")
+        with ledger.recording("optimizer"):
             optimizer = OPTIMIZERS.get(training.optimizer)(network, training)
         loss, num_targets = compute(batch)
         (loss / num_targets).backward()
@@ -178,7 +178,7 @@ FROZEN = [
 @pytest.mark.parametrize("parts", FROZEN, ids=lambda parts: parts[0])
 @pytest.mark.parametrize("name", ["gpt2", "llama", "lstm"])
 @pytest.mark.parametrize("whole", [True, False], ids=["whole", "some layers"])
-def test_frozen_parts_are_planned_as_a_real_step_takes_them(
+def test_frozen_parts_are_planned_as_a_real_step_uses_them(
     name: str, parts: tuple[str, ...], whole: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     training = training_of(batch_tokens=512)
@@ -187,8 +187,8 @@ def test_frozen_parts_are_planned_as_a_real_step_takes_them(
     mixture = [MixturePart(source, Causal())]
     measured = measured_bytes(freeze_all_but(build(config), *parts), training, source)
     if not whole:
-        monkeypatch.setattr(rehearsal, "MOST_FLOPS", 1.0)
-        monkeypatch.setattr(rehearsal, "FEWEST_TOKENS", 256)
+        monkeypatch.setattr(rehearsal, "MAX_FLOPS", 1.0)
+        monkeypatch.setattr(rehearsal, "MIN_TOKENS", 256)
     outline = freeze_all_but(build(config, "meta"), *parts)
     planned = rehearse(outline, training, mixture=mixture, runtime=Runtime()).parts
     assert planned["weights"] == 4 * parameter_count(config)
@@ -197,7 +197,7 @@ def test_frozen_parts_are_planned_as_a_real_step_takes_them(
     assert sum(planned.values()) == pytest.approx(measured["peak"], rel=0.05)
 
 
-def test_a_real_network_is_rehearsed_as_one_without_memory_and_stays_as_it_is() -> None:
+def test_a_real_network_is_rehearsed_like_one_on_the_meta_device_and_does_not_change() -> None:
     config = config_of("llama")
     network = freeze_all_but(build(config), "blocks.1.").eval()
     initialize(network, torch.Generator().manual_seed(0))

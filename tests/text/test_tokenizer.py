@@ -190,7 +190,7 @@ def test_a_missing_or_wrong_file_is_named(tmp_path: Path) -> None:
         Tokenizer.load(tmp_path)
     TRAINED["bytes"].save(tmp_path)
     (tmp_path / "tokenizer_config.json").write_text("[]")
-    with pytest.raises(BundleError, match="holds a list, not an object"):
+    with pytest.raises(BundleError, match="contains a list, not an object"):
         Tokenizer.load(tmp_path)
 
 

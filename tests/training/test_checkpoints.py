@@ -119,7 +119,7 @@ def test_every_single_bit_matters(checkpoints: Checkpoints) -> None:
             broken = bytearray(content)
             broken[bit // 8] ^= 1 << bit % 8
             (folder / name).write_bytes(broken)
-            assert verify(folder) == f"000005 is damaged: {name} is not what its SHA-256 says"
+            assert verify(folder) == f"000005 is damaged: {name} does not match its SHA-256"
         (folder / name).write_bytes(content)
     assert verify(folder) == ""
 
@@ -191,7 +191,7 @@ def test_the_best_replaces_the_best_and_is_never_rotated(checkpoints: Checkpoint
     damage(best.path / "weights.safetensors", "one bit")
     none, problems = checkpoints.best()
     assert none is None and problems == [
-        "best-000008 is damaged: weights.safetensors is not what its SHA-256 says"
+        "best-000008 is damaged: weights.safetensors does not match its SHA-256"
     ]
 
 

@@ -122,13 +122,13 @@ def test_a_damaged_checkpoint_is_named_and_the_run_still_ends_in_the_same_bits(
     with (tmp_path / "cut" / "checkpoints" / "000010" / "optimizer.safetensors").open("r+b") as file:
         file.seek(300)
         file.write(b"damage")
-    with pytest.warns(SeedbedWarning, match=r"cut: 000010 is damaged: optimizer\.safetensors is not what"):
+    with pytest.warns(SeedbedWarning, match=r"cut: 000010 is damaged: optimizer\.safetensors does not match"):
         cut, _ = tiny.start(tmp_path / "cut")
     assert same_weights(whole, cut)
     assert history(tmp_path / "whole") == history(tmp_path / "cut")
     (line,) = [line for line in read_metrics(tmp_path / "cut" / "metrics.jsonl") if line["kind"] == "resume"]
     assert line["step"] == 5
-    assert line["problems"] == ["000010 is damaged: optimizer.safetensors is not what its SHA-256 says"]
+    assert line["problems"] == ["000010 is damaged: optimizer.safetensors does not match its SHA-256"]
 
 
 def test_lost_best_weights_are_named_and_the_user_decides(tiny: ModuleType, tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_damaged_best_weights_come_again_from_the_checkpoint_of_their_step(
     best = tmp_path / "cut" / "checkpoints" / f"best-{whole.best_step:06d}"
     kept = {file.name: file.read_bytes() for file in best.iterdir()}
     (best / "weights.safetensors").write_bytes(b"damage")
-    with pytest.warns(SeedbedWarning, match=r"weights\.safetensors is not what its SHA-256 says"):
+    with pytest.warns(SeedbedWarning, match=r"weights\.safetensors does not match its SHA-256"):
         _, progress = tiny.start(tmp_path / "cut", **options)
     assert (progress.best_step, progress.best_loss) == (whole.best_step, whole.best_loss)
     assert whole.best_step < 12 and {file.name: file.read_bytes() for file in best.iterdir()} == kept

@@ -24,7 +24,7 @@ from seedbed.text.tokenizer import Tokenizer
 DATA = "builtin:prose"
 VOCAB_SIZE = 2048
 PROMPT = "Return a new"
-# Of the budget: the rest is for the plans made again, bundles and completions.
+# Of the budget; the rest is for planning, bundles and completions.
 TRAINING_SHARE = 0.85
 TITLES = {"transformer": "Transformer", "lstm": "LSTM"}
 SAMPLED: dict[str, Any] = {"max_new_tokens": 40, "seed": 0}
@@ -35,7 +35,7 @@ DECODING: tuple[dict[str, Any], ...] = (
     {"temperature": 1.0, "top_k": 20},
     {"temperature": 1.0, "top_p": 0.9},
 )
-# What a network has different from the recipe: each the best of nine settings on builtin:code, 400 steps
+# Settings that differ from the recipe: each the best of nine settings on builtin:code, 400 steps
 # (docs/LOG.md, 2026-11-24).
 TUNED: dict[str, list[str]] = {
     "transformer": ["training.matrix_learning_rate=0.04", "training.learning_rate=0.03"],
@@ -50,10 +50,10 @@ def demo(
     callback: Callable[[str], Any] | None = None,
     on_plan: Callable[[str, Any, Any], None] | None = None,
 ) -> dict[str, Any]:
-    """Train a Transformer and an LSTM of one size on the same tokens, compare them, complete prompts, report.
+    """Train a Transformer and an LSTM of one size on the same tokens, and report on both.
 
-    `callback(name)` gives the progress of a run, `on_plan(name, plan, settings)` hears its plan. The same
-    call goes on where an earlier one in the folder `out` was stopped.
+    `callback(name)` makes the progress display of a run; `on_plan(name, plan, settings)` is called with its
+    plan. The same call resumes an earlier one in the folder `out` that was stopped.
     """
     out = Path(out)
     if budget_seconds < 15:
@@ -67,7 +67,7 @@ def demo(
             train_tokenizer_from(DATA, out=tokenizer, vocab_size=VOCAB_SIZE)
         sizes = _equal_sizes(Tokenizer.load(tokenizer).vocab_size)
 
-    def wanted(name: str, steps: int) -> dict[str, Any]:
+    def arguments(name: str, steps: int) -> dict[str, Any]:
         every = max(5, steps // 10)
         overrides = [f"model.{key}={value}" for key, value in sizes[name].items()] + TUNED[name]
         overrides += [f"training.{key}_every_steps={every}" for key in ("evaluate", "checkpoint")]
@@ -76,15 +76,15 @@ def demo(
 
     with StopSignals():
         left = TRAINING_SHARE * budget_seconds - (time.perf_counter() - started)
-        steps = shared_steps(out, DATA, TITLES, wanted, seconds=left, budget_seconds=budget_seconds)
-    runs = train_all(out, DATA, sizes, wanted, steps, callback=callback, on_plan=on_plan)
+        steps = shared_steps(out, DATA, TITLES, arguments, seconds=left, budget_seconds=budget_seconds)
+    runs = train_all(out, DATA, sizes, arguments, steps, callback=callback, on_plan=on_plan)
     samples = _samples(out, list(sizes))
     write_file(out / "samples.json", json.dumps(samples, indent=2).encode())
     return {"steps": steps, **runs, "samples": samples["rows"], "report": str(write_report(out))}
 
 
 def _equal_sizes(vocab_size: int) -> dict[str, dict[str, Any]]:
-    """The settings of both networks: the recipe's Transformer, and the LSTM nearest to its size."""
+    """The settings of both networks: the recipe's Transformer, and the LSTM of the nearest size."""
     base = recipe("fast")
     context = base["training"]["context_tokens"]
     model = load_settings(ModelSettings, base["model"])

@@ -10,7 +10,7 @@ from seedbed.base.errors import ConfigError, nearest
 from seedbed.generation.loading import load
 from seedbed.hub.bundle import stored_dtype
 from seedbed.hub.locate import locate
-from seedbed.report.model_contents import advice
+from seedbed.hub.model_contents import advice
 
 FORMATS = ("bundle",)
 

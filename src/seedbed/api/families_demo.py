@@ -1,4 +1,4 @@
-"""One small network of each kind on the same text for the same tokens, and what each is good at."""
+"""One small network of each architecture on the same text, and its scores on the same tasks."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from seedbed.runs.settings import ModelSettings, recipe
 from seedbed.runs.start import run_settings
 
 DATA = "builtin:code"
-NUM_PIECES, CONTEXT = 2048, 128
-# Of the budget: the rest is for the tokenizers, and for what is measured at the end.
+NUM_TOKENS, CONTEXT = 2048, 128
+# Of the budget; the rest is for the tokenizers and the tasks.
 TRAINING_SHARE = 0.75
 LEAST_SECONDS = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """A kind of network as courses tell of it, and the text that shows what it does.
+    """A kind of network as courses describe it, and the text of its example.
 
-    `settings` are what it has different from the recipe.
+    `settings` are those that differ from the recipe.
     """
 
     title: str
@@ -49,7 +49,7 @@ class Kind:
     settings: tuple[str, ...] = ()
 
 
-FILL, GO_ON = "fill the blank", "go on"
+FILL, CONTINUE = "fill the blank", "continue"
 GAP = "    def close(self):\n        if not ___:\n            self.file.close()\n"
 BEGUN = "    def close(self):\n        if self."
 KINDS: dict[str, Kind] = {
@@ -57,11 +57,7 @@ KINDS: dict[str, Kind] = {
     # masks of 40% is that of Wettig et al. (2202.08005).
     "bert": Kind(
         title="BERT",
-        settings=(
-            "objective.rate=0.4",
-            "training.learning_rate=0.003",
-            "training.matrix_learning_rate=0.01",
-        ),
+        settings=("objective.rate=0.4", "training.learning_rate=0.003", "training.matrix_learning_rate=0.01"),
         architecture="encoder-only",
         sees="both sides of every token",
         good_at="labels for words and texts",
@@ -72,10 +68,10 @@ KINDS: dict[str, Kind] = {
     "gpt2": Kind(
         title="GPT-2",
         architecture="decoder-only",
-        sees="what stands before a token",
-        good_at="going on with a text",
+        sees="the tokens before each",
+        good_at="continuing a text",
         num_layers=4,
-        task=GO_ON,
+        task=CONTINUE,
         given=BEGUN,
     ),
     "t5": Kind(
@@ -91,7 +87,7 @@ KINDS: dict[str, Kind] = {
         title="BART",
         architecture="encoder-decoder",
         sees="both sides of a gap, then the text so far",
-        good_at="writing a text again: repairs, summaries",
+        good_at="rewriting a text: repairs, summaries",
         num_layers=2,
         task=FILL,
         given=GAP,
@@ -99,10 +95,10 @@ KINDS: dict[str, Kind] = {
     "lstm": Kind(
         title="LSTM",
         architecture="recurrent",
-        sees="what stands before a token, through one state",
+        sees="the tokens before each, through one state",
         good_at="long texts in constant memory",
         num_layers=2,
-        task=GO_ON,
+        task=CONTINUE,
         given=BEGUN,
     ),
 }
@@ -115,11 +111,10 @@ def families_demo(
     callback: Callable[[str], Any] | None = None,
     on_plan: Callable[[str, Any, Any], None] | None = None,
 ) -> dict[str, Any]:
-    """Train a network of each kind, measure what each is good at, and write the report.
+    """Train a network of each kind, measure all on the same tasks, and write the report.
 
-    All read the same pieces of the same text, the same number of them, with the recipe `fast` and the
-    settings of their kind. The arguments are those of `demo`; the same call goes on where an earlier one in
-    the folder `out` was stopped.
+    All train on the same text for the same number of steps, with the recipe `fast` and the settings of their
+    kind. The arguments are those of `demo`; the same call resumes an earlier one in the folder `out`.
     """
     out = Path(out)
     if budget_seconds < LEAST_SECONDS:
@@ -132,17 +127,17 @@ def families_demo(
         out.mkdir(parents=True, exist_ok=True)
     with StopSignals():
         _tokenizers(out)
-        wanted = partial(_wanted, out, _widths())
+        arguments = partial(_arguments, out, _widths())
         steps = shared_steps(
             out,
             DATA,
             {name: kind.title for name, kind in KINDS.items()},
-            wanted,
+            arguments,
             seconds=TRAINING_SHARE * budget_seconds - (time.perf_counter() - started),
             budget_seconds=budget_seconds,
         )
-    results = train_all(out, DATA, KINDS, wanted, steps, callback=callback, on_plan=on_plan)
-    settings, _ = run_settings(DATA, **wanted("bert", steps))
+    results = train_all(out, DATA, KINDS, arguments, steps, callback=callback, on_plan=on_plan)
+    settings, _ = run_settings(DATA, **arguments("bert", steps))
     with StopSignals():
         found = _measure(out, results, settings.data, tokens=steps * settings.training.batch_tokens)
     write_file(out / "families.json", json.dumps(found, indent=2).encode())
@@ -150,40 +145,40 @@ def families_demo(
 
 
 def _tokenizers(out: Path) -> None:
-    """One kind for all: the pieces are the same, the control tokens each family's own."""
+    """One kind of tokenizer for all: the same vocabulary, and each family's own special tokens."""
     for name in KINDS:
         folder = out / "tokenizers" / name
         if not (folder / "tokenizer.json").exists():
-            vocab_size = NUM_PIECES + family(name).special.num_tokens
+            vocab_size = NUM_TOKENS + family(name).special.num_tokens
             train_tokenizer_from(DATA, out=folder, kind="bpe", family=name, vocab_size=vocab_size)
 
 
-def _wanted(out: Path, widths: Mapping[str, int], name: str, steps: int) -> dict[str, Any]:
-    """A run's settings as `pretrain` takes them."""
+def _arguments(out: Path, widths: Mapping[str, int], name: str, steps: int) -> dict[str, Any]:
+    """A run's arguments for `pretrain`."""
     every = max(5, -(-steps // 3))
     overrides = [f"model.num_layers={KINDS[name].num_layers}", f"model.d_model={widths[name]}"]
     overrides += [f"training.context_tokens={CONTEXT}", *KINDS[name].settings]
     overrides += [f"training.{key}_every_steps={every}" for key in ("evaluate", "checkpoint")]
     tokenizer = str(out / "tokenizers" / name)
-    wanted = {"recipe": "fast", "family": name, "steps": steps, "tokenizer": tokenizer}
-    return wanted | {"overrides": overrides}
+    arguments = {"recipe": "fast", "family": name, "steps": steps, "tokenizer": tokenizer}
+    return arguments | {"overrides": overrides}
 
 
 def _widths() -> dict[str, int]:
-    """The width of each network: the recipe's, and for the LSTM the one nearest in parameters to GPT-2."""
+    """The width of each network: the recipe's, and for the LSTM that of GPT-2's number of parameters."""
     width = int(recipe("fast")["model"]["d_model"])
     widths = dict.fromkeys(KINDS, width)
     gpt2 = ModelSettings(family="gpt2", d_model=width, num_layers=KINDS["gpt2"].num_layers)
-    target = parameter_count(configure(gpt2, vocab_size=NUM_PIECES, context_tokens=CONTEXT))
+    target = parameter_count(configure(gpt2, vocab_size=NUM_TOKENS, context_tokens=CONTEXT))
     num_layers = KINDS["lstm"].num_layers
-    widths["lstm"] = lstm_width(target, num_layers=num_layers, vocab_size=NUM_PIECES)
+    widths["lstm"] = lstm_width(target, num_layers=num_layers, vocab_size=NUM_TOKENS)
     return widths
 
 
 def _measure(
     out: Path, results: dict[str, dict[str, Any]], data: DataSettings, *, tokens: int
 ) -> dict[str, Any]:
-    """What `families.json` holds: each network with its scores and its example."""
+    """The content of `families.json`: each network with its scores and its example."""
     tasks = gather(data)
     models = []
     found: dict[str, Any] = {"data": DATA, "tokens": tokens, "num_windows": NUM_WINDOWS}
@@ -204,7 +199,7 @@ def _measure(
 
 
 def _answer(lm: LanguageModel, kind: Kind) -> str:
-    """The text with its blank filled, or with what the network goes on with."""
+    """The text with its blank filled, or with its continuation."""
     if kind.task == FILL:
         return str(lm.fill(kind.given).text)
     return kind.given + str(lm.generate(kind.given, 24, temperature=0.0).text)

@@ -1,4 +1,4 @@
-"""Several runs on the same text: networks of like size, the steps that all of them can take, all of them."""
+"""Several runs on the same text: networks of one size, and the number of steps that fits the budget."""
 
 from __future__ import annotations
 
@@ -22,40 +22,46 @@ from seedbed.runs.start import run_settings
 from seedbed.select.plan import Plan
 from seedbed.training.run_folder import RunFolder
 
-Wanted = Callable[[str, int], dict[str, Any]]
+Arguments = Callable[[str, int], dict[str, Any]]
 
 
 def shared_steps(
-    out: Path, data: str, titles: Mapping[str, str], wanted: Wanted, *, seconds: float, budget_seconds: float
+    out: Path,
+    data: str,
+    titles: Mapping[str, str],
+    arguments: Arguments,
+    *,
+    seconds: float,
+    budget_seconds: float,
 ) -> int:
-    """The steps that each of the runs `titles` can take in `seconds`, what planning takes included.
+    """The number of steps that each of the runs `titles` can take in `seconds`, planning included.
 
-    `wanted(name, steps)` are a run's settings as `pretrain` takes them. It is planned once and written down
-    in `demo.json` for the next call, which must be for the same runs and budget.
+    `arguments(name, steps)` returns a run's arguments for `pretrain`. The number is planned once and written
+    to `demo.json` for the next call, which must have the same runs and budget.
     """
     started = time.perf_counter()
     note = out / "demo.json"
     if note.exists():
-        said = json.loads(note.read_text())
-        if said["titles"] != dict(titles):
-            raise ConfigError(f"{out} holds a demo of other networks; choose another folder with --out")
-        if said["budget_seconds"] != budget_seconds:
+        planned = json.loads(note.read_text())
+        if planned["titles"] != dict(titles):
+            raise ConfigError(f"{out} contains a demo of other networks; choose another folder with --out")
+        if planned["budget_seconds"] != budget_seconds:
             raise ConfigError(
-                f"{out} holds a demo with a budget of {said['budget_seconds']:g} s; "
-                "give the same budget to go on, or another folder"
+                f"{out} contains a demo with a budget of {planned['budget_seconds']:g} s; "
+                "give the same budget to resume it, or another folder"
             )
-        return int(said["steps"])
-    plans = {name: _plan(out / "runs" / name, data, wanted(name, MIN_STEPS)) for name in titles}
+        return int(planned["steps"])
+    plans = {name: _plan(out / "runs" / name, data, arguments(name, MIN_STEPS)) for name in titles}
     left = seconds - (time.perf_counter() - started)
 
     def cost(steps: int) -> float:
-        settings = {name: run_settings(data, **wanted(name, steps))[0].training for name in titles}
+        settings = {name: run_settings(data, **arguments(name, steps))[0].training for name in titles}
         return sum(plan.for_settings(settings[name]).seconds for name, plan in plans.items())
 
     at_most = int(max(0.0, left) / sum(plan.step_seconds for plan in plans.values()))
     num_steps = most_steps(cost, left, at_most=at_most)
-    said = {"budget_seconds": budget_seconds, "steps": num_steps, "titles": dict(titles)}
-    write_file(note, json.dumps(said).encode())
+    planned = {"budget_seconds": budget_seconds, "steps": num_steps, "titles": dict(titles)}
+    write_file(note, json.dumps(planned).encode())
     return num_steps
 
 
@@ -63,15 +69,15 @@ def train_all(
     out: Path,
     data: str,
     names: Iterable[str],
-    wanted: Wanted,
+    arguments: Arguments,
     steps: int,
     *,
     callback: Callable[[str], Any] | None,
     on_plan: Callable[[str, Any, Any], None] | None,
 ) -> dict[str, dict[str, Any]]:
-    """Train the runs one after the other, or go on with them -> the summary of each.
+    """Train the runs one after the other, or resume them -> the summary of each.
 
-    `callback(name)` gives the progress of a run, `on_plan(name, plan, settings)` hears its plan.
+    `callback` and `on_plan` are those of `demo`.
     """
     return {
         name: pretrain(
@@ -79,14 +85,14 @@ def train_all(
             out=out / "runs" / name,
             callbacks=[callback(name)] if callback else [],
             on_plan=partial(on_plan, name) if on_plan else None,
-            **wanted(name, steps),
+            **arguments(name, steps),
         ).summary()
         for name in names
     }
 
 
 def lstm_width(num_parameters: int, *, num_layers: int, vocab_size: int) -> int:
-    """The width of the LSTM whose size is nearest to a number of parameters."""
+    """The width of the LSTM whose number of parameters is nearest to the given one."""
     lstm = replace(family("lstm").sized(64, num_layers), vocab_size=vocab_size)
 
     def distance(width: int) -> int:
@@ -95,9 +101,9 @@ def lstm_width(num_parameters: int, *, num_layers: int, vocab_size: int) -> int:
     return min(range(16, 512), key=distance)
 
 
-def _plan(folder: Path, data: str, wanted: dict[str, Any]) -> Plan:
-    """The plan that `pretrain` would make for a run; its tokenizer and shards stay for it."""
-    settings, start = run_settings(data, **wanted)
+def _plan(folder: Path, data: str, arguments: dict[str, Any]) -> Plan:
+    """The plan that `pretrain` would make for a run; its tokenizer and shards are kept for it."""
+    settings, start = run_settings(data, **arguments)
     resident = ResidentPeak()
     with (
         Runtime.from_environment(num_threads=settings.training.num_threads) as runtime,

@@ -12,7 +12,7 @@ from seedbed.data.objective import OBJECTIVES
 from seedbed.data.prepare import DataSettings, training_texts
 from seedbed.data.shown import Shown, ShownToken, example_of_text, show_tokens
 from seedbed.hub.base import Base
-from seedbed.hub.bundle import CONFIG
+from seedbed.hub.weight_files import CONFIG
 from seedbed.models.network import family as named_family
 from seedbed.runs.network import require_matching_family
 from seedbed.runs.start import Start

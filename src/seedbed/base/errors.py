@@ -1,4 +1,4 @@
-"""What a user, a file or a setting can cause; messages say what was asked, what is allowed, what to do."""
+"""Errors that a user, a file or a setting can cause; the message says what to do."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class SeedbedWarning(UserWarning):
-    """What a user should know of while the work goes on; the command line prints it as one line."""
+    """A warning to the user while the work continues; the command line prints it as one line."""
 
 
 class SeedbedError(Exception):
@@ -23,11 +23,11 @@ class UsageError(SeedbedError):
 
 
 class ConfigError(UsageError):
-    """A setting or a config field that cannot be, alone or beside another one."""
+    """A setting or config field that is not allowed, alone or together with another one."""
 
 
 class DataError(SeedbedError):
-    """A corpus that cannot be read or holds nothing to learn from."""
+    """A corpus that cannot be read or has nothing to train on."""
 
 
 class BundleError(SeedbedError):
@@ -39,27 +39,21 @@ class CheckpointError(SeedbedError):
 
 
 class HardwareError(SeedbedError):
-    """Not enough memory, disk or devices for what was asked."""
+    """Not enough memory, disk or devices."""
 
 
 class TrainingError(SeedbedError):
-    """A training that went wrong in its numbers: loss or gradients that are not finite."""
-
-
-class TargetNotMet(SeedbedError):
-    """All went well and the target was not reached."""
-
-    exit_code = 3
+    """A loss or gradients that are not finite."""
 
 
 class StoppedEarly(SeedbedError):
-    """A signal or a budget stopped the work; all is saved, and the same command goes on."""
+    """A signal or a budget stopped the work; everything is saved, and the same command resumes it."""
 
     exit_code = 75
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
-    """The hint that ends a message about an unknown name: the nearest allowed one, and all of them."""
+    """The end of a message about an unknown name: the nearest allowed name, and all of them."""
     names = sorted(allowed)
     close = difflib.get_close_matches(name, names, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""

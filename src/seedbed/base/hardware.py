@@ -1,4 +1,4 @@
-"""The two-second probe: what this machine is, and how fast it multiplies, reads and calls."""
+"""The two-second probe: what this machine is, and how fast its matmuls, its memory and torch's calls are."""
 
 from __future__ import annotations
 
@@ -9,29 +9,33 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.nn import functional as F
 
 from seedbed.base.runtime import PRECISIONS, begin_peak, peak_resident_bytes
 
-# (tokens, in, out) of the matmuls: what the layers of 4 x 128, 6 x 384 and 12 x 768 networks compute.
+# (tokens, in, out) of the matmuls: those in the layers of 4 x 128, 6 x 384 and 12 x 768 networks.
 SHAPES = ((768, 128, 512), (1024, 384, 1536), (1024, 768, 3072), (1024, 3072, 768))
 BURST_SECONDS = 0.02
 # 64 MiB in float32: more than a core's share of the caches, less than a small run needs.
 MEMORY_NUMBERS = 2**24
 WORTHWHILE_GAIN = 1.5
+# The limit and the use of a control group, by the controller's name: version 2 has none, version 1 `memory`.
+GROUP_FILES = {
+    "": ("memory.max", "memory.current"),
+    "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+}
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class MatmulSpeed:
-    """The measured rate of x (num_tokens, d_in) @ W (d_in, d_out), a multiply-add counted as two."""
+    """The measured FLOP/s of x (num_tokens, d_in) @ W (d_in, d_out), a multiply-add counted as two."""
 
     precision: str
     num_tokens: int
@@ -42,16 +46,16 @@ class MatmulSpeed:
 
 @dataclass(frozen=True, kw_only=True)
 class Hardware:
-    """What a plan is made from; rates are the best of short bursts, on all threads that torch uses.
+    """A measured machine; rates are the best of short bursts, on all threads that torch uses.
 
-    `read_bytes` a second in a matrix-vector product (decoding at batch 1), `copy_bytes` a second in an
-    elementwise sum over memory, all its tensors counted; `call_seconds` what one small torch call costs.
+    `read_bytes` per second of a matrix-vector product (decoding at batch 1), `copy_bytes` per second of an
+    elementwise sum, all three tensors counted; `call_seconds` of one small torch call.
     """
 
     cpu: str
-    instructions: str  # amx avx512 avx2 neon, or what torch calls it
+    instructions: str  # amx avx512 avx2 neon, or torch's name for them
     num_cores: int  # physical ones that this process may use
-    num_threads: int  # that torch uses
+    num_threads: int  # of torch
     memory_bytes: int
     available_bytes: int
     gpus: tuple[str, ...]
@@ -72,10 +76,7 @@ class Hardware:
 
     @property
     def precision(self) -> str:
-        """The faster of float32 and bfloat16, which must win clearly: casts and rounding cost too.
-
-        That is at the shape that suits it best; whether a network gains is timed in `select.measure`.
-        """
+        """bfloat16 if it is clearly faster than float32 at its best shape: casts and rounding cost too."""
         rates: dict[tuple[int, ...], dict[str, float]] = {}
         for p in self.matmuls:
             rates.setdefault((p.num_tokens, p.d_in, p.d_out), {})[p.precision] = p.flops_per_second
@@ -83,16 +84,16 @@ class Hardware:
         return "bfloat16" if gain > WORTHWHILE_GAIN else "float32"
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as JSON."""
+        """All of it as JSON."""
         return asdict(self) | {"matmul_flops": self.matmul_flops, "precision": self.precision}
 
 
 @lru_cache(maxsize=4)
 def probe(seconds: float = 2.0, *, device: str = "cpu") -> Hardware:
-    """Measure this machine for about `seconds`, once a process; `probe.cache_clear()` forgets.
+    """Measure this machine for about `seconds`, once per process.
 
-    A rate is that of the fastest of several short bursts spread over the time, so that what else runs on the
-    machine disturbs it least.
+    A rate is that of the fastest of several short bursts, spread over the time: other processes disturb it
+    least.
     """
     place = torch.device(device)
     measures = _measures(place)
@@ -106,15 +107,9 @@ def probe(seconds: float = 2.0, *, device: str = "cpu") -> Hardware:
         if time.perf_counter() > end:
             break
     matmuls = [
-        MatmulSpeed(
-            precision=precision,
-            num_tokens=n,
-            d_in=d_in,
-            d_out=d_out,
-            flops_per_second=2 * n * d_in * d_out / best[precision, (n, d_in, d_out)],
-        )
+        MatmulSpeed(precision, *shape, flops_per_second=2 * math.prod(shape) / best[precision, *shape])
         for precision in PRECISIONS
-        for n, d_in, d_out in SHAPES
+        for shape in SHAPES
     ]
     total, available = memory()
     return Hardware(
@@ -128,38 +123,34 @@ def probe(seconds: float = 2.0, *, device: str = "cpu") -> Hardware:
         device=device,
         torch=torch.__version__,
         matmuls=tuple(matmuls),
-        read_bytes=4 * MEMORY_NUMBERS / best["read", ()],
-        copy_bytes=4 * MEMORY_NUMBERS / best["copy", ()],
-        call_seconds=best["call", ()],
+        read_bytes=4 * MEMORY_NUMBERS / best["read"],
+        copy_bytes=4 * MEMORY_NUMBERS / best["copy"],
+        call_seconds=best["call"],
     )
 
 
-def _measures(device: torch.device) -> dict[tuple[str, tuple[int, ...]], Callable[[], object]]:
-    """What is timed, by name and shape."""
-    measures: dict[tuple[str, tuple[int, ...]], Callable[[], object]] = {}
-
-    def product(x: Tensor, weight: Tensor) -> Callable[[], object]:
-        return lambda: F.linear(x, weight)
-
-    # All tensors are views of one: what the probe holds must stay below the peak of the run that follows.
+def _measures(device: torch.device) -> dict[Hashable, Callable[[], object]]:
+    """The calls to time, by name and shape."""
+    measures: dict[Hashable, Callable[[], object]] = {}
+    # All tensors are views of one: the probe's memory must stay below the peak of the run that follows.
     numbers = torch.ones(MEMORY_NUMBERS, device=device)
     for precision in PRECISIONS:
         typed = numbers.view(getattr(torch, precision))
         for n, d_in, d_out in SHAPES:
             x, weight = (typed[: rows * d_in].view(rows, d_in) for rows in (n, d_out))
-            measures[precision, (n, d_in, d_out)] = product(x, weight)
+            measures[precision, n, d_in, d_out] = partial(F.linear, x, weight)
     matrix = numbers.view(-1, 1024)
     a, b, c = numbers[: 3 * (MEMORY_NUMBERS // 3)].chunk(3)
     little = torch.ones(8, device=device)
-    measures["read", ()] = product(torch.ones(1, 1024, device=device), matrix)
-    measures["copy", ()] = lambda: torch.add(a, b, out=c)
-    measures["call", ()] = lambda: little + little
+    measures["read"] = partial(F.linear, torch.ones(1, 1024, device=device), matrix)
+    measures["copy"] = partial(torch.add, a, b, out=c)
+    measures["call"] = partial(torch.add, little, little)
     return measures
 
 
-def seconds_per_call(call: Callable[[], object], *, burst: float, device: torch.device) -> float:
-    """Seconds of one call, from as many as fit in a burst."""
-    finish(device)
+def seconds_per_call(call: Callable[[], object], *, burst: float = 0.0, device: torch.device) -> float:
+    """Seconds per call, over as many calls as a burst of seconds has time for, at least one."""
+    _finish(device)
     started = time.perf_counter()
     num_calls = 0
     while True:
@@ -167,12 +158,12 @@ def seconds_per_call(call: Callable[[], object], *, burst: float, device: torch.
         num_calls += 1
         elapsed = time.perf_counter() - started
         if elapsed > burst:
-            finish(device)
+            _finish(device)
             return (time.perf_counter() - started) / num_calls
 
 
-def finish(device: torch.device) -> None:
-    """Wait for the calls that a GPU still has to do."""
+def _finish(device: torch.device) -> None:
+    """Wait until a GPU has done its calls."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -180,27 +171,19 @@ def finish(device: torch.device) -> None:
 def cpu_name() -> str:
     """The processor's name as its maker writes it."""
     if sys.platform == "darwin":
-        asked = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
-        return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
-    return next(iter(_cpu_info("model name")), "") or platform.processor() or platform.machine()
+        command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    return _cpu_info("model name") or platform.processor() or platform.machine()
 
 
 def cpu_vendor() -> str:
-    """The processor's maker as it names itself, `AuthenticAMD`; empty where the system does not say.
-
-    Only the first processor's lines are read, of what may be hundreds.
-    """
-    try:
-        with Path("/proc/cpuinfo").open() as lines:
-            named = (line.partition(":")[2].strip() for line in lines if line.startswith("vendor_id"))
-            return next(named, "")
-    except OSError:
-        return ""
+    """The processor's maker as it names itself, `AuthenticAMD`; empty if the system does not say."""
+    return _cpu_info("vendor_id")
 
 
 def instructions() -> str:
     """The widest vector or matrix instructions that torch can use."""
-    flags = set(" ".join(_cpu_info("flags")).split())
+    flags = set(_cpu_info("flags").split())
     for name, flag in (("amx", "amx_bf16"), ("avx512", "avx512f"), ("avx2", "avx2")):
         if flag in flags:
             return name
@@ -210,7 +193,7 @@ def instructions() -> str:
 
 
 def num_cores() -> int:
-    """Physical cores that this process may use: two threads of one core count once."""
+    """Physical cores that this process may use; hyperthreads of one core count once."""
     usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
     siblings = set()
     for cpu in usable:
@@ -221,7 +204,7 @@ def num_cores() -> int:
 
 
 def memory() -> tuple[int, int]:
-    """Bytes of memory in all and free for this process, its control group's limit respected."""
+    """Bytes of memory in total and free for this process, within its control group's limit."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     available = total
     info = _read(Path("/proc/meminfo"))
@@ -235,19 +218,14 @@ def memory() -> tuple[int, int]:
 
 
 def _group_limits(groups: str, root: Path) -> Iterable[tuple[int, int]]:
-    """(limit, used) in bytes of each control group of this process; what the cache holds counts as free."""
+    """(limit, used) in bytes of each control group of this process; the page cache counts as free."""
     for line in groups.splitlines():
         _, kind, path = line.split(":", 2)
-        if kind not in ("", "memory"):
+        if kind not in GROUP_FILES:
             continue
-        names = (
-            ("memory.max", "memory.current")
-            if not kind
-            else ("memory.limit_in_bytes", "memory.usage_in_bytes")
-        )
-        # Inside a container its own group is often the root that it sees.
+        # Inside a container the root that it sees is often its own group.
         for folder in {root / kind / path.strip("/"), root / kind}:
-            limit, used = (_read(folder / name).strip() for name in names)
+            limit, used = (_read(folder / name).strip() for name in GROUP_FILES[kind])
             if limit.isdigit() and used.isdigit():
                 stat = dict(line.split() for line in _read(folder / "memory.stat").splitlines())
                 cached = stat.get("total_inactive_file", stat.get("inactive_file", "0"))
@@ -255,44 +233,48 @@ def _group_limits(groups: str, root: Path) -> Iterable[tuple[int, int]]:
 
 
 class ResidentPeak:
-    """The most memory that this process has held above where it stood at first, lap after lap.
+    """The peak resident memory of this process above its value at the start, lap by lap.
 
-    `is_exact` where the system can count anew (Linux); elsewhere a lap's peak is that of all before it too.
+    `is_exact` if the system can restart the count (Linux); elsewhere a lap's peak includes earlier laps.
     """
 
     def __init__(self) -> None:
         self.first_bytes = begin_peak()
-        self._most_bytes = 0
+        self._peak_bytes = 0
         self.is_exact = Path("/proc/self/clear_refs").exists()
 
     def lap(self) -> int:
-        """Give freed memory back and count the peak anew from here -> bytes held now, above the first."""
-        self._most_bytes = self.most()
+        """Return freed memory to the system and start a lap -> bytes in use now, above the start."""
+        self._peak_bytes = self.most()
         return begin_peak() - self.first_bytes
 
     def peak(self) -> int:
-        """The most bytes of this lap, above the first."""
+        """The peak of this lap in bytes, above the start."""
         return peak_resident_bytes() - self.first_bytes
 
     def most(self) -> int:
-        """The most bytes of all laps, above the first."""
-        return max(self._most_bytes, self.peak())
+        """The peak of all laps in bytes, above the start."""
+        return max(self._peak_bytes, self.peak())
 
 
 def disk_free_bytes(folder: str | Path) -> int:
-    """Free bytes on the disk that holds `folder` or will."""
+    """Free bytes on the disk of `folder`, which need not exist yet."""
     path = Path(folder).absolute()
     return shutil.disk_usage(next(p for p in (path, *path.parents) if p.exists())).free
 
 
-def _cpu_info(key: str) -> list[str]:
-    """The values of a key in Linux's list of processors."""
-    lines = _read(Path("/proc/cpuinfo")).splitlines()
-    return [line.partition(":")[2].strip() for line in lines if line.split(":")[0].strip() == key]
+def _cpu_info(key: str) -> str:
+    """The first processor's value of a key in /proc/cpuinfo, empty if there is none; it reads no further."""
+    try:
+        with Path("/proc/cpuinfo").open() as lines:
+            fields = (line.partition(":") for line in lines)
+            return next((value.strip() for name, _, value in fields if name.strip() == key), "")
+    except OSError:
+        return ""
 
 
 def _read(path: Path) -> str:
-    """The content of a small file of the system, empty where there is none."""
+    """The content of a small system file, empty if there is none."""
     try:
         return path.read_text()
     except OSError:

@@ -1,4 +1,4 @@
-"""A room is a folder of plug-ins: every file in it is one, named by the file and found without an import."""
+"""Plug-in packages: every file is a plug-in, named by the file and found without an import."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ T = TypeVar("T")
 
 
 class PluginPackage(Generic[T]):
-    """The plug-ins of a package: file `causal.py` of `seedbed.objectives` holds the plug-in `causal`."""
+    """The plug-ins of a package: `causal.py` of `seedbed.objectives` defines the plug-in `causal`."""
 
     def __init__(self, package: str, attribute: str) -> None:
-        """`attribute` is what every file calls its plug-in, `OBJECTIVE`; errors name it in lower case."""
+        """`attribute` names the plug-in in every file, such as `OBJECTIVE`; errors show it in lower case."""
         self.package, self.attribute = package, attribute
 
     def names(self) -> list[str]:
-        """List the plug-ins, sorted; none of them is imported for it."""
+        """List the plug-ins, sorted, without importing them."""
         found = importlib.util.find_spec(self.package)
         assert found is not None and found.submodule_search_locations is not None, self.package
         return sorted(
@@ -28,12 +28,12 @@ class PluginPackage(Generic[T]):
         )
 
     def require(self, name: str) -> None:
-        """Raise UsageError with the nearest name where no file has this one; nothing is imported for it."""
+        """Raise UsageError with the nearest name if no plug-in has this one; nothing is imported."""
         names = self.names()
         if name not in names:
             raise UsageError(f"no {self.attribute.lower()} is named {name!r}; {nearest(name, names)}")
 
     def get(self, name: str) -> T:
-        """Import one plug-in; a name that no file has raises UsageError with the nearest one."""
+        """Import one plug-in; an unknown name raises UsageError with the nearest one."""
         self.require(name)
         return cast(T, getattr(importlib.import_module(f"{self.package}.{name}"), self.attribute))

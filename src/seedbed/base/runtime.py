@@ -1,6 +1,6 @@
-"""Where the work runs: the device, the precision, this process among its ranks, and its generators' seeds.
+"""Where the work runs: the device, the precision, this process's rank, and the seeds of its generators.
 
-The only file that reads the environment, beside `threads.py`, which must come before torch.
+Only this file reads the environment, and `threads.py`, which runs before torch is imported.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 
 import torch
 from torch import Tensor
@@ -28,7 +27,7 @@ MALLOC_TRIM_THRESHOLD, MALLOC_MMAP_THRESHOLD = -1, -3  # mallopt(3)
 
 @dataclass(frozen=True)
 class Runtime:
-    """One process of `world_size` that work on one training; `with` leaves their group at the end."""
+    """One of the `world_size` processes of a training; as a context it leaves their group at the end."""
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     precision: str = "float32"
@@ -38,16 +37,16 @@ class Runtime:
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise ConfigError(
-                f"precision={self.precision!r} cannot be computed in; allowed: {', '.join(PRECISIONS)}"
+                f"precision={self.precision!r} is not supported; allowed: {', '.join(PRECISIONS)}"
             )
 
     @classmethod
     def from_environment(
         cls, device: str = "auto", *, precision: str = "float32", num_threads: int = 0
     ) -> Runtime:
-        """Take the rank that torchrun gave, if it did, and join the others: gloo on CPUs, nccl on GPUs.
+        """Read the rank that torchrun has set, if any, and join the others: gloo on CPUs, nccl on GPUs.
 
-        `auto` takes a GPU where there is one for this rank; each has `num_threads` (0: as torch finds).
+        `auto` selects a GPU if there is one for this rank. `num_threads` per rank; 0: torch decides.
         """
         world_size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
         place = find_device(device, int(os.environ.get("LOCAL_RANK", "0")))
@@ -65,29 +64,27 @@ class Runtime:
     def __enter__(self) -> Runtime:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         if self.world_size > 1 and dist.is_initialized():
             dist.destroy_process_group()
 
     @property
     def is_main(self) -> bool:
-        """Tell whether this rank is the one that writes and speaks."""
+        """Whether this rank writes the files and the output."""
         return self.rank == 0
 
     def autocast(self) -> AbstractContextManager[object]:
-        """Compute products in the precision, over weights that stay float32."""
+        """Compute matmuls in the precision; the weights stay float32."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
 
     def all_reduce_sum(self, values: Tensor) -> Tensor:
-        """Sum a tensor over the ranks, in place; every rank gets the sum."""
+        """Sum a tensor over the ranks, in place, on every rank."""
         if self.world_size > 1:
             dist.all_reduce(values)
         return values
 
     def broadcast_int(self, value: int) -> int:
-        """Give every rank the number that rank 0 has."""
+        """The number of rank 0, on every rank."""
         if self.world_size == 1:
             return value
         box = torch.tensor([value], device=self.device)
@@ -95,17 +92,17 @@ class Runtime:
         return int(box.item())
 
     def sum_over_ranks(self, values: Sequence[float]) -> list[float]:
-        """Sum numbers over the ranks, in float64; every rank waits for the others and gets the sums."""
+        """Sum numbers over the ranks in float64, on every rank."""
         if self.world_size == 1:
             return list(values)
         return self.all_reduce_sum(torch.tensor(values, dtype=torch.float64, device=self.device)).tolist()
 
     def generator(self, seed: int, *keys: int | str) -> torch.Generator:
-        """A generator on the device that depends on the seed and the keys alone."""
+        """A generator on the device whose state depends on the seed and the keys alone."""
         return torch.Generator(self.device).manual_seed(derive_seed(seed, *keys))
 
     def seed_dropout(self, seed: int, *keys: int | str) -> None:
-        """Set torch's global generators, from which dropout alone may draw, by seed, keys and rank."""
+        """Seed torch's global generators, which only dropout uses, by seed, keys and rank."""
         derived = derive_seed(seed, *keys, self.rank)
         if self.device.type == "cpu":
             torch.default_generator.manual_seed(derived)
@@ -114,9 +111,9 @@ class Runtime:
 
 
 def keep_freed_memory() -> None:
-    """Let the C library keep what tensors free, instead of giving it back and clearing it anew each time.
+    """Let the C library keep the memory that tensors free instead of returning it to the system.
 
-    A step frees and takes the same large buffers; with glibc's defaults each costs its page faults again.
+    Every step frees and allocates the same large buffers; with glibc's defaults each costs its page faults.
     """
     if sys.platform == "linux":
         library = ctypes.CDLL(None)
@@ -126,7 +123,7 @@ def keep_freed_memory() -> None:
 
 
 def release_freed_memory() -> None:
-    """Give back to the system what tensors have freed, so that the next peak is that of what comes next."""
+    """Return the memory that tensors have freed to the system, so that it does not count in the next peak."""
     if sys.platform == "linux":
         library = ctypes.CDLL(None)
         if hasattr(library, "malloc_trim"):
@@ -134,7 +131,7 @@ def release_freed_memory() -> None:
 
 
 def begin_peak() -> int:
-    """Let `peak_resident_bytes` count from here where the system can (Linux) -> the bytes held now."""
+    """Restart `peak_resident_bytes` from here if the system can (Linux) -> the bytes in use now."""
     release_freed_memory()
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # proc(5): resets the peak of the resident set
@@ -142,15 +139,15 @@ def begin_peak() -> int:
 
 
 def derive_seed(seed: int, *keys: int | str) -> int:
-    """Mix a seed with its use into 63 bits: equal inputs give equal seeds, others unrelated ones."""
+    """Hash a seed and its use to 63 bits: equal inputs give equal seeds, others unrelated ones."""
     digest = hashlib.blake2b(repr((seed, *keys)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
 
 def peak_resident_bytes() -> int:
-    """The most memory that this process has held at once."""
+    """The peak resident memory of this process."""
     status = Path("/proc/self/status")
-    if status.exists():  # getrusage would count what the parent held before it started us
+    if status.exists():  # getrusage would count the parent's memory from before the fork
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -166,14 +163,14 @@ def find_device(name: str, local_rank: int = 0) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise ConfigError(
-            f"device={name!r} is none that torch knows; allowed: auto, cpu, cuda, cuda:N, mps"
+            f"device={name!r} is not a device of torch; allowed: auto, cpu, cuda, cuda:N, mps"
         ) from None
     if name == "cuda":
         device = torch.device("cuda", local_rank)
     if device.type == "cuda" and device.index >= gpus:
         raise HardwareError(
-            f"device={name} was asked for, but torch sees {gpus} CUDA GPUs; choose device=cpu or auto"
+            f"device={name} was requested, but torch sees {gpus} CUDA GPUs; choose device=cpu or auto"
         )
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise HardwareError("device=mps was asked for, but this machine has none; choose device=cpu or auto")
+        raise HardwareError("device=mps was requested, but this machine has none; choose device=cpu or auto")
     return device

@@ -1,7 +1,6 @@
-"""Settings are frozen dataclasses; this file alone turns them into TOML and back, and reads flags over them.
+"""Settings are frozen dataclasses; this file alone turns them into TOML and back, and applies flags.
 
-One schema serves the file, the flags and the page: the dataclasses themselves. pydantic checks names and
-types, `__post_init__` checks what values may be.
+The dataclasses are the only schema: pydantic checks names and types against them, `__post_init__` the values.
 """
 
 from __future__ import annotations
@@ -43,17 +42,17 @@ _ALLOWED = {
 def load_settings(
     schema: type[Settings], *layers: Mapping[str, Any] | Path, overrides: Sequence[str] = ()
 ) -> Settings:
-    """Build settings from layers, the later one winning, and then from flags of the form `section.key=value`.
+    """Build settings from layers, later ones winning, and then from flags of the form `section.key=value`.
 
-    A layer is a nested mapping or a TOML file's path. A flag's value is read as TOML, as text where it is
-    no TOML or where the setting is a text; `none` unsets. An unknown key or a wrong type raises UsageError.
+    A layer is a nested mapping or the path of a TOML file. A flag's value is TOML, or text if it is not TOML
+    or the setting is text; `none` unsets. An unknown key or a wrong type raises UsageError.
     """
     texts = dict(split_override(override) for override in overrides)
     return _validate(schema, layered(*layers, overrides=overrides), texts)
 
 
 def layered(*layers: Mapping[str, Any] | Path, overrides: Sequence[str] = ()) -> Tree:
-    """The nested mapping of layers and flags, not yet looked at."""
+    """The nested mapping of layers and flags, not checked yet."""
     tree: Tree = {}
     for layer in layers:
         tree = merge(tree, read_toml(layer) if isinstance(layer, Path) else layer)
@@ -64,7 +63,7 @@ def layered(*layers: Mapping[str, Any] | Path, overrides: Sequence[str] = ()) ->
 
 
 def read_toml(path: Path) -> Tree:
-    """Read a TOML file; one that is missing or not TOML raises UsageError with the line."""
+    """Read a TOML file; UsageError with the line if it is missing or not TOML."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -74,7 +73,7 @@ def read_toml(path: Path) -> Tree:
 
 
 def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> Tree:
-    """Lay one nested mapping over another; tables are merged key by key, anything else is replaced."""
+    """Merge one nested mapping over another: tables key by key, any other value is replaced."""
     merged = dict(under)
     for key, value in over.items():
         below = merged.get(key)
@@ -84,7 +83,7 @@ def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> Tree:
 
 
 def split_override(override: str) -> tuple[KeyPath, str]:
-    """Split a flag's `section.key=value` into the path of its key and the text of its value."""
+    """Split a flag `section.key=value` into the path of its key and the text of its value."""
     key, equals, text = override.partition("=")
     path = tuple(part.strip() for part in key.split("."))
     if not equals or not all(path):
@@ -93,12 +92,12 @@ def split_override(override: str) -> tuple[KeyPath, str]:
 
 
 def to_tree(settings: Any) -> Tree:
-    """Turn settings into a nested mapping of plain values, defaults included; None is one that is not set."""
+    """Turn settings into a nested mapping of plain values, defaults included; None means not set."""
     return {field.name: _plain(getattr(settings, field.name)) for field in dataclasses.fields(settings)}
 
 
 def to_toml(settings: Any) -> str:
-    """Write settings as TOML with every default; one that is not set appears as a comment.
+    """Write settings as TOML with every default; a setting that is not set appears as a comment.
 
     `load_settings` reads the same settings back, since only a setting whose default is None may be None.
     """
@@ -108,10 +107,9 @@ def to_toml(settings: Any) -> str:
 
 
 def difference(left: Any, right: Any) -> dict[str, tuple[Any, Any]]:
-    """List what differs between two settings by dotted key: (left, right), None where absent."""
-    ours, theirs = flatten(left), flatten(right)
-    keys = [*ours, *(key for key in theirs if key not in ours)]
-    pairs = {key: (ours.get(key), theirs.get(key)) for key in keys}
+    """The differences between two settings by dotted key: (left, right), None where absent."""
+    first, second = flatten(left), flatten(right)
+    pairs = {key: (first.get(key), second.get(key)) for key in first | second}
     return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
 
 
@@ -128,7 +126,7 @@ def flatten(settings: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Turn a value into what TOML and JSON can hold."""
+    """Turn a value into one that TOML and JSON can express."""
     if dataclasses.is_dataclass(value):
         return to_tree(value)
     if isinstance(value, Mapping):
@@ -139,7 +137,7 @@ def _plain(value: Any) -> Any:
 
 
 def _write_table(settings: Any, path: KeyPath, lines: list[str]) -> None:
-    """Append a table's own keys, then its tables, so that no key falls into the wrong table."""
+    """Append a table's own keys, then its tables, so that no key ends up in the wrong table."""
     if path:
         lines += ["", f"[{'.'.join(path)}]"]
     tables: dict[str, Any] = {}
@@ -148,7 +146,9 @@ def _write_table(settings: Any, path: KeyPath, lines: list[str]) -> None:
         if dataclasses.is_dataclass(value):
             tables[field.name] = value
         elif value is None:
-            assert field.default is None, f"{field.name} is None, its default is not: TOML cannot say so"
+            assert field.default is None, (
+                f"{field.name} is None and its default is not: TOML cannot express that"
+            )
             lines.append(f"# {field.name} is not set")
         else:
             lines.append(tomli_w.dumps({field.name: _plain(value)}).strip())
@@ -157,7 +157,7 @@ def _write_table(settings: Any, path: KeyPath, lines: list[str]) -> None:
 
 
 def _parse(text: str) -> Any:
-    """Read a flag's value as TOML; what is no TOML is text, and `none` unsets."""
+    """Read a flag's value as TOML, else as text; `none` unsets."""
     if text == "none":
         return None
     try:
@@ -176,26 +176,27 @@ def _nest(path: Sequence[str], value: Any) -> Tree:
 def _validate(schema: type[Settings], tree: Tree, texts: Texts) -> Settings:
     """Check a nested mapping against a dataclass and build it."""
     _refuse_unknown(schema, tree, (), texts)
-    # Settings stay free of pydantic; a tuple around them is what carries `extra` into standard dataclasses.
+    # Settings do not import pydantic; the tuple around them applies `extra` to standard dataclasses.
     adapter = TypeAdapter(tuple[schema], config={"extra": "forbid"})  # type: ignore[valid-type]
     try:
         # JSON mode is strict about types and still takes a list for a tuple and text for a path.
         return typing.cast(Settings, adapter.validate_json(json.dumps([tree], default=str), strict=True)[0])
     except ValidationError as error:
         found = error.errors(include_url=False)
-    problems = [(_inside(tree, problem["loc"][1:]), problem) for problem in found]
-    for path, problem in problems:
-        if problem["type"] == "string_type" and path in texts and not isinstance(_at(tree, path), str):
-            # `--set data.train=2024` looks like a number and means a text.
+    problems = [(*_located(tree, problem["loc"][1:]), problem) for problem in found]
+    for path, value, problem in problems:
+        if problem["type"] == "string_type" and path in texts and not isinstance(value, str):
+            # `--set data.train=2024` looks like a number and means text.
             again = {key: text for key, text in texts.items() if key != path}
             return _validate(schema, merge(tree, _nest(path, texts[path])), again)
-    path = problems[0][0]
-    same_place = [problem for place, problem in problems if place == path]
-    raise UsageError(_explain(path, _at(tree, path), same_place, texts))
+    path, value, _ = problems[0]
+    raise UsageError(
+        _explain(path, value, [problem for other, _, problem in problems if other == path], texts)
+    )
 
 
 def _refuse_unknown(schema: Any, tree: Any, path: KeyPath, texts: Texts) -> None:
-    """Refuse a key that no field has, naming the nearest one."""
+    """Refuse an unknown key, naming the nearest field."""
     if not isinstance(tree, Mapping) or not dataclasses.is_dataclass(schema):
         return
     hints = typing.get_type_hints(schema)
@@ -206,63 +207,57 @@ def _refuse_unknown(schema: Any, tree: Any, path: KeyPath, texts: Texts) -> None
             flag = _origin((*path, key), texts)
             inside = "" if path else _in_a_table(key, hints)
             raise UsageError(f"unknown setting {key!r}{where}{flag}; {inside}{nearest(key, names)}")
-        for part in _arms(hints[key]):
-            _refuse_unknown(part, value, (*path, key), texts)
+        for kind in _arms(hints[key]):
+            _refuse_unknown(kind, value, (*path, key), texts)
 
 
 def _in_a_table(key: str, hints: Mapping[str, Any]) -> str:
-    """Say which table has a key that was written without one, as `learning_rate` for the training's."""
+    """Name the table of a key that was written without one, as `learning_rate` for the training's."""
     inner = {
         field.name: f"{table}.{field.name}"
         for table, hint in hints.items()
-        for part in _arms(hint)
-        if dataclasses.is_dataclass(part)
-        for field in dataclasses.fields(part)
+        for kind in _arms(hint)
+        if dataclasses.is_dataclass(kind)
+        for field in dataclasses.fields(kind)
     }
     near = difflib.get_close_matches(key, inner, n=1)
     return f"did you mean {inner[near[0]]!r}? " if near else ""
 
 
 def _arms(hint: Any) -> Iterable[Any]:
-    """The alternatives of a type: of `Position | None` the two, of any other type itself."""
+    """The alternatives of a type: the two of `Position | None`, else the type itself."""
     return typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
 
 
-def _inside(tree: Any, location: Sequence[Any]) -> KeyPath:
-    """The part of an error's location that is a path in the settings; pydantic appends a union's arm."""
-    path: list[str] = []
+def _located(tree: Any, location: Sequence[Any]) -> tuple[KeyPath, Any]:
+    """The path and value in the settings of an error's location, to which pydantic appends a union's arm."""
+    path: KeyPath = ()
     for key in location:
         if not isinstance(tree, Mapping) or key not in tree:
             break
-        path.append(str(key))
-        tree = tree[key]
-    return tuple(path)
-
-
-def _at(tree: Any, path: Sequence[str]) -> Any:
-    """The value at a path."""
-    for key in path:
-        tree = tree[key]
-    return tree
+        path, tree = (*path, str(key)), tree[key]
+    return path, tree
 
 
 def _origin(path: KeyPath, texts: Mapping[KeyPath, str]) -> str:
-    """Say that a setting came from a flag, where it did."""
+    """` (from --set)` if the setting came from a flag, else nothing."""
     return next((" (from --set)" for flag in texts if flag[: len(path)] == path), "")
 
 
 def _explain(path: KeyPath, value: Any, problems: Sequence[Any], texts: Texts) -> str:
-    """Say in one line which value was refused and what is allowed in its place."""
+    """One line that names the refused value and what is allowed instead."""
     if problems[0]["type"] in ("missing", "missing_argument"):
         key = ".".join((*path, str(problems[0]["loc"][-1])))
         return f"the setting {key} is missing; write it in the settings file or as --set {key}=VALUE"
-    allowed = dict.fromkeys(_ALLOWED.get(problem["type"]) or _words(problem) for problem in problems)
+    allowed = dict.fromkeys(map(_words, problems))
     shown = json.dumps(value, default=str)
     return f"{'.'.join(path)} = {shown}{_origin(path, texts)}: allowed is {' or '.join(allowed)}"
 
 
 def _words(problem: Any) -> str:
-    """Put pydantic's own message into the words of ours."""
+    """The allowed values, as in pydantic's message."""
+    if problem["type"] in _ALLOWED:
+        return _ALLOWED[problem["type"]]
     if problem["type"] == "literal_error":
         return str(problem["ctx"]["expected"])
     return str(problem["msg"]).removeprefix("Input should be ").removeprefix("Value error, ")

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end the work where nothing is lost, with the exit code that says so."""
+"""Ctrl-C and SIGTERM stop the work where nothing is lost, with an exit code of their own."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
 from seedbed.base.errors import StoppedEarly
 
 
 class StopSignals:
-    """While it is entered, SIGINT and SIGTERM raise StoppedEarly where they hit, or where a hold ends.
+    """A context in which SIGINT and SIGTERM raise StoppedEarly at once, or at the end of a `hold()`.
 
-    What has its own way to stop (the training loop) or must not be cut runs inside `hold()`: there a signal
-    only sets `requested`. Every signal after the first changes nothing, so that an impatient second Ctrl-C
-    cannot cut the saving that the first one began. Off the main thread, where Python takes no handlers,
-    none is installed.
+    Code that stops by itself (the training loop) or must not be interrupted runs inside `hold()`: there a
+    signal only sets `requested`. Signals after the first are ignored: a second Ctrl-C cannot interrupt the
+    saving that the first one started. Outside the main thread, where Python allows no handlers, none is
+    installed.
     """
 
     def __init__(self) -> None:
-        self.requested = ""  # the name of the first signal that came
+        self.requested = ""  # the name of the first signal
         self._holding = 0
         self._before: dict[signal.Signals, Any] = {}
 
@@ -31,16 +31,14 @@ class StopSignals:
             self._before = {s: signal.signal(s, self._receive) for s in (signal.SIGINT, signal.SIGTERM)}
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Let nothing inside be cut by a signal; one that came raises StoppedEarly after a normal end."""
+        """Delay signals: one that arrives inside raises StoppedEarly after the block ends normally."""
         self._holding += 1
         try:
             yield
@@ -49,10 +47,10 @@ class StopSignals:
         self.check()
 
     def check(self) -> None:
-        """Raise StoppedEarly if a signal came and nothing holds it."""
+        """Raise StoppedEarly if a signal has arrived and no `hold()` delays it."""
         if self.requested and not self._holding:
             raise StoppedEarly(
-                f"stopped by {self.requested}; all that was done is saved: run the same command again"
+                f"stopped by {self.requested}; everything done so far is saved: run the same command again"
             )
 
     def _receive(self, number: int, frame: FrameType | None) -> None:

@@ -62,13 +62,16 @@ def demo(
 
 def _print_families(found: dict[str, Any], out: Path, *, json: bool) -> None:
     from seedbed.cli.console import print_facts, print_json, print_table
-    from seedbed.report.families import finding, terminal_tables
+    from seedbed.report.families import finding, read_models, tables
 
     if json:
         print_json(found)
         return
-    for title, columns, rows in terminal_tables(found["families"]):
-        print_table(title, columns, rows)
+    kinds, scores = tables(read_models(found["families"], {}))
+    columns, rows = kinds.plain()
+    for title, chosen in (("What they are", (0, 1, 2)), ("", (0, 3, 4))):
+        print_table(title, [columns[at] for at in chosen], [[row[at] for at in chosen] for row in rows])
+    print_table("What they do, held out; \u00b1 half of a 95% interval, * the best", *scores.plain())
     print_facts(
         finding(found["families"]),
         {"report": found["report"], "next": f'seedbed generate {out}/runs/bert "x = ___" --fill'},

@@ -19,8 +19,8 @@ def doctor(
 ) -> None:
     """Inspect this machine, or a model folder. Print what the machine can train, or what is missing."""
     from seedbed.api.doctor import examine_machine
+    from seedbed.api.folders import examine_folder
     from seedbed.cli.console import print_json
-    from seedbed.report.folders import examine_folder
 
     found = examine_machine() if folder is None else examine_folder(folder)
     if json:
@@ -34,8 +34,8 @@ def doctor(
 
 
 def _show_machine(found: Mapping[str, Any]) -> None:
+    from seedbed.base.units import bytes_text, count_text, seconds_text
     from seedbed.cli.console import print_facts, print_table
-    from seedbed.report.units import bytes_text, count_text, seconds_text
 
     hardware = found["hardware"]
     missing = [extra for extra, is_installed in found["extras"].items() if not is_installed]

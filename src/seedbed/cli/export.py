@@ -25,8 +25,8 @@ def export(
 ) -> None:
     """Export a model for other tools. The result is loaded again and its logits are compared."""
     from seedbed.api.export import export as write
+    from seedbed.base.units import bytes_text, count_text
     from seedbed.cli.console import print_facts, print_json
-    from seedbed.report.units import bytes_text, count_text
 
     made = write(model, out=out, format=format, dtype=dtype, device=device, allow_pickle=allow_pickle)
     if json:

@@ -77,8 +77,8 @@ def pretrain(
 
 def _print_result(result: Run) -> None:
     """Print the model, its held-out loss, and its cost beside the plan."""
+    from seedbed.base.units import bytes_text, seconds_text
     from seedbed.cli.console import print_facts
-    from seedbed.report.units import bytes_text, seconds_text
 
     loss, bits = result.metrics["validation_loss"], result.metrics["validation_bits_per_byte"]
     held_out = None if loss is None else f"{loss:.4f} nats per target"

@@ -8,8 +8,8 @@ from typing import Any
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from seedbed.base.units import bytes_text, count_text, seconds_text
 from seedbed.cli.console import console, print_facts, say
-from seedbed.report.units import bytes_text, count_text, seconds_text
 
 SECONDS_BETWEEN_LINES = 10.0
 

@@ -14,7 +14,7 @@ def report(
     folder: Annotated[Path, typer.Argument(help="A run's or a project's folder.")] = Path(),
     json: Json = False,
 ) -> None:
-    """Write report.html from what lies in a run's or a project's folder."""
+    """Write report.html from the files of a run's or a project's folder."""
     from seedbed.cli.console import print_json
     from seedbed.report.run_report import write_report
 

@@ -1,4 +1,4 @@
-"""How many hidden tokens a network tells, reading what its architecture lets it read of the text around."""
+"""The share of hidden tokens that a network predicts from the context that its architecture can read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BATCH_ROWS = 32
 
 
 class Window(NamedTuple):
-    """A piece of a text (n,), of which the tokens start to start + length are hidden; start is 1 or more."""
+    """A span of a text (n,) whose tokens start to start + length are hidden; start is 1 or more."""
 
     ids: Sequence[int]
     start: int
@@ -26,11 +26,11 @@ class Window(NamedTuple):
 
 
 def cloze_example(vocabulary: Vocabulary, config: Config, window: Window) -> Example:
-    """What a network reads of a window, and where it predicts the hidden tokens.
+    """The inputs of a network for a window, and the places where it predicts the hidden tokens.
 
-    A masked encoder reads all but these, which are masks. An encoder-decoder's encoder reads the same with
-    one sentinel or, without sentinels, one mask for all of them; the decoder is given the hidden tokens
-    before each, and without sentinels the text before them. A decoder reads what stands before each.
+    A masked encoder reads a mask in place of each hidden token. The encoder of an encoder-decoder reads one
+    sentinel or, without sentinels, one mask in place of all; its decoder reads the hidden tokens before each,
+    without sentinels after the text before them. A decoder reads all tokens before each.
     """
     ids = np.asarray(window.ids, dtype=np.int64)
     start, end = window.start, window.start + window.length
@@ -58,10 +58,10 @@ def cloze_example(vocabulary: Vocabulary, config: Config, window: Window) -> Exa
 
 @torch.inference_mode()
 def cloze_hits(module: Network, vocabulary: Vocabulary, windows: Sequence[Window]) -> torch.Tensor:
-    """The share of hidden tokens that are the likeliest of the whole vocabulary, of each window (windows,).
+    """The share of hidden tokens that are the most likely of the whole vocabulary, per window (windows,).
 
-    The windows come in the order of the rows, longest first. Of several hidden tokens each is told with those
-    before it known, but by a masked encoder, which reads none of them.
+    The windows come in the order of the rows, longest first. Each hidden token is predicted with those before
+    it known, except by a masked encoder, which reads none of them.
     """
     device = module.device
     examples = longest_first([cloze_example(vocabulary, module.config, window) for window in windows])

@@ -1,4 +1,4 @@
-"""What each kind of network is good at, measured on held-out modules of Python's library."""
+"""Four tasks for networks of every architecture, on held-out modules of Python's library."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LINES, NUM_WORDS, WORDS_OF_A_PASSAGE, NUM_SENTENCES, MOST_TOKENS = 10, 6000, 6, 
 
 
 class Labelled(NamedTuple):
-    """A text, and the characters start to end that its label speaks of, or all of it."""
+    """A text, and the characters start to end that its label describes, or all of it."""
 
     text: str
     start: int
@@ -32,7 +32,7 @@ class Labelled(NamedTuple):
 
 
 class Probe(NamedTuple):
-    """A task of labels: its name, the labels, and what a probe is fitted on and tested on."""
+    """A task with labels: its name, the labels, and the texts to fit a probe on and to test it on."""
 
     name: str
     labels: tuple[str, ...]
@@ -41,9 +41,9 @@ class Probe(NamedTuple):
 
 
 class Tasks(NamedTuple):
-    """Texts for every network alike: windows of characters to hide tokens in, words and sentences to label.
+    """The same texts for every network: passages to hide tokens in, words and sentences to label.
 
-    The labelled ones are for fitting a probe, out of modules that were trained on, and for testing it.
+    The labelled ones have two sides: modules that were trained on, to fit a probe, and held-out ones.
     """
 
     passages: list[str]
@@ -52,29 +52,29 @@ class Tasks(NamedTuple):
 
     @property
     def probes(self) -> tuple[Probe, ...]:
-        """What probes are fitted to: a word by its last piece, a text by the mean of its pieces."""
+        """The tasks of a probe: a word by its last token, a text by the mean of its tokens."""
         return Probe("words", ROLES, self.words, mean=False), Probe(
             "sentences", OWNERS, self.sentences, mean=True
         )
 
 
 def gather(data: DataSettings, *, seed: int = 0) -> Tasks:
-    """The texts, drawn from the two sides of the split of the built-in code."""
-    draw = np.random.default_rng(seed)
+    """The texts, sampled from the two sides of the split of the built-in code."""
+    rng = np.random.default_rng(seed)
     sides: tuple[list[str], list[str]] = ([], [])
     for document, validates in split_documents(data):
         sides[validates].append(document.text)
-    words = tuple(_some(draw, [w for text in side for w in _words(draw, text)], NUM_WORDS) for side in sides)
+    words = tuple(_some(rng, [w for text in side for w in _words(rng, text)], NUM_WORDS) for side in sides)
     sentences = tuple(
         _some(
-            draw,
+            rng,
             [Labelled(t, 0, len(t), kind) for text in side for t, kind in docstrings(text)],
             NUM_SENTENCES,
         )
         for side in sides
     )
     passages = [passage for text in sides[True] for passage, _ in _passages(text)]
-    order = draw.permutation(len(passages))
+    order = rng.permutation(len(passages))
     return Tasks([passages[i] for i in order], words, sentences)  # type: ignore[arg-type]
 
 
@@ -92,7 +92,7 @@ def measure(lm: LanguageModel, tasks: Tasks) -> dict[str, Any]:
 
 
 def baselines(lm: LanguageModel, tasks: Tasks) -> dict[str, dict[str, float]]:
-    """What needs no context: the most frequent label, and a probe on the embeddings of the pieces alone."""
+    """Scores without context: the most frequent label, and a probe on the embeddings of the tokens alone."""
     found = {}
     for probe in tasks.probes:
         train, test = probe.sides
@@ -105,13 +105,13 @@ def baselines(lm: LanguageModel, tasks: Tasks) -> dict[str, dict[str, float]]:
 
 
 def _probed(lm: LanguageModel, probe: Probe, *, bare: bool = False) -> Tensor:
-    """Which of the test's labels a probe tells, (n,); `bare`: from embeddings."""
+    """Which of the test labels a probe predicts, (n,); `bare`: from embeddings."""
     train, test = (_features(lm, side, probe, bare=bare) for side in probe.sides)
     return probe_hits(train, test, num_classes=len(probe.labels))
 
 
 def _features(lm: LanguageModel, some: list[Labelled], probe: Probe, *, bare: bool) -> tuple[Tensor, Tensor]:
-    """Features (n, d_model) and classes (n,): a word's at its last piece, or the mean of the text's."""
+    """Features (n, d_model) and classes (n,): those of a word's last token, or the mean of the text's."""
     assert lm.tokenizer is not None
     texts = list(dict.fromkeys(one.text for one in some))
     encoded = {text: lm.tokenizer.encode_spans(text) for text in texts}
@@ -122,23 +122,23 @@ def _features(lm: LanguageModel, some: list[Labelled], probe: Probe, *, bare: bo
     found, classes = [], []
     for one in some:
         spans = encoded[one.text][1][:MOST_TOKENS]
-        pieces = [i for i, (a, b) in enumerate(spans) if a < one.end and b > one.start]
-        if pieces:
+        inside = [i for i, (a, b) in enumerate(spans) if a < one.end and b > one.start]
+        if inside:
             state = of_text[one.text]
-            found.append(state[pieces].mean(0) if probe.mean else state[pieces[-1]])
+            found.append(state[inside].mean(0) if probe.mean else state[inside[-1]])
             classes.append(probe.labels.index(one.label))
     return torch.stack(found), torch.tensor(classes)
 
 
 def _windows(passages: list[list[int]], length: int) -> list[Window]:
-    """One window of each passage that is long enough, the hidden tokens drawn in its inner half."""
-    draw = np.random.default_rng(length)
+    """One window of each passage that is long enough; the hidden tokens are sampled from its inner half."""
+    rng = np.random.default_rng(length)
     windows: list[Window] = []
     for ids in passages:
         if len(windows) == NUM_WINDOWS:
             break
         if len(ids) >= WINDOW_TOKENS:
-            start = int(draw.integers(WINDOW_TOKENS // 4, 3 * WINDOW_TOKENS // 4 - length))
+            start = int(rng.integers(WINDOW_TOKENS // 4, 3 * WINDOW_TOKENS // 4 - length))
             windows.append(Window(ids[:WINDOW_TOKENS], start, length))
     return windows
 
@@ -152,7 +152,7 @@ def _passages(source: str) -> Iterator[tuple[str, int]]:
             yield passage, first
 
 
-def _words(draw: np.random.Generator, source: str) -> Iterator[Labelled]:
+def _words(rng: np.random.Generator, source: str) -> Iterator[Labelled]:
     """Some identifiers of each passage of a module, with their roles."""
     by_passage: dict[int, list[Any]] = {}
     for one in identifiers(source):
@@ -160,10 +160,10 @@ def _words(draw: np.random.Generator, source: str) -> Iterator[Labelled]:
     lines = source.splitlines(keepends=True)
     for passage, first in _passages(source):
         inside = by_passage.get(first // LINES, [])
-        for i in draw.permutation(len(inside))[:WORDS_OF_A_PASSAGE]:
+        for i in rng.permutation(len(inside))[:WORDS_OF_A_PASSAGE]:
             before = sum(map(len, lines[first : inside[i].line]))
             yield Labelled(passage, before + inside[i].start, before + inside[i].end, inside[i].role)
 
 
-def _some(draw: np.random.Generator, all_of_them: list[Labelled], num: int) -> list[Labelled]:
-    return [all_of_them[i] for i in draw.permutation(len(all_of_them))[:num]]
+def _some(rng: np.random.Generator, all_of_them: list[Labelled], num: int) -> list[Labelled]:
+    return [all_of_them[i] for i in rng.permutation(len(all_of_them))[:num]]

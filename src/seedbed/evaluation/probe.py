@@ -1,4 +1,4 @@
-"""What frozen features tell: a linear probe, and the share that it gets right with its interval."""
+"""A linear probe on frozen features, and the share that it predicts right with its interval."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def features(module: Network, rows: Sequence[Sequence[int]]) -> list[Tensor]:
 
 
 def probe_hits(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], *, num_classes: int) -> Tensor:
-    """Which of the test's rows (n, d_model) a softmax regression classifies right, (n,) of 0 and 1.
+    """Which of the test rows (n, d_model) a softmax regression classifies right, (n,) of 0 and 1.
 
     It is fitted on the training rows and their classes (n,), each feature at mean 0 and variance 1, by L-BFGS
     with a little weight decay (Alain and Bengio 1610.01644).
     """
-    (x, y), (tested, wanted) = train, test
+    (x, y), (tested, labels) = train, test
     mean, std = x.mean(0), x.std(0).clamp_min(1e-6)
     x, tested = (x - mean) / std, (tested - mean) / std
     weight = torch.zeros(num_classes, x.shape[1], requires_grad=True)
@@ -43,12 +43,12 @@ def probe_hits(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], *, num
 
     optimizer.step(loss)
     with torch.no_grad():
-        return (F.linear(tested, weight, bias).argmax(-1) == wanted).float()
+        return (F.linear(tested, weight, bias).argmax(-1) == labels).float()
 
 
 def share_of(hits: Tensor) -> dict[str, object]:
-    """The mean of shares (n,), one of each independent trial, and its 95% interval by their variance."""
+    """The mean of shares (n,), one per independent trial, with its 95% interval from their variance."""
     value, n = hits.mean().item(), len(hits)
-    # As if two more trials had gone each way, so that none right is not certain (Agresti and Coull 1998).
+    # Two more trials each way: an interval of n wrong trials is not empty (Agresti and Coull 1998).
     spread = torch.cat([hits, hits.new_tensor([0.0, 0.0, 1.0, 1.0])]).std().item() / math.sqrt(n + 4)
     return {"value": value, "interval": [max(0.0, value - Z * spread), min(1.0, value + Z * spread)]}

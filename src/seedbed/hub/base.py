@@ -1,4 +1,4 @@
-"""A model to start from, looked up and read once."""
+"""A base model, found and read once."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from seedbed.hub.bundle import CONFIG, NAMED_TOKENS, read_bundle, read_network
+from seedbed.hub.bundle import NAMED_TOKENS, read_bundle, read_network
 from seedbed.hub.download import NAME
 from seedbed.hub.gguf import is_gguf
 from seedbed.hub.locate import locate
-from seedbed.hub.weight_files import open_weights
+from seedbed.hub.weight_files import CONFIG, open_weights
 from seedbed.models.family import Config, Network
 from seedbed.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Base:
-    """A model's files, of which all but the weights have been read; `network` reads those.
+    """A model whose files have been read, except the weights; `network` reads those.
 
-    `name` is what opens the same model again: the path as it was given, `package:NAME`, or `org/name@commit`
-    for a model of the hub, whose `commit` it is. The chat template is part of the tokenizer.
+    `name` opens the same model again: the path as the user wrote it, `package:NAME`, or `org/name@commit` for
+    a model on the hub. The chat template is part of the tokenizer.
     """
 
     name: str
@@ -35,9 +35,9 @@ class Base:
 
     @classmethod
     def open(cls, model: str | Path) -> Base:
-        """Look a model up, as `locate` does, and read its config, tokenizer and generation settings.
+        """Find a model, as `locate` does, and read its config, tokenizer and generation settings.
 
-        Of a model of the hub the small files alone are downloaded, of the commit that its revision is now.
+        For a model on the hub, only the small files are downloaded, at the revision's current commit.
         """
         name, commit = str(model), None
         path = locate(model, weights=False)
@@ -46,19 +46,14 @@ class Base:
             name = f"{match['repo']}@{commit}"
         config, tokenizer, generation = read_bundle(path)
         return cls(
-            name=name,
-            path=path,
-            commit=commit,
-            config=config,
-            tokenizer=tokenizer,
-            generation=generation,
+            name=name, path=path, commit=commit, config=config, tokenizer=tokenizer, generation=generation
         )
 
     @property
     def named_tokens(self) -> dict[str, int]:
-        """The tokens that its answers begin and end with, by their names in generation_config.json.
+        """The special tokens of generation, by their names in generation_config.json.
 
-        A list of several ends is left out, and so is all of a GGUF file, whose tokenizer says it.
+        A list of several end tokens is left out. Empty for a GGUF file, whose tokenizer names them.
         """
         if is_gguf(self.path):
             return {}
@@ -66,7 +61,7 @@ class Base:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of its config, its generation settings and its weights' files: 1 to 2 GB/s."""
+        """SHA-256 of the config, the generation settings and the weight files, at 1 to 2 GB/s."""
         path, digest = self._whole(), hashlib.sha256(json.dumps(self.generation, sort_keys=True).encode())
         files = [path]
         if not is_gguf(path):
@@ -78,12 +73,12 @@ class Base:
         return digest.hexdigest()
 
     def network(self, *, dtype: str = "float32", device: str = "cpu") -> Network:
-        """Its network, in evaluation; weights that are on the hub alone are downloaded now.
+        """The network, in evaluation mode; weights on the hub are downloaded now.
 
-        Errors: BundleError naming the file that is missing, cut or contradicts another.
+        Errors: BundleError naming the file that is missing, truncated or contradicts another.
         """
         return read_network(self._whole(), self.config, dtype=dtype, device=device)
 
     def _whole(self) -> Path:
-        """Where all of it is."""
+        """The path of the whole model, weights included."""
         return self.path if self.commit is None else locate(self.name)

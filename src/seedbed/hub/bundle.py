@@ -1,8 +1,7 @@
-"""A bundle: a model's folder in Hugging Face layout, written whole and loaded again before it counts.
+"""A bundle: a model's folder in Hugging Face layout, written aside and loaded again before it is renamed.
 
-Files: `config.json`, `model.safetensors` (read in shards, too), `tokenizer.json` (with
-`tokenizer_config.json`, and with `chat_template.jinja` if the model talks), `generation_config.json` and the
-model card `README.md`.
+Files: `config.json`, `model.safetensors` (or shards), `tokenizer.json` with `tokenizer_config.json` and, for
+a chat model, `chat_template.jinja`; `generation_config.json` and the model card `README.md`.
 """
 
 from __future__ import annotations
@@ -25,17 +24,10 @@ from seedbed.base.errors import BundleError, ConfigError, SeedbedError, SeedbedW
 from seedbed.base.files import disk_errors, replaced_folder
 from seedbed.base.json_file import read_object
 from seedbed.base.runtime import find_device
-from seedbed.hub.gguf import (
-    gguf_numbers,
-    inspect_gguf,
-    is_gguf,
-    open_gguf,
-    read_gguf_config,
-)
-from seedbed.hub.published import fill_network
+from seedbed.hub.gguf import fill_from_gguf, gguf_numbers, inspect_gguf, is_gguf, read_gguf_config
+from seedbed.hub.published import require_matching_weights
 from seedbed.hub.vectors import MODULES, POOLING, VectorSettings, read_vectors, write_vectors
-from seedbed.hub.weight_files import SINGLE as WEIGHTS
-from seedbed.hub.weight_files import open_weights
+from seedbed.hub.weight_files import CONFIG, WEIGHTS, open_weights
 from seedbed.models.family import Config, Family, Network
 from seedbed.models.network import FAMILIES, export_tensors, family, require_vocabulary
 from seedbed.nn.config import ModelConfig
@@ -43,23 +35,18 @@ from seedbed.nn.layout import Layout
 from seedbed.nn.linear import LinearLike, plain_weights
 from seedbed.text.tokenizer import TEMPLATE_FILE, Tokenizer
 
-CONFIG, GENERATION, CARD = "config.json", "generation_config.json", "README.md"
-TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
-FILES = {CONFIG, WEIGHTS, GENERATION, CARD, TOKENIZER, TOKENIZER_CONFIG, TEMPLATE_FILE, MODULES, POOLING}
+GENERATION, CARD = "generation_config.json", "README.md"
+FILES = {CONFIG, WEIGHTS, GENERATION, CARD, "tokenizer.json", "tokenizer_config.json", TEMPLATE_FILE}
+FILES |= {MODULES, POOLING}
 ENDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 NAMED_TOKENS = (*ENDS, "decoder_start_token_id", "forced_bos_token_id", "forced_eos_token_id")
-# What else `transformers`' generate takes from the config of a bundle that has no generation_config.json.
+# Settings that `transformers`' generate reads from config.json if there is no generation_config.json.
 RECOMMENDED = (
     *("max_new_tokens", "max_length", "min_length", "do_sample", "temperature", "top_k", "top_p"),
     *("num_beams", "length_penalty", "early_stopping", "no_repeat_ngram_size", "repetition_penalty"),
 )
 PARTIAL, REPLACED = ".partial", ".replaced"
-DTYPES = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-    "float64": torch.float64,
-}
+DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16", "float64")}
 
 
 def save_bundle(
@@ -71,20 +58,19 @@ def save_bundle(
     generation: Mapping[str, Any] | None = None,
     vectors: VectorSettings | None = None,
 ) -> Path:
-    """Write the network to the folder `path`, then load it again and compare its logits.
+    """Write the network to the folder `path`, load it again and compare the logits.
 
-    The folder is written aside and takes the place of an earlier bundle only when it is whole and proven.
-    Errors: HardwareError where the disk is full, BundleError where what was read back differs, or where
-    `path` holds anything that is not a bundle's.
+    The folder is written aside and replaces an earlier bundle only after the comparison.
+    Errors: HardwareError if the disk is full; BundleError if the loaded network differs, or if `path`
+    contains a file that is not part of a bundle.
     """
     path = Path(path).resolve()
     _require_replaceable(path)
     require_vocabulary(tokenizer, module.config)
-    with (
-        disk_errors(path),
-        replaced_folder(path, partial=PARTIAL, earlier=REPLACED) as aside,
-    ):
-        _write(aside, module, tokenizer, card, dict(generation or {}), vectors)
+    with disk_errors(path), replaced_folder(path, partial=PARTIAL, earlier=REPLACED) as aside:
+        _write(aside, module, tokenizer, card, dict(generation or {}))
+        if vectors is not None:
+            write_vectors(aside, vectors)
         _compare(aside, module)
     return path
 
@@ -94,8 +80,8 @@ def open_bundle(
 ) -> tuple[Network, Tokenizer | None, dict[str, Any]]:
     """The network of a folder or a GGUF file, its tokenizer if it has one, and its generation settings.
 
-    `allow_pickle` reads `pytorch_model.bin` where there are no safetensors, tensors alone.
-    Errors: BundleError naming the file that is missing, cut or contradicts another.
+    `allow_pickle` reads the tensors of `pytorch_model.bin` if there are no safetensors.
+    Errors: BundleError naming the file that is missing, truncated or contradicts another.
     """
     config, tokenizer, generation = read_bundle(Path(path))
     module = read_network(Path(path), config, dtype=dtype, device=device, allow_pickle=allow_pickle)
@@ -103,10 +89,10 @@ def open_bundle(
 
 
 def read_bundle(path: Path) -> tuple[Config, Tokenizer | None, dict[str, Any]]:
-    """All but the weights of a folder or a GGUF file: config, tokenizer, generation settings."""
+    """The config, tokenizer and generation settings of a folder or a GGUF file."""
     if is_gguf(path):
         return inspect_gguf(path)
-    config, folder = read_config(path), _settled(path)
+    config, folder = read_config(path), _folder_to_read(path)
     tokenizer = Tokenizer.load(folder) if Tokenizer.is_in(folder) else None
     require_vocabulary(tokenizer, config)
     return config, tokenizer, _read_generation(folder)
@@ -115,30 +101,35 @@ def read_bundle(path: Path) -> tuple[Config, Tokenizer | None, dict[str, Any]]:
 def read_network(
     path: Path, config: Config, *, dtype: str = "float32", device: str = "cpu", allow_pickle: bool = False
 ) -> Network:
-    """The network of a folder or a GGUF file whose config has been read, in evaluation."""
+    """The network of a folder or a GGUF file whose config has been read, in evaluation mode."""
     if dtype not in DTYPES:
         raise ConfigError(f"dtype {dtype!r} is unknown; {nearest(dtype, DTYPES)}")
     place = find_device(device)
     if is_gguf(path):
-        return open_gguf(path, dtype=DTYPES[dtype], device=place)[0]
-    with open_weights(_settled(path), allow_pickle=allow_pickle) as weights, mismatch_errors(weights.path):
-        return fill_network(weights, config, dtype=DTYPES[dtype], device=place).eval()
+        return fill_from_gguf(path, config, dtype=DTYPES[dtype], device=place)
+    with (
+        open_weights(_folder_to_read(path), allow_pickle=allow_pickle) as weights,
+        mismatch_errors(weights.path),
+    ):
+        tensors = require_matching_weights(weights, config)
+        tensors.require_equal_copies()
+        return tensors.fill(tensors.config, weights.path, dtype=DTYPES[dtype], device=place)
 
 
 def _read_generation(folder: Path) -> dict[str, Any]:
-    """The settings of generation in a bundle's folder."""
+    """The generation settings of a bundle's folder."""
     if (folder / GENERATION).is_file():
         return read_object(folder / GENERATION)
-    values = read_object(folder / CONFIG)  # older files say it there
-    named = (*NAMED_TOKENS, *RECOMMENDED)
-    return {name: values[name] for name in named if values.get(name) is not None}
+    values = read_object(folder / CONFIG)  # legacy files have them there
+    names = (*NAMED_TOKENS, *RECOMMENDED)
+    return {name: values[name] for name in names if values.get(name) is not None}
 
 
 @contextmanager
 def mismatch_errors(path: Path) -> Iterator[None]:
-    """Begin what is wrong with the weights at `path` with their name, and say where `config.json` tells why.
+    """Add the path of the weights to a BundleError, and the reason for it where `config.json` has one.
 
-    It may name a class that is not read, or say that the weights are quantized.
+    It may name a class that is not supported, or say that the weights are quantized.
     """
     try:
         yield
@@ -151,43 +142,46 @@ def mismatch_errors(path: Path) -> Iterator[None]:
 
 
 def _reason(values: Mapping[str, Any]) -> str | None:
-    """Why weights cannot be read, where their own `config.json` names what is not supported."""
+    """Why weights cannot be read: what is not supported in their `config.json`, if anything."""
     if isinstance(quantized := values.get("quantization_config"), dict):
         method = str(quantized.get("quant_method", "an unnamed method"))[:40]
         return (
-            f"{CONFIG} says that they are quantized by {method!r}, which is not read; take the model that "
-            "was not quantized, or a .gguf file"
+            f"{CONFIG} says that they are quantized by {method!r}, which is not supported; take the "
+            "model that is not quantized, or a .gguf file"
         )
     chosen = next(f for f in map(family, FAMILIES.names()) if values.get("model_type") in f.model_types)
-    classes, read = values.get("architectures"), sorted(chosen.architectures.values())
-    named = classes if isinstance(classes, list) else []
-    if not read or any(name in read for name in named):
+    names, supported = values.get("architectures"), sorted(chosen.architectures.values())
+    names = names if isinstance(names, list) else []
+    if not supported or any(name in supported for name in names):
         return None
-    what = f"the class {str(named[0])[:60]!r}" if named else "no class"
-    return f"{CONFIG} names {what}, and of {chosen.name} are read {', '.join(read)}; take a model of these"
+    what = f"the class {str(names[0])[:60]!r}" if names else "no class"
+    return (
+        f"{CONFIG} names {what}; supported for {chosen.name}: {', '.join(supported)}; take a model of these"
+    )
 
 
-def _settled(path: Path) -> Path:
-    """Where the bundle lies: beside its place where a save was killed between its two renames."""
+def _folder_to_read(path: Path) -> Path:
+    """The bundle's folder, or the earlier one if a save was killed between its two renames."""
     replaced = path.with_name(path.name + REPLACED) if path.name else path
     return path if path.exists() or not replaced.is_dir() else replaced
 
 
 def vector_settings(path: Path) -> VectorSettings | None:
-    """How a bundle's folder says that vectors of texts are made, None where it says nothing."""
-    return None if is_gguf(path) else read_vectors(_settled(path))
+    """The settings for vectors of texts in a bundle's folder, None if it has none."""
+    return None if is_gguf(path) else read_vectors(_folder_to_read(path))
 
 
 def _require_replaceable(path: Path) -> None:
-    """Never replace a folder of the user's that is no bundle."""
+    """Refuse to replace a folder that is not a bundle."""
     if not path.name:
-        raise BundleError(f"a bundle cannot take the place of {path}; choose a new folder in it")
+        raise BundleError(f"a bundle cannot replace {path}; choose a new folder in it")
     if path.exists() and not path.is_dir():
         raise BundleError(f"{path} is a file, but a bundle is a folder; choose another name")
     others = sorted({file.name for file in path.iterdir()} - FILES) if path.exists() else []
     if others:
         raise BundleError(
-            f"{path} holds {others[0]}, which is no part of a bundle and would be lost; choose a new folder"
+            f"{path} contains {others[0]}, which is not part of a bundle and would be lost; choose a new "
+            "folder"
         )
 
 
@@ -195,10 +189,10 @@ def read_config(path: Path) -> Config:
     """The config of a bundle's folder or a GGUF file."""
     if is_gguf(path):
         return read_gguf_config(path)
-    path = _settled(path)
+    path = _folder_to_read(path)
     if not (path / CONFIG).is_file():
-        problem = f"has no {CONFIG}" if path.is_dir() else "is no folder"
-        raise BundleError(f"{path} {problem}; give a bundle: a folder that holds {CONFIG} and {WEIGHTS}")
+        problem = f"has no {CONFIG}" if path.is_dir() else "is not a folder"
+        raise BundleError(f"{path} {problem}; give a bundle: a folder with {CONFIG} and {WEIGHTS}")
     values = read_object(path / CONFIG)
     chosen = _family_of(values, path)
     try:
@@ -212,37 +206,32 @@ def read_config(path: Path) -> Config:
 
 
 def stored_dtype(path: Path, *, allow_pickle: bool = False) -> str:
-    """The type of most of a model's numbers; float32 where it is none that a bundle is written in."""
+    """The dtype of most of a model's numbers; float32 if a bundle cannot be written in that dtype."""
     counts: Counter[str] = Counter()
     if is_gguf(path):
         counts.update(gguf_numbers(path))
     else:
-        with open_weights(_settled(path), allow_pickle=allow_pickle) as weights:
-            for held in weights.held.values():
-                counts[str(held.dtype).removeprefix("torch.")] += prod(held.shape)
+        with open_weights(_folder_to_read(path), allow_pickle=allow_pickle) as weights:
+            for header in weights.headers.values():
+                counts[str(header.dtype).removeprefix("torch.")] += prod(header.shape)
     kind = counts.most_common(1)[0][0] if counts else ""
     return {"F16": "float16", "BF16": "bfloat16"}.get(kind, kind if kind in DTYPES else "float32")
 
 
 def _family_of(values: Mapping[str, Any], path: Path) -> Family:
     families = [family(name) for name in FAMILIES.names()]
-    wanted = str(values.get("model_type"))
+    model_type = str(values.get("model_type"))
     for one in families:
-        if wanted in one.model_types:
+        if model_type in one.model_types:
             return one
-    known = [model_type for one in families for model_type in one.model_types]
+    known = [name for one in families for name in one.model_types]
     raise BundleError(
-        f"{path / CONFIG} has the model_type {wanted!r}, a family unknown here; {nearest(wanted, known)}"
+        f"{path / CONFIG} has the model_type {model_type!r}, an unknown family; {nearest(model_type, known)}"
     )
 
 
 def _write(
-    folder: Path,
-    module: Network,
-    tokenizer: Tokenizer | None,
-    card: str,
-    generation: dict[str, Any],
-    vectors: VectorSettings | None,
+    folder: Path, module: Network, tokenizer: Tokenizer | None, card: str, generation: dict[str, Any]
 ) -> None:
     config = module.config
     chosen = family(config.family)
@@ -256,29 +245,26 @@ def _write(
     values["dtype"] = str(module.dtype).removeprefix("torch.")
     if tokenizer is not None:
         tokenizer.save(folder)
-    # Written where there is none, too: other tools would put in those of the family's published models.
+    # Also written if there is none: other tools would use those of the family's published models.
     ends = {end: getattr(tokenizer, end.removesuffix("_token_id") + "_id", None) for end in ENDS}
     starts = {name: values[name] for name in NAMED_TOKENS if name not in ENDS and name in values}
     generation = starts | {name: token for name, token in ends.items() if token is not None} | generation
-    named = {end: generation.get(end) for end in ENDS}  # the model's own files, else its tokenizer
-    values = named | values
+    values = {end: generation.get(end) for end in ENDS} | values
     (folder / CONFIG).write_text(json.dumps(values, indent=2) + "\n")
     (folder / GENERATION).write_text(json.dumps(generation, indent=2) + "\n")
     (folder / CARD).write_text(card or f"# A {config.family} model\n\nSaved by seedbed.\n", encoding="utf-8")
-    if vectors is not None:
-        write_vectors(folder, vectors)
 
 
 @torch.no_grad()
 def _compare(folder: Path, module: Network) -> None:
-    """Load what was written and run it beside the original on one short text of random tokens."""
+    """Load the written bundle and compare its logits with the original's on a few random tokens."""
     dtype = next(name for name, kind in DTYPES.items() if kind == module.dtype)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", SeedbedWarning)  # told of the original already
-            again, _, _ = open_bundle(folder, dtype=dtype, device=str(module.device))
+            warnings.simplefilter("ignore", SeedbedWarning)  # the original has warned already
+            loaded, _, _ = open_bundle(folder, dtype=dtype, device=str(module.device))
     except SeedbedError as error:
-        raise BundleError(f"what was written to {folder} does not load again: {error}") from error
+        raise BundleError(f"the bundle written to {folder} does not load again: {error}") from error
     config = module.config
     length = min(16, config.max_positions or 16)
     ids = torch.randint(config.vocab_size, (length,), generator=torch.Generator().manual_seed(0))
@@ -288,14 +274,14 @@ def _compare(folder: Path, module: Network) -> None:
     was_training = module.training
     module.eval()
     try:
-        ours, theirs = (m.output(m(ids, layout, **source)) for m in (module, again))
+        expected, logits = (m.output(m(ids, layout, **source)) for m in (module, loaded))
     finally:
         module.train(was_training)
-    # A wrapper sums in another order than the dense weight that is written for it.
+    # A wrapper sums in another order than the dense weight that was written.
     plain = all(plain_weights(part) is not None for part in module.modules() if isinstance(part, LinearLike))
-    atol = 0.0 if plain else torch.finfo(ours.dtype).eps ** 0.5 * max(1.0, ours.abs().max().item())
-    if not torch.allclose(ours, theirs, rtol=0, atol=atol, equal_nan=True):
-        worst = (ours - theirs).abs().max().item()
+    atol = 0.0 if plain else torch.finfo(logits.dtype).eps ** 0.5 * max(1.0, expected.abs().max().item())
+    if not torch.allclose(expected, logits, rtol=0, atol=atol, equal_nan=True):
+        worst = (expected - logits).abs().max().item()
         raise BundleError(
-            f"what was written to {folder} gives other logits, by up to {worst:.2g}; nothing was replaced"
+            f"the bundle written to {folder} gives other logits, by up to {worst:.2g}; nothing was replaced"
         )

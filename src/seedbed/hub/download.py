@@ -1,8 +1,8 @@
 """A model by its name on the Hugging Face hub: downloaded once, then read from huggingface_hub's cache.
 
-Where the cache lies, the token, and whether the network is used are that library's to say: HF_HOME, HF_TOKEN,
-HF_HUB_OFFLINE, HF_ENDPOINT. A connection that breaks is taken up where it stopped; after a kill the files
-that are whole stay. Without a network, what was downloaded of a revision before is used as it is.
+The library reads its own settings: HF_HOME (the cache), HF_TOKEN, HF_HUB_OFFLINE, HF_ENDPOINT. A download
+resumes where its connection broke; after a kill the whole files stay. Without a network, the files of a
+revision that were downloaded before are used.
 """
 
 from __future__ import annotations
@@ -29,61 +29,56 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError 
 from seedbed.base.errors import BundleError
 from seedbed.base.files import disk_error
 from seedbed.hub.vectors import FILES as VECTOR_FILES
-from seedbed.hub.weight_files import INDEX, PICKLE, PICKLE_INDEX, SINGLE, only_pickles, shard_names
-
-CONFIG = "config.json"
-# What a model is beside its weights: the older tokenizers' files, too.
-SMALL_FILES = (
+from seedbed.hub.weight_files import (
     CONFIG,
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.txt",
-    "vocab.json",
-    "merges.txt",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-    "tokenizer.model",
-    "source.spm",
-    "target.spm",
-    "chat_template.jinja",
-    *VECTOR_FILES,
+    INDEX,
+    PICKLE,
+    PICKLE_INDEX,
+    WEIGHTS,
+    find_weights,
+    only_pickles,
+    shard_names,
+)
+
+# A model's files beside its weights, with those of legacy tokenizers.
+SMALL_FILES = (
+    *(CONFIG, "generation_config.json", "chat_template.jinja", *VECTOR_FILES),
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("vocab.txt", "vocab.json", "merges.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model"),
+    *("source.spm", "target.spm"),
 )
 NAME = re.compile(r"(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@(?P<revision>[^@\s]+))?", re.ASCII)
 AUTHORIZED = (401, 403)
 
 
 def is_hub_name(model: str) -> bool:
-    """Tell whether a text has the form `org/name` or `org/name@revision`."""
+    """Whether a text has the form `org/name` or `org/name@revision`."""
     return NAME.fullmatch(model) is not None
 
 
 def download(model: str, *, weights: bool = True, allow_pickle: bool = False) -> Path:
-    """The folder in the cache that holds a model of the hub, `org/name` or `org/name@revision`.
+    """The folder in the cache of a model on the hub, `org/name` or `org/name@revision`.
 
-    A revision is a branch, a tag or a commit. Only what a model needs is downloaded: config, tokenizer and
-    safetensors; without `weights` the small files alone; pickles if allowed and where there is nothing else.
-    Errors: BundleError naming what is not found, not allowed or not reached; HardwareError for a full disk.
+    A revision is a branch, a tag or a commit. Downloads the config, the tokenizer and, with `weights`, the
+    safetensors; pickles only if they are allowed and there are no safetensors. Errors: BundleError naming
+    what was not found, not allowed or not reached; HardwareError for a full disk.
     """
     match = NAME.fullmatch(model)
-    assert match is not None, "the caller asks is_hub_name first"
+    assert match is not None, "the caller checks is_hub_name first"
     repo, revision = match["repo"], match["revision"]
     with _hub_errors(repo, revision):
-        folder = _snapshot(repo, revision, [*SMALL_FILES, *((SINGLE, INDEX) if weights else ())])
+        folder = _snapshot(repo, revision, [*SMALL_FILES, *((WEIGHTS, INDEX) if weights else ())])
         if not weights:
             return folder
         commit = folder.name
-        if not (folder / SINGLE).is_file() and (folder / INDEX).is_file():
-            _snapshot(repo, commit, sorted(set(shard_names(folder / INDEX).values())))
-        elif not (folder / SINGLE).is_file() and allow_pickle:
+        found = find_weights(folder)
+        if found is None and allow_pickle:
             _snapshot(repo, commit, [PICKLE, PICKLE_INDEX])
-            if not (folder / PICKLE).is_file() and (folder / PICKLE_INDEX).is_file():
-                _snapshot(repo, commit, sorted(set(shard_names(folder / PICKLE_INDEX).values())))
-        names = (SINGLE, INDEX, PICKLE, PICKLE_INDEX) if allow_pickle else (SINGLE, INDEX)
-        if not (folder / CONFIG).is_file() or not any((folder / name).is_file() for name in names):
-            raise BundleError(_lack(model, huggingface_hub.list_repo_files(repo, revision=commit)))
+            found = find_weights(folder, allow_pickle=True)
+        if found is not None and found.name in (INDEX, PICKLE_INDEX):
+            _snapshot(repo, commit, sorted(set(shard_names(found).values())))
+        if found is None or not (folder / CONFIG).is_file():
+            raise BundleError(_missing_files(model, huggingface_hub.list_repo_files(repo, revision=commit)))
     return folder
 
 
@@ -92,72 +87,69 @@ def _snapshot(repo: str, revision: str | None, names: Sequence[str]) -> Path:
     return Path(huggingface_hub.snapshot_download(repo, revision=revision, allow_patterns=patterns))
 
 
-def _lack(model: str, files: Sequence[str]) -> str:
-    """What is said of a model of the hub that lacks its config or its weights."""
+def _missing_files(model: str, files: Sequence[str]) -> str:
+    """The problem of a model on the hub that has no config or no weights that can be read."""
     ggufs = sorted(name for name in files if name.endswith(".gguf"))
     if ggufs:
-        return f"{model} holds .gguf files ({ggufs[0]}); download the one that you want and give its path"
+        return f"{model} has .gguf files ({ggufs[0]}); download the one that you want and give its path"
     if "adapter_config.json" in files:
         return f"{model} is an adapter, which needs the model that it was trained on; give a whole model"
     pickles = [name for name in (PICKLE, PICKLE_INDEX) if name in files]
     if pickles and CONFIG in files:
         return f"{model} {only_pickles(pickles[0])}"
-    missing = SINGLE if CONFIG in files else CONFIG
-    return f"{model} has no {missing} on the hub; name a model that has {CONFIG} and {SINGLE}"
+    missing = WEIGHTS if CONFIG in files else CONFIG
+    return f"{model} has no {missing} on the hub; name a model that has {CONFIG} and {WEIGHTS}"
 
 
 @contextmanager
 def _hub_errors(repo: str, revision: str | None) -> Iterator[None]:
-    """Turn whatever the hub, the network or the disk refuses into an error of one line."""
-    named = repo if revision is None else f"{repo}@{revision}"
+    """Turn errors of the hub, the network and the disk into errors of one line."""
+    model = repo if revision is None else f"{repo}@{revision}"
     try:
         yield
     except GatedRepoError:
         raise BundleError(
-            f"{repo} is gated: ask for access on its page, then set HF_TOKEN to a token of your account"
+            f"{repo} is gated: request access on its page, then set HF_TOKEN to a token of your account"
         ) from None
     except RepositoryNotFoundError:
         raise BundleError(
-            f"{repo} is no path here and no model that the hub shows you; check the name, or set HF_TOKEN to "
-            "a token that may read it if it is private"
+            f"{repo} is not a path here and not a model that you may read on the hub; check the name, or set "
+            "HF_TOKEN to a token that may read it if it is private"
         ) from None
     except RevisionNotFoundError:
         raise BundleError(
             f"{repo} has no revision {revision!r}; give a branch, a tag or a commit that it has"
         ) from None
-    except LocalEntryNotFoundError as error:
-        raise BundleError(_unreached(named, error)) from None
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
+        raise BundleError(_unreached(model, error)) from None
     except HFValidationError as error:
-        raise BundleError(f"{named} is no path here and no name of the hub: {error}") from None
+        raise BundleError(f"{model} is not a path here and not a name on the hub: {error}") from None
     except HfHubHTTPError as error:
-        raise BundleError(_refused(named, error)) from None
-    except OfflineModeIsEnabled as error:
-        raise BundleError(_unreached(named, error)) from None
+        raise BundleError(_refused(model, error)) from None
     except HTTPError as error:
         raise BundleError(
-            f"the download of {named} broke off ({type(error).__name__}); run the same command again: the "
-            "files that are whole stay"
+            f"the download of {model} broke off ({type(error).__name__}); run the same command again: the "
+            "complete files are kept"
         ) from None
     except OSError as error:
         raise disk_error(Path(constants.HF_HUB_CACHE), error.errno or 0) from error
 
 
-def _refused(named: str, error: HfHubHTTPError) -> str:
+def _refused(model: str, error: HfHubHTTPError) -> str:
     status = error.response.status_code
     if status in AUTHORIZED:
-        return f"the hub refuses access to {named} ({status}); set HF_TOKEN to a token that may read it"
-    return f"the hub answers {status} for {named}; try again later"
+        return f"the hub refuses access to {model} ({status}); set HF_TOKEN to a token that may read it"
+    return f"the hub answers {status} for {model}; try again later"
 
 
-def _unreached(named: str, error: Exception) -> str:
-    """What is said where the cache lacks a model, or a part of it, and the hub cannot be asked."""
+def _unreached(model: str, error: Exception) -> str:
+    """The problem of a model that the cache lacks, wholly or in part, while the hub is not reached."""
     cause = error.__cause__
     if isinstance(cause, HfHubHTTPError):
-        return _refused(named, cause)
+        return _refused(model, cause)
     if isinstance(cause or error, OfflineModeIsEnabled):
         why, what = "HF_HUB_OFFLINE is set", "unset it to download it"
     else:
         why, what = "the hub cannot be reached", "connect to the network and try again"
-    return (
-        f"{named} is no path here and is not whole in the cache {constants.HF_HUB_CACHE}, and {why}; {what}"
-    )
+    cache = constants.HF_HUB_CACHE
+    return f"{model} is not a path here and is not complete in the cache {cache}, and {why}; {what}"

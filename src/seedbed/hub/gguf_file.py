@@ -1,7 +1,7 @@
-"""What a GGUF file holds: its metadata and its tensors, read with every count and length bounded.
+"""The metadata and tensors of a GGUF file, read with every count and length bounded.
 
-The format is llama.cpp's (github.com/ggml-org/ggml, docs/gguf.md). The header is ours to read, because the
-`gguf` package's reader hangs on a hostile file of 110 bytes; its routines expand the blocks.
+The format is llama.cpp's (github.com/ggml-org/ggml, docs/gguf.md). The header is parsed here because
+the `gguf` package's reader hangs on a hostile file of 110 bytes; its routines expand the blocks.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from io import FileIO
 from math import prod
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -25,28 +25,33 @@ from torch import Tensor
 
 from seedbed.base.errors import BundleError
 
+T = TypeVar("T")
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
-# Far beyond any published file, and what a hostile one can make us walk through within a second.
+# Far beyond any published file, and still read within a second from a hostile one.
 MAX_ENTRIES, MAX_TENSORS, MAX_STRINGS = 1 << 16, 1 << 13, 1 << 21
 MAX_NAME_BYTES, MAX_DIMENSIONS, MAX_ALIGNMENT = 128, 4, 1 << 20
-# The values that are expanded at once: they stay in the processor's cache.
+# Values that are expanded at once: they stay in the processor's cache.
 CHUNK_VALUES = 1 << 17
 STRING, ARRAY = 8, 9
 NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
-DAMAGED = "the file is cut or damaged: download or write it again"
+DAMAGED = "the file is truncated or damaged: download or write it again"
 
 
 class Strings(NamedTuple):
-    """A list of strings that still lies in the file, from byte `start` on."""
+    """A list of strings that has not been read yet, at byte `start` of the file."""
 
     length: int
     start: int
 
 
+KINDS: dict[type, str] = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+KINDS |= {Strings: "a list of texts", np.ndarray: "a list of numbers"}
+
+
 @dataclass(frozen=True)
 class StoredTensor:
-    """Where a tensor lies in the file and how: `shape` as torch counts it, outermost first."""
+    """A tensor in the file, at byte `start`; `shape` is outermost first, as in torch."""
 
     shape: tuple[int, ...]
     quantization: GGMLQuantizationType
@@ -55,7 +60,7 @@ class StoredTensor:
 
     @property
     def num_values(self) -> int:
-        """How many numbers it holds."""
+        """The number of its values."""
         return prod(self.shape)
 
 
@@ -66,10 +71,10 @@ class _Header:
         self.content, self.position, self.strings_left = content, 0, MAX_STRINGS
 
     def take(self, num_bytes: int) -> int:
-        """Go on by so many bytes and give where they begin."""
+        """Move on by `num_bytes` -> where they begin."""
         start = self.position
         if num_bytes > len(self.content) - start:
-            raise BundleError(f"its header asks for {num_bytes} bytes at byte {start}, beyond the end")
+            raise BundleError(f"its header refers to {num_bytes} bytes at byte {start}, beyond the end")
         self.position += num_bytes
         return start
 
@@ -77,16 +82,16 @@ class _Header:
         """The next number of a `struct` code."""
         return struct.unpack_from("<" + code, self.content, self.take(struct.calcsize("<" + code)))[0]
 
-    def count(self, what: str, most: int) -> int:
-        """The next count or length, refused beyond `most`."""
+    def count(self, what: str, maximum: int) -> int:
+        """The next count or length, at most `maximum`."""
         number = int(self.number("Q"))
-        if number > most:
-            raise BundleError(f"its header speaks of {number} {what}, allowed are {most}")
+        if number > maximum:
+            raise BundleError(f"its header has {number} {what}, more than the allowed {maximum}")
         return number
 
-    def text(self, most: int | None = None) -> str:
+    def text(self, maximum: int | None = None) -> str:
         """The next string."""
-        length = self.count("bytes of one text", len(self.content) if most is None else most)
+        length = self.count("bytes of one text", len(self.content) if maximum is None else maximum)
         start = self.take(length)
         try:
             return self.content[start : start + length].decode()
@@ -94,14 +99,14 @@ class _Header:
             raise BundleError(f"the text at byte {start} of its header is not UTF-8") from None
 
     def name(self) -> str:
-        """The next key or tensor's name."""
+        """The next name of a key or a tensor."""
         name = self.text(MAX_NAME_BYTES)
         if not name.isprintable():
             raise BundleError(f"its header has the name {name[:40]!r}, which cannot be printed")
         return name
 
     def value(self) -> Any:
-        """The next value: a number, a string, an array of numbers, or where a list of strings lies."""
+        """The next value: a number, a string, an array of numbers, or the place of a list of strings."""
         kind = self.number("I")
         if kind == STRING:
             return self.text()
@@ -116,29 +121,26 @@ class _Header:
         start = self.position
         self.strings_left -= count
         if self.strings_left < 0:
-            raise BundleError(f"its header holds lists of more than {MAX_STRINGS} texts")
+            raise BundleError(f"its header has lists of more than {MAX_STRINGS} texts")
         for _ in range(count):
             self.take(self.number("Q"))
         return Strings(count, start)
 
     def _code(self, kind: int) -> str:
         if kind not in NUMBERS:
-            raise BundleError(f"its header has a value of type {kind} at byte {self.position}, which is none")
+            raise BundleError(f"its header has a value of the unknown type {kind} at byte {self.position}")
         return NUMBERS[kind]
 
 
 class GgufFile:
     """An open GGUF file: `metadata` by key, `tensors` by name; `read` expands one tensor.
 
-    `not_finite` counts the numbers that are not, in each tensor that was read.
-
-    Errors: BundleError of one line that begins with what is wrong, without the file's name.
+    Errors: BundleError of one line that begins with the problem, without the file's name.
     """
 
     def __init__(self, opened: FileIO, header: _Header) -> None:
         self._opened, self._content = opened, header.content
         self.metadata: dict[str, Any] = {}
-        self.not_finite: dict[str, int] = {}
         num_tensors, num_entries = self._counts(header)
         for _ in range(num_entries):
             key = header.name()
@@ -146,9 +148,9 @@ class GgufFile:
                 raise BundleError(f"its header names {key!r} twice")
             self.metadata[key] = header.value()
         described = [self._describe(header) for _ in range(num_tensors)]
-        alignment = self.integer("general.alignment", 32)
+        alignment = self.get("general.alignment", int, 32)
         if not 8 <= alignment <= MAX_ALIGNMENT or alignment % 8:
-            raise BundleError(f"general.alignment={alignment} cannot be; allowed: multiples of 8")
+            raise BundleError(f"general.alignment={alignment} is not allowed; allowed: multiples of 8")
         self.data_start = -(-header.position // alignment) * alignment
         self.tensors: dict[str, StoredTensor] = {}
         expected = 0
@@ -156,15 +158,15 @@ class GgufFile:
             if name in self.tensors:
                 raise BundleError(f"its header names the tensor {name!r} twice")
             self.tensors[name] = tensor = self._place(name, shape, kind, offset)
-            if offset != expected:  # as llama.cpp demands; so none lies upon another
-                raise BundleError(f"the tensor {name!r} lies at byte {offset} of the data, not {expected}")
+            if offset != expected:  # as llama.cpp requires; none overlaps another
+                raise BundleError(f"the tensor {name!r} is at byte {offset} of the data, not {expected}")
             expected = -(-(offset + tensor.num_bytes) // alignment) * alignment
 
     @staticmethod
     def _counts(header: _Header) -> tuple[int, int]:
         start = header.take(4)
         if header.content[start : start + 4] != MAGIC:
-            raise BundleError("it does not begin as a GGUF file does")
+            raise BundleError("it does not begin like a GGUF file")
         version = header.number("I")
         if version not in VERSIONS:
             big = int.from_bytes(version.to_bytes(4, "little"), "big") in VERSIONS
@@ -189,84 +191,59 @@ class GgufFile:
                 f"the tensor {name!r} of shape {shape} cannot be cut into blocks of {block_values}"
             )
         num_bytes, start = prod(shape) // block_values * block_bytes, self.data_start + offset
-        if start + num_bytes > self.size:
-            raise BundleError(f"the tensor {name!r} would end at byte {start + num_bytes} of {self.size}")
+        if (end := start + num_bytes) > len(self._content):
+            raise BundleError(f"the tensor {name!r} would end at byte {end} of {len(self._content)}")
         return StoredTensor(shape, quantization, start, num_bytes)
 
-    @property
-    def size(self) -> int:
-        """Bytes of the whole file."""
-        return len(self._content)
+    def get(self, key: str, kind: type[T], default: T | None = None) -> T:
+        """A value of the metadata, else `default`.
 
-    def _get(self, key: str, kinds: tuple[type, ...], allowed: str, default: Any) -> Any:
+        Errors: BundleError if there is neither, or if the value is of another kind.
+        """
         value = self.metadata.get(key, default)
         if value is None:
             raise BundleError(f"its metadata lacks {key}")
-        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        if kind is float and type(value) is int:
+            value = float(value)
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             shown = "a list" if isinstance(value, (Strings, np.ndarray)) else repr(value)[:60]
-            raise BundleError(f"its metadata has {shown} as {key}; allowed: {allowed}")
+            raise BundleError(f"its metadata has {shown} as {key}; allowed: {KINDS[kind]}")
         return value
-
-    def integer(self, key: str, default: int | None = None) -> int:
-        """A whole number of the metadata."""
-        return int(self._get(key, (int,), "a whole number", default))
-
-    def real(self, key: str, default: float | None = None) -> float:
-        """A number of the metadata."""
-        return float(self._get(key, (int, float), "a number", default))
-
-    def text(self, key: str, default: str | None = None) -> str:
-        """A string of the metadata."""
-        return str(self._get(key, (str,), "a text", default))
-
-    def flag(self, key: str, *, default: bool) -> bool:
-        """A truth value of the metadata."""
-        return bool(self._get(key, (bool,), "true or false", default))
 
     def texts(self, key: str) -> list[str]:
         """A list of strings of the metadata."""
-        where = self._get(key, (Strings,), "a list of texts", None)
+        where = self.get(key, Strings)
         header = _Header(self._content)
         header.position = where.start
         return [header.text() for _ in range(where.length)]
 
-    def integers(self, key: str, default: list[int]) -> list[int]:
-        """A list of whole numbers of the metadata."""
-        if key not in self.metadata:
-            return default
-        values = self._get(key, (np.ndarray,), "a list of whole numbers", None)
-        if values.dtype.kind not in "iu":
+    def numbers(self, key: str, *, whole: bool = False) -> list[Any]:
+        """A list of finite numbers of the metadata, `whole` ones or any."""
+        values = self.get(key, np.ndarray)
+        if whole and values.dtype.kind not in "iu":
             raise BundleError(f"its metadata has numbers with fractions as {key}; allowed: whole numbers")
-        return [int(value) for value in values]
-
-    def reals(self, key: str) -> list[float]:
-        """A list of finite numbers of the metadata."""
-        values = self._get(key, (np.ndarray,), "a list of numbers", None)
         if not np.isfinite(values).all():
             raise BundleError(f"its metadata has numbers that are not finite as {key}")
-        return [float(value) for value in values]
+        found: list[Any] = values.tolist()
+        return found
 
     def read(self, name: str) -> Tensor:
-        """The tensor of a name in float32, in the shape that torch gives it: (out, in) for a matrix."""
+        """A tensor by name, expanded to float32; a matrix is (d_out, d_in)."""
         stored = self.tensors[name]
         block_values, block_bytes = GGML_QUANT_SIZES[stored.quantization]
         step = CHUNK_VALUES // block_values
-        self.not_finite[name] = 0
         values = torch.empty(stored.num_values, dtype=torch.float32)
         filled = values.numpy()
         for first in range(0, stored.num_bytes // block_bytes, step):
             last = min(first + step, stored.num_bytes // block_bytes)
             raw = self._bytes(stored.start + first * block_bytes, (last - first) * block_bytes)
-            with np.errstate(all="ignore"):  # a damaged scale overflows: counted below
+            with np.errstate(all="ignore"):  # a damaged scale overflows: `PublishedTensors` counts it
                 chunk = dequantize(raw[None], stored.quantization)[0]
-            finite = np.isfinite(chunk)
-            if not finite.all():
-                self.not_finite[name] += int(np.count_nonzero(~finite))
             filled[first * block_values : last * block_values] = chunk
         return values.view(stored.shape)
 
     def _bytes(self, start: int, count: int) -> NDArray[np.uint8]:
-        """Bytes that are read and not mapped: they do not stay in this process's memory."""
+        """Bytes of the file, not mapped: mapped ones would stay in this process's memory."""
         raw = np.empty(count, np.uint8)
         self._opened.seek(start)
         if self._opened.readinto(raw.data) != count:
@@ -275,7 +252,7 @@ class GgufFile:
 
 
 def _quantization(name: str, kind: int) -> GGMLQuantizationType:
-    """The kind of a tensor's blocks, if the `gguf` package can expand it."""
+    """The quantization of a tensor, if the `gguf` package can expand it."""
     try:
         quantization = GGMLQuantizationType(kind)
         dequantize(np.zeros((1, GGML_QUANT_SIZES[quantization][1]), np.uint8), quantization)
@@ -292,7 +269,7 @@ def _quantization(name: str, kind: int) -> GGMLQuantizationType:
 def open_gguf_file(path: Path) -> Iterator[GgufFile]:
     """Read the header of a GGUF file and keep it open.
 
-    Errors: BundleError naming the file, what is wrong in it and what to do.
+    Errors: BundleError naming the file, its problem and what to do.
     """
     try:
         with FileIO(path) as opened:
@@ -301,7 +278,7 @@ def open_gguf_file(path: Path) -> Iterator[GgufFile]:
             with mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
                 yield GgufFile(opened, _Header(content))
     except OSError as error:
-        raise BundleError(f"{path} cannot be read: {error.strerror}; see who may read it") from None
+        raise BundleError(f"{path} cannot be read: {error.strerror}; check its permissions") from None
     except BundleError as error:
         advice = "" if ";" in str(error) else f"; {DAMAGED}"
         raise BundleError(f"{path} cannot be used: {error}{advice}") from None

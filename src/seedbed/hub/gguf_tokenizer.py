@@ -1,7 +1,4 @@
-"""The tokenizer that lies in a GGUF file's metadata.
-
-It is byte-level BPE, cut as the file says, or pieces with scores, as SentencePiece makes them.
-"""
+"""The tokenizer in a GGUF file's metadata: byte-level BPE, or SentencePiece's BPE with scores."""
 
 from __future__ import annotations
 
@@ -20,8 +17,8 @@ from seedbed.text.vocabulary_files import ENDINGS, QWEN2, REST, WORDS, cut_core
 PREFIX = "tokenizer.ggml."
 BYTE_LEVEL, SCORED = "gpt2", "llama"
 _GPT2 = rf"{ENDINGS}| ?\p{{L}}+| ?\p{{N}}+| ?[^\s\p{{L}}\p{{N}}]+|\s+(?!\S)"
-# What each pre-tokenizer cuts at, one after the other (llama.cpp's src/llama-vocab.cpp): each match of a
-# pattern and each stretch between two is a piece.
+# The patterns of each pre-tokenizer, applied in turn (llama.cpp's src/llama-vocab.cpp): each match and each
+# stretch between two matches is a word.
 PATTERNS = {
     "default": (r"[\p{P}\$\+<=>\^~\|]+", _GPT2, r"\p{N}+", "[0-9][0-9][0-9]"),
     "gpt-2": (_GPT2,),
@@ -29,44 +26,56 @@ PATTERNS = {
     "llama-bpe": (rf"(?i:{ENDINGS})|{WORDS}|\p{{N}}{{1,3}}|{REST}",),
     "qwen2": (QWEN2,),
 }
-# Names that llama.cpp takes for one of these.
-SAME = {"llama3": "llama-bpe", "llama-v3": "llama-bpe", "falcon3": "llama-bpe", "deepseek-r1-qwen": "qwen2"}
-SAME |= {"starcoder": "smollm", "refact": "smollm", "command-r": "smollm", "phi-2": "gpt-2", "olmo": "gpt-2"}
+# Other names for them in llama.cpp.
+ALIASES = {
+    "llama3": "llama-bpe",
+    "llama-v3": "llama-bpe",
+    "falcon3": "llama-bpe",
+    "deepseek-r1-qwen": "qwen2",
+}
+ALIASES |= {
+    "starcoder": "smollm",
+    "refact": "smollm",
+    "command-r": "smollm",
+    "phi-2": "gpt-2",
+    "olmo": "gpt-2",
+}
 
 
 def read_tokenizer(file: GgufFile) -> Tokenizer | None:
-    """The file's tokenizer, None where it has none.
+    """The file's tokenizer, None if it has none.
 
-    Errors: BundleError where its kind or its pre-tokenizer is unknown here, or where its lists are damaged.
+    Errors: BundleError if its kind or its pre-tokenizer is unknown, or if its lists are damaged.
     """
-    kind = file.text(f"{PREFIX}model", "no_vocab")
+    kind = file.get(f"{PREFIX}model", str, "no_vocab")
     if kind in ("none", "no_vocab"):
         return None
     if kind not in (BYTE_LEVEL, SCORED):
         raise BundleError(
             f"its tokenizer is of the kind {kind[:40]!r}, unknown here; allowed: gpt2 (byte-level BPE), "
-            "llama (pieces with scores); take the model as a folder with a tokenizer.json"
+            "llama (BPE with scores); take the model as a folder with a tokenizer.json"
         )
     tokens = file.texts(f"{PREFIX}tokens")
-    types = file.integers(f"{PREFIX}token_type", [1] * len(tokens))
+    key = f"{PREFIX}token_type"
+    types = file.numbers(key, whole=True) if key in file.metadata else [1] * len(tokens)
     if len(types) != len(tokens):
-        raise BundleError(f"its tokenizer has {len(tokens)} tokens, but {len(types)} types of them")
+        raise BundleError(f"its tokenizer has {len(tokens)} tokens, but {len(types)} token types")
     vocabulary = {token: i for i, token in enumerate(tokens)}
     if len(vocabulary) != len(tokens):
-        raise BundleError(f"its tokenizer names {len(tokens) - len(vocabulary)} tokens twice")
-    named = _named(file, tokens)
+        raise BundleError(f"its tokenizer has {len(tokens) - len(vocabulary)} tokens twice")
+    special = _special_tokens(file, tokens)
     is_scored = kind == SCORED
     merges = _scored_merges(file, vocabulary, types) if is_scored else _merges(file)
     pre = "" if is_scored else _pre_tokenizer(file)
-    prefix = file.flag(f"{PREFIX}add_space_prefix", default=is_scored)
+    prefix = file.get(f"{PREFIX}add_space_prefix", bool, is_scored)
     with library_errors("its tokenizer", advice=DAMAGED):
         if is_scored:
-            core = scored_core(vocabulary, merges, unknown=named.get("unk_token"), prefix=prefix)
+            core = scored_core(vocabulary, merges, unknown=special.get("unk_token"), prefix=prefix)
         else:
             whole = pre == "llama-bpe"  # `ignore_merges` of LLaMA 3's tokenizer.json
             composed = pre == "qwen2"
             core = cut_core(vocabulary, merges, PATTERNS[pre], composed=composed, whole_words=whole)
-        # A token that byte symbols cannot spell is one of its own text, whatever its type says.
+        # A token that byte symbols cannot spell is matched as text, whatever its type is.
         symbols = frozenset(byte_symbols())
         added = [
             AddedToken(token, special=of_type == CONTROL, normalized=False)
@@ -74,22 +83,22 @@ def read_tokenizer(file: GgufFile) -> Tokenizer | None:
             if of_type in (CONTROL, USER_DEFINED) or not (is_scored or symbols.issuperset(token))
         ]
         core.add_tokens(added)
-        if file.flag(f"{PREFIX}add_bos_token", default=is_scored) and "bos_token" in named:
-            bos = named["bos_token"]
+        if file.get(f"{PREFIX}add_bos_token", bool, is_scored) and "bos_token" in special:
+            bos = special["bos_token"]
             core.post_processor = processors.TemplateProcessing(
                 single=[bos, "$A"], pair=[bos, "$A", bos, "$B"], special_tokens=[(bos, vocabulary[bos])]
             )
         config: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast"}
-        config |= {"clean_up_tokenization_spaces": False} | named
-        if template := file.text("tokenizer.chat_template", ""):
+        config |= {"clean_up_tokenization_spaces": False} | special
+        if template := file.get("tokenizer.chat_template", str, ""):
             config["chat_template"] = template
         return Tokenizer(core, config)
 
 
 def generation_settings(file: GgufFile) -> dict[str, Any]:
-    """What ends an answer, as `generation_config.json` says it: the ends of a document, a turn, a message."""
+    """The end tokens as in `generation_config.json`: the ends of a document, a turn and a message."""
     keys = [f"{PREFIX}{end}_token_id" for end in ("eos", "eot", "eom")]
-    ends = list(dict.fromkeys(file.integer(key) for key in keys if key in file.metadata))
+    ends = list(dict.fromkeys(file.get(key, int) for key in keys if key in file.metadata))
     return {"eos_token_id": ends[0] if len(ends) == 1 else ends} if ends else {}
 
 
@@ -98,41 +107,41 @@ def _merges(file: GgufFile) -> list[tuple[str, str]]:
     for merge in file.texts(f"{PREFIX}merges"):
         left, blank, right = merge.partition(" ")
         if not (left and blank and right):
-            raise BundleError(f"its tokenizer has the merge {merge[:40]!r}, which is no pair of tokens")
+            raise BundleError(f"its tokenizer has the merge {merge[:40]!r}, which is not a pair of tokens")
         pairs.append((left, right))
     return pairs
 
 
 def _scored_merges(file: GgufFile, vocabulary: dict[str, int], types: list[int]) -> list[tuple[str, str]]:
-    """The pairs that make each piece, of the highest score first: what SentencePiece does without a list."""
-    scores = file.reals(f"{PREFIX}scores")
+    """The pairs that merge to each token, highest score first; SentencePiece derives them likewise."""
+    scores = file.numbers(f"{PREFIX}scores")
     if len(scores) != len(types):
-        raise BundleError(f"its tokenizer has {len(types)} tokens, but {len(scores)} scores of them")
-    pieces = {
+        raise BundleError(f"its tokenizer has {len(types)} tokens, but {len(scores)} scores")
+    scored = {
         token: score
         for (token, i), score in zip(vocabulary.items(), scores, strict=True)
         if types[i] not in (UNKNOWN, CONTROL, BYTE)
     }
-    return scored_merges(pieces)
+    return scored_merges(scored)
 
 
-def _named(file: GgufFile, tokens: list[str]) -> dict[str, str]:
-    """The names of the tokens that begin, end, pad and stand for what is unknown."""
+def _special_tokens(file: GgufFile, tokens: list[str]) -> dict[str, str]:
+    """The beginning, end, padding and unknown tokens, by their names in tokenizer_config.json."""
     keys = {"bos_token": "bos", "eos_token": "eos", "pad_token": "padding", "unk_token": "unknown"}
-    named = {}
+    special = {}
     for name, key in keys.items():
         key = f"{PREFIX}{key}_token_id"
         if key in file.metadata:
-            token_id = file.integer(key)
+            token_id = file.get(key, int)
             if not 0 <= token_id < len(tokens):
                 raise BundleError(f"its metadata has {token_id} as {key}, but there are {len(tokens)} tokens")
-            named[name] = tokens[token_id]
-    return named
+            special[name] = tokens[token_id]
+    return special
 
 
 def _pre_tokenizer(file: GgufFile) -> str:
-    pre = file.text(f"{PREFIX}pre", "default")
-    pre = SAME.get(pre, pre)
+    pre = file.get(f"{PREFIX}pre", str, "default")
+    pre = ALIASES.get(pre, pre)
     if pre not in PATTERNS:
         raise BundleError(
             f"its tokenizer has the pre-tokenizer {pre[:40]!r}, unknown here; "

@@ -1,27 +1,34 @@
-"""Where a model is: a folder, a GGUF file, an installed package, one on the hub."""
+"""Where a model is: a folder, a GGUF file, an installed Python package, or the hub."""
 
 from __future__ import annotations
 
+import importlib.util
+import re
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, distribution
+from itertools import islice
 from pathlib import Path
 
 from seedbed.base.errors import BundleError
-from seedbed.hub.bundle import CONFIG
 from seedbed.hub.download import download, is_hub_name
-from seedbed.hub.package import PREFIX, package_model
+from seedbed.hub.weight_files import CONFIG, WEIGHTS
+
+PREFIX = "package:"
+MAX_FILES = 100_000
 
 
 def is_model(model: str | Path) -> bool:
-    """Tell whether a name is of a model that lies somewhere: a path, `package:NAME`, a name on the hub."""
+    """Whether a name can be a model's: a path that exists, `package:NAME`, or a name on the hub."""
     name = str(model)
     return name.startswith(PREFIX) or Path(model).expanduser().exists() or is_hub_name(name)
 
 
 def locate(model: str | Path, *, weights: bool = True, allow_pickle: bool = False) -> Path:
-    """Where a model lies: the folder that holds `config.json`, or a GGUF file.
+    """The path of a model: the folder of its `config.json`, or a GGUF file.
 
-    It is the path named, `model` in a run's folder, the one `.gguf` file of a folder without a config, what
-    an installed package carries, or where the hub's model was downloaded to: without `weights` its config
-    and tokenizer alone, pickles only if they are allowed.
+    It is the path itself, `model` in a run's folder, the only `.gguf` file of a folder without a config, the
+    model in an installed package, or the download of a model on the hub: without `weights` only its config
+    and tokenizer, pickles only if they are allowed.
     """
     if str(model).startswith(PREFIX):
         return package_model(str(model).removeprefix(PREFIX))
@@ -30,7 +37,7 @@ def locate(model: str | Path, *, weights: bool = True, allow_pickle: bool = Fals
         return download(str(model), weights=weights, allow_pickle=allow_pickle)
     if not path.exists():
         raise BundleError(
-            f"no model lies at {model}; give a bundle's or a run's folder, a .gguf file, package:NAME or "
+            f"there is no model at {model}; give a bundle's or a run's folder, a .gguf file, package:NAME or "
             "org/name on the hub"
         )
     inner = path / "model"
@@ -41,6 +48,55 @@ def locate(model: str | Path, *, weights: bool = True, allow_pickle: bool = Fals
     if path.is_dir() and not (path / CONFIG).exists():
         files = sorted(path.glob("*.gguf"))
         if len(files) > 1:
-            raise BundleError(f"{path} holds {len(files)} models; give the path of one: {files[0]}")
+            raise BundleError(f"{path} contains {len(files)} models; give the path of one: {files[0]}")
         return files[0] if files else path
     return path
+
+
+def package_model(name: str) -> Path:
+    """The bundle or GGUF file in the installed package `name`, found without running the package's code.
+
+    `-` and `_` are the same. Errors: BundleError if no such package is installed, or if it does not contain
+    exactly one model.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", name):
+        raise BundleError(
+            f"{name!r} is not the name of a package; write {PREFIX}NAME, with the name that pip uses"
+        )
+    files = list(islice(_files(name), MAX_FILES))
+    configs = {file for file in files if file.name == CONFIG}
+    found = {file.parent for file in files if file.name == WEIGHTS and file.with_name(CONFIG) in configs}
+    found |= {file for file in files if file.suffix == ".gguf"}
+    found = {path for path in found if path.exists()}
+    if not found:
+        raise BundleError(
+            f"the package {name} contains no model: no .gguf file, no {CONFIG} beside a {WEIGHTS}; name a "
+            "package that does"
+        )
+    if len(found) > 1:
+        paths = sorted(map(str, found))
+        raise BundleError(
+            f"the package {name} contains {len(found)} models; give the path of one: {paths[0]}"
+        )
+    return found.pop()
+
+
+def _files(name: str) -> Iterator[Path]:
+    """All files of a package: the installer's list, else those in its folder."""
+    try:
+        installed = distribution(name)
+    except PackageNotFoundError:
+        installed = None
+    listed = (installed.files or []) if installed else []
+    paths = [Path(str(file.locate())).resolve() for file in listed]
+    if any(path.name == WEIGHTS or path.suffix == ".gguf" for path in paths):
+        yield from paths
+        return
+    # Not listed, or an editable install: search where Python would import it from. For a name without a
+    # dot, finding does not run the package.
+    module = re.sub(r"[.-]", "_", name)
+    spec = importlib.util.find_spec(module) if module.isidentifier() else None
+    if spec is None and installed is None:
+        raise BundleError(f"the package {name} is not installed; install it with pip, or check the name")
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        yield from (path for path in Path(folder).resolve().rglob("*") if path.is_file())

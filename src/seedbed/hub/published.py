@@ -1,111 +1,147 @@
-"""A bundle's tensors as its family publishes them, and the network that they fill."""
+"""Tensors of files under the names that their family publishes, and the network that they fill."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from seedbed.base.errors import BundleError
-from seedbed.hub.finite import num_not_finite, warn_unless_finite
+from seedbed.base.errors import BundleError, SeedbedWarning
 from seedbed.hub.weight_files import Weights
 from seedbed.models.family import Config, Family, Network
 from seedbed.models.network import build, family, import_tensors, require_plausible
 
 
-class Published(Mapping[str, Tensor]):
-    """The tensors of open weight files, read one at a time; what holds nothing learnt is left out.
+class PublishedTensors(Mapping[str, Tensor]):
+    """The tensors of files under their published names, read one at a time.
 
-    A file that was saved without the output lacks the family's prefix before each name. A tensor that the
-    family ties to another may lie there as well as the other, or in its place. `config` is what the names
-    say of it beside `config.json`; `is_meta`: shapes alone, no memory. `not_finite` counts the numbers
-    that are not, in each tensor that was read.
+    With `shapes_only` they are on the meta device. `not_finite` counts the infinite and NaN numbers of each
+    tensor that was read.
+    """
+
+    def __init__(
+        self, names: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]], read: Callable[[str], Tensor]
+    ) -> None:
+        """`names` maps a published name to the name in the file, which `shapes` and `read` take."""
+        self.names, self.shapes, self.read, self.shapes_only = names, shapes, read, False
+        self.not_finite: dict[str, int] = {}
+
+    def __getitem__(self, name: str) -> Tensor:
+        stored = self.names[name]
+        if self.shapes_only:
+            return torch.empty(self.shapes[stored], device="meta")
+        tensor = self.read(stored)
+        self.not_finite[stored] = num_not_finite(tensor)
+        return tensor
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @torch.no_grad()
+    def require_shapes(self, config: Config) -> None:
+        """Refuse tensors that are missing, unknown or of another shape than the config's; none is read."""
+        self.shapes_only = True
+        import_tensors(build(config, "meta"), self)
+        self.shapes_only = False
+
+    @torch.no_grad()
+    def fill(self, config: Config, path: Path, *, dtype: torch.dtype, device: torch.device) -> Network:
+        """The network of a config with these tensors, in evaluation mode; they are in memory once.
+
+        Numbers that are not finite cause one warning that names `path`.
+        """
+        module = build(config, device).to(dtype)
+        import_tensors(module, self)
+        if bad := {name: count for name, count in self.not_finite.items() if count}:
+            count, name = sum(bad.values()), next(iter(bad))
+            numbers = "1 number that is" if count == 1 else f"{count:,} numbers that are"
+            warnings.warn(
+                f"{path} has {numbers} not finite, first in {name}; the model's output is worthless: write "
+                "or download the file again",
+                SeedbedWarning,
+                stacklevel=3,
+            )
+        return module.eval()
+
+
+class BundleTensors(PublishedTensors):
+    """The tensors of a bundle's weight files, without those that the family ignores.
+
+    In a file that was saved without the output, the names lack the family's prefix. Of two tied tensors, the
+    files may have either or both. `config` is `config.json` completed from the tensors' names.
     """
 
     def __init__(self, weights: Weights, chosen: Family, config: Config) -> None:
-        bare = not any(name.startswith(chosen.prefix) for name in weights.held)
+        bare = not any(name.startswith(chosen.prefix) for name in weights.headers)
         prefix = chosen.prefix if bare else ""
-        given = {prefix + _today(name, chosen.older): name for name in weights.held}
-        self._weights, self.is_meta = weights, False
-        self.not_finite: dict[str, int] = {}
-        self._names = {
-            name: their
-            for name, their in given.items()
-            if not any(re.fullmatch(p, name) for p in chosen.ignored)
+        stored_names = {prefix + _current_name(name, chosen.legacy_names): name for name in weights.headers}
+        names = {
+            name: stored
+            for name, stored in stored_names.items()
+            if not any(re.fullmatch(pattern, name) for pattern in chosen.ignored)
         }
-        self.config = chosen.config_from_names(config, self._names.keys())
+        shapes = {name: header.shape for name, header in weights.headers.items()}
+        super().__init__(names, shapes, weights.read)
+        self.config = chosen.config_from_names(config, names.keys())
         for name in chosen.zero:
-            if (their := self._names.pop(name, None)) is not None and weights.read(their).any():
+            if (stored := names.pop(name, None)) is not None and weights.read(stored).any():
                 raise BundleError(
-                    f"{name} is not zero, and {chosen.name} has no place for it; take another model"
+                    f"{name} is not zero, and {chosen.name} has no parameter for it; take another model"
                 )
-        self._twice = []
+        self._tied = []
         for copy, original in chosen.copies(self.config).items():
-            if (their := self._names.pop(copy, None)) is not None:
-                self._twice.append((their, self._names.setdefault(original, their)))
-        for name, their in self._names.items():
-            dtype = weights.held[their].dtype
+            if (stored := names.pop(copy, None)) is not None:
+                self._tied.append((stored, names.setdefault(original, stored)))
+        for name, stored in names.items():
+            dtype = weights.headers[stored].dtype
             if dtype is None or not dtype.is_floating_point:
                 kind = "of a kind that torch lacks" if dtype is None else f"in {str(dtype)[6:]}"
                 raise BundleError(
-                    f"{name} holds numbers {kind}, which are packed or no weights; take the model that was "
+                    f"{name} has numbers {kind}, which are packed or not weights; take the model that is "
                     "not quantized, or a .gguf file"
                 )
 
     def require_equal_copies(self) -> None:
-        """Refuse tensors that are one in this config and two in the files."""
-        for copy, original in self._twice:
-            if copy != original and not torch.equal(*map(self._weights.read, (copy, original))):
+        """Refuse tied tensors that differ in the files."""
+        for copy, original in self._tied:
+            if copy != original and not torch.equal(*map(self.read, (copy, original))):
                 raise BundleError(
                     f"{copy} differs from {original}, which config.json ties it to; if it is the output, set "
                     "tie_word_embeddings to false"
                 )
 
-    def __getitem__(self, name: str) -> Tensor:
-        their = self._names[name]
-        if self.is_meta:
-            return torch.empty(self._weights.held[their].shape, device="meta")
-        tensor = self._weights.read(their)
-        self.not_finite[name] = num_not_finite(tensor)
-        return tensor
 
-    def __contains__(self, name: object) -> bool:
-        return name in self._names
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-
-def _today(name: str, older: Mapping[str, str]) -> str:
-    """A tensor's name as today's files have it."""
+def _current_name(name: str, older: Mapping[str, str]) -> str:
+    """A tensor's name in current files; `older` maps the ends of legacy names to theirs."""
     return next((name.removesuffix(end) + new for end, new in older.items() if name.endswith(end)), name)
 
 
-@torch.no_grad()
-def require_matching_weights(weights: Weights, config: Config) -> Published:
-    """Refuse weights that are not this config's, by their headers alone -> them as they are published.
+def num_not_finite(tensor: Tensor) -> int:
+    """How many numbers of a tensor are infinite or NaN."""
+    if tensor.itemsize == 1:  # torch cannot sum 8-bit floats
+        tensor = tensor.to(torch.float32)
+    # A sum is three times as fast as a test of each number; it may also overflow.
+    if tensor.sum().isfinite():
+        return 0
+    return int((~tensor.isfinite()).sum())
 
-    Errors: BundleError naming the tensor that is missing, unknown, misshapen or packed.
+
+def require_matching_weights(weights: Weights, config: Config) -> BundleTensors:
+    """The published tensors of weights whose headers match the config.
+
+    Errors: BundleError naming the tensor that is missing, unknown, packed or of another shape.
     """
-    theirs = Published(weights, family(config.family), config)
-    require_plausible(theirs.config, len(theirs), weights.num_bytes, "bytes")
-    theirs.is_meta = True
-    import_tensors(build(theirs.config, "meta"), theirs)
-    theirs.is_meta = False
-    return theirs
-
-
-@torch.no_grad()
-def fill_network(weights: Weights, config: Config, *, dtype: torch.dtype, device: torch.device) -> Network:
-    """The network of a config with these weights; no second copy of them is in memory at any time."""
-    theirs = require_matching_weights(weights, config)
-    module = build(theirs.config, device).to(dtype)
-    import_tensors(module, theirs)
-    theirs.require_equal_copies()
-    warn_unless_finite(weights.path, theirs.not_finite)
-    return module
+    tensors = BundleTensors(weights, family(config.family), config)
+    require_plausible(tensors.config, len(tensors), weights.num_bytes, "bytes")
+    tensors.require_shapes(tensors.config)
+    return tensors

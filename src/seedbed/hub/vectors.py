@@ -1,4 +1,4 @@
-"""How a folder of sentence-transformers makes the vector of a text: `modules.json` and `1_Pooling`."""
+"""How a folder of sentence-transformers computes the vector of a text: `modules.json` and `1_Pooling`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 from seedbed.base.errors import BundleError
 from seedbed.base.json_file import read_file, read_object
+from seedbed.hub.weight_files import CONFIG
 
-MODULES, POOLING, CONFIG = "modules.json", "1_Pooling", "config.json"
+MODULES, POOLING = "modules.json", "1_Pooling"
 FILES = (MODULES, f"{POOLING}/{CONFIG}")
 MODES: dict[str, Literal["mean", "first"]] = {
     "pooling_mode_mean_tokens": "mean",
@@ -23,9 +24,9 @@ MODES: dict[str, Literal["mean", "first"]] = {
 
 @dataclass(frozen=True)
 class VectorSettings:
-    """The mean of a text's hidden states or the first of them, and whether its length is made 1.
+    """Whether a vector is the mean or the first of the hidden states, and whether its length is made 1.
 
-    `problem` is what the folder asks for beyond that, None where there is nothing.
+    `problem` names the operation of the folder that is not supported, None if all are.
     """
 
     pooling: Literal["mean", "first"] = "mean"
@@ -34,26 +35,26 @@ class VectorSettings:
 
 
 def read_vectors(folder: Path) -> VectorSettings | None:
-    """What the folder says of vectors, None where it says nothing.
+    """The vector settings of a folder, None if it has none.
 
-    Errors: BundleError where one of its files is damaged.
+    Errors: BundleError if one of its files is damaged.
     """
     if not (folder / MODULES).is_file() and not (folder / POOLING / CONFIG).is_file():
         return None
     kinds = _modules(folder / MODULES) if (folder / MODULES).is_file() else ["Transformer", "Pooling"]
     if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
-        named = ", ".join(kind if kind.isprintable() else repr(kind) for kind in kinds)[:80] or "nothing"
-        return VectorSettings(problem=f"{MODULES} makes vectors by {named}")
+        modules = ", ".join(kind if kind.isprintable() else repr(kind) for kind in kinds)[:80] or "nothing"
+        return VectorSettings(problem=f"{MODULES} computes vectors by {modules}")
     values = read_object(folder / POOLING / CONFIG) if (folder / POOLING / CONFIG).is_file() else {}
     modes = _modes(values)
     if len(modes) != 1 or modes[0] not in MODES:
-        named = ", ".join(map(repr, modes))[:80] or "no pooling"
-        return VectorSettings(problem=f"{POOLING}/{CONFIG} asks for {named}")
+        names = ", ".join(map(repr, modes))[:80] or "no pooling"
+        return VectorSettings(problem=f"{POOLING}/{CONFIG} requests {names}")
     return VectorSettings(MODES[modes[0]], kinds[-1] == "Normalize")
 
 
 def write_vectors(folder: Path, vectors: VectorSettings) -> None:
-    """Write the two files, for sentence-transformers as for us."""
+    """Write the two files as sentence-transformers does."""
     assert vectors.problem is None
     modules = [("", "Transformer"), (POOLING, "Pooling")]
     modules += [("2_Normalize", "Normalize")] if vectors.normalize else []
@@ -70,7 +71,7 @@ def write_vectors(folder: Path, vectors: VectorSettings) -> None:
 
 
 def _modules(file: Path) -> list[str]:
-    """The kinds of the modules in order; one that lies where none is looked for counts as unknown."""
+    """The kinds of the modules in order; one in an unexpected folder gets the folder added to its kind."""
     try:
         modules = json.loads(read_file(file))
         places = {"Transformer": "", "Pooling": POOLING}
@@ -80,11 +81,13 @@ def _modules(file: Path) -> list[str]:
             for kind in [str(module["type"]).rpartition(".")[2]]
         ]
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise BundleError(f"{file} is no list of modules ({error!r}); write or download it again") from None
+        raise BundleError(
+            f"{file} is not a list of modules ({error!r}); write or download it again"
+        ) from None
 
 
 def _modes(values: Mapping[str, Any]) -> list[str]:
-    """The ways of pooling that are switched on; the mean where none is named, as sentence-transformers."""
+    """The pooling modes that are on; the mean if none is named, as in sentence-transformers."""
     if isinstance(mode := values.get("pooling_mode"), str):
         return [mode]
     named = {key: on for key, on in values.items() if key.startswith("pooling_mode_")}

@@ -1,7 +1,7 @@
-"""The files of a bundle's weights: one, or shards with an index; tensors are read one at a time.
+"""The weight files of a bundle: one, or shards with an index; tensors are read one at a time.
 
-`model.safetensors`, or `model.safetensors.index.json` with its shards; only where a user allows pickles and
-there are no safetensors, `pytorch_model.bin` or its index and shards.
+`model.safetensors`, or `model.safetensors.index.json` with its shards; if there are no safetensors and
+the user allows pickles, `pytorch_model.bin`, or its index and shards.
 """
 
 from __future__ import annotations
@@ -14,31 +14,32 @@ from torch import Tensor
 
 from seedbed.base.errors import BundleError
 from seedbed.base.json_file import read_object
-from seedbed.hub.pickles import PickleFile
-from seedbed.hub.tensor_files import SafetensorsFile, WeightFile
+from seedbed.hub.tensor_files import PickleFile, SafetensorsFile
 
-SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 PICKLE, PICKLE_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
-# What is read lies in a mapping that counts as this process's memory until the file is closed.
+# Mapped pages that were read count as this process's memory until the file is closed.
 MAX_MAPPED_BYTES = 1 << 26
+
+WeightFile = SafetensorsFile | PickleFile
 
 
 class Weights:
-    """All tensors of a bundle: `held` says what there is, in `files` of `num_bytes` together.
+    """All tensors of a bundle: their `headers` by name, in `files` of `num_bytes` together.
 
-    `path` is the file that they begin with, the only one or the index.
+    `path` is the only weight file, or the index of the shards.
     """
 
     def __init__(self, path: Path, files: Sequence[WeightFile]) -> None:
         self.path = path
-        self._files = {name: file for file in files for name in file.held}
-        self.held = {name: held for file in files for name, held in file.held.items()}
+        self._files = {name: file for file in files for name in file.headers}
+        self.headers = {name: header for file in files for name, header in file.headers.items()}
         self.files = [file.path for file in files]
         self.num_bytes = sum(file.stat().st_size for file in self.files)
         self._mapped_bytes = 0
 
     def read(self, name: str) -> Tensor:
-        """The tensor of a name, to be copied before the next one is read."""
+        """A tensor by name, to be copied before the next one is read."""
         tensor = self._files[name].read(name)
         self._mapped_bytes += tensor.nbytes
         if self._mapped_bytes > MAX_MAPPED_BYTES:
@@ -46,33 +47,32 @@ class Weights:
         return tensor
 
     def close(self) -> None:
-        """Give back what was mapped."""
+        """Unmap the files."""
         self._mapped_bytes = 0
         for file in set(self._files.values()):
             file.close()
 
 
 def find_weights(folder: Path, *, allow_pickle: bool = False) -> Path | None:
-    """The file that the weights of a folder begin with, one of weights or an index; None without any."""
-    names = (SINGLE, INDEX, PICKLE, PICKLE_INDEX) if allow_pickle else (SINGLE, INDEX)
+    """The weight file or the index of a folder, None if it has neither."""
+    names = (WEIGHTS, INDEX, PICKLE, PICKLE_INDEX) if allow_pickle else (WEIGHTS, INDEX)
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
 @contextmanager
 def open_weights(folder: Path, *, allow_pickle: bool = False) -> Iterator[Weights]:
-    """Read what the folder's weight files say they hold, and keep them open.
+    """Read the headers of the folder's weight files and keep the files open.
 
-    Errors: BundleError naming the file that is missing, cut or damaged, contradicts the index, or is a pickle
-    that nobody allowed.
+    Errors: BundleError naming the file that is missing, truncated or damaged, contradicts the index, or is a
+    pickle that is not allowed.
     """
     found = find_weights(folder, allow_pickle=allow_pickle)
     if found is None:
         if (pickle := find_weights(folder, allow_pickle=True)) is not None:
             raise BundleError(f"{folder} {only_pickles(pickle.name)}")
-        raise BundleError(f"{folder} has no {SINGLE}; give a folder that holds config.json and {SINGLE}")
-    open_file: Callable[[Path], WeightFile]
+        raise BundleError(f"{folder} has no {WEIGHTS}; give a folder with {CONFIG} and {WEIGHTS}")
     open_file = PickleFile if found.name in (PICKLE, PICKLE_INDEX) else SafetensorsFile
-    files = [open_file(found)] if found.name in (SINGLE, PICKLE) else _shards(found, open_file)
+    files = [open_file(found)] if found.name in (WEIGHTS, PICKLE) else _shards(found, open_file)
     weights = Weights(found, files)
     try:
         yield weights
@@ -81,32 +81,30 @@ def open_weights(folder: Path, *, allow_pickle: bool = False) -> Iterator[Weight
 
 
 def only_pickles(name: str) -> str:
-    """What is said of weights that are there as a pickle alone."""
+    """The problem of a model whose only weights are a pickle."""
     return (
-        f"has its weights as a pickle alone ({name}), a format that can carry a program; if you trust its "
+        f"has its weights only as a pickle ({name}), a format that can run programs; if you trust its "
         "source, give --allow-pickle, or allow_pickle=True in Python"
     )
 
 
 def shard_names(index: Path) -> dict[str, str]:
-    """The shard of each tensor, by an index.
+    """The shard of each tensor in an index.
 
-    Errors: BundleError where it is no index, or where a shard's name would leave the folder.
+    Errors: BundleError if it is not an index, or if a shard is outside its folder.
     """
-    places = read_object(index).get("weight_map")
-    if not isinstance(places, dict) or not places:
-        raise BundleError(f"{index} has no weight_map that names tensors; write or download it again")
-    for name, shard in places.items():
+    shards = read_object(index).get("weight_map")
+    if not isinstance(shards, dict) or not shards:
+        raise BundleError(f"{index} has no weight_map of tensors; write or download it again")
+    for name, shard in shards.items():
         if not name.isprintable():
             raise BundleError(f"{index} names {name[:40]!r}, which cannot be printed; download it again")
-        if not isinstance(shard, str) or not shard.isprintable() or shard != shard.replace("\\", "/"):
-            raise BundleError(f"{index} gives {name!r} the shard {str(shard)[:60]!r}; allowed: a file's name")
-        if shard in ("", ".", "..") or Path(shard).name != shard:
+        is_file_name = isinstance(shard, str) and shard.isprintable() and "\\" not in shard
+        if not is_file_name or shard in ("", "..") or Path(shard).name != shard:
             raise BundleError(
-                f"{index} gives {name!r} the shard {shard[:60]!r}, which leaves the folder; allowed: the "
-                "name of a file beside the index"
+                f"{index} gives {name!r} the shard {str(shard)[:60]!r}; allowed: the name of a file beside it"
             )
-    return places
+    return shards
 
 
 def missing_shards(index: Path) -> list[str]:
@@ -115,7 +113,7 @@ def missing_shards(index: Path) -> list[str]:
 
 
 def _shards(index: Path, open_file: Callable[[Path], WeightFile]) -> list[WeightFile]:
-    """The shards of an index, each holding exactly the tensors that the index says."""
+    """The shards of an index, each with exactly the tensors that the index places there."""
     places = shard_names(index)
     if missing := missing_shards(index):
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
@@ -124,15 +122,15 @@ def _shards(index: Path, open_file: Callable[[Path], WeightFile]) -> list[Weight
         )
     files = [open_file(index.parent / name) for name in sorted(set(places.values()))]
     for file in files:
-        if unnamed := [name for name in file.held if places.get(name) != file.path.name]:
+        if unnamed := [name for name in file.headers if places.get(name) != file.path.name]:
             raise BundleError(
-                f"{file.path} holds {len(unnamed)} tensors that {index.name} does not place there, first "
-                f"{unnamed[0]}; the shard is of another model: download both again"
+                f"{file.path} has {len(unnamed)} tensors that {index.name} does not place there, first "
+                f"{unnamed[0]}; the shard belongs to another model: download both again"
             )
-    held = {name for file in files for name in file.held}
-    if lost := [name for name in places if name not in held]:
+    stored = {name for file in files for name in file.headers}
+    if lost := [name for name in places if name not in stored]:
         raise BundleError(
             f"{index.parent / places[lost[0]]} lacks {lost[0]}, which {index.name} places there; the shard "
-            "is of another model: download both again"
+            "belongs to another model: download both again"
         )
     return files

@@ -1,25 +1,23 @@
-"""What a family's file says: its published config and weights in our terms, sizes, initialisation."""
+"""`Family`, the interface of the plug-ins in `models/families`, and functions that they share."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
-from typing import Any, get_args, get_type_hints
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 
-from seedbed.base.errors import BundleError, ConfigError, nearest
+from seedbed.base.errors import ConfigError, nearest
+from seedbed.models import initialization
+from seedbed.models.config_json import read_own_config, write_own_config
 from seedbed.models.recurrent import RecurrentNetwork
 from seedbed.models.transformer import Transformer
 from seedbed.models.weights import Rule
 from seedbed.nn.config import (
     LABELLED,
     MAX_LABELS,
-    PARALLEL,
-    POST,
-    PRE,
     HeadConfig,
     HeadKind,
     ModelConfig,
@@ -33,12 +31,12 @@ Network = Transformer | RecurrentNetwork
 
 @dataclass(frozen=True, kw_only=True)
 class GgufForm:
-    """How GGUF files hold a family's weights.
+    """How GGUF files store a family's weights.
 
-    `architectures` are those that are read; `names` leads from a tensor's name there, without its suffix, to
-    the published one, `{i}` being the layer; `interleaved`: the pairs that rotary positions turn lie side by
-    side in the rows of q and k; `norms_from_one`: norms' weights lie there with the 1 that the published ones
-    leave out.
+    `architectures` are the values of `general.architecture` that are read. `names` maps a tensor's name
+    there, without its suffix, to the published one, `{i}` being the layer. `interleaved`: rows of q and k are
+    permuted for rotary positions that rotate neighbours. `norms_from_one`: norms' weights include the 1 that
+    the published ones leave out.
     """
 
     architectures: tuple[str, ...]
@@ -49,53 +47,65 @@ class GgufForm:
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """A line of published models.
+    """A line of published models: how its config, weights and tokenizers map to ours.
 
-    `model_types` are those of `config.json` that it reads, the first is the one that it writes;
-    `architectures` the classes that other tools load it with, by the kind of its head, none where there is
-    none; `labelled` makes the head of the kinds that have labels. `read_config` and `write_config` translate
-    `config.json`; `sized` makes a config in the family's own proportions from a width and a depth; `special`
-    are the control tokens and the kind of its tokenizers.
+    Each file in `models/families` defines one as `FAMILY` (CONTRIBUTING.md, "Add a family"). Required:
 
-    Of published files: `ignored` are patterns of tensors that hold nothing learnt, `zero` names of those that
-    hold zeros in every model that the core can be; `copies` names those that may lie there a second time,
-    with what each is a copy of; `older` ends of names, by which older files name what ends otherwise today;
-    `prefix` begins the names of all tensors but the output's, and lacks where a file was saved without it;
-    `config_from_names` completes a config from the names of a file's tensors.
+    - `name`: the file's name, and the first part of a preset (`gpt2:124m`).
+    - `model_types`: the `model_type`s of `config.json` that it reads; the first is the one that it writes.
+    - `presets`: the configs of the published sizes.
+    - `sized`: a config in the family's proportions for any (d_model, num_layers).
+    - `rules`: the published names of all parameters of a config.
 
-    `gguf` says how GGUF files hold it, None where they are not read. `objective` is what it was pre-trained
-    with, `training` the settings of a training that it needs other than usual, with an optimizer of its own.
+    For families with a public class:
+
+    - `read_config`, `write_config`: `config.json` -> ours, and back. The defaults write our own fields.
+    - `architectures`: the public class for each kind of head.
+    - `initialize`: fills a network with initial weights from a generator; the default is normal(0, 0.02).
+    - `labelled`: the head for a kind with labels, where it has more than a classifier.
+    - `special`: the special tokens and the kind of the tokenizers.
+    - `objective`, `training`: the objective of its pre-training, and settings that differ from the defaults.
+
+    For details of published files:
+
+    - `prefix`: begins the name of every tensor but the output's; files saved without the output lack it.
+    - `ignored`: patterns of names of tensors without learned values, such as masks.
+    - `zero`: names of tensors that must be zero.
+    - `copies`: tensors that may be stored a second time, each with the name of its original.
+    - `legacy_names`: ends of names in legacy files, each with what it is now.
+    - `config_from_names`: completes a config from the names of a file's tensors.
+    - `gguf`: how GGUF files store the weights; None if they are not read.
     """
 
     name: str
     model_types: tuple[str, ...]
+    presets: Mapping[str, Config]
+    sized: Callable[[int, int], Config]
+    rules: Callable[[Any], Sequence[Rule]]
+    read_config: Callable[[Mapping[str, Any]], Config] = read_own_config
+    write_config: Callable[[Any], dict[str, Any]] = write_own_config
     architectures: Mapping[HeadKind, str] = field(default_factory=dict)
+    initialize: Callable[[Any, torch.Generator], None] = initialization.normal
     labelled: Callable[[HeadKind, tuple[str, ...]], HeadConfig] = lambda kind, labels: HeadConfig(
         kind=kind, labels=labels
     )
-    presets: Mapping[str, Config]
-    read_config: Callable[[Mapping[str, Any]], Config]
-    write_config: Callable[[Any], dict[str, Any]]
-    sized: Callable[[int, int], Config]
-    rules: Callable[[Any], Sequence[Rule]]
-    initialize: Callable[[Any, torch.Generator], None]
     special: SpecialForm = DECODER
+    objective: str = "causal"
+    training: Mapping[str, Any] = field(default_factory=dict)
+    prefix: str = ""
     ignored: tuple[str, ...] = ()
     zero: tuple[str, ...] = ()
     copies: Callable[[Any], Mapping[str, str]] = lambda config: {}
-    older: Mapping[str, str] = field(default_factory=dict)
-    prefix: str = ""
+    legacy_names: Mapping[str, str] = field(default_factory=dict)
     config_from_names: Callable[[Any, Collection[str]], Any] = lambda config, names: config
     gguf: GgufForm | None = None
-    objective: str = "causal"
-    training: Mapping[str, Any] = field(default_factory=dict)
 
     def architecture(self, config: Config) -> str | None:
-        """The class that other tools load such a network with."""
+        """The public class of a network with this config, None if it has none."""
         return self.architectures.get(config.head.kind)
 
     def with_head(self, config: Config, values: Mapping[str, Any]) -> Config:
-        """The config with the head of the class that `config.json` names, if it is one of ours with labels.
+        """The config with the head of the class in `config.json`, if that is one of ours with labels.
 
         Errors: ConfigError where its labels are damaged.
         """
@@ -106,7 +116,7 @@ class Family:
         problem, labels = values.get("problem_type"), read_labels(values)
         if problem == "regression" and len(labels) > 1:
             raise ConfigError(
-                f"problem_type 'regression' with {len(labels)} labels is not supported, their logits are no "
+                f"problem_type 'regression' with {len(labels)} labels is not supported, their logits are not "
                 "classes; allowed: regression with one label, or another problem_type"
             )
         several = problem == "multi_label_classification"
@@ -114,7 +124,7 @@ class Family:
         return replace(config, head=head)
 
     def head_values(self, config: Config) -> dict[str, Any]:
-        """What `config.json` says of the head: the class that loads it, and its labels."""
+        """The values of `config.json` for the head: its public class and its labels."""
         values: dict[str, Any] = {}
         if (architecture := self.architecture(config)) is not None:
             values["architectures"] = [architecture]
@@ -133,86 +143,33 @@ class Family:
 
 
 def read_labels(values: Mapping[str, Any]) -> tuple[str, ...]:
-    """The labels of `config.json` in the order of their logits; LABEL_0 and so on where it names none."""
+    """The labels of `config.json` in the order of their logits; LABEL_0, LABEL_1 ... if it has none."""
     named, count = values.get("id2label"), values.get("num_labels") or values.get("_num_labels") or 2
     if named is None and type(count) is int and 0 < count <= MAX_LABELS:
         return tuple(f"LABEL_{i}" for i in range(count))
     labels = {str(i): str(name) for i, name in named.items()} if isinstance(named, dict) else {}
     order = [str(i) for i in range(min(len(labels), MAX_LABELS))]
     if not labels or set(labels) != set(order):
-        raise ConfigError("id2label names no labels 0, 1, 2 ...; write one name for each logit of the head")
+        raise ConfigError("id2label has no labels 0, 1, 2 ...; write one name for each logit of the head")
     commonest, times = Counter(labels.values()).most_common(1)[0]
     if times > 1:
         raise ConfigError(
-            f"id2label names {commonest[:40]!r} {times} times; give each logit of the head its own name"
+            f"id2label has {commonest[:40]!r} {times} times; give each logit of the head its own name"
         )
     return tuple(labels[i] for i in order)
 
 
 def tied_output(embedding: str) -> Callable[[ModelConfig], dict[str, str]]:
-    """The `copies` of a family whose output, `lm_head`, may be its embedding."""
+    """The `copies` of a family whose output `lm_head` may be tied to its embedding."""
     return lambda config: {"lm_head.weight": embedding} if config.tie_embeddings else {}
 
 
-def decoder_head(config: ModelConfig, *, tags: str = "score") -> list[Rule]:
-    """The names that decoders' published classes give what follows the last layer."""
+def decoder_head_rules(config: ModelConfig, *, tags: str = "score") -> list[Rule]:
+    """The rules for a decoder's output `lm_head`, if it is not tied, or for its classifier of labels.
+
+    `tags` is the published name of the classifier of tokens.
+    """
     head = config.head.kind
     if head in LABELLED:
         return [Rule("classifier", tags if head == "tagging" else "score")]
     return [] if config.tie_embeddings else [Rule("unembed", "lm_head")]
-
-
-def own_config(config: Config) -> dict[str, Any]:
-    """The `config.json` of a family without a public class: our own fields, and a `model_type` of ours."""
-    values: dict[str, Any] = json.loads(json.dumps(asdict(config)))
-    return {"model_type": f"seedbed_{values.pop('family')}"} | values
-
-
-def read_own_config(values: Mapping[str, Any], config_class: type[Config]) -> Config:
-    """The config that `own_config` wrote, today or before attention and the norms' places had tables."""
-    known = {f.name for f in fields(config_class)}
-    given = {key: value for key, value in _with_tables(values).items() if key in known}
-    family = str(values["model_type"]).removeprefix("seedbed_")
-    missing = [f.name for f in fields(config_class) if f.default is MISSING and f.default_factory is MISSING]
-    missing = [name for name in missing if name not in given and name != "family"]
-    if missing:
-        raise BundleError(
-            f"config.json of {values['model_type']} lacks {', '.join(missing)}; take the whole bundle again"
-        )
-    try:
-        config: Config = _read_table(config_class, {"family": family} | given)
-        return config
-    except TypeError as error:
-        raise BundleError(
-            f"config.json of {values['model_type']} does not fit {config_class.__name__}: {error}"
-        ) from None
-
-
-def _with_tables(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values with tables for attention and the norms' places, which were flat until 2026-11."""
-    values = dict(values)
-    flat = ("num_kv_heads", "head_dim", "qk_norm", "attention_scale")
-    own = {name.removeprefix("attention_"): values.pop(name) for name in flat if name in values}
-    if isinstance(values.get("position"), dict) and "window" in values["position"]:
-        own["window"] = values["position"]["window"]
-        values["position"] = {name: one for name, one in values["position"].items() if name != "window"}
-    if own:
-        values["attention"] = own
-    residuals = {"pre": PRE, "post": POST, "parallel": PARALLEL}
-    if isinstance(residual := values.get("residual"), str):
-        values["residual"] = residuals.get(residual, residual)
-    return values
-
-
-def _read_table(kind: type[Any], values: Mapping[str, Any]) -> Any:
-    """A dataclass of what JSON has of it: dictionaries for dataclasses, lists for tuples."""
-    hints = get_type_hints(kind)
-
-    def read(name: str, value: Any) -> Any:
-        if isinstance(value, list):
-            return tuple(value)
-        hint = hints.get(name)
-        tables = [one for one in (hint, *get_args(hint)) if is_dataclass(one) and isinstance(one, type)]
-        return _read_table(tables[0], value) if tables and isinstance(value, dict) else value
-
-    return kind(**{name: read(name, value) for name, value in values.items()})

@@ -1,4 +1,4 @@
-"""Random weights as the families published them; everything is drawn from the generator that is given."""
+"""Initial weights as the families published them; all random numbers are from the generator passed in."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from seedbed.nn.linear import EmbeddingLike, LinearLike, whole_modules
 
 @torch.no_grad()
 def normal(
-    module: nn.Module, generator: torch.Generator, *, std: float, residual_std: float | None = None
+    module: nn.Module, generator: torch.Generator, *, std: float = 0.02, residual_std: float | None = None
 ) -> None:
-    """Projections and tables normal(0, std), what ends a branch normal(0, residual_std), norms 1.
+    """Projections and embeddings normal(0, std), ends of branches normal(0, residual_std), norms 1.
 
-    GPT-2 scales the latter by 1 / sqrt(2 num_layers) (Radford et al. 2019, section 2.3).
+    GPT-2 scales the ends of branches by 1 / sqrt(2 num_layers) (Radford et al. 2019, section 2.3).
     """
     for name, child in whole_modules(module):
         if isinstance(child, LinearLike):
@@ -25,7 +25,7 @@ def normal(
                 bias.zero_()
         elif isinstance(child, EmbeddingLike):
             child.dense().normal_(0, std, generator=generator)
-        elif child is not module and not list(child.children()):
+        else:
             for parameter_name, parameter in child.named_parameters(recurse=False):
                 parameter.fill_(1.0 if parameter_name == "weight" else 0.0)
 

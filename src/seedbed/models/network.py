@@ -18,7 +18,7 @@ from seedbed.nn.config import ModelConfig, RecurrentConfig
 from seedbed.nn.linear import named_parts
 from seedbed.text.tokenizer import Tokenizer
 
-MAX_TABLES = 1 << 24  # numbers of positions' tables that a network may have beside what its file holds
+MAX_TABLES = 1 << 24  # numbers in tables of positions that a network may have beyond its file's
 FAMILIES: PluginPackage[Family] = PluginPackage("seedbed.models.families", "FAMILY")
 
 
@@ -28,95 +28,91 @@ def family(name: str) -> Family:
 
 
 def build(config: Config, device: str | torch.device = "cpu") -> Network:
-    """The network of a config, its memory not yet filled: `initialize` it, or import weights into it."""
+    """The network of a config with uninitialised memory: `initialize` it, or import weights into it."""
     with torch.device(device):
         return Transformer(config) if isinstance(config, ModelConfig) else RecurrentNetwork(config)
 
 
 def initialize(module: Network, generator: torch.Generator) -> None:
-    """Fill the network with fresh weights as its family publishes them, drawn from `generator` alone."""
+    """Fill the network with the initial weights of its family, with random numbers from `generator` only."""
     family(module.config.family).initialize(module, generator)
 
 
 def import_tensors(module: Network, theirs: Mapping[str, Tensor]) -> None:
     """Fill the network with the tensors of its family's published file.
 
-    Errors: BundleError where one is missing, unknown, or of another shape; UsageError where what stands in a
-    place of the network computes its dense weights, which nothing can be written into.
+    Errors: BundleError where one is missing, unknown, or of another shape; UsageError where a wrapper
+    computes its dense weights, which cannot be loaded.
     """
     parts = dict(named_parts(module))
     own = {parameter.untyped_storage().data_ptr() for parameter in module.parameters()}
     if computed := [name for name, part in parts.items() if part.untyped_storage().data_ptr() not in own]:
         raise UsageError(
-            f"{computed[0]} is computed by what stands in its place and cannot be loaded; load the network's "
-            "weights first, then put wrappers into it"
+            f"{computed[0]} is computed by a wrapper and cannot be loaded; load the network's weights first, "
+            "then wrap its modules"
         )
     import_weights(theirs, parts, **_translation(module.config))
 
 
 def export_tensors(module: Network) -> dict[str, Tensor]:
-    """The network's tensors under the names and in the storage that its family publishes."""
+    """The network's tensors under its family's published names and in their storage."""
     return export_weights(dict(named_parts(module)), **_translation(module.config))
 
 
 def _translation(config: Config) -> dict[str, Any]:
-    num_heads = config.num_heads if isinstance(config, ModelConfig) else 1
-    return {
-        "rules": family(config.family).rules(config),
-        "num_layers": _depth(config),
-        "num_heads": num_heads,
-    }
+    rules, num_heads = family(config.family).rules(config), getattr(config, "num_heads", 1)
+    return {"rules": rules, "num_layers": _depth(config), "num_heads": num_heads}
 
 
 def _depth(config: Config) -> int:
     """Layers of the deeper stack."""
     if isinstance(config, RecurrentConfig):
         return config.num_layers
-    return max(config.num_layers, config.of_encoder.num_layers)
+    return max(config.num_layers, config.encoder_config.num_layers)
 
 
 def parameter_count(config: Config) -> int:
-    """Parameters of the network, tied ones once, counted without memory."""
+    """The number of parameters, tied ones counted once, without allocating them."""
     return sum(p.numel() for p in build(config, "meta").parameters())
 
 
 def require_plausible(config: Config, num_tensors: int, num_held: int, unit: str) -> None:
-    """Refuse a config that asks for more than a file holds before memory is asked for.
+    """Refuse a config that needs more than the file has, before any memory is allocated.
 
-    `num_held` is what the weights hold, in `unit`: numbers, or bytes, of which each takes at least one.
+    `num_held` counts the weights in `unit`: numbers, or bytes, of which each number has at least one.
     """
     if (depth := _depth(config)) > num_tensors:
-        wanted, held = f"{depth} layers", f"{num_tensors} tensors"
+        expected, found = f"{depth} layers", f"{num_tensors} tensors"
     else:
         try:
             module = build(config, "meta")
-            tables = sum(table.numel() for table in module.buffers())  # of positions, which no file holds
+            tables = sum(table.numel() for table in module.buffers())  # of positions, which are in no file
             num_parameters = sum(p.numel() for p in module.parameters()) + max(0, tables - MAX_TABLES)
         except RuntimeError:  # torch cannot even count the bytes
             num_parameters = 2**63
-        wanted, held = f"{num_parameters} parameters", f"{num_held} {unit}"
+        expected, found = f"{num_parameters} parameters", f"{num_held} {unit}"
         if num_parameters <= num_held:
             return
     raise BundleError(
-        f"the config asks for {wanted}, but the weights hold {held}; the file is cut or is of another config"
+        f"the config needs {expected}, but the weights have {found}; the file is cut or is of another config"
     )
 
 
 def require_vocabulary(tokenizer: Tokenizer | None, config: Config) -> None:
-    """Refuse a tokenizer with tokens that the network does not know; fewer are allowed.
+    """Refuse a tokenizer with more tokens than the network's vocabulary; fewer are allowed.
 
     Errors: BundleError.
     """
     if tokenizer is not None and tokenizer.vocab_size > config.vocab_size:
         raise BundleError(
-            f"the tokenizer has {tokenizer.vocab_size} tokens, but the network knows {config.vocab_size}; "
+            f"the tokenizer has {tokenizer.vocab_size} tokens, but the network has {config.vocab_size}; "
             "use the tokenizer that the network was trained with, or a vocab_size of at least "
             f"{tokenizer.vocab_size}"
         )
 
 
 def decoder_start_id(config: Config) -> int | None:
-    """What a decoder reads first after an encoder, as its family's files say; None in any other network."""
+    """The first token of an encoder-decoder's decoder, as in its family's files; None in other shapes."""
     if config.shape != "encoder-decoder":
         return None
     return int(family(config.family).write_config(config)["decoder_start_token_id"])

@@ -9,13 +9,13 @@ from torch.utils.checkpoint import checkpoint
 
 from seedbed.nn.config import RecurrentConfig
 from seedbed.nn.layout import Layout
-from seedbed.nn.linear import Embedding, EmbeddingLike, Placed, Projection
+from seedbed.nn.linear import Embedding, EmbeddingLike, NetworkBase, Projection
 from seedbed.nn.recurrent import RecurrentLayer, RecurrentState
 from seedbed.nn.state import DecodeState
 
 
-class RecurrentNetwork(Placed):
-    """Answers to the same calls as a Transformer; a row's memory starts at zero."""
+class RecurrentNetwork(NetworkBase):
+    """A network with the interface of a Transformer; a row's memory starts at zero."""
 
     def __init__(self, config: RecurrentConfig) -> None:
         super().__init__()
@@ -34,15 +34,15 @@ class RecurrentNetwork(Placed):
         return self._run(ids, layout, self._memory(sum(n > 0 for n in layout.lengths)))[0]
 
     def output(self, hidden: Tensor) -> Tensor:
-        """Logits (..., V) of the hidden states (..., M) that someone reads."""
+        """Logits (..., V) of the hidden states (..., M) that are used."""
         return self.embed.unembed(hidden) if self.unembed is None else self.unembed(hidden)
 
     def start(self, num_rows: int, capacity: int) -> RecurrentState:
-        """Empty rows; what they remember does not grow, so `capacity` asks for nothing."""
+        """A decode state of empty rows; their memory does not grow, so `capacity` has no effect."""
         return RecurrentState(self._memory(num_rows))
 
     def extend(self, state: DecodeState, ids: Tensor, layout: Layout) -> Tensor:
-        """Append ids (N,) to the rows, as `state.layout` placed them -> their hidden states (N, M)."""
+        """Append ids (N,) to the rows, with the layout from `state.layout` -> their hidden states (N, M)."""
         assert isinstance(state, RecurrentState)
         rows = [r for r, n in enumerate(layout.lengths) if n]
         memory = state.memory if len(rows) == len(layout.lengths) else state.memory[:, :, rows]
@@ -51,7 +51,7 @@ class RecurrentNetwork(Placed):
         return hidden
 
     def set_activation_checkpointing(self, enabled: bool) -> None:
-        """Keep only each layer's input for the backward pass, the rest is computed again (1604.06174)."""
+        """Store only each layer's input for the backward pass and recompute the rest (1604.06174)."""
         self.checkpoint_activations = enabled
 
     def _run(self, ids: Tensor, layout: Layout, memory: Tensor) -> tuple[Tensor, Tensor]:

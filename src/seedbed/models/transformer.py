@@ -1,4 +1,4 @@
-"""One Transformer for the three families: which stacks exist is the only difference."""
+"""One Transformer for the three shapes, which differ only in their stacks."""
 
 from __future__ import annotations
 
@@ -6,43 +6,36 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seedbed.nn.attention import View
+from seedbed.nn.attention import AttentionContext
 from seedbed.nn.block import ACTIVATIONS
 from seedbed.nn.config import ModelConfig
 from seedbed.nn.layout import Layout
-from seedbed.nn.linear import Embedding, EmbeddingLike, Placed, Projection, Unembed
+from seedbed.nn.linear import Embedding, EmbeddingLike, NetworkBase, Projection
 from seedbed.nn.norms import make_norm
 from seedbed.nn.stack import Stack, key_padding
 from seedbed.nn.state import AttentionState, DecodeState, KVCache
 
 
-class MaskedHead(nn.Module):
-    """The transform before the output of a masked model (BERT, 1810.04805)."""
+class HeadTransform(nn.Module):
+    """A projection before the output: of a masked model with a norm (BERT, 1810.04805), else with tanh."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, *, masked: bool) -> None:
         super().__init__()
         self.dense = Projection(config.d_model, {"dense": config.d_model}, bias=True)
-        self.activation, self.norm = ACTIVATIONS[config.activation], make_norm(config)
+        self.activation = ACTIVATIONS[config.activation] if masked else torch.tanh
+        self.norm = make_norm(config) if masked else None
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., M) -> (..., M)."""
-        return self.norm(self.activation(self.dense(x)))  # type: ignore[no-any-return]
+        y: Tensor = self.activation(self.dense(x))
+        return y if self.norm is None else self.norm(y)
 
 
-class DenseHead(nn.Module):
-    """A product with tanh before the classes (RoBERTa, BART)."""
+class Transformer(NetworkBase):
+    """An encoder, a decoder or both; `forward` returns hidden states, `output` the logits of some of them.
 
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.dense = Projection(config.d_model, {"dense": config.d_model}, bias=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x (..., M) -> (..., M)."""
-        return torch.tanh(self.dense(x))
-
-
-class Transformer(Placed):
-    """Encoder-only, decoder-only or encoder-decoder; hidden states first, logits where someone reads them."""
+    Decoding is `start`, then `extend` with the tokens of a prompt, of one step, or of a draft.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -51,18 +44,18 @@ class Transformer(Placed):
         self.embed: EmbeddingLike = embed
         self.encoder = self.decoder = None
         if config.shape != "decoder":
-            self.encoder = Stack(config.of_encoder, causal=False, cross=False)
+            self.encoder = Stack(config.encoder_config, causal=False, cross=False)
         if config.shape != "encoder":
             self.decoder = Stack(config, causal=True, cross=config.shape == "encoder-decoder")
         head = config.head
         masked = head.kind == "mlm"
-        self.transform = MaskedHead(config) if masked else DenseHead(config) if head.dense else None
+        self.transform = HeadTransform(config, masked=masked) if masked or head.dense else None
         self.output_bias = nn.Parameter(torch.empty(config.vocab_size)) if masked else None
         self.pooler = self.classifier = None
         if head.pooler:
             self.pooler = Projection(config.d_model, {"pooler": config.d_model}, bias=True)
         if head.labels:
-            # A decoder's classes have no bias in any published model, its tags have.
+            # In published decoders a classifier of rows has no bias, one of tokens has.
             bias = config.shape != "decoder" or head.kind == "tagging"
             self.classifier = Projection(config.d_model, {"classifier": len(head.labels)}, bias=bias)
         self.unembed = None  # the embedding's own module: replacing one replaces both
@@ -86,30 +79,32 @@ class Transformer(Placed):
         source_layout: Layout | None = None,
         segments: Tensor | None = None,
     ) -> Tensor:
-        """ids (N,), source (N_source,) -> hidden states (N, M); row r reads row r of the source."""
+        """ids (N,), source (N_source,) -> hidden states (N, M); row r attends to row r of the source."""
         if self.decoder is None:
             return self.encode(ids, layout, segments=segments)
         memory = None
         if source is not None:
             assert source_layout is not None
             groups = layout.groups(source_layout.lengths, source_layout.slots)
-            memory = View(
+            memory = AttentionContext(
                 layout=layout,
                 groups=groups,
                 biases=[None] * len(groups),
                 causal=False,
                 memory=self.encode(source, source_layout),
             )
-        x, unembed = self._lookup(ids)
+        # An embedding with `tied` also offers an output that shares the gradient of the lookup.
+        tied = getattr(self.embed, "tied", None) if self.unembed is None else None
+        x, unembed = (self.embed(ids), None) if tied is None else tied(ids)
         hidden: Tensor = self.decoder(self._scale(x), layout, memory=memory)
         if unembed is not None:
-            hidden.unembed = unembed  # type: ignore[attr-defined]  # for `output` of these very states
+            hidden.unembed = unembed  # type: ignore[attr-defined]  # for `output` of these states
         return hidden
 
     def output(self, hidden: Tensor) -> Tensor:
-        """Logits (..., V) of the hidden states (..., M) that someone reads; without a head these states.
+        """Logits (..., V) of the hidden states (..., M) that are used; without a head these states.
 
-        (..., labels) of a head with labels; which state stands for a row `classify` knows.
+        A head with labels gives logits (..., labels); `classify` selects the state of each row.
         """
         if self.config.head.kind == "none":
             return hidden
@@ -125,8 +120,12 @@ class Transformer(Placed):
         return logits if cap is None else cap * torch.tanh(logits / cap)
 
     def classify(self, hidden: Tensor, layout: Layout) -> Tensor:
-        """Logits (rows, labels) of hidden (N, M): of an encoder's first token, a decoder's last one."""
-        return self.output(self._of_rows(hidden, layout))
+        """Logits (rows, labels) of hidden (N, M), from an encoder's first token or a decoder's last one."""
+        assert all(layout.lengths)
+        index = torch.tensor(layout.last_tokens(), device=hidden.device)
+        if self.config.shape == "encoder":
+            index = index - torch.tensor(layout.lengths, device=hidden.device) + 1
+        return self.output(hidden[index])
 
     def start(
         self,
@@ -136,7 +135,7 @@ class Transformer(Placed):
         source: Tensor | None = None,
         source_layout: Layout | None = None,
     ) -> AttentionState:
-        """Empty rows of up to `capacity` tokens; row r reads row r of the source (N_source,)."""
+        """A decode state of empty rows of up to `capacity` tokens; row r attends to row r of the source."""
         assert self.decoder is not None
         state = AttentionState(self._kv_cache(num_rows, capacity))
         if source is not None:
@@ -151,30 +150,23 @@ class Transformer(Placed):
         return state
 
     def extend(self, state: DecodeState, ids: Tensor, layout: Layout) -> Tensor:
-        """Append ids (N,) to the rows, as `state.layout` placed them -> their hidden states (N, M)."""
+        """Append ids (N,) to the rows, with the layout from `state.layout` -> their hidden states (N, M)."""
         assert isinstance(state, AttentionState) and self.decoder is not None
-        memory, rows = None, state.memory
-        if rows is not None:
-            groups = layout.groups(rows.lengths, rows.slots, self.decoder.slack)
+        memory, cache = None, state.memory
+        if cache is not None:
+            groups = layout.groups(cache.lengths, cache.slots, self.decoder.slack)
             biases = [key_padding(group, ids.device) for group in groups]
-            window = rows.window(layout, groups)
-            memory = View(layout=layout, groups=groups, biases=biases, causal=False, rows=window)
+            window = cache.window(layout, groups)
+            memory = AttentionContext(layout=layout, groups=groups, biases=biases, causal=False, cache=window)
         hidden = self.decoder(self._embed(ids), layout, state=state, memory=memory)
         state.advance(layout)
         return hidden  # type: ignore[no-any-return]
 
     def set_activation_checkpointing(self, enabled: bool) -> None:
-        """Keep only each block's input for the backward pass, the rest is computed again (1604.06174)."""
+        """Store only each block's input for the backward pass and recompute the rest (1604.06174)."""
         for stack in (self.encoder, self.decoder):
             if stack is not None:
                 stack.checkpoint_activations = enabled
-
-    def _of_rows(self, hidden: Tensor, layout: Layout) -> Tensor:
-        assert all(layout.lengths)
-        places = torch.tensor(layout.last_tokens(), device=hidden.device)
-        if self.config.shape == "encoder":
-            places = places - torch.tensor(layout.lengths, device=hidden.device) + 1
-        return hidden[places]
 
     def _labelled(self, hidden: Tensor) -> Tensor:
         assert self.classifier is not None
@@ -188,14 +180,9 @@ class Transformer(Placed):
     def _embed(self, ids: Tensor) -> Tensor:
         return self._scale(self.embed(ids))
 
-    def _lookup(self, ids: Tensor) -> tuple[Tensor, Unembed | None]:
-        """The tokens' rows, and an output that shares the gradient of the lookup where there is one."""
-        tied = getattr(self.embed, "tied", None) if self.unembed is None else None
-        return (self.embed(ids), None) if tied is None else tied(ids)
-
     def _scale(self, x: Tensor) -> Tensor:
         scale = self.config.embedding_scale
-        # Rounded to the states' own type, as Gemma's is.
+        # The scale is rounded to the type of the states, as in Gemma.
         return x * torch.tensor(scale, dtype=x.dtype, device=x.device) if scale != 1 else x
 
     def _kv_cache(self, num_rows: int, capacity: int) -> KVCache:

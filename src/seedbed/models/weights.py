@@ -1,4 +1,4 @@
-"""Weight names and layouts, ours <-> a family's published ones: one list of rules, read both ways."""
+"""Names and storage of weights, ours <-> a family's published ones: one list of rules for both directions."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ Storage = Literal["same", "transposed", "per_head"]
 
 @dataclass(frozen=True)
 class Rule:
-    """`ours` (one name, or several that `theirs` stores fused), for each layer where the names hold `{i}`.
+    """Our name of a tensor and the published one, `{i}` being the layer.
 
-    Names are a module's, and stand for its `weight` and its `bias`; or a whole parameter's. `transposed`:
-    theirs is (in, out); `per_head`: theirs keeps each head's parts side by side.
+    A name is a module's, for its `weight` and its `bias`, or a parameter's. Several names in `ours` are
+    stored as one fused tensor. `storage` is `same`: (out, in) as in nn.Linear; `transposed`: (in, out) as in
+    GPT-2's Conv1D; `per_head`: the parts of each head next to each other, as in BLOOM.
     """
 
     ours: str | tuple[str, ...]
@@ -29,7 +30,7 @@ class Rule:
     def pairs(
         self, num_layers: int, names: Mapping[str, object], side: str
     ) -> Iterator[tuple[list[str], str]]:
-        """Our names and theirs for each layer and suffix that `names`, of the given side, holds."""
+        """Our names and theirs for each layer and suffix that is in `names`, which are of this side."""
         ours = (self.ours,) if isinstance(self.ours, str) else self.ours
         for i in range(num_layers) if "{i}" in self.theirs else (0,):
             for suffix in ("", ".weight", ".bias"):
@@ -57,7 +58,7 @@ def import_weights(
             missing = [n for n in names if n not in ours]
             if missing:
                 raise BundleError(
-                    f"the weights hold {name}, but the config has no {missing[0]}; use the config "
+                    f"the weights have {name}, but the config has no {missing[0]}; use the config "
                     f"that was saved with these weights"
                 )
             used.add(name)
@@ -65,22 +66,22 @@ def import_weights(
             parts, w = [ours[n] for n in names], theirs[name]
             _check_shape(parts, w, rule.storage, name)
             w = _from_storage(w, rule.storage, len(names), num_heads)
-            for part, piece in zip(parts, w.split([part.size(0) for part in parts]), strict=True):
-                part.copy_(piece)
-    wanted = [name for rule in rules for _, name in rule.pairs(num_layers, ours, "ours")]
-    if missing := [name for name in wanted if name not in theirs]:
+            for part, values in zip(parts, w.split([part.size(0) for part in parts]), strict=True):
+                part.copy_(values)
+    expected = [name for rule in rules for _, name in rule.pairs(num_layers, ours, "ours")]
+    if missing := [name for name in expected if name not in theirs]:
         raise BundleError(
             f"{len(missing)} tensors are missing from the weights, first {missing[0]}; the file is cut or is "
             f"of another config"
         )
     if unnamed := sorted(set(ours) - filled):
         raise BundleError(
-            f"the config asks for {unnamed[0]}, which no published file of the family has; use the config "
+            f"the config needs {unnamed[0]}, which no published file of the family has; use the config "
             f"that was saved with these weights"
         )
     if unknown := sorted(set(theirs) - used):
         raise BundleError(
-            f"the weights hold {len(unknown)} tensors that this config has no place for, first {unknown[0]}; "
+            f"the weights have {len(unknown)} tensors that this config has no place for, first {unknown[0]}; "
             f"use the config that was saved with these weights"
         )
 
@@ -113,10 +114,10 @@ def _to_storage(parts: Sequence[Tensor], storage: Storage, num_heads: int) -> Te
 
 
 def _check_shape(parts: Sequence[Tensor], w: Tensor, storage: Storage, name: str) -> None:
-    want = (sum(part.size(0) for part in parts), *parts[0].shape[1:])
-    want = want[::-1] if storage == "transposed" else want
-    if w.shape != want:
+    expected = (sum(part.size(0) for part in parts), *parts[0].shape[1:])
+    expected = expected[::-1] if storage == "transposed" else expected
+    if w.shape != expected:
         raise BundleError(
-            f"{name} has the shape {tuple(w.shape)}, but the config asks for {want}; use the "
+            f"{name} has the shape {tuple(w.shape)}, but the config needs {expected}; use the "
             f"config that was saved with these weights"
         )

@@ -15,24 +15,24 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seedbed.nn.config import ModelConfig
-from seedbed.nn.layout import Group, Layout, cut
+from seedbed.nn.layout import Group, Layout, split_groups
 from seedbed.nn.linear import Projection
 from seedbed.nn.norms import RMSNorm
 from seedbed.nn.positions import Angles, rotate
-from seedbed.nn.state import KeyWindow
+from seedbed.nn.state import CacheWindow, KeysValues
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class View:
-    """What attention sees of a pass in every layer: groups of rows, the bias of each, where the keys are."""
+class AttentionContext:
+    """The inputs of attention that all layers of a pass share: groups of rows, their biases, cached keys."""
 
     layout: Layout  # of the queries
     groups: list[Group]
-    biases: list[Tensor | None]  # (B or 1, H or 1, T, S); added, or True where a key is seen
-    causal: bool  # without a bias, T queries over T keys leave the mask to the kernel
+    biases: list[Tensor | None]  # (B or 1, H or 1, T, S): added to the scores, or True where a key is visible
+    causal: bool  # where a group has no bias, the kernel's own causal mask
     angles: Angles | None = None
-    memory: Tensor | None = None  # (N_memory, M); None: the queries themselves, or what `rows` holds
-    rows: KeyWindow | None = None
+    memory: Tensor | None = None  # (N_memory, M) encoder states; None: the queries' own tokens, or the cache
+    cache: CacheWindow | None = None
 
     @cached_property
     def queries(self) -> list[tuple[int, int]]:
@@ -53,7 +53,6 @@ class Attention(nn.Module):
         self.layer, self.d_head, self.dropout = layer, config.d_head, config.dropout
         self.num_heads, self.num_kv_heads = config.num_heads, config.kv_heads
         self.scale, self.norm_eps = config.attention.scale, config.norm_eps
-        self.rotary = config.position.kind == "rotary"
         self.normalize: Callable[..., Tensor] | None = None
         self.q_norm = self.k_norm = None
         qk_norm = config.attention.qk_norm
@@ -63,7 +62,7 @@ class Attention(nn.Module):
             self.q_norm, self.k_norm = (
                 RMSNorm(self.d_head, eps=config.norm_eps, weight=True) for _ in range(2)
             )
-        self.turns = self.rotary or qk_norm != "none"  # something lies between the product and q, k
+        self.transforms_qk = config.position.kind == "rotary" or qk_norm != "none"
         self.interleaved = config.position.rotary_interleaved
         q, kv = self.num_heads * self.d_head, self.num_kv_heads * self.d_head
         bias = config.bias != "none"
@@ -74,27 +73,29 @@ class Attention(nn.Module):
         if qk_norm == "none":
             self._scale_steps()
 
-    def forward(self, x: Tensor, view: View) -> Tensor:
+    def forward(self, x: Tensor, context: AttentionContext) -> Tensor:
         """x (N, M) attends to its own rows or, in cross-attention, to the memory's -> (N, M)."""
-        rows = view.rows
+        cache = context.cache
         if self.qkv is not None:
-            q, k, v = self.project(self.qkv(x), view.angles)
-            if rows is not None:
-                rows.write(self.layer, k, v)
+            q, k, v = self.project(self.qkv(x), context.angles)
+            if cache is not None:
+                cache.write(self.layer, k, v)
         else:
             assert self.q is not None
             q = self.q(x).view(-1, self.num_heads, self.d_head)
-            if view.memory is not None:
-                k, v = self.project_memory(view.memory)
-        if rows is not None:
-            pairs: Sequence[tuple[Tensor, Tensor]] = rows.pairs[self.layer]
+            if context.memory is not None:
+                k, v = self.project_memory(context.memory)
+        if cache is not None:
+            keys_values: Sequence[KeysValues] = cache.read_views[self.layer]
         else:
-            pairs = list(zip(cut(k, view.keys), cut(v, view.keys), strict=True))
-        mixed = [
-            self._attend(query, *pair, bias, view.causal)
-            for query, pair, bias in zip(cut(q, view.queries), pairs, view.biases, strict=True)
+            shapes = context.keys
+            keys_values = list(zip(split_groups(k, shapes), split_groups(v, shapes), strict=True))
+        queries = split_groups(q, context.queries)
+        outputs = [
+            self._attend(query, *kv, bias, context.causal)
+            for query, kv, bias in zip(queries, keys_values, context.biases, strict=True)
         ]
-        y: Tensor = self.out(mixed[0] if len(mixed) == 1 else torch.cat(mixed))
+        y: Tensor = self.out(outputs[0] if len(outputs) == 1 else torch.cat(outputs))
         return y
 
     def project_memory(self, memory: Tensor) -> tuple[Tensor, Tensor]:
@@ -104,10 +105,10 @@ class Attention(nn.Module):
         return k, v
 
     def project(self, qkv: Tensor, angles: Angles | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries (N, H, D), keys and values (N, K, D), normed and turned where the config says so."""
+        """Queries (N, H, D), keys and values (N, K, D), normed and rotated where the config says so."""
         heads, kv_heads = self.num_heads, self.num_kv_heads
         x = qkv.view(-1, heads + 2 * kv_heads, self.d_head)  # (N, H + 2 K, D)
-        if angles is None and not self.turns:
+        if angles is None and not self.transforms_qk:
             q, k, v = x.split([heads, kv_heads, kv_heads], dim=1)
             return q, k, v
         qk, v = x.split([heads + kv_heads, kv_heads], dim=1)
@@ -122,7 +123,7 @@ class Attention(nn.Module):
         return q, k, v
 
     def _scale_steps(self) -> None:
-        """Let the queries' steps be shorter where no scale divides the scores, as in T5."""
+        """Shorten the optimizer's steps for the queries where the scores are not scaled, as in T5."""
         queries = self.q or self.qkv
         if queries is not None and self.scale is not None:
             queries.step_scales["q"] = self.d_head**-0.5 / self.scale

@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from seedbed.nn.attention import Attention, View
+from seedbed.nn.attention import Attention, AttentionContext
 from seedbed.nn.config import ModelConfig, NormPlace
 from seedbed.nn.linear import Projection
 from seedbed.nn.norms import make_norm
 
 
 class _ReluSquared(torch.autograd.Function):
-    """Keeps relu(x) alone, and goes back in two calls."""
+    """relu(x)^2 that stores only relu(x), with a backward pass of two calls."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class FeedForward(nn.Module):
-    """Two products with an activation between, gated where the config says so (Shazeer 2002.05202)."""
+    """Two matmuls with an activation between, gated where the config says so (Shazeer 2002.05202)."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -80,7 +80,11 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """Self-attention, cross-attention where there is a memory, feed-forward."""
+    """One layer: self-attention, cross-attention in an encoder-decoder's decoder, and feed-forward.
+
+    Each is a branch that is added to the residual stream; `config.residual` places the norms. With
+    `residual.parallel` all branches read the same input and are added at once.
+    """
 
     attn_norm: nn.Module
     ffn_norm: nn.Module
@@ -97,12 +101,12 @@ class Block(nn.Module):
             self._make_norms("ffn", config)
         self.ffn = FeedForward(config)
 
-    def forward(self, x: Tensor, own: View, memory: View | None) -> Tensor:
-        """x (N, M) -> (N, M)."""
-        branches: dict[str, Callable[[Tensor], Tensor]] = {"attn": partial(self.attn, view=own)}
+    def forward(self, x: Tensor, own: AttentionContext, memory: AttentionContext | None) -> Tensor:
+        """x (N, M), the contexts of self- and cross-attention -> (N, M)."""
+        branches: dict[str, Callable[[Tensor], Tensor]] = {"attn": partial(self.attn, context=own)}
         if self.cross is not None:
             assert memory is not None
-            branches["cross"] = partial(self.cross, view=memory)
+            branches["cross"] = partial(self.cross, context=memory)
         branches["ffn"] = self.ffn
         if self.residual.parallel:
             return self._add("attn", x, *branches.values())
@@ -111,7 +115,7 @@ class Block(nn.Module):
         return x
 
     def _add(self, name: str, x: Tensor, *branches: Callable[[Tensor], Tensor]) -> Tensor:
-        """Add to x what the branches make of it; each place of a norm is a line here."""
+        """Add the branches' outputs to x; each word of NormPlace is one line here."""
         h = self._norm(name, "input", x)
         for branch in branches:
             x = x + self._drop(branch(h))
@@ -124,7 +128,7 @@ class Block(nn.Module):
         return y
 
     def _norm_name(self, name: str, place: NormPlace) -> str:
-        """Of a branch's norms the first has the short name."""
+        """The first norm of a branch has the short name."""
         return f"{name}_norm" if place == self.residual.norms[0] else f"{name}_{place}_norm"
 
     def _make_norms(self, name: str, config: ModelConfig) -> None:

@@ -1,4 +1,4 @@
-"""The architecture of a network as data: what a family's `config.json` is translated into."""
+"""The architecture of a network as data; a family translates its `config.json` into it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from seedbed.base.errors import ConfigError, nearest
 Activation = Literal["relu", "relu_squared", "gelu", "gelu_tanh", "silu"]
 NormKind = Literal["layer", "layer_no_bias", "layer_plain", "rms", "rms_plain", "rms_offset"]
 NormPlace = Literal["input", "sum"]
+Shape = Literal["encoder", "decoder", "encoder-decoder"]
 HeadKind = Literal["lm", "mlm", "none", "classification", "tagging"]
 LABELLED: tuple[HeadKind, ...] = ("classification", "tagging")
 MAX_LABELS = 100_000
 
-LARGEST = 2**62  # of what is counted: torch itself ends at 2^63
+LARGEST = 2**62  # of whole numbers: torch ends at 2^63
 _NAMES = {
     int: "a whole number below 2^62",
     float: "a finite number",
@@ -25,14 +26,14 @@ _NAMES = {
 
 
 def check_fields(config: Any, **least: int) -> None:
-    """Refuse a value that is not of its field's type, not one of its words, or less than the `least`."""
+    """Refuse a value of another type than its field's, another word than allowed, or less than `least`."""
     for name, hint in get_type_hints(type(config)).items():
         value = getattr(config, name)
         kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
         if not any(_is_a(value, kind) for kind in kinds):
             words = [word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
             allowed = nearest(str(value), words) if words else f"allowed: {_name(kinds[0])}"
-            raise ConfigError(f"{name}={value!r} cannot be; {allowed}")
+            raise ConfigError(f"{name}={value!r} is not allowed; {allowed}")
         if value is not None and name in least and value < least[name]:
             raise ConfigError(f"{name}={value} must be at least {least[name]}")
 
@@ -59,9 +60,9 @@ def _is_a(value: object, kind: Any) -> bool:
 class RotaryScaling:
     """How a model trained on short contexts stretches its rotary frequencies to longer ones.
 
-    `linear` divides every frequency by `factor` (Chen et al. 2306.15595); `llama3` keeps those that turn
-    more than `high_frequency_factor` times within `original_positions`, divides those that turn less than
-    `low_frequency_factor` times, and blends in between (Meta's LLaMA 3.1 release).
+    `linear` divides every frequency by `factor` (Chen et al. 2306.15595); `llama3` keeps those with more than
+    `high_frequency_factor` rotations within `original_positions`, divides those with fewer than
+    `low_frequency_factor`, and interpolates in between (Meta's LLaMA 3.1 release).
     """
 
     kind: Literal["linear", "llama3"]
@@ -81,10 +82,10 @@ class RotaryScaling:
 
 @dataclass(frozen=True, kw_only=True)
 class PositionConfig:
-    """How a network knows the order of its tokens.
+    """How positions enter a network.
 
-    `learned` and `sinusoidal` are added to the embeddings (`offset` rows of a learned table stay unused),
-    `rotary` turns queries and keys, `alibi` and `buckets` (T5's) bias the scores.
+    `learned` and `sinusoidal` are added to the embeddings (the first `offset` rows of a learned table stay
+    unused), `rotary` rotates queries and keys, `alibi` and `buckets` (T5's) add a bias to the scores.
     """
 
     kind: Literal["learned", "sinusoidal", "rotary", "alibi", "buckets"] = "learned"
@@ -99,7 +100,8 @@ class PositionConfig:
         check_fields(self, offset=0, rotary_base=1, num_buckets=4)
         if self.max_distance <= self.num_buckets // 2:
             raise ConfigError(
-                f"max_distance={self.max_distance} must lie beyond the {self.num_buckets // 2} exact buckets"
+                f"max_distance={self.max_distance} must be greater than the {self.num_buckets // 2} exact "
+                "buckets"
             )
         if self.scaling is not None and self.kind != "rotary":
             raise ConfigError(
@@ -109,11 +111,11 @@ class PositionConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionConfig:
-    """What is attention's own: its heads' sizes, what is done to queries and keys, and which keys are seen.
+    """The fields of attention: sizes of its heads, norms of queries and keys, scale, window.
 
     `qk_norm` is the norm of each query and key (Henry et al. 2010.04245): the network's own kind without
-    parameters (`plain`) or RMSNorm with a weight. With a `window` a token sees that many in the past at most,
-    itself among them (Mistral, 2310.06825).
+    parameters (`plain`) or RMSNorm with a weight (`rms`). With a `window` a token attends to at most that
+    many tokens, itself included (Mistral, 2310.06825).
     """
 
     num_kv_heads: int | None = None  # None: num_heads
@@ -128,10 +130,11 @@ class AttentionConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ResidualConfig:
-    """Where the norms of a block are, x being what its branches (attention, feed-forward) are added to.
+    """Where a block has its norms, and whether its branches (attention, feed-forward) run in parallel.
 
-    Each branch has a norm at each of the places in `norms`: of its `input`, x + branch(norm(x)), or of the
-    `sum`, norm(x + branch(x)). With `parallel` all branches have one input, and one norm at each place.
+    Each branch is added to the residual stream x. `norms` names the places of its norms: its `input`,
+    x + branch(norm(x)), or the `sum`, norm(x + branch(x)). With `parallel` all branches have the same input
+    and share one norm at each place.
     """
 
     norms: tuple[NormPlace, ...] = ("input",)
@@ -142,7 +145,7 @@ class ResidualConfig:
 
     @property
     def final_norm(self) -> bool:
-        """Whether a norm follows the last block: where its sum has none."""
+        """Whether a norm follows the last block: where the sums have none."""
         return "sum" not in self.norms
 
 
@@ -153,7 +156,7 @@ PARALLEL = ResidualConfig(parallel=True)
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
-    """What an encoder has different from its decoder."""
+    """The fields in which an encoder may differ from its decoder."""
 
     num_layers: int
     num_heads: int
@@ -162,12 +165,12 @@ class EncoderConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class HeadConfig:
-    """What follows the last layer: logits of a language model (`lm`), of a masked one (`mlm`), or nothing.
+    """What follows the last layer.
 
-    The masked one transforms the hidden states first. `pooler` is a product with tanh over each row's first
-    token (BERT, 1810.04805). `classification` gives each row, `tagging` each token a logit for each of
-    `labels`; `dense` puts a product with tanh of its own before the former (RoBERTa, BART). With
-    `several_labels` each holds or not by itself.
+    `lm`: logits over the vocabulary; `mlm`: the same after a transform of the hidden states; `none`: nothing.
+    `classification` gives each row, `tagging` each token one logit per label in `labels`; with
+    `several_labels` the labels are independent of each other. `pooler` is a projection with tanh of each
+    row's first token (BERT, 1810.04805), `dense` one before the classifier (RoBERTa, BART).
     """
 
     kind: HeadKind = "lm"
@@ -180,23 +183,25 @@ class HeadConfig:
         check_fields(self)
         if bool(self.labels) != (self.kind in LABELLED):
             raise ConfigError(
-                f"a head of the kind {self.kind!r} with {len(self.labels)} labels cannot be; labels belong "
-                f"to {' and '.join(LABELLED)}, and only there"
+                f"a head of the kind {self.kind!r} with {len(self.labels)} labels is not allowed; labels "
+                f"belong to {' and '.join(LABELLED)}, and only there"
             )
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """The architecture of a Transformer of any of the three shapes.
+    """The architecture of a Transformer: encoder, decoder, or both.
 
-    `family` says whose `config.json` and weight names a bundle is written with. `norm` is LayerNorm
-    (`layer`), without a bias or without parameters (`layer_plain`), or RMSNorm with or without a weight, or
-    with one that is counted from 1 (`rms_offset`). `residual` is `PRE`-norm, `POST`-norm, or pre-norm with
-    attention and feed-forward in `PARALLEL`. `logit_cap` c bounds the logits to c tanh(x / c).
+    `family` names the family whose `config.json` and weight names a bundle has. `norm` is LayerNorm
+    (`layer`), without a bias (`layer_no_bias`) or without parameters (`layer_plain`), or RMSNorm (`rms`),
+    without a weight (`rms_plain`) or with 1 added to it (`rms_offset`). `residual` is `PRE`-norm,
+    `POST`-norm, or pre-norm with attention and feed-forward in `PARALLEL`. Embeddings are multiplied by
+    `embedding_scale`, hidden states by `output_scale` before the output; `logit_cap` c bounds the logits to
+    c tanh(x / c).
     """
 
     family: str
-    shape: Literal["encoder", "decoder", "encoder-decoder"]
+    shape: Shape
     vocab_size: int
     d_model: int
     num_layers: int
@@ -212,7 +217,7 @@ class ModelConfig:
     residual: ResidualConfig = PRE
     activation: Activation = "gelu_tanh"
     gated_ffn: bool = False
-    bias: Literal["all", "qkv", "none"] = "all"  # of the products
+    bias: Literal["all", "qkv", "none"] = "all"  # of the projections
     embedding_scale: float = 1.0
     embedding_norm: bool = False
     output_scale: float = 1.0
@@ -233,20 +238,25 @@ class ModelConfig:
             )
         if self.num_heads % self.kv_heads:
             raise ConfigError(
-                f"num_heads={self.num_heads} is no multiple of num_kv_heads={self.kv_heads}; choose a divisor"
+                f"num_heads={self.num_heads} is not a multiple of num_kv_heads={self.kv_heads}; choose a "
+                "divisor"
+            )
+        if not self.output_scale:
+            raise ConfigError(
+                f"output_scale={self.output_scale} is not allowed; allowed: a number other than 0"
             )
         if self.encoder is not None:
-            _ = self.of_encoder  # checked as any other
+            _ = self.encoder_config  # checks the encoder's fields
         if self.position.kind == "rotary" and self.d_head % 2:
             raise ConfigError(
-                f"rotary positions turn pairs, but head_dim={self.d_head} is odd; choose an even one"
+                f"rotary positions rotate pairs, but head_dim={self.d_head} is odd; choose an even one"
             )
         if not 0 <= self.dropout < 1:
-            raise ConfigError(f"dropout={self.dropout} must lie in [0, 1)")
+            raise ConfigError(f"dropout={self.dropout} must be in [0, 1)")
 
     @property
-    def of_encoder(self) -> ModelConfig:
-        """The config of the encoder, whether it differs from the decoder's or not."""
+    def encoder_config(self) -> ModelConfig:
+        """The config of the encoder: the decoder's with the fields of `encoder`."""
         if self.encoder is None:
             return self
         return replace(self, encoder=None, **asdict(self.encoder))
@@ -257,12 +267,12 @@ class ModelConfig:
 
     @property
     def kv_heads(self) -> int:
-        """Key and value heads, whether given or not."""
+        """The number of key and value heads."""
         return self.attention.num_kv_heads or self.num_heads
 
     @property
     def d_head(self) -> int:
-        """Numbers in a head, whether given or not."""
+        """The size of a head."""
         return self.attention.head_dim or self.d_model // self.num_heads
 
 
@@ -270,8 +280,8 @@ class ModelConfig:
 class RecurrentConfig:
     """The architecture of a recurrent language model: embedding, layers of one cell, output.
 
-    Dropout lies on the connections that are not recurrent, and `init_range` is r of the uniform(-r, r) that
-    every parameter is drawn from (Zaremba et al. 1409.2329).
+    Dropout applies to the connections that are not recurrent; every parameter starts uniform in
+    (-init_range, init_range) (Zaremba et al. 1409.2329).
     """
 
     family: str
@@ -286,11 +296,11 @@ class RecurrentConfig:
     def __post_init__(self) -> None:
         check_fields(self, vocab_size=1, d_model=1, num_layers=1, init_range=0)
         if not 0 <= self.dropout < 1:
-            raise ConfigError(f"dropout={self.dropout} must lie in [0, 1)")
+            raise ConfigError(f"dropout={self.dropout} must be in [0, 1)")
 
     @property
     def shape(self) -> Literal["decoder"]:
-        """It continues what it has read, as a decoder does."""
+        """A recurrent language model is a decoder."""
         return "decoder"
 
     @property

@@ -1,4 +1,4 @@
-"""Flat batches: rows of different lengths lie end to end in one axis of N tokens, and the layout says where.
+"""Flat batches: rows of different lengths are concatenated to N tokens; the layout stores where each row is.
 
 Shape letters: N tokens of a flat batch, B rows of one group, T query and S key positions of a row, K
 key/value heads, D head_dim, M d_model.
@@ -19,12 +19,12 @@ from seedbed.base.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Neighbouring rows that one attention call takes: (num_rows, num_queries) over (num_rows, num_keys)."""
+    """Neighbouring rows of one attention call: (num_rows, num_queries) over (num_rows, num_keys)."""
 
     first_token: int
     num_rows: int
     num_queries: int
-    first_slot: int  # of the neighbouring slots that hold the keys
+    first_slot: int  # of the neighbouring slots in which the keys are stored
     key_lengths: tuple[int, ...]
 
     @property
@@ -45,9 +45,10 @@ class Group:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Layout:
-    """Row r has lengths[r] tokens in the batch (0: it rests), after past[r] tokens kept in slot slots[r].
+    """Where the rows of a flat batch are: row r has lengths[r] tokens after past[r] tokens in slot slots[r].
 
     A row is a document: attention never leaves it, positions start at 0, and a key's position is its index.
+    A row of length 0 is idle.
     """
 
     lengths: tuple[int, ...]
@@ -64,13 +65,13 @@ class Layout:
         slots: Sequence[int] = (),
         device: torch.device | None = None,
     ) -> Layout:
-        """The layout of rows that lie end to end, row r with lengths[r] tokens after past[r] earlier ones."""
+        """The layout of concatenated rows, row r with lengths[r] tokens after past[r] earlier ones."""
         past, slots = past or [0] * len(lengths), slots or range(len(lengths))
         if not len(lengths) == len(past) == len(slots):
             raise ConfigError(
-                f"{len(lengths)} rows, but {len(past)} pasts and {len(slots)} slots: give one each a row"
+                f"{len(lengths)} rows, but {len(past)} pasts and {len(slots)} slots: pass one of each per row"
             )
-        if len(lengths) == 1:  # decoding at batch 1 pays for every call
+        if len(lengths) == 1:  # every call counts in decoding at batch 1
             positions = torch.arange(past[0], past[0] + lengths[0])
         elif all(n == 1 for n in lengths):
             positions = torch.tensor(past, dtype=torch.int64)
@@ -90,13 +91,8 @@ class Layout:
         return of_tokens.to(self.positions.device)
 
     @property
-    def num_tokens(self) -> int:
-        """Tokens of all rows."""
-        return sum(self.lengths)
-
-    @property
     def totals(self) -> tuple[int, ...]:
-        """Tokens of each row once those of this batch are appended."""
+        """Tokens of each row after this batch."""
         return tuple(p + n for p, n in zip(self.past, self.lengths, strict=True))
 
     def to(self, device: torch.device) -> Layout:
@@ -104,14 +100,14 @@ class Layout:
         return replace(self, positions=self.positions.to(device))
 
     def last_tokens(self) -> list[int]:
-        """Index in the flat batch of the last token of each row that has any."""
+        """Index in the flat batch of the last token of each row that is not idle."""
         return [end - 1 for end, n in zip(accumulate(self.lengths), self.lengths, strict=True) if n]
 
     def groups(self, key_lengths: Sequence[int], slots: Sequence[int], slack: int = 0) -> list[Group]:
-        """Join neighbouring rows in neighbouring slots that have the same number of queries and of keys.
+        """Join neighbouring rows in neighbouring slots that have equal numbers of queries and of keys.
 
-        `slack` keys of padding are cheaper than one more call. Rows over the same slot (beams over one
-        source) become more queries of one row: attention without order does not see the difference.
+        Up to `slack` keys of padding per row are accepted to save a call. Rows that share a slot (beams over
+        one source) become queries of one row, which is the same for attention without positions.
         """
         groups: list[Group] = []
         first_token = 0
@@ -137,20 +133,20 @@ class Layout:
         return groups
 
 
-def cut(x: Tensor, shapes: Sequence[tuple[int, int]]) -> list[Tensor]:
-    """Views of flat x (N, heads, D), one (rows, heads, tokens, D) for each (rows, tokens) in turn.
+def split_groups(x: Tensor, shapes: Sequence[tuple[int, int]]) -> list[Tensor]:
+    """Flat x (N, heads, D) -> a view (rows, heads, tokens, D) for each (rows, tokens) in order.
 
-    One `split`, not one slice each: the backward of a slice fills a whole (N, heads, D) with zeros.
+    By one `split` and not by slices: the backward pass of a slice fills a whole (N, heads, D) with zeros.
     """
     heads = x.shape[1:]
     if len(shapes) == 1:
         return [x.view(*shapes[0], *heads).transpose(1, 2)]
-    pieces = x.split([b * t for b, t in shapes])
-    return [piece.view(*shape, *heads).transpose(1, 2) for piece, shape in zip(pieces, shapes, strict=True)]
+    parts = x.split([b * t for b, t in shapes])
+    return [part.view(*shape, *heads).transpose(1, 2) for part, shape in zip(parts, shapes, strict=True)]
 
 
 def restore(flat: Tensor, attention_mask: Tensor) -> Tensor:
-    """Flat (N, M) -> (batch, seq, M), zeros where the mask is."""
+    """Flat (N, M) -> padded (batch, seq, M), with zeros where the mask is 0."""
     padded = flat.new_zeros(*attention_mask.shape, flat.size(-1))
     padded[attention_mask.bool()] = flat
     return padded

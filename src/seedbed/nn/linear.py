@@ -1,12 +1,14 @@
-"""Linear maps and embeddings, as types: what may stand in their places, and the one way to put it there.
+"""Projections and embeddings as protocols, so that adapters and packed weights can replace them.
 
-A projection's place holds a `LinearLike` module and an embedding's an `EmbeddingLike` one: the plain classes
-below, or a wrapper (an adapter, packed weights) that answers for what it holds. Everybody else asks through
-these two protocols and never looks for a weight. Of a module that has them, three more methods are used:
+Every projection of a network is a `LinearLike` module and every embedding an `EmbeddingLike` one: the plain
+classes below, or a wrapper around one. Other code uses these two protocols only, and never reads `.weight` of
+another module. `replace` is the one way to put a module in the place of another.
 
-- `bare()`, of a Linear-like: its weight and bias while a call of it is the matmul with them and nothing else,
-  None otherwise; the fused recurrent kernel and decoding steps compute with them in place of the call;
-- `tied(ids)`, of an embedding: see `Embedding.tied`;
+A module may have three more methods:
+
+- `plain_weights()` of a Linear-like: weight and bias if its call is the matmul with them and nothing else,
+  otherwise None. The fused recurrent kernel and the fast path of decoding compute with them directly.
+- `tied(ids)` of an embedding: see `Embedding.tied`.
 - `parameter_blocks()`: for each of its own parameters by name, (rows, step scale) of every matrix in it. An
   optimizer with steps of a fixed size multiplies them by the step scale (training/optimizer.py).
 """
@@ -33,11 +35,15 @@ ParameterBlocks = dict[str, list[tuple[int, float]]]
 
 @runtime_checkable
 class LinearLike(Protocol):
-    """A module in a projection's place: x (N, in_features) -> (N, sum of the parts)."""
+    """A linear map with named parts, x (N, in_features) -> (N, sum of the parts): a projection or wrapper.
+
+    The parts are matrices that read the same input, such as q, k and v: they are computed by one matmul, and
+    weight rules and adapters address each by its name.
+    """
 
     @property
     def parts(self) -> Mapping[str, int]:
-        """The named parts of the output and their sizes, in order."""
+        """The names and sizes of the parts, in the order of the output."""
 
     @property
     def in_features(self) -> int:
@@ -47,15 +53,15 @@ class LinearLike(Protocol):
         """x (N, in_features) -> (N, sum of the parts)."""
 
     def dense(self) -> Weights:
-        """The dense weight and bias that it amounts to: for export, merging, counting.
+        """The equivalent dense weight and bias, for export, merging and counting.
 
-        They are the parameters themselves where it is those: what is written into them is then loaded.
+        Parameters of the module are returned themselves and not as copies: loading writes into them.
         """
 
 
 @runtime_checkable
 class EmbeddingLike(Protocol):
-    """A module in an embedding's place: a table (num_embeddings, embedding_dim) of rows looked up by id."""
+    """A table (num_embeddings, embedding_dim) of rows looked up by id: an embedding or its wrapper."""
 
     @property
     def num_embeddings(self) -> int:
@@ -67,7 +73,7 @@ class EmbeddingLike(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where the rows are."""
+        """The device of the table."""
 
     @property
     def dtype(self) -> torch.dtype:
@@ -77,18 +83,18 @@ class EmbeddingLike(Protocol):
         """ids (...) -> (..., M)."""
 
     def unembed(self, hidden: Tensor, bias: Tensor | None = None) -> Tensor:
-        """Logits (N, num_embeddings) of hidden states (N, M): the output of a network that ties it."""
+        """Logits (N, num_embeddings) of hidden states (N, M): the output of a network with a tied output."""
 
     def dense(self) -> Tensor:
-        """The dense table that it amounts to; the parameter itself where it is one."""
+        """The equivalent dense table; the parameter itself where there is one."""
 
 
 class Projection(nn.Linear):
-    """One matmul for several named parts that read the same input: x (N, M) -> (N, sum of the parts).
+    """The plain Linear-like module: one matmul for all parts, x (N, M) -> (N, sum of the parts).
 
-    Weight rules and adapters speak of the parts: a projection `attn.qkv` with parts q, k, v answers to
-    `attn.q`, `attn.k` and `attn.v`. `step_scales` are, by part, how much longer than usual an optimizer's
-    steps of a fixed size have to be, where what it gives is scaled by another number than usual.
+    Weight rules and adapters address the parts: those of a projection `attn.qkv` are `attn.q`, `attn.k` and
+    `attn.v`. `step_scales` multiply the steps of optimizers with steps of a fixed size, by part: they correct
+    for an output that is scaled by another number than usual.
     """
 
     def __init__(self, d_in: int, parts: Mapping[str, int], *, bias: bool) -> None:
@@ -98,19 +104,19 @@ class Projection(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (N, M) -> (N, sum of the parts)."""
-        own = self._parameters  # nn.Module looks for `self.weight` in vain before it looks there
+        own = self._parameters  # faster than `self.weight`, which nn.Module first looks up elsewhere
         return matmul(x, own["weight"], own["bias"])  # type: ignore[arg-type]
 
     def dense(self) -> Weights:
         """The parameters."""
         return self.weight, self.bias
 
-    def bare(self) -> Weights | None:
-        """The parameters, unless a hook or a subclass does more than the matmul."""
+    def plain_weights(self) -> Weights | None:
+        """The parameters, or None if a hook or a subclass does more than the matmul."""
         return self.dense() if type(self) is Projection and not is_hooked(self) else None
 
     def parameter_blocks(self) -> ParameterBlocks:
-        """The parts are matrices of their own."""
+        """One matrix per part."""
         return {"weight": [(rows, self.step_scales[part]) for part, rows in self.parts.items()]}
 
     def reset_parameters(self) -> None:
@@ -118,7 +124,7 @@ class Projection(nn.Linear):
 
 
 class Embedding(nn.Embedding):
-    """A table (num_rows, M) looked up by id, its memory left as it is; `step_scale`: see Projection."""
+    """The plain embedding, a table (num_rows, M) without initial values; `step_scale`: see Projection."""
 
     step_scale = 1.0
 
@@ -137,10 +143,10 @@ class Embedding(nn.Embedding):
         return matmul(hidden, self.weight, bias)
 
     def tied(self, ids: Tensor) -> tuple[Tensor, Unembed | None]:
-        """Rows of ids (N,) -> (N, M), and an `unembed` for a pass that ties it; None: its own will do.
+        """Rows (N, M) of ids (N,), and the `unembed` to use in the same pass; None: the module's own.
 
-        Autograd would make a gradient (V, M) for either use and add the two; here the output's comes to the
-        lookup, which adds its rows to it in place: a step of gpt2:124m with 1,024 tokens is 5% shorter.
+        Autograd would make one gradient (V, M) for the lookup and one for the tied output, and add them; here
+        the lookup adds its rows to the output's in place: a step of gpt2:124m with 1,024 tokens is 5% faster.
         """
         learns = torch.is_grad_enabled() and self.weight.requires_grad and not torch.compiler.is_compiling()
         if not learns or type(self) is not Embedding or is_hooked(self):
@@ -160,14 +166,14 @@ class Embedding(nn.Embedding):
         """Leave the memory as it is."""
 
 
-class Placed(nn.Module):
-    """A network whose device and type are those of its embedding, whatever stands in its other places."""
+class NetworkBase(nn.Module):
+    """A network: its device and type are those of its embedding, whatever its other modules are."""
 
     embed: EmbeddingLike
 
     @property
     def device(self) -> torch.device:
-        """Where the network computes, and its inputs must be."""
+        """The device of the network and of its inputs."""
         return self.embed.device
 
     @property
@@ -177,27 +183,27 @@ class Placed(nn.Module):
 
 
 def replace(root: nn.Module, path: str, new: nn.Module) -> None:
-    """Put `new` in the place of the Linear-like module or the embedding at `path` of `root`.
+    """Replace the Linear-like module or the embedding at `path` of `root` by `new`.
 
-    A tied output follows, it is a method of the embedding; so do rows that are being decoded, from their next
-    step on: what a decode state keeps of the layers is compared with them in every step (nn/step.py).
-    Errors: UsageError where `path` is no such place, or `new` is of another kind or size.
+    A tied output changes with its embedding, whose method it is, and so do rows that are being decoded, from
+    their next step: every step checks that the modules are those it was built from (nn/step.py).
+    Errors: UsageError where `path` has no such module, or `new` is of another kind or size.
     """
-    places = {name: _form(child) for name, child in whole_modules(root) if _form(child)}
-    if path not in places:
-        near = ", ".join(get_close_matches(path, places, cutoff=0.0))
+    present = {name: _interface(child) for name, child in whole_modules(root) if _interface(child)}
+    if path not in present:
+        near = ", ".join(get_close_matches(path, present, cutoff=0.0))
         raise UsageError(f"no projection or embedding is at {path!r}; the nearest names are {near or 'none'}")
-    if _form(new) != places[path]:
+    if _interface(new) != present[path]:
         raise UsageError(
-            f"{path} holds {places[path]}, but a {type(new).__name__} with {_form(new) or 'neither'} was to "
-            "replace it; give it the parts and sizes of what it replaces"
+            f"{path} is {present[path]}, but the {type(new).__name__} to replace it is "
+            f"{_interface(new) or 'neither'}; give it the same parts and sizes"
         )
     parent, _, name = path.rpartition(".")
     setattr(root.get_submodule(parent), name, new.train(root.get_submodule(path).training))
 
 
-def _form(module: nn.Module) -> str:
-    """What a module must share with the one that it replaces; empty where it cannot."""
+def _interface(module: nn.Module) -> str:
+    """The kind and sizes that a replacement must share; empty for another kind of module."""
     if isinstance(module, LinearLike):
         return f"a projection of {module.in_features} to {dict(module.parts)}"
     if isinstance(module, EmbeddingLike):
@@ -206,7 +212,7 @@ def _form(module: nn.Module) -> str:
 
 
 def whole_modules(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Modules by path; of a Linear-like one or an embedding itself alone, not what it holds."""
+    """Modules by path, without what is inside a Linear-like module or an embedding."""
     whole: str | None = None
     for path, child in module.named_modules():
         if whole is None or not path.startswith(whole):
@@ -217,12 +223,12 @@ def whole_modules(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def linear_modules(module: nn.Module) -> Iterator[tuple[str, LinearLike]]:
-    """The Linear-like modules by path, a wrapper in place of what it holds."""
+    """The Linear-like modules by path, a wrapper instead of the module in it."""
     return ((path, child) for path, child in whole_modules(module) if isinstance(child, LinearLike))
 
 
 def num_weights(linear: LinearLike) -> int:
-    """Numbers of its dense weight: half of the FLOPs of a token."""
+    """The size of its dense weight: half of its FLOPs per token."""
     return linear.in_features * sum(linear.parts.values())
 
 
@@ -232,9 +238,9 @@ def named_parts(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
         if isinstance(child, LinearLike):
             parent = path.rpartition(".")[0]
             for name, tensor in zip(("weight", "bias"), child.dense(), strict=True):
-                pieces = () if tensor is None else tensor.detach().split(list(child.parts.values()))
-                for part, piece in zip(child.parts, pieces, strict=tensor is not None):
-                    yield ".".join(filter(None, (parent, part, name))), piece
+                views = () if tensor is None else tensor.detach().split(list(child.parts.values()))
+                for part, view in zip(child.parts, views, strict=tensor is not None):
+                    yield ".".join(filter(None, (parent, part, name))), view
         elif isinstance(child, EmbeddingLike):
             yield ".".join(filter(None, (path, "weight"))), child.dense().detach()
         else:
@@ -243,19 +249,19 @@ def named_parts(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def plain_weights(module: nn.Module) -> Weights | None:
-    """What the module's `bare()` says; None where it has none."""
-    offer = getattr(module, "bare", None)
-    weights: Weights | None = None if offer is None else offer()
+    """The result of the module's `plain_weights`; None if it has no such method."""
+    method = getattr(module, "plain_weights", None)
+    weights: Weights | None = None if method is None else method()
     return weights
 
 
 def is_hooked(module: nn.Module) -> bool:
-    """Tell whether a forward hook must be called, which only the module's own call does."""
+    """Whether the module has a forward hook, which only its own call runs."""
     return any(map(bool, hooks_of(module)))
 
 
 def hooks_of(module: nn.Module) -> tuple[Mapping[int, Any], ...]:
-    """Where torch keeps the forward hooks of a module and of all modules, as they are added and removed."""
+    """The tables in which torch stores the forward hooks of this module and of all modules."""
     own = (module._forward_hooks, module._forward_pre_hooks)
     return *own, torch_modules._global_forward_hooks, torch_modules._global_forward_pre_hooks
 
@@ -265,7 +271,7 @@ def _unembed(table: Tensor, hidden: Tensor, bias: Tensor | None = None) -> Tenso
 
 
 class _LookupAndTable(torch.autograd.Function):
-    """Rows of the weight, and the weight again for the output that shares it."""
+    """Rows of the weight, and the weight again for the tied output."""
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:

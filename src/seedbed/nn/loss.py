@@ -1,4 +1,4 @@
-"""Cross-entropy summed over targets, at the memory of the logits alone."""
+"""Cross-entropy summed over targets, in the memory of the logits."""
 
 from __future__ import annotations
 
@@ -9,20 +9,19 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-# So many logits are worked on at a time: on a CPU what its cache holds (1,024 x 50,257 in float32 take 31 ms,
-# at once 39), elsewhere what half precision may take in float32.
+# Logits per chunk: on a CPU as many as its cache has space for (1,024 x 50,257 in float32 take 31 ms, in one
+# chunk 39), elsewhere few enough that a float32 copy of half precision is small.
 CPU_NUMBERS, DEVICE_NUMBERS = 2**19, 2**24
 
 
 def cross_entropy_sum(logits: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
-    """Summed nats of targets (n,) under logits (n, V), a float32 scalar; the logits' memory is used up.
+    """Summed nats of targets (n,) under logits (n, V), a float32 scalar; the logits are overwritten.
 
-    `label_smoothing` takes that share of each target and spreads it evenly over all of the vocabulary
-    (Szegedy et al. 1512.00567, section 7).
+    `label_smoothing` spreads that share of each target evenly over the vocabulary (Szegedy et al. 1512.00567,
+    section 7).
 
-    `F.cross_entropy` holds the logits, their log-softmax and their gradient at once; here all three are
-    written over one another. So the logits may be read by nothing else afterwards, and there is one
-    backward pass.
+    `F.cross_entropy` stores the logits, their log-softmax and their gradient; here each overwrites the one
+    before. The logits must not be read afterwards, and only one backward pass is possible.
     """
     if torch.compiler.is_compiling():  # the compiler fuses the plain formula itself
         return F.cross_entropy(logits.float(), targets, reduction="sum", label_smoothing=label_smoothing)
@@ -31,7 +30,7 @@ def cross_entropy_sum(logits: Tensor, targets: Tensor, *, label_smoothing: float
 
 
 class _CrossEntropySum(torch.autograd.Function):
-    """Turns the logits into softmax on the way forward, and that into the gradient on the way back."""
+    """Overwrites the logits by their softmax, and in the backward pass that by the gradient."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:

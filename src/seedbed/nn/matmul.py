@@ -1,7 +1,7 @@
-"""The matmul of a few tokens, float32 on a CPU: which of several kernels computes it is up to the processor.
+"""The matmul of a few tokens in float32 on a CPU: the processor decides which kernel computes it.
 
-The choice is made here, from the processor's vendor and instructions and never by timing, so that a command
-gives the same tokens each time. How many times as fast as F.linear, for gpt2:124m, weights from memory:
+The choice depends on the processor's vendor and instructions and never on timing, so that a command gives the
+same tokens each time. Speed as a multiple of F.linear's, for gpt2:124m, weights from memory:
 
 - Intel, AVX-512 (2026-11-24, two cores): vectors for one token 1.02, oneDNN for one 0.78, for 4 to 32 tokens
   1.13 to 1.68; oneDNN over weights in the cache, or kept to AVX2, is slower.
@@ -23,40 +23,40 @@ from torch.nn import functional as F
 from seedbed.base.hardware import cpu_vendor
 
 Call = Callable[[Tensor], Tensor]
-LARGE_NUMBERS, LARGE_FOR_ONE = 2**19, 768 * 768  # of weights that come from memory; for one token
+LARGE_NUMBERS, LARGE_FOR_ONE = 2**19, 768 * 768  # of a weight that is read from memory; for one token
 
 
-def few_tokens_of(vendor: str, capability: str) -> tuple[int, int]:
-    """The fewest and the most tokens whose matmul is oneDNN's; (1, 0), none, unless measured faster."""
+def onednn_tokens(vendor: str, capability: str) -> tuple[int, int]:
+    """The minimum and maximum number of tokens for which oneDNN is faster; (1, 0) where not measured."""
     if capability != "AVX512":
         return 1, 0
     return (1, 64) if vendor == "AuthenticAMD" else (4, 32)
 
 
 HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-FEW_TOKENS = few_tokens_of(cpu_vendor(), torch.backends.cpu.get_cpu_capability()) if HAS_ONEDNN else (1, 0)
+ONEDNN_TOKENS = onednn_tokens(cpu_vendor(), torch.backends.cpu.get_cpu_capability()) if HAS_ONEDNN else (1, 0)
 
 
 def is_plain(x: Tensor) -> bool:
-    """Tell whether matmuls of x are float32 on a CPU, without gradients."""
+    """Whether matmuls of x are float32 on a CPU, without gradients."""
     plain = x.dtype is torch.float32 and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
     return plain and not torch.is_grad_enabled()
 
 
-def takes_few(num_tokens: int, like: Tensor) -> bool:
-    """Tell whether matmuls of so many tokens, without gradients, may be oneDNN's."""
-    return FEW_TOKENS[0] <= num_tokens <= FEW_TOKENS[1] and is_plain(like)
+def may_use_onednn(num_tokens: int, like: Tensor) -> bool:
+    """Whether oneDNN may compute matmuls of this number of tokens."""
+    return ONEDNN_TOKENS[0] <= num_tokens <= ONEDNN_TOKENS[1] and is_plain(like)
 
 
 def matmul(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x (N, d_in), weight (d_out, d_in), bias (d_out,) -> (N, d_out)."""
     num_tokens = x.size(0)
     large = LARGE_NUMBERS if num_tokens > 1 else LARGE_FOR_ONE
-    few = takes_few(num_tokens, x) and weight.numel() >= large
+    few = may_use_onednn(num_tokens, x) and weight.numel() >= large
     return (_onednn if few else F.linear)(x, weight, bias)
 
 
-# The calls of a decoding step, each made once for a weight and bias.
+# The calls of a decoding step, each built once for a weight and bias.
 
 
 def linear_call(weight: Tensor, bias: Tensor | None) -> Call:
@@ -65,13 +65,13 @@ def linear_call(weight: Tensor, bias: Tensor | None) -> Call:
 
 
 def few_tokens_call(weight: Tensor, bias: Tensor | None) -> Call:
-    """The same where `takes_few`."""
+    """The same where `may_use_onednn`."""
     return partial(_onednn if weight.numel() >= LARGE_NUMBERS else F.linear, weight=weight, bias=bias)
 
 
 def one_token_call(weight: Tensor, bias: Tensor | None) -> Call:
     """The same for one token x (d_in,) -> (d_out,), where `is_plain`."""
-    if weight.numel() >= LARGE_FOR_ONE and FEW_TOKENS[0] <= 1 <= FEW_TOKENS[1]:
+    if weight.numel() >= LARGE_FOR_ONE and ONEDNN_TOKENS[0] <= 1 <= ONEDNN_TOKENS[1]:
         return partial(_onednn, weight=weight, bias=bias)
     return partial(torch.mv, weight) if bias is None else partial(torch.addmv, bias, weight)
 

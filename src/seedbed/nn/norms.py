@@ -12,8 +12,7 @@ from seedbed.nn.config import ModelConfig
 class RMSNorm(nn.Module):
     """x / rms(x), with a weight or without (Zhang and Sennrich 1910.07467); float32 inside.
 
-    With `offset` the weight is counted from 1, and multiplies before the result is rounded (Gemma,
-    2403.08295).
+    With `offset`, 1 is added to the weight, and the product is rounded only once (Gemma, 2403.08295).
     """
 
     def __init__(self, d_model: int, *, eps: float, weight: bool, offset: bool = False) -> None:
@@ -32,7 +31,7 @@ class RMSNorm(nn.Module):
 
 
 def make_norm(config: ModelConfig) -> nn.Module:
-    """The norm over (..., d_model) that the config asks for."""
+    """The norm of the config, over (..., d_model)."""
     if config.norm.startswith("rms"):
         weight, offset = config.norm != "rms_plain", config.norm == "rms_offset"
         return RMSNorm(config.d_model, eps=config.norm_eps, weight=weight, offset=offset)

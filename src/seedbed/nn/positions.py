@@ -1,4 +1,4 @@
-"""Where a token stands: sinusoids, rotary angles, ALiBi slopes and T5's distance buckets."""
+"""Positions of tokens: sinusoids, rotary angles, ALiBi slopes and T5's distance buckets."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def sinusoidal_table(num_positions: int, d_model: int) -> Tensor:
 
 
 def rotary_frequencies(position: PositionConfig, head_dim: int) -> Tensor:
-    """Radians a position turns each pair of a head: (head_dim / 2,), Su et al. 2104.09864, equation 15."""
+    """Radians per position of each pair of a head: (head_dim / 2,), Su et al. 2104.09864, equation 15."""
     if torch.get_default_device().type == "meta":
-        # Only the shape counts: the steps below make torch load its compiler, 0.7 s and 76 MB (2026-11-24).
+        # Only the shape matters: the code below makes torch load its compiler, 0.7 s and 76 MB (2026-11-24).
         return torch.empty(head_dim // 2)
     frequency = position.rotary_base ** -(torch.arange(0, head_dim, 2, dtype=torch.int64).float() / head_dim)
     scaling = position.scaling
@@ -35,9 +35,9 @@ def rotary_frequencies(position: PositionConfig, head_dim: int) -> Tensor:
         return frequency
     if scaling.kind == "linear":
         return frequency / scaling.factor
-    turns = scaling.original_positions * frequency / (2 * math.pi)  # within the original context
+    rotations = scaling.original_positions * frequency / (2 * math.pi)  # within the original context
     low, high = scaling.low_frequency_factor, scaling.high_frequency_factor
-    keep = ((turns - low) / (high - low)).clamp(0, 1)
+    keep = ((rotations - low) / (high - low)).clamp(0, 1)
     return frequency * (keep + (1 - keep) / scaling.factor)
 
 
@@ -48,15 +48,14 @@ def rotary_angles(positions: Tensor, frequencies: Tensor) -> Angles:
 
 
 def rotate(x: Tensor, angles: Angles, *, interleaved: bool) -> Tensor:
-    """Turn the pairs of x (N, heads, D): halves of a head, or neighbours where `interleaved`."""
+    """Rotate the pairs of x (N, heads, D): entries of its two halves, or neighbours where `interleaved`."""
     if torch.is_grad_enabled() and x.requires_grad:
-        turned: Tensor = _Rotation.apply(x, *angles, interleaved)  # type: ignore[no-untyped-call]
-        return turned
-    return _turn(x, angles, interleaved=interleaved, sign=1)
+        rotated: Tensor = _Rotation.apply(x, *angles, interleaved)  # type: ignore[no-untyped-call]
+        return rotated
+    return _rotate(x, angles, interleaved=interleaved, sign=1)
 
 
-def _turn(x: Tensor, angles: Angles, *, interleaved: bool, sign: int) -> Tensor:
-    """By the angles, or by their opposites."""
+def _rotate(x: Tensor, angles: Angles, *, interleaved: bool, sign: int) -> Tensor:
     cos, sin = angles
     y = torch.empty_like(x)
     a, b = _halves(x, interleaved)
@@ -78,24 +77,24 @@ def _halves(x: Tensor, interleaved: bool) -> tuple[Tensor, Tensor]:
 
 
 class _Rotation(torch.autograd.Function):
-    """Goes back by the opposite angles: autograd's own steps took a tenth of a small network's time."""
+    """Its backward pass rotates by the opposite angles; autograd's took a tenth of a small network's time."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool) -> Tensor:
         """Forward."""
         ctx.save_for_backward(cos, sin)
         ctx.interleaved = interleaved
-        return _turn(x, (cos, sin), interleaved=interleaved, sign=1)
+        return _rotate(x, (cos, sin), interleaved=interleaved, sign=1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         """Backward."""
-        return _turn(gradient, ctx.saved_tensors, interleaved=ctx.interleaved, sign=-1), None, None, None
+        return _rotate(gradient, ctx.saved_tensors, interleaved=ctx.interleaved, sign=-1), None, None, None
 
 
 def alibi_slopes(num_heads: int) -> Tensor:
-    """The slope of each head (num_heads,), Press et al. 2108.12409; beyond a power of two in between."""
+    """The slope of each head (num_heads,), Press et al. 2108.12409, interpolated beyond a power of two."""
     power = 2 ** math.floor(math.log2(num_heads))
     slopes = [2 ** (-8 * (i + 1) / power) for i in range(power)]
     slopes += [2 ** (-4 * (2 * i + 1) / power) for i in range(num_heads - power)]
@@ -105,8 +104,8 @@ def alibi_slopes(num_heads: int) -> Tensor:
 def distance_buckets(distance: Tensor, position: PositionConfig, *, bidirectional: bool) -> Tensor:
     """T5's bucket of each key-minus-query distance, any shape (Raffel et al. 1910.10683, section 2.1).
 
-    Half of the buckets are exact, the others grow logarithmically up to `max_distance`; where both
-    directions are seen, each has half of all.
+    Half of the buckets are exact, the others grow logarithmically up to `max_distance`; a bidirectional
+    stack uses one half of all for each direction.
     """
     num_buckets = position.num_buckets
     bucket = torch.zeros_like(distance)

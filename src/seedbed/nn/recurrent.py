@@ -6,6 +6,7 @@ Letters: N tokens of a flat batch, B rows, T steps, M d_model, G gates (4 of an 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +19,10 @@ LSTM_GATES, GRU_GATES = ("input", "forget", "cell", "output"), ("reset", "update
 
 
 class RecurrentLayer(nn.Module):
-    """One layer of one cell: x (N, M) and the rows' memory before -> (N, M) and their memory after.
+    """One recurrent layer: x (N, M) and the rows' memory before -> (N, M) and their memory after.
 
     LSTM (Hochreiter and Schmidhuber 1997, with forget gates): memory (2, B, M), hidden then cell. GRU (Cho
-    et al. 1406.1078, the reset gate after the product, as cuDNN and PyTorch have it): memory (1, B, M).
+    et al. 1406.1078, the reset gate after the matmul, as in cuDNN and PyTorch): memory (1, B, M).
     """
 
     def __init__(self, cell: str, d_model: int) -> None:
@@ -54,21 +55,16 @@ class RecurrentLayer(nn.Module):
         (read, read_bias), (recur, recur_bias) = both
         assert read_bias is not None and recur_bias is not None
         weights = [read, recur, read_bias, recur_bias]
-        initial = [state[None].to(x.dtype) for state in memory]
-        if self.cell == "lstm":
-            if sizes is None:
-                y, h, c = torch.lstm(x, initial, weights, True, 1, 0.0, self.training, False, True)
-            else:
-                y, h, c = torch.lstm(x, sizes, initial, weights, True, 1, 0.0, self.training, False)
-            return y, torch.cat([h, c])
-        if sizes is None:
-            y, h = torch.gru(x, initial[0], weights, True, 1, 0.0, self.training, False, True)
-        else:
-            y, h = torch.gru(x, sizes, initial[0], weights, True, 1, 0.0, self.training, False)
-        return y, h
+        initial: Any = [state[None].to(x.dtype) for state in memory]
+        run: Any = torch.lstm
+        if self.cell == "gru":
+            run, initial = torch.gru, initial[0]
+        common = (initial, weights, True, 1, 0.0, self.training, False)
+        y, *after = run(x, *common, True) if sizes is None else run(x, sizes, *common)
+        return y, after[0] if len(after) == 1 else torch.cat(after)
 
     def _step_by_step(self, x: Tensor, lengths: Sequence[int], memory: Tensor) -> tuple[Tensor, Tensor]:
-        """The same through the modules, so that what replaces a product is heard."""
+        """The same by calls of the modules, for projections that are hooked or replaced."""
         order, packed, sizes = pack(lengths, x.device)
         read, memory = self.read(x[packed]), memory[:, order]
         outputs, start = [], 0
@@ -80,7 +76,7 @@ class RecurrentLayer(nn.Module):
         return torch.cat(outputs)[_inverse(packed)], memory[:, _inverse(order)]
 
     def _gates(self, read: Tensor, recur: Tensor, memory: Tensor) -> Tensor:
-        """Both products' gates (B, G M) and the memory (1 or 2, B, M) -> the memory a step later."""
+        """The gates of both matmuls (B, G M) and the memory (1 or 2, B, M) -> the memory after the step."""
         if self.cell == "lstm":
             i, f, g, o = (read + recur).chunk(4, dim=-1)
             c = f.sigmoid() * memory[1] + i.sigmoid() * g.tanh()
@@ -92,10 +88,10 @@ class RecurrentLayer(nn.Module):
 
 
 def pack(lengths: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Step after step instead of row after row: (order of rows, index of tokens (N,), rows alive (T,)).
+    """Pack tokens step by step: (order of rows (B,), index of tokens (N,), batch sizes (T,)).
 
-    Rows are ordered from the longest to the shortest, as the packed kernels want it; the sizes stay on the
-    CPU.
+    Rows are ordered from the longest to the shortest, as the packed kernels require; the batch sizes stay on
+    the CPU.
     """
     counts = torch.tensor(list(lengths))
     order = counts.argsort(descending=True, stable=True)
@@ -107,10 +103,10 @@ def pack(lengths: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor, 
 
 
 def _inverse(order: Tensor) -> Tensor:
-    """What puts things taken in this order, a permutation (N,), back where they were."""
-    back = torch.empty_like(order)
-    back[order] = torch.arange(len(order), device=order.device)
-    return back
+    """The inverse of a permutation (N,)."""
+    inverse = torch.empty_like(order)
+    inverse[order] = torch.arange(len(order), device=order.device)
+    return inverse
 
 
 class RecurrentState:
@@ -118,43 +114,38 @@ class RecurrentState:
 
     def __init__(self, memory: Tensor) -> None:
         self.memory = memory
-        self._lengths = [0] * memory.size(2)
-
-    @property
-    def lengths(self) -> list[int]:
-        """Tokens that each row has read."""
-        return list(self._lengths)
+        self.lengths = [0] * memory.size(2)
 
     def layout(self, counts: Sequence[int]) -> Layout:
-        """Where counts[r] more tokens of each row will lie."""
-        return Layout.of(counts, self._lengths, device=self.memory.device)
+        """The layout of counts[r] more tokens for each row."""
+        return Layout.of(counts, self.lengths, device=self.memory.device)
 
     def advance(self, layout: Layout, memory: Tensor) -> None:
-        """Count the tokens of `layout` as read, and keep what the rows that read any remember of them."""
+        """Count the tokens of `layout` as read, and store the memory of the rows that are not idle."""
         if all(layout.lengths):
             self.memory = memory
         else:
             rows = [r for r, n in enumerate(layout.lengths) if n]
             self.memory = self.memory.clone()  # an earlier snapshot keeps its own
             self.memory[:, :, rows] = memory
-        self._lengths = list(layout.totals)
+        self.lengths = list(layout.totals)
 
     def select(self, rows: Sequence[int]) -> None:
-        """Reorder, copy, drop: row i becomes what rows[i] was."""
+        """Reorder, copy or drop rows: row i becomes what rows[i] was."""
         self.memory = self.memory[:, :, list(rows)]
-        self._lengths = [self._lengths[r] for r in rows]
+        self.lengths = [self.lengths[r] for r in rows]
 
     def join(self, other: DecodeState) -> None:
-        """Take the other's rows in, after one's own."""
+        """Append the other's rows to one's own."""
         assert isinstance(other, RecurrentState)
         self.memory = torch.cat([self.memory, other.memory], dim=2)
-        self._lengths = self._lengths + other._lengths
+        self.lengths = self.lengths + other.lengths
 
     def snapshot(self) -> Snapshot:
-        """Where the rows are now, to go back to: no copy, since a step makes a new memory."""
-        return Snapshot(tuple(self._lengths), (self.memory,))
+        """The present lengths and memory, for `rollback`; without a copy, since a step makes a new memory."""
+        return Snapshot(tuple(self.lengths), (self.memory,))
 
     def rollback(self, snapshot: Snapshot) -> None:
-        """Go back: what was appended since is forgotten."""
-        self._lengths = list(snapshot.lengths)
+        """Restore a snapshot and discard the tokens appended since."""
+        self.lengths = list(snapshot.lengths)
         (self.memory,) = snapshot.memory

@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from seedbed.nn.attention import Attention, View
+from seedbed.nn.attention import Attention, AttentionContext
 from seedbed.nn.block import Block
 from seedbed.nn.config import ModelConfig
 from seedbed.nn.layout import Group, Layout
 from seedbed.nn.linear import Embedding
-from seedbed.nn.matmul import Call, few_tokens_call, is_plain, linear_call, one_token_call, takes_few
+from seedbed.nn.matmul import few_tokens_call, is_plain, linear_call, may_use_onednn, one_token_call
 from seedbed.nn.norms import make_norm
 from seedbed.nn.positions import (
     alibi_slopes,
@@ -24,14 +24,20 @@ from seedbed.nn.positions import (
     sinusoidal_table,
 )
 from seedbed.nn.state import AttentionState
-from seedbed.nn.step import LayerSteps
+from seedbed.nn.step import LayerSteps, MakeCall
 
-# An attention call costs as much as reading so many numbers of keys and values (2 cores, 2026-11).
+# An attention call costs as much as reading this many numbers of keys and values (2 cores, 2026-11).
 CALL_NUMBERS = 100_000
 
 
 class Stack(nn.Module):
-    """Embedded tokens (N, M) -> hidden states (N, M); causal or bidirectional, with or without a memory."""
+    """The positions and blocks of an encoder or decoder: embedded tokens (N, M) -> hidden states (N, M).
+
+    A pass without a `state` computes whole rows; with one it appends tokens to the rows of a decode state,
+    which stores the keys and values of earlier tokens. Everything that all layers share (groups of rows,
+    biases, rotary angles) is computed once per pass, as an `AttentionContext`. A decoding step of one token
+    per row takes the fast path of nn/step.py where the layers allow it, with equal results.
+    """
 
     sinusoids: Tensor
     frequencies: Tensor
@@ -68,14 +74,14 @@ class Stack(nn.Module):
         *,
         segments: Tensor | None = None,
         state: AttentionState | None = None,
-        memory: View | None = None,
+        memory: AttentionContext | None = None,
     ) -> Tensor:
         """x (N, M), segments (N,) -> (N, M)."""
         x = self._embed(x, layout, segments)
-        own = self._view(layout, x.dtype, state)
-        if state is not None and (matmul := self._steps_matmul(own, x)) is not None:
+        own = self._context(layout, x.dtype, state)
+        if state is not None and (matmul := self._fast_matmul(own, x)) is not None:
             steps = state.steps.get(matmul)
-            if steps is None or not steps.hold(self.blocks):
+            if steps is None or not steps.is_current(self.blocks):
                 steps = state.steps[matmul] = LayerSteps(self.blocks, matmul)
             if steps.calls:
                 return self._advance(x, own, steps)
@@ -84,27 +90,28 @@ class Stack(nn.Module):
                 x = checkpoint(block, x, own, memory, use_reentrant=False)
             else:
                 x = block(x, own, memory)
-        return self._last(x)
+        return self._norm_final(x)
 
-    def _steps_matmul(self, own: View, x: Tensor) -> Callable[[Tensor, Tensor | None], Call] | None:
-        """The matmul of the layers' bare calls where they do: one token of each row, after equal pasts."""
-        assert own.rows is not None
-        if self.training or not own.rows.is_rectangle or own.queries[0][1] > 1 or own.biases[0] is not None:
+    def _fast_matmul(self, own: AttentionContext, x: Tensor) -> MakeCall | None:
+        """The matmul of the fast path; None unless each row has one token after a past of one length."""
+        assert own.cache is not None
+        if self.training or not own.cache.is_rectangle or own.queries[0][1] > 1 or own.biases[0] is not None:
             return None
         if len(x) == 1 and is_plain(x):
             return one_token_call
-        return few_tokens_call if takes_few(len(x), x) else linear_call
+        return few_tokens_call if may_use_onednn(len(x), x) else linear_call
 
-    def _advance(self, x: Tensor, own: View, steps: LayerSteps) -> Tensor:
-        """x (B, M) through the layers' bare calls and the last norm."""
-        assert own.rows is not None
+    def _advance(self, x: Tensor, own: AttentionContext, steps: LayerSteps) -> Tensor:
+        """x (B, M) through the fast path of the layers and the final norm."""
+        cache = own.cache
+        assert cache is not None
         y = x.view(-1) if steps.flat else x
-        for step, places, (pair,) in zip(steps.calls, own.rows.places, own.rows.pairs, strict=True):
-            y = step(y, places, pair, own.angles)
-        return self._last(y.view(x.shape))
+        for step, new, (kv,) in zip(steps.calls, cache.write_views, cache.read_views, strict=True):
+            y = step(y, new, kv, own.angles)
+        return self._norm_final(y.view(x.shape))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Stack:
-        """Move the tables of positions with the weights, but never round them: an angle needs float32."""
+        """Move the tables of positions with the weights, but keep their type: angles need float32."""
         tables = dict(self.named_buffers(recurse=False))
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         for name, table in tables.items():
@@ -115,53 +122,53 @@ class Stack(nn.Module):
         """The attention over the memory of each block."""
         return [block.cross for block in self.blocks if isinstance(block, Block) and block.cross is not None]
 
-    def _last(self, x: Tensor) -> Tensor:
+    def _norm_final(self, x: Tensor) -> Tensor:
         return x if self.final_norm is None else self.final_norm(x)
 
     def _embed(self, x: Tensor, layout: Layout, segments: Tensor | None) -> Tensor:
-        """Add what the tokens' positions and segments give, then norm and drop."""
+        """Add the embeddings of positions and segments, then apply norm and dropout."""
         if self.position is not None:
             x = x + self.position(layout.positions + self.position_config.offset)
         elif self.position_config.kind == "sinusoidal":
             x = x + self.sinusoids[layout.positions].to(x.dtype)
         if self.segment is not None:
-            # Without segments all tokens are of the first.
+            # Without segments all tokens are in the first.
             x = x + self.segment(layout.positions.new_zeros(1) if segments is None else segments)
         if self.embed_norm is not None:
             x = self.embed_norm(x)
         return F.dropout(x, self.dropout, self.training) if self.dropout else x
 
-    def _view(self, layout: Layout, dtype: torch.dtype, state: AttentionState | None) -> View:
-        """What the tokens see of their own rows, made once for all layers."""
+    def _context(self, layout: Layout, dtype: torch.dtype, state: AttentionState | None) -> AttentionContext:
+        """The context of self-attention, computed once for all layers."""
         angles = None
         if self.position_config.kind == "rotary":
             angles = rotary_angles(layout.positions, self.frequencies)
         groups = layout.groups(layout.totals, layout.slots, 0 if state is None else self.slack)
-        return View(
+        return AttentionContext(
             layout=layout,
             groups=groups,
             biases=[self._bias(group, layout.positions, dtype) for group in groups],
             causal=self.causal,
             angles=angles,
-            rows=None if state is None else state.keys.window(layout, groups),
+            cache=None if state is None else state.keys.window(layout, groups),
         )
 
     def _bias(self, group: Group, positions: Tensor, dtype: torch.dtype) -> Tensor | None:
-        """Distance, causality and padding for a group's scores (B or 1, H or 1, T, S): bool or added."""
+        """The mask or bias of a group's scores (B or 1, H or 1, T, S): distance, causality and padding."""
         t, s, kind = group.num_queries, group.num_keys, self.position_config.kind
         relative, window = kind in ("alibi", "buckets"), self.window
         reaches = window is None or s <= window
         if group.is_even and not relative and reaches and (t in (1, s) or not self.causal):
-            return None  # all is seen, or the kernel's own mask is right
-        # Rows of one length after pasts of one length have the same distances: one row's serve them all.
+            return None  # all keys are visible, or the kernel's causal mask is right
+        # Rows of one length after pasts of one length have equal distances: one row's serve them all.
         rows = 1 if group.is_even else group.num_rows
         query = positions[group.first_token :][: t * rows].view(-1, 1, t, 1)
         distance = torch.arange(s, device=query.device) - query  # (B or 1, 1, T, S)
-        seen = distance <= 0  # keys of padding lie after the last query
+        visible = distance <= 0  # padding keys are after the last query
         if window is not None:
-            seen &= distance > -window
+            visible &= distance > -window
         if not relative:
-            return seen
+            return visible
         if kind == "alibi":
             bias = self.slopes[:, None, None] * distance
         else:
@@ -169,7 +176,7 @@ class Stack(nn.Module):
             buckets = distance_buckets(distance[:, 0], self.position_config, bidirectional=not self.causal)
             bias = self.buckets(buckets).permute(0, 3, 1, 2)
         bias = bias.to(dtype)
-        return bias.masked_fill(~seen, -torch.inf) if self.causal else bias
+        return bias.masked_fill(~visible, -torch.inf) if self.causal else bias
 
 
 def key_padding(group: Group, device: torch.device) -> Tensor | None:

@@ -1,8 +1,7 @@
-"""What decoding remembers: rows of keys and values in preallocated slots. Letters as in layout.py."""
+"""Decode states: rows of keys and values in preallocated slots. Letters as in layout.py."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,22 +14,21 @@ from torch.nn import functional as F
 from seedbed.base.errors import ConfigError
 from seedbed.nn.layout import Group, Layout
 
-Pair = tuple[Tensor, Tensor]  # keys and values
+KeysValues = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """Where a state was: valid until its rows are selected or joined."""
+    """A state to roll back to: valid until its rows are selected or joined."""
 
     lengths: tuple[int, ...]
-    memory: tuple[Tensor, ...] = ()  # what cannot be found again by its length
+    memory: tuple[Tensor, ...] = ()  # of recurrent layers; keys and values are found by their lengths
 
 
 class DecodeState(Protocol):
-    """The rows of a decoding, the same for attention and recurrence.
+    """The rows that a network decodes, with one interface for attention and recurrence.
 
-    Row r has read lengths[r] tokens. `module.extend(state, ids, state.layout(counts))` appends counts[r]
-    more to it.
+    Row r has lengths[r] tokens; `module.extend(state, ids, state.layout(counts))` appends counts[r] more.
     """
 
     @property
@@ -38,154 +36,113 @@ class DecodeState(Protocol):
         """Tokens that each row has read."""
 
     def layout(self, counts: Sequence[int]) -> Layout:
-        """Where counts[r] more tokens of each row will lie."""
+        """The layout of counts[r] more tokens for each row."""
 
     def select(self, rows: Sequence[int]) -> None:
-        """Reorder, copy, drop: row i becomes what rows[i] was."""
+        """Reorder, copy or drop rows: row i becomes what rows[i] was."""
 
     def join(self, other: DecodeState) -> None:
-        """Take the other's rows in, after one's own."""
+        """Append the other's rows to one's own."""
 
     def snapshot(self) -> Snapshot:
-        """Where the rows are now, to go back to."""
+        """The present lengths of the rows, for `rollback`."""
 
     def rollback(self, snapshot: Snapshot) -> None:
-        """Go back: what was appended since is dead, and will be written over."""
+        """Restore a snapshot; the tokens appended since will be overwritten."""
 
 
-class Slots(ABC):
-    """Rows as indices into slots of tensors (num_slots on axis `axis`), so that reordering moves no number.
+class KVCache:
+    """Keys and values of every layer in preallocated slots: row r has lengths[r] of them in slot slots[r].
 
-    Moving the rows of 8 x 4 beams cost 1.3 steps of a 12 x 768 decoder, indices 0.08 (2026-11-24).
+    `kv` is (num_layers, num_slots, 2 K, capacity, D), the keys' heads before the values': a token's keys and
+    values are written in one call, and are 5 to 25% faster to read than with the heads last but one.
+
+    Rows are indices into slots, so reordering moves no numbers: moving the rows of 8 x 4 beams cost 1.3 steps
+    of a 12 x 768 decoder, indices 0.08 (2026-11-24). Another storage offers the same methods.
     """
 
-    def __init__(self, num_rows: int) -> None:
-        self.slots = list(range(num_rows))
-        self.lengths = [0] * num_rows
+    def __init__(
+        self, num_layers: int, num_rows: int, *, num_heads: int, capacity: int, like: Tensor
+    ) -> None:
+        self.slots, self.lengths = list(range(num_rows)), [0] * num_rows
+        # Zeros: a masked value is still multiplied by 0, and 0 x NaN is NaN.
+        self.kv = like.new_zeros(num_layers, num_rows, 2 * num_heads, capacity, like.size(-1))
 
     @property
-    @abstractmethod
-    def num_slots(self) -> int:
-        """Slots that the tensors have room for."""
-
-    @abstractmethod
-    def copy_slot(self, to: int, source: Slots, slot: int, length: int) -> None:
-        """Copy what a slot of `source` holds of `length` tokens into the slot `to`."""
-
-    @abstractmethod
-    def grow(self, num_slots: int, capacity: int) -> None:
-        """Make room for at least so many slots of at least so many tokens."""
-
-    @property
-    @abstractmethod
     def capacity(self) -> int:
-        """Tokens a row may have."""
+        """The maximum number of tokens per row."""
+        return self.kv.size(3)
+
+    def window(self, layout: Layout, groups: Sequence[Group]) -> CacheWindow:
+        """The part that a pass over the tokens of `layout` writes, and its groups read, in every layer."""
+        return CacheWindow(self.kv, layout, groups)
 
     def select(self, rows: Sequence[int], *, share: bool = False) -> None:
-        """Row i becomes what rows[i] was; a row chosen again is copied, unless rows may share a slot.
+        """Row i becomes what rows[i] was; a row selected again is copied, unless rows may share a slot.
 
-        Of those that were one row, the one in its place keeps the slot: beams stay neighbours.
+        Of several copies of one row, the one in its place keeps the slot: beams stay neighbours.
         """
         chosen = [(self.slots[r], self.lengths[r]) for r in rows]
         self.slots, self.lengths = [], []
         owners = {slot: i for i, (slot, _) in reversed(list(enumerate(chosen)))}
         owners |= {slot: i for i, (slot, _) in enumerate(chosen) if rows[i] == i}
         kept = set(owners)
-        self.grow(len(kept) if share else len(rows), 0)
+        self._grow(len(kept) if share else len(rows), 0)
         for i, (slot, length) in enumerate(chosen):
-            if owners[slot] != i and not share:
-                self._take(self, slot, length, kept)
-            else:
-                self._place(slot, length)
+            self._append(slot if owners[slot] == i or share else self._copy(self, slot, length, kept), length)
 
-    def join(self, other: Slots) -> None:
-        """Take the other's rows in, after one's own."""
+    def join(self, other: KVCache) -> None:
+        """Append the other's rows to one's own."""
         kept = set(self.slots)
-        self.grow(len(kept) + len(set(other.slots)), other.capacity)
-        moved: dict[int, int] = {}
+        self._grow(len(kept) + len(set(other.slots)), other.capacity)
+        copies: dict[int, int] = {}
         for slot, length in zip(other.slots, other.lengths, strict=True):
-            if slot in moved:
-                self._place(moved[slot], length)
-            else:
-                moved[slot] = self._take(other, slot, length, kept)
+            if slot not in copies:
+                copies[slot] = self._copy(other, slot, length, kept)
+            self._append(copies[slot], length)
 
-    def _place(self, slot: int, length: int) -> None:
+    def _append(self, slot: int, length: int) -> None:
         self.slots.append(slot)
         self.lengths.append(length)
 
-    def _take(self, source: Slots, slot: int, length: int, kept: set[int]) -> int:
-        free = next(s for s in range(self.num_slots) if s not in kept)
-        self.copy_slot(free, source, slot, length)
+    def _copy(self, source: KVCache, slot: int, length: int, kept: set[int]) -> int:
+        """Copy the first `length` tokens of a slot of `source` into a free slot -> that slot, now kept."""
+        free = next(s for s in range(self.kv.size(1)) if s not in kept)
         kept.add(free)
-        self._place(free, length)
+        self.kv[:, free, :, :length] = source.kv[:, slot, :, :length]
         return free
 
-
-class KVCache(Slots):
-    """Keys and values of every layer: row r has lengths[r] of them in slot slots[r].
-
-    `kv` is (num_layers, num_slots, 2 K, capacity, D), the keys' heads before the values': a token's come in
-    one call, and they are 5 to 25% faster to read than with the heads last but one. Another storage offers
-    the same methods.
-    """
-
-    def __init__(
-        self, num_layers: int, num_rows: int, *, num_heads: int, capacity: int, like: Tensor
-    ) -> None:
-        # Zeros: a masked value is still multiplied by 0, and 0 x NaN is NaN.
-        super().__init__(num_rows)
-        self.kv = like.new_zeros(num_layers, num_rows, 2 * num_heads, capacity, like.size(-1))
-
-    @property
-    def num_slots(self) -> int:
-        """Slots that the tensors have room for."""
-        return self.kv.size(1)
-
-    @property
-    def capacity(self) -> int:
-        """Tokens a row may have."""
-        return self.kv.size(3)
-
-    def window(self, layout: Layout, groups: Sequence[Group]) -> KeyWindow:
-        """What a pass over the tokens of `layout` writes, and what its groups read, in every layer."""
-        return KeyWindow(self.kv, layout, groups)
-
-    def copy_slot(self, to: int, source: Slots, slot: int, length: int) -> None:
-        """Copy the first `length` keys and values of a slot of `source` into the slot `to`."""
-        assert isinstance(source, KVCache)
-        self.kv[:, to, :, :length] = source.kv[:, slot, :, :length]
-
-    def grow(self, num_slots: int, capacity: int) -> None:
-        """Make room for at least so many slots of at least so many tokens."""
-        slots, room = max(0, num_slots - self.num_slots), max(0, capacity - self.capacity)
-        if slots or room:
-            self.kv = F.pad(self.kv, (0, 0, 0, room, 0, 0, 0, slots))
+    def _grow(self, num_slots: int, capacity: int) -> None:
+        """Allocate at least so many slots of at least so many tokens."""
+        slots, tokens = max(0, num_slots - self.kv.size(1)), max(0, capacity - self.capacity)
+        if slots or tokens:
+            self.kv = F.pad(self.kv, (0, 0, 0, tokens, 0, 0, 0, slots))
 
 
-class KeyWindow:
-    """The keys and values that one pass touches: each view is made once, for all layers together."""
+class CacheWindow:
+    """The part of a KVCache that one pass reads and writes, as views that are made once for all layers."""
 
     def __init__(self, kv: Tensor, layout: Layout, groups: Sequence[Group]) -> None:
         self._kv, self._layout, self._groups = kv, layout, groups
 
     @property
     def is_rectangle(self) -> bool:
-        """The tokens are rows of one length after pasts of one length, in neighbouring slots."""
+        """Whether the rows have equal lengths, pasts of equal lengths, and neighbouring slots."""
         return len(self._groups) == 1 and self._groups[0].is_even
 
     @cached_property
-    def pairs(self) -> list[tuple[Pair, ...]]:
-        """Of each layer, of each group: keys and values (B, K, S, D)."""
-        parts = []
+    def read_views(self) -> list[tuple[KeysValues, ...]]:
+        """For each layer and each group: keys and values (B, K, S, D)."""
+        views = []
         for group in self._groups:
-            held = self._kv[:, group.slots, :, : group.num_keys]
-            k, v = (half.unbind(0) for half in held.chunk(2, dim=2))
-            parts.append(zip(k, v, strict=True))
-        return list(zip(*parts, strict=True))
+            kv = self._kv[:, group.slots, :, : group.num_keys]
+            k, v = (half.unbind(0) for half in kv.chunk(2, dim=2))
+            views.append(zip(k, v, strict=True))
+        return list(zip(*views, strict=True))
 
     @cached_property
-    def places(self) -> tuple[Tensor, ...]:
-        """Of each layer: where keys and values go, (B, 2 K, T, D) of a rectangle; else all, to be indexed."""
+    def write_views(self) -> tuple[Tensor, ...]:
+        """For each layer: the new keys and values of a rectangle, (B, 2 K, T, D), or else all slots."""
         kv = self._kv
         if self.is_rectangle:
             group = self._groups[0]
@@ -193,25 +150,25 @@ class KeyWindow:
         return kv.unbind(0)
 
     def write(self, layer: int, k: Tensor, v: Tensor) -> None:
-        """Put k, v (N, K, D) at the slots and positions of the pass's tokens."""
-        place = self.places[layer]
+        """Store k, v (N, K, D) at the slots and positions of the pass's tokens."""
+        view = self.write_views[layer]
         kv = torch.cat((k, v), dim=1)
         if self.is_rectangle:
-            rows, _, tokens, _ = place.shape
-            place.copy_(kv.view(rows, tokens, *kv.shape[1:]).transpose(1, 2))
+            rows, _, tokens, _ = view.shape
+            view.copy_(kv.view(rows, tokens, *kv.shape[1:]).transpose(1, 2))
         else:
-            at = (self._layout.token_slots, self._layout.positions)
-            # Autocast makes another type than the weights'.
-            place.transpose(1, 2).index_put_(at, kv.to(place.dtype))
+            index = (self._layout.token_slots, self._layout.positions)
+            # Under autocast k and v have another type than the cache.
+            view.transpose(1, 2).index_put_(index, kv.to(view.dtype))
 
 
 @dataclass
 class AttentionState:
-    """The decode state of a Transformer: its rows' own keys, and those of the memory, which rows share."""
+    """The decode state of a Transformer: caches of its rows, and of an encoder's memory that rows share."""
 
     keys: KVCache
     memory: KVCache | None = None
-    # The layers' `LayerSteps` (nn/step.py) by the matmul in them, found at the first step.
+    # The `LayerSteps` (nn/step.py) for each kind of matmul, built at the first step.
     steps: dict[object, Any] = field(default_factory=dict)
 
     @property
@@ -220,7 +177,7 @@ class AttentionState:
         return list(self.keys.lengths)
 
     def layout(self, counts: Sequence[int]) -> Layout:
-        """Where counts[r] more tokens of each row will lie."""
+        """The layout of counts[r] more tokens for each row."""
         keys = self.keys
         layout = Layout.of(counts, keys.lengths, slots=keys.slots, device=keys.kv.device)
         if max(layout.totals) > keys.capacity:
@@ -235,13 +192,13 @@ class AttentionState:
         self.keys.lengths = list(layout.totals)
 
     def select(self, rows: Sequence[int]) -> None:
-        """Reorder, copy, drop: row i becomes what rows[i] was."""
+        """Reorder, copy or drop rows: row i becomes what rows[i] was."""
         self.keys.select(rows)
         if self.memory is not None:
             self.memory.select(rows, share=True)
 
     def join(self, other: DecodeState) -> None:
-        """Take the other's rows in, after one's own."""
+        """Append the other's rows to one's own."""
         assert isinstance(other, AttentionState)
         if self.memory is None or not self.keys.slots:
             assert other.memory is None or not self.keys.slots
@@ -252,10 +209,10 @@ class AttentionState:
         self.keys.join(other.keys)
 
     def snapshot(self) -> Snapshot:
-        """Where the rows are now, to go back to."""
+        """The present lengths of the rows, for `rollback`."""
         return Snapshot(tuple(self.keys.lengths))
 
     def rollback(self, snapshot: Snapshot) -> None:
-        """Go back: what was appended since is dead, and will be written over."""
+        """Restore a snapshot; the tokens appended since will be overwritten."""
         assert all(a <= b for a, b in zip(snapshot.lengths, self.keys.lengths, strict=True))
         self.keys.lengths = list(snapshot.lengths)

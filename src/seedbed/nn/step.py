@@ -1,9 +1,8 @@
-"""A decoding step of a layer as the bare calls that it makes.
+"""The fast path of a decoding step: the calls of a layer without its modules.
 
-Between two matmuls a decoding step costs Python: at batch 1 a 12 x 768 decoder spent 3.4 ms of 22 beside its
-matmuls, with the calls below 2.3 (AVX-512, 2026-11-24). They are those of `Block`, `Attention` and
-`FeedForward`, found once for a decode state instead of in every step. Every step first compares what they
-were found in with what is there now, which takes 0.01 ms.
+At batch 1 a 12 x 768 decoder spent 3.4 ms of 22 per step on Python between its matmuls, with the calls below
+2.3 (AVX-512, 2026-11-24). They are the calls of `Block`, `Attention` and `FeedForward`, built once per decode
+state. Every step first checks that modules, parameters and hooks are unchanged, which takes 0.01 ms.
 """
 
 from __future__ import annotations
@@ -24,25 +23,26 @@ from seedbed.nn.linear import hooks_of, is_hooked, plain_weights
 from seedbed.nn.matmul import Call, one_token_call
 from seedbed.nn.norms import RMSNorm
 from seedbed.nn.positions import Angles
-from seedbed.nn.state import Pair
+from seedbed.nn.state import KeysValues
 
-# x (B, M), or (M,) with `one_token_call`; where the new keys and values go (B, 2 K, 1, D), all keys and
-# values, the tokens' angles -> as x.
-Step = Callable[[Tensor, Tensor, Pair, Angles | None], Tensor]
-Bare = tuple[Callable[..., Tensor], tuple[Any, ...]]  # a call, and its arguments after x
+# x (B, M), or (M,) with `one_token_call`; the view for the new keys and values (B, 2 K, 1, D); all keys and
+# values; the tokens' angles -> the shape of x.
+Step = Callable[[Tensor, Tensor, KeysValues, Angles | None], Tensor]
+MakeCall = Callable[[Tensor, Tensor | None], Call]  # weight, bias -> their matmul
+FastCall = tuple[Callable[..., Tensor], tuple[Any, ...]]  # a function, and its arguments after x
 
 
 class LayerSteps:
-    """The steps of a stack's layers over one token of each row, their matmuls by `matmul(weight, bias)`.
+    """The steps of a stack's layers for one token per row, with their matmuls from `matmul(weight, bias)`.
 
-    `calls` is empty where a layer has none: only its modules can run it. What they were found in is kept
-    apart, so that they hold until a module or a parameter is replaced, a hook is added, or a layer trains.
+    `calls` is empty where only its modules can run a layer. The steps are current until a module or a
+    parameter is replaced, a hook is added, or a layer is set to training.
     """
 
-    def __init__(self, blocks: nn.Module, matmul: Callable[[Tensor, Tensor | None], Call]) -> None:
+    def __init__(self, blocks: nn.Module, matmul: MakeCall) -> None:
         self.blocks, self.num_blocks = blocks, len(blocks._modules)
         self.matmul, self.flat = matmul, matmul is one_token_call
-        self._places: list[dict[str, Any]] = []
+        self._tables: list[dict[str, Any]] = []
         self._names: list[str] = []
         self._values: list[object] = []
         self._hooks: list[Mapping[int, Any]] = []
@@ -52,15 +52,15 @@ class LayerSteps:
             self.calls = []
             self._hooks.clear()
 
-    def hold(self, blocks: nn.Module) -> bool:
-        """Tell whether all is as it was when they were found."""
+    def is_current(self, blocks: nn.Module) -> bool:
+        """Whether everything that the steps were built from is unchanged."""
         if blocks is not self.blocks or len(blocks._modules) != self.num_blocks or any(self._hooks):
             return False
-        return all(map(is_, map(dict.get, self._places, self._names), self._values))
+        return all(map(is_, map(dict.get, self._tables, self._names), self._values))
 
     def _layer(self, name: str, block: nn.Module) -> Step | None:
-        """The step of one layer; None with another residual, cross-attention, a hook, dropout in training."""
-        self._keep(self.blocks._modules, name)
+        """The step of one layer; None for another residual, cross-attention, a hook, or training."""
+        self._watch(self.blocks._modules, name)
         if type(block) is not Block or block.residual != PRE or block.cross is not None:
             return None
         attn, ffn = block.attn, block.ffn
@@ -73,8 +73,8 @@ class LayerSteps:
         ):
             self._hooks += hooks_of(module)
             for child in names:
-                self._keep(module._modules, child)
-            self._keep(module.__dict__, "training")
+                self._watch(module._modules, child)
+            self._watch(module.__dict__, "training")
         if any(map(is_hooked, (block, attn, ffn))) or block.training or attn.training:
             return None
         if ffn.activation not in ACTIVATIONS.values():
@@ -83,15 +83,15 @@ class LayerSteps:
         leaves = (block.attn_norm, attn.qkv, attn.out, block.ffn_norm, ffn.inner, ffn.down)
         return _step(attn, ffn, [self._call(leaf) for leaf in leaves], flat=self.flat)
 
-    def _keep(self, place: dict[str, Any], name: str) -> None:
-        """Hold only while what is at `place[name]` is what is there now."""
-        self._places.append(place)
+    def _watch(self, table: dict[str, Any], name: str) -> None:
+        """Make the steps depend on the present value of `table[name]`."""
+        self._tables.append(table)
         self._names.append(name)
-        self._values.append(place.get(name))
+        self._values.append(table.get(name))
 
-    def _call(self, module: nn.Module) -> Bare:
-        """What the call of a norm or projection amounts to; else the module itself."""
-        found: Bare
+    def _call(self, module: nn.Module) -> FastCall:
+        """The function of a plain norm or projection; otherwise the module itself."""
+        found: FastCall
         if (weights := plain_weights(module)) is not None:
             found = self.matmul(*weights), ()
         elif type(module) is nn.LayerNorm and not is_hooked(module):
@@ -99,33 +99,33 @@ class LayerSteps:
         elif type(module) is RMSNorm and not is_hooked(module):
             found = module.forward, ()
         else:
-            return (partial(_of_one, module) if self.flat else module), ()
+            return (partial(_call_on_one, module) if self.flat else module), ()
         for part in module.modules():
             self._hooks += hooks_of(part)
-            for place in (part._parameters, part._modules):
-                for name in place:
-                    self._keep(place, name)
+            for table in (part._parameters, part._modules):
+                for name in table:
+                    self._watch(table, name)
         return found
 
 
-def _step(attn: Attention, ffn: FeedForward, calls: list[Bare], *, flat: bool) -> Step:
+def _step(attn: Attention, ffn: FeedForward, calls: list[FastCall], *, flat: bool) -> Step:
     """The step of a layer from the calls of its norms and projections."""
     (norm, a), (qkv, _), (out, _), (ffn_norm, b), (inner, _), (down, _) = calls
     heads, kv_heads, d_head, scale = attn.num_heads, attn.num_kv_heads, attn.d_head, attn.scale
     parts, width, grouped = [heads, 2 * kv_heads], heads * d_head, heads != kv_heads
     shape = (width,) if flat else (-1, width)
-    turned, project = attn.turns, attn.project
+    transforms_qk, project = attn.transforms_qk, attn.project
     activate, gated, attend = ffn.activation, ffn.gated, F.scaled_dot_product_attention
 
-    def step(x: Tensor, new: Tensor, held: Pair, angles: Angles | None) -> Tensor:
+    def step(x: Tensor, new: Tensor, cached: KeysValues, angles: Angles | None) -> Tensor:
         h = qkv(norm(x, *a))
-        if turned:
+        if transforms_qk:
             q, k, v = project(h, angles)
             q, kv = q.unsqueeze(2), torch.cat((k, v), dim=1).unsqueeze(2)
         else:
             q, kv = h.view(-1, heads + 2 * kv_heads, 1, d_head).split(parts, 1)  # (B, H or 2 K, 1, D)
         new.copy_(kv)
-        y = attend(q, held[0], held[1], scale=scale, enable_gqa=grouped)
+        y = attend(q, cached[0], cached[1], scale=scale, enable_gqa=grouped)
         x = x + out(y.view(shape))
         h = inner(ffn_norm(x, *b))
         if gated:
@@ -136,7 +136,7 @@ def _step(attn: Attention, ffn: FeedForward, calls: list[Bare], *, flat: bool) -
     return step
 
 
-def _of_one(module: nn.Module, x: Tensor) -> Tensor:
-    """x (M,) as the one row that a module expects -> (its width,)."""
+def _call_on_one(module: nn.Module, x: Tensor) -> Tensor:
+    """Call a module on x (M,) as a batch of one row -> (its width,)."""
     y: Tensor = module(x[None])
     return y[0]

@@ -1,59 +1,41 @@
-"""Pictures as inline SVG: curves labelled at their ends, and marks on a track with intervals or ratios.
+"""Pictures as inline SVG, and the line chart: curves labelled at their ends, with bands or whiskers.
 
-Each picture is drawn twice, for a wide and for a narrow place; the style sheet shows the one that fits, so
-that its letters stay as large as the text around them. Colours are names of the palette, in light and dark.
+A picture is drawn once, for a place as wide as a phone, and scales with its place; the style sheet makes the
+letters of a larger one smaller. Colours are classes of the style sheet, which has them in light and dark.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from seedbed.report.markup import Markup, compact, element, join
-from seedbed.report.palette import series_colour
+import numpy as np
+
+from seedbed.report.markup import Markup, compact, element, series_class
+from seedbed.report.page import Figure, Name
 from seedbed.report.scales import Scale, Stretches, Values, condense, linear, logarithmic, tick_text
+from seedbed.report.units import Unit
 
+WIDTH = 360.0
+LETTER = 6.8  # mean width of a letter at 13 px in the system fonts, on the safe side
 MOST_STRETCHES = 160
-_LETTERS_HEIGHT = 15.0
+_LABELS = 124.0  # width right of a plot for the names of its lines
+_MOST_TICKS = 5
+_LINE_HEIGHT = 15.0
 _BELOW = 30.0  # that names may reach below the plot, beside the numbers of its axis
-_LETTER = 6.8  # mean width of a letter at 13 px in the system fonts, on the safe side
-
-
-@dataclass(frozen=True)
-class Frame:
-    """The place that a picture is drawn for, in pixels; `labels` is the room at the right for names."""
-
-    name: str
-    width: float
-    labels: float
-    ticks: int
-
-
-FRAMES = (Frame("wide", 464.0, 132.0, 6), Frame("narrow", 320.0, 118.0, 4))
-
-
-@dataclass(frozen=True)
-class Caption:
-    """What a reader who does not see a picture is told; `name` is unique on its page."""
-
-    name: str
-    title: str
-    description: str
 
 
 @dataclass(frozen=True)
 class Line:
-    """A curve: x and y are (num_points,) and finite, x does not fall. `note` stands before its last value.
+    """A curve: x and y are (num_points,) and finite, x does not fall. `note` is before its last value.
 
-    A marked one shows its points, and `low` and `high`, (num_points,) each, as their intervals; any other one
-    shows a band where it was condensed.
+    A marked line shows its points, and `low` and `high`, (num_points,) each, as their intervals where these
+    are finite; any other line shows a band where it was condensed.
     """
 
-    label: str
+    name: Name
     note: str
-    series: int | None
     x: Values
     y: Values
     marked: bool = False
@@ -62,105 +44,144 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Mark:
-    """A value on a track: a disc for a measured one, a ring for a planned one, whiskers for an interval."""
+class Plot:
+    """The edges of a plot, and its two axes."""
 
-    value: float
-    measured: bool = True
-    interval: tuple[float, float] | None = None
+    left: float
+    top: float
+    right: float
+    bottom: float
+    x_scale: Scale
+    y_scale: Scale
+
+    def x(self, value: float) -> float:
+        """The place of a value of the horizontal axis."""
+        return self.left + (self.right - self.left) * self.x_scale.fraction(value)
+
+    def y(self, value: float) -> float:
+        """The place of a value of the vertical axis, a spike of 1e30 just outside the plot."""
+        share = -1.0 if self.y_scale.logarithmic and value <= 0 else self.y_scale.fraction(value)
+        return self.bottom - (self.bottom - self.top) * min(max(share, -1.0), 2.0)
+
+    def points(self, x: Values, y: Values) -> list[str]:
+        """The points of a curve as path coordinates."""
+        pairs = zip(x.tolist(), y.tolist(), strict=True)
+        return [f"{compact(self.x(across))} {compact(self.y(up))}" for across, up in pairs]
 
 
-@dataclass(frozen=True)
-class Track:
-    """One row of a track picture: who it is, what its marks say in words, and the marks."""
-
-    label: str
-    note: str
-    series: int | None
-    marks: tuple[Mark, ...]
+_Curve = tuple[Line, Stretches]
 
 
-def line_chart(
+def line_figure(
+    name: str,
+    title: str,
     lines: Sequence[Line],
+    x: Unit,
+    y: Unit,
     *,
-    caption: Caption,
-    x_label: str,
-    y_label: str,
     y_scale: Scale | None = None,
-    log_x: bool = False,
-) -> Markup:
-    """Draw curves over a common axis; a logarithmic one leaves out what lies at zero or below.
+    log_y: bool = False,
+) -> Figure | None:
+    """Curves over a common axis; None of none. Their values are in base units, the axes in x and y.
 
-    `y_scale` lets several pictures share an axis, `spanning` makes one. A band that reaches beyond is cut.
+    A horizontal axis that spans ratios of 20 and more is logarithmic; a logarithmic axis leaves out values of
+    zero or below. `y_scale` lets several pictures share an axis, `spanning` makes one.
     """
-    x_scale, curves = _prepared(lines, log_x)
-    y_scale = y_scale or spanning(lines, log_x)
-    x_label = f"{x_label} (logarithmic)" if log_x else x_label
+    x_scale, curves = _condensed(lines, x, y, log_y)
+    if not curves:
+        return None
+    groups: dict[Name, list[_Curve]] = {}
+    for line, curve in curves:
+        groups.setdefault(line.name, []).append((line, curve))
+    height = max(172.0, sum(_label_height(group) for group in groups.values()))
+    plot = Plot(40.0, 26.0, WIDTH - _LABELS, 26.0 + height, x_scale, y_scale or _spanning(curves, log_y))
+    # The inner picture cuts a band at the edge of the plot; a point on the edge is drawn whole.
+    box = (plot.left - 3, plot.top - 3, plot.right - plot.left + 6, plot.bottom - plot.top + 6)
+    inner = dict(zip(("x", "y", "width", "height"), box, strict=True))
+    drawn = [
+        part for line, curve in curves for part in (_band(plot, line, curve), _stroke(plot, line, curve))
+    ]
+    content = [
+        element("text", _axis_name(y, plot.y_scale), x=0, y=13, class_="axis"),
+        *_left_axis(plot),
+        *bottom_axis(plot, _axis_name(x, x_scale)),
+        element("svg", *drawn, viewBox=_box(*box), **inner),
+        *_end_labels(plot, list(groups.values()), y),
+    ]
+    ends = [
+        f"{i.name.text} {i.note} from {i.y[0]:.{y.decimals}f} to {i.y[-1]:.{y.decimals}f}" for i, _ in curves
+    ]
+    reach = max(float(line.x[-1]) for line, _ in curves)
+    description = f"{'; '.join(ends)} {y.name}, over {reach:,.3g} {x.name}."
+    return Figure(picture(name, f"{title}, {y.name}", description, plot.bottom + 44, content), f"{title}.")
 
-    def draw(frame: Frame) -> tuple[float, Markup]:
-        height = max(
-            214.0, sum(map(_label_height, Counter((line.label, line.series) for line, _ in curves).values()))
-        )
-        plot = _Plot(36.0, 26.0, frame.width - frame.labels, 26.0 + height, x_scale, y_scale)
-        content = [
-            element("text", y_label, x=0, y=13, class_="axis"),
-            _left_axis(plot),
-            _bottom_axis(plot, x_label, frame.ticks),
-            element(
-                "svg",
-                *(_band(plot, line, curve) for line, curve in curves),
-                *(_stroke(plot, line, curve) for line, curve in curves),
-                **plot.viewport(),
-            ),
-            _end_labels(plot, curves, frame.labels),
-        ]
-        return plot.bottom + 44, join(content)
 
-    return _both(caption, draw)
+def spanning(lines: Sequence[Line], x: Unit, y: Unit, *, log_y: bool = False) -> Scale:
+    """A vertical axis for every drawn line and interval; of bands, what is beyond it is cut."""
+    return _spanning(_condensed(lines, x, y, log_y)[1], log_y)
 
 
-def spanning(lines: Sequence[Line], log_x: bool) -> Scale:
-    """A vertical axis that holds every drawn line and interval; of bands, what lies beyond is cut."""
-    _, curves = _prepared(lines, log_x)
+def _spanning(curves: Sequence[_Curve], log_y: bool) -> Scale:
     drawn = [values for line, curve in curves for values in (curve.mean, line.low, line.high)]
-    return linear(
-        [float(end) for values in drawn if values is not None for end in (values.min(), values.max())]
+    known = np.concatenate([values for values in drawn if values is not None])
+    known = known[np.isfinite(known) & (known > (0 if log_y else -np.inf))]
+    return (logarithmic if log_y else linear)([float(known.min()), float(known.max())])
+
+
+def _condensed(lines: Sequence[Line], x: Unit, y: Unit, log_y: bool) -> tuple[Scale, list[_Curve]]:
+    """The horizontal axis, and the condensed curves on it, in the units of the axes."""
+    above = np.concatenate([np.zeros(0), *(line.x[line.x > 0] for line in lines)])
+    log_x = len(above) > 1 and float(above.max()) >= 20 * float(above.min())
+    shown = []
+    for line in lines:
+        keep = (line.x > (0 if log_x else -np.inf)) & (line.y > (0 if log_y else -np.inf))
+        low, high = (None if end is None else end[keep] / y.size for end in (line.low, line.high))
+        shown.append(replace(line, x=line.x[keep] / x.size, y=line.y[keep] / y.size, low=low, high=high))
+    shown = [line for line in shown if len(line.x)]
+    ends = [float(end) for line in shown for end in (line.x[0], line.x[-1])]
+    scale = logarithmic(ends) if log_x else linear(ends, from_zero=True)
+    return scale, [(line, condense(line.x, line.y, scale=scale, most=MOST_STRETCHES)) for line in shown]
+
+
+def picture(name: str, title: str, description: str, height: float, content: Sequence[Markup]) -> Markup:
+    """A picture with the words for a reader who does not see it; `name` is unique on its page."""
+    return element(
+        "svg",
+        element("title", title, id=f"{name}-title"),
+        element("desc", description, id=f"{name}-text"),
+        *content,
+        class_="chart",
+        viewBox=_box(0.0, 0.0, WIDTH, height),
+        role="img",
+        aria_labelledby=f"{name}-title",
+        aria_describedby=f"{name}-text",
     )
 
 
-def track_chart(tracks: Sequence[Track], *, caption: Caption, x_label: str, key: bool = False) -> Markup:
-    """Draw each row's marks on an axis that begins at zero; `key` tells planned marks from measured ones."""
-    ends = [mark.interval[1] if mark.interval else mark.value for track in tracks for mark in track.marks]
-    scale = linear(ends, from_zero=True)
+def path(class_: str, *steps: str | float) -> Markup:
+    """A path from letters and coordinates."""
+    d = " ".join(compact(step) if isinstance(step, float) else step for step in steps)
+    return element("path", d=d, class_=class_)
 
-    def draw(frame: Frame) -> tuple[float, Markup]:
-        top, row = (26.0 if key else 0.0), 54.0
-        plot = _Plot(8.0, top, frame.width - 14, top + row * len(tracks), scale, scale)
-        content: list[Markup | None] = [_key() if key else None, _bottom_axis(plot, x_label, frame.ticks)]
-        letters = math.floor(frame.width / _LETTER)
-        for index, track in enumerate(tracks):
-            y = top + row * index
-            note = clipped(track.note, letters)
-            name = clipped(track.label, max(letters - len(note) - 2, 8))
-            # The words lie on the page's own ground, so that no grid line runs through them.
-            content.append(element("rect", x=0, y=y + 2, width=frame.width, height=22, class_="ground"))
-            content.append(element("text", name, x=0, y=y + 18, class_="name"))
-            content.append(element("text", note, x=frame.width, y=y + 18, class_="note end"))
-            content.append(_marks(plot, track, y + 38))
-        return plot.bottom + 44, join(content)
 
-    return _both(caption, draw)
+def bottom_axis(plot: Plot, label: str) -> list[Markup]:
+    """Ticks below, with light lines up, and the name of the axis at its middle."""
+    marks, ticks = [], plot.x_scale.ticks(_MOST_TICKS)
+    for tick in ticks:
+        x = plot.x(tick)
+        marks.append(path("grid", "M", x, plot.top, "V", plot.bottom))
+        marks.append(element("text", tick_text(tick, ticks), x=x, y=plot.bottom + 17, class_="tick middle"))
+    middle = (plot.left + plot.right) / 2
+    return [*marks, element("text", label, x=middle, y=plot.bottom + 37, class_="axis middle")]
 
 
 def spread(wanted: Sequence[float], heights: Sequence[float], *, low: float, high: float) -> list[float]:
     """Move the centres of labels apart, as little as their order allows, between low and high."""
     order = sorted(range(len(wanted)), key=lambda index: wanted[index])
-    centres = list(wanted)
-    floor = low
+    centres, floor, ceiling = list(wanted), low, high
     for index in order:
         centres[index] = max(wanted[index], floor + heights[index] / 2)
         floor = centres[index] + heights[index] / 2
-    ceiling = high
     for index in reversed(order):
         centres[index] = min(centres[index], ceiling - heights[index] / 2)
         ceiling = centres[index] - heights[index] / 2
@@ -175,193 +196,73 @@ def clipped(text: str, letters: int) -> str:
     return f"{text[: max(letters - 1, 2) - tail]}\u2026{text[len(text) - tail :]}"
 
 
-@dataclass(frozen=True)
-class _Plot:
-    """The edges of a plot in pixels, and its two axes."""
-
-    left: float
-    top: float
-    right: float
-    bottom: float
-    x_scale: Scale
-    y_scale: Scale
-
-    def x(self, value: float) -> float:
-        """The place of a value of the horizontal axis."""
-        return self.left + (self.right - self.left) * self.x_scale.fraction(value)
-
-    def y(self, value: float) -> float:
-        """The place of a value of the vertical axis."""
-        # Far beyond the frame is cut anyway, and a spike of 1e30 is no coordinate.
-        return self.bottom - (self.bottom - self.top) * min(max(self.y_scale.fraction(value), -1.0), 2.0)
-
-    def points(self, x: Values, y: Values) -> list[str]:
-        """The points of a curve as path coordinates."""
-        pairs = zip(x.tolist(), y.tolist(), strict=True)
-        return [f"{compact(self.x(across))} {compact(self.y(up))}" for across, up in pairs]
-
-    def viewport(self) -> dict[str, str | float]:
-        """The attributes of an inner picture with this plot's own coordinates, which cuts what lies outside.
-
-        It reaches three pixels beyond the plot, so that a point on its edge is drawn whole.
-        """
-        x, y = self.left - 3, self.top - 3
-        width, height = self.right - self.left + 6, self.bottom - self.top + 6
-        box = " ".join(compact(edge) for edge in (x, y, width, height))
-        return {"x": x, "y": y, "width": width, "height": height, "viewBox": box}
+def _box(*edges: float) -> str:
+    return " ".join(map(compact, edges))
 
 
-def _both(caption: Caption, draw: Callable[[Frame], tuple[float, Markup]]) -> Markup:
-    """Draw a picture for each frame, with its title and description; `draw` gives its height and content."""
-    pictures = []
-    for frame in FRAMES:
-        height, content = draw(frame)
-        name = f"{caption.name}-{frame.name}"
-        pictures.append(
-            element(
-                "svg",
-                element("title", caption.title, id=f"{name}-title"),
-                element("desc", caption.description, id=f"{name}-text"),
-                content,
-                class_=frame.name,
-                viewBox=f"0 0 {compact(frame.width)} {compact(height)}",
-                role="img",
-                aria_labelledby=f"{name}-title",
-                aria_describedby=f"{name}-text",
-            )
-        )
-    return element("div", *pictures, class_="chart")
+def _axis_name(unit: Unit, scale: Scale) -> str:
+    return f"{unit.name} (logarithmic)" if scale.logarithmic else unit.name
 
 
-def _path(class_: str, *steps: str | float, stroke: str | None = None) -> Markup:
-    """A path from letters and coordinates."""
-    d = " ".join(compact(step) if isinstance(step, float) else step for step in steps)
-    return element("path", d=d, class_=class_, stroke=stroke)
-
-
-def _prepared(lines: Sequence[Line], log_x: bool) -> tuple[Scale, list[tuple[Line, Stretches]]]:
-    """The horizontal axis, and the curves that lie on it, condensed."""
-    shown = [_above_zero(line) for line in lines] if log_x else list(lines)
-    shown = [line for line in shown if len(line.x)]
-    assert shown, "a picture of nothing"
-    ends = [float(x) for line in shown for x in (line.x[0], line.x[-1])]
-    scale = logarithmic(ends) if log_x else linear(ends, from_zero=True)
-    return scale, [(line, condense(line.x, line.y, scale=scale, most=MOST_STRETCHES)) for line in shown]
-
-
-def _above_zero(line: Line) -> Line:
-    keep = line.x > 0
-    low, high = (None if end is None else end[keep] for end in (line.low, line.high))
-    return replace(line, x=line.x[keep], y=line.y[keep], low=low, high=high)
-
-
-def _left_axis(plot: _Plot) -> Markup:
+def _left_axis(plot: Plot) -> list[Markup]:
     """Ticks at the left, with light lines across."""
-    ticks = plot.y_scale.ticks(6)
-    marks = []
+    marks, ticks = [], plot.y_scale.ticks(_MOST_TICKS)
     for tick in ticks:
         y = plot.y(tick)
-        marks.append(_path("grid", "M", plot.left, y, "H", plot.right))
+        marks.append(path("grid", "M", plot.left, y, "H", plot.right))
         marks.append(element("text", tick_text(tick, ticks), x=plot.left - 6, y=y + 4, class_="tick end"))
-    return join(marks)
+    return marks
 
 
-def _bottom_axis(plot: _Plot, label: str, most: int) -> Markup:
-    """Ticks below, with light lines up, and the axis' name at its middle."""
-    ticks = plot.x_scale.ticks(most)
-    marks = []
-    for tick in ticks:
-        x = plot.x(tick)
-        marks.append(_path("grid", "M", x, plot.top, "V", plot.bottom))
-        marks.append(element("text", tick_text(tick, ticks), x=x, y=plot.bottom + 17, class_="tick middle"))
-    middle = (plot.left + plot.right) / 2
-    return join([*marks, element("text", label, x=middle, y=plot.bottom + 37, class_="axis middle")])
-
-
-def _band(plot: _Plot, line: Line, curve: Stretches) -> Markup | None:
+def _band(plot: Plot, line: Line, curve: Stretches) -> Markup | None:
     """The range of a condensed curve, least to largest; none where nothing was condensed."""
     if line.marked or curve.least is curve.mean:
         return None
-    upper = plot.points(curve.x, curve.largest)
-    lower = plot.points(curve.x[::-1], curve.least[::-1])
-    return element("path", d=f"M{'L'.join(upper + lower)}Z", class_="band", fill=series_colour(line.series))
+    edge = plot.points(curve.x, curve.largest) + plot.points(curve.x[::-1], curve.least[::-1])
+    return element("path", d=f"M{'L'.join(edge)}Z", class_=f"band {series_class(line.name.series)}")
 
 
-def _stroke(plot: _Plot, line: Line, curve: Stretches) -> Markup:
+def _stroke(plot: Plot, line: Line, curve: Stretches) -> Markup:
     """The curve; a marked one heavier, with a disc at each point and whiskers where there are intervals."""
-    colour = series_colour(line.series)
     points = plot.points(curve.x, curve.mean)
-    if not line.marked:
-        return _path("curve", "M" + "L".join(points), stroke=colour)
-    drawn = [_path("heavy", "M" + "L".join(points), stroke=colour)]
-    if line.low is not None and line.high is not None:
-        for x, low, high in zip(line.x.tolist(), line.low.tolist(), line.high.tolist(), strict=True):
+    drawn = [path("heavy" if line.marked else "curve", "M" + "L".join(points))]
+    if line.marked and line.low is not None and line.high is not None:
+        known = np.isfinite(line.low) & np.isfinite(line.high)
+        for x, low, high in np.stack([line.x, line.low, line.high], 1)[known].tolist():
             across, bottom, top = plot.x(x), plot.y(low), plot.y(high)
             ends = (across - 3, bottom, "h6M", across, bottom, "V", top, "M", across - 3, top, "h6")
-            drawn.append(_path("whisker", "M", *ends, stroke=colour))
-    return join([*drawn, _path("discs", "".join(f"M{point}h0" for point in points), stroke=colour)])
+            drawn.append(path("whisker", "M", *ends))
+    if line.marked:
+        drawn.append(path("discs", "".join(f"M{point}h0" for point in points)))
+    return element("g", *drawn, class_=series_class(line.name.series))
 
 
-def _end_labels(plot: _Plot, curves: Sequence[tuple[Line, Stretches]], room: float) -> Markup:
-    """Name the lines at their ends, those of one run together; names that would overlap are moved apart."""
-    groups: dict[tuple[str, int | None], list[tuple[Line, Stretches]]] = {}
-    for line, curve in curves:
-        groups.setdefault((line.label, line.series), []).append((line, curve))
-    ends = [[plot.y(float(curve.mean[-1])) for _, curve in group] for group in groups.values()]
-    heights = [_label_height(len(group)) for group in groups.values()]
-    middles = [sum(end) / len(end) for end in ends]
+def _end_labels(plot: Plot, groups: Sequence[Sequence[_Curve]], unit: Unit) -> list[Markup]:
+    """Name the lines at their ends; names that would overlap are moved apart."""
+    lasts = [[plot.y(float(curve.mean[-1])) for _, curve in group] for group in groups]
+    heights = list(map(_label_height, groups))
+    middles = [sum(last) / len(last) for last in lasts]
     centres = spread(middles, heights, low=plot.top - 12, high=plot.bottom + _BELOW)
-    left, letters = plot.right + 26, math.floor((room - 26) / _LETTER)
+    left, letters = plot.right + 26, math.floor((_LABELS - 26) / LETTER)
     drawn = []
-    for ((label, _), group), height, centre in zip(groups.items(), heights, centres, strict=True):
-        y = centre - height / 2 + _LETTERS_HEIGHT
-        drawn.append(element("text", clipped(label, letters), x=left, y=y, class_="name"))
+    for group, height, centre in zip(groups, heights, centres, strict=True):
+        y = centre - height / 2 + _LINE_HEIGHT
+        drawn.append(element("text", clipped(group[0][0].name.text, letters), x=left, y=y, class_="name"))
         for line, curve in sorted(group, key=lambda pair: -float(pair[1].mean[-1])):
-            y += _LETTERS_HEIGHT
-            note = f"{line.note} {float(curve.mean[-1]):.2f}"
-            drawn += _tie(plot, line, curve, y - 4)
+            y += _LINE_HEIGHT
+            note = f"{line.note} {float(curve.mean[-1]):.{unit.decimals}f}"
+            drawn.append(_tie(plot, line, curve, y - 4))
             drawn.append(element("text", clipped(note, letters), x=left, y=y, class_="note"))
-    return join(drawn)
+    return drawn
 
 
-def _tie(plot: _Plot, line: Line, curve: Stretches, y: float) -> list[Markup]:
-    """From the end of a line to its name at height y: dots, then a piece of the line itself."""
-    colour = series_colour(line.series)
+def _tie(plot: Plot, line: Line, curve: Stretches, y: float) -> Markup:
+    """From the end of a line to its name at height y: dots, then a short line like the curve."""
     end = min(max(plot.y(float(curve.mean[-1])), plot.top), plot.bottom)
-    steps = ("M", plot.x(float(curve.x[-1])), end, "H", plot.right + 2, "L", plot.right + 12, y)
-    swatch = _path("heavy" if line.marked else "curve", "M", plot.right + 12, y, "h10", stroke=colour)
-    return [_path("tie", *steps, stroke=colour), swatch]
+    dots = path("tie", "M", plot.x(float(curve.x[-1])), end, "H", plot.right + 2, "L", plot.right + 12, y)
+    sample = path("heavy" if line.marked else "curve", "M", plot.right + 12, y, "h10")
+    return element("g", dots, sample, class_=series_class(line.name.series))
 
 
-def _label_height(num_lines: int) -> float:
-    return _LETTERS_HEIGHT * (num_lines + 1) + 5
-
-
-def _marks(plot: _Plot, track: Track, y: float) -> Markup:
-    """The marks of a row, joined where there are two, with whiskers where there is an interval."""
-    colour = series_colour(track.series)
-    drawn = [_path("track", "M", plot.left, y, "H", plot.right)]
-    places = [plot.x(mark.value) for mark in track.marks]
-    if len(places) > 1:
-        drawn.append(_path("gap", "M", min(places), y, "H", max(places), stroke=colour))
-    for mark, x in zip(track.marks, places, strict=True):
-        if mark.interval:
-            low, high = (plot.x(end) for end in mark.interval)
-            ends = (low, y - 6, "v12M", low, y, "H", high, "M", high, y - 6, "v12")
-            drawn.append(_path("whisker", "M", *ends, stroke=colour))
-        drawn.append(_disc(x, y, mark.measured, colour))
-    return join(drawn)
-
-
-def _disc(x: float, y: float, measured: bool, colour: str) -> Markup:
-    """A disc for what was measured; a larger ring for what was planned, so that both show where they meet."""
-    fill, radius = (colour, 4.0) if measured else ("none", 7.5)
-    return element("circle", cx=x, cy=y, r=radius, class_="disc", fill=fill, stroke=colour)
-
-
-def _key() -> Markup:
-    """Which mark is the plan and which the measurement."""
-    muted = series_colour(None)
-    planned = [_disc(9.0, 10.0, False, muted), element("text", "planned", x=22, y=14, class_="note")]
-    measured = [_disc(96.0, 10.0, True, muted), element("text", "measured", x=106, y=14, class_="note")]
-    return join([*planned, *measured])
+def _label_height(group: Sequence[_Curve]) -> float:
+    return _LINE_HEIGHT * (len(group) + 1) + 5

@@ -1,4 +1,4 @@
-"""What lies in a run's folder: whatever is missing or damaged becomes a notice, never an error."""
+"""The files of a run's folder: whatever is missing or damaged becomes a notice, never an error."""
 
 from __future__ import annotations
 
@@ -8,40 +8,48 @@ import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from seedbed.base.settings import flatten
+from seedbed.report.page import Name
 from seedbed.report.scales import Values
-from seedbed.report.units import number
+from seedbed.report.units import Measured, ends, number
 from seedbed.training.metrics import read_metrics
 from seedbed.training.run_folder import damaged_files
 
 Read = TypeVar("Read")
-BITS = "bits per byte"
-NATS = "nats per token"
+BITS, NATS, LABELS = "bits per byte", "nats per token", "nats per label"
 EXAMPLES = "examples.json"
-_COLUMNS = ("step", "tokens", "seconds", "loss", "bits_per_byte", "tokens_per_second", "peak_fraction")
+_COLUMNS = ("step", "tokens", "seconds", "loss", "bits_per_byte", "accuracy", "num_targets")
+_RATES = ("tokens_per_second", "peak_fraction")
+_LABELLED = {"classification": "records", "tagging": "words"}
+_Z = 1.96  # of a 95% interval
 
 
-@dataclass(frozen=True)
-class Score:
-    """The loss on held-out text after a step, in the unit of the report."""
+class Score(NamedTuple):
+    """An evaluation on held-out data: the loss in the unit of the report, and the share of right labels."""
 
-    value: float
+    loss: Measured
+    right: Measured | None
     step: int
     tokens: float
     seconds: float
-    interval: tuple[float, float] | None
+
+    @property
+    def value(self) -> float:
+        """The loss without its interval."""
+        return self.loss.value
 
 
 @dataclass(frozen=True)
 class RunFiles:
-    """A run as its files tell it.
+    """A run as its files show it.
 
-    `steps` and `evaluations` hold a column (num_lines,) for each quantity, NaN where a line lacks it. Steps
-    without a finite loss are not in them: `not_finite` is their number and the first of them.
+    `steps` and `evaluations` have a column (num_lines,) for each quantity, NaN where a line lacks it. Steps
+    without a finite loss are not in them: `not_finite` is their number and the first of them. `series` is the
+    run's place on the page.
     """
 
     folder: Path
@@ -54,6 +62,12 @@ class RunFiles:
     card: str
     notices: tuple[str, ...]
     examples: tuple[Mapping[str, Any], ...] = ()
+    series: int | None = None
+
+    @property
+    def label(self) -> Name:
+        """Its name on the page, in its colour."""
+        return Name(self.title, self.series)
 
     @property
     def name(self) -> str:
@@ -62,50 +76,59 @@ class RunFiles:
 
     @property
     def num_steps(self) -> int | None:
-        """The steps that the settings ask for."""
+        """The number of steps in the settings."""
         value = number(self.settings.get("training.num_steps"))
         return None if value is None else int(value)
 
     @property
     def last_step(self) -> int:
-        """The last step that the metrics tell of; 0 before the first."""
-        return int(_last(self.steps["step"], self.evaluations["step"]) or 0)
+        """The last step in the metrics; 0 before the first."""
+        return int(self._last("step") or 0)
 
     @property
     def finished(self) -> bool:
         """Whether the run did all its steps."""
-        return bool(self.plan.get("measured")) or (
-            self.num_steps is not None and self.last_step >= self.num_steps
-        )
+        done = self.num_steps is not None and self.last_step >= self.num_steps
+        return done or bool(self.plan.get("measured"))
 
     @property
     def tokens(self) -> float | None:
         """The tokens trained on so far."""
-        return _last(self.steps["tokens"], self.evaluations["tokens"])
+        return self._last("tokens")
 
     @property
     def seconds(self) -> float | None:
         """The seconds that training took: measured at the end, or counted so far."""
         measured = self.measured("seconds")
-        return measured if measured is not None else _last(self.steps["seconds"], self.evaluations["seconds"])
+        return measured if measured is not None else self._last("seconds")
 
     def planned(self, key: str) -> float | None:
         """A quantity of the plan."""
         return number(self.plan.get(key))
 
     def measured(self, key: str) -> float | None:
-        """A quantity of the plan as the run measured it at its end."""
+        """A quantity of the plan as it was measured at the end of the run."""
         at_end = self.plan.get("measured")
         return number(at_end.get(key)) if isinstance(at_end, Mapping) else None
 
     def ratio(self, key: str) -> float | None:
-        """How many times its plan a measured quantity is."""
+        """Measured / planned."""
         planned, measured = self.planned(key), self.measured(key)
         return measured / planned if planned and measured is not None else None
 
+    @property
+    def labelled(self) -> str:
+        """What has a label each: records, words; empty for a run that learns from text alone."""
+        known = np.isfinite(self.evaluations["accuracy"]).any()
+        return _LABELLED.get(str(self.settings.get("objective.name")), "labels" if known else "")
+
+    @property
     def unit(self) -> str:
-        """The unit that the evaluations can be told in."""
-        return BITS if len(self.evaluations["step"]) and not self._without_bits() else NATS
+        """The unit of the loss."""
+        if self.labelled:
+            return LABELS
+        bits = self.evaluations["bits_per_byte"]
+        return BITS if len(bits) and not np.isnan(bits).any() else NATS
 
     def held_out(self, unit: str) -> Values:
         """The held-out loss of each evaluation, (num_evaluations,)."""
@@ -113,38 +136,49 @@ class RunFiles:
 
     def training(self, unit: str) -> Values:
         """The training loss of each step, (num_steps,); bits by the held-out text's tokens per byte."""
-        return self.steps["loss"] * (self.bits_per_nat if unit == BITS else 1.0)
-
-    @property
-    def bits_per_nat(self) -> float:
-        """Bits per byte for each nat per token of the held-out text."""
         bits, loss = self.evaluations["bits_per_byte"], self.evaluations["loss"]
-        return float(bits[-1] / loss[-1]) if len(loss) and loss[-1] > 0 else math.nan
+        bits_per_nat = float(bits[-1] / loss[-1]) if len(loss) and loss[-1] > 0 else math.nan
+        return self.steps["loss"] * (bits_per_nat if unit == BITS else 1.0)
 
     def score(self, unit: str, index: int | None = None) -> Score | None:
-        """The best evaluation, which is the one that `model/` was kept from, or the one at an index."""
+        """The best evaluation, whose weights are in `model/`, or the one at an index."""
         values = self.held_out(unit)
         if not len(values):
             return None
         at = int(np.argmin(values)) if index is None else index
-        low, high = self.evaluations["low"][at], self.evaluations["high"][at]
-        interval = (float(low), float(high)) if math.isfinite(low) and math.isfinite(high) else None
-        column = {name: float(self.evaluations[name][at]) for name in ("step", "tokens", "seconds")}
-        return Score(float(values[at]), int(column["step"]), column["tokens"], column["seconds"], interval)
+        loss = _measured_at(at, values, self.evaluations["low"], self.evaluations["high"])
+        step, tokens, seconds = (float(self.evaluations[key][at]) for key in ("step", "tokens", "seconds"))
+        assert loss is not None, "steps without a finite loss are left out"
+        return Score(loss, _measured_at(at, *self.right()), int(step), tokens, seconds)
 
-    def _without_bits(self) -> bool:
-        return bool(np.isnan(self.evaluations["bits_per_byte"]).any())
+    def right(self) -> tuple[Values, Values, Values]:
+        """The share of right labels of each evaluation, and the two ends of its interval, NaN where unknown.
+
+        Labels of records are independent trials and have Wilson's 95% interval (1927); those of the words of
+        one text are not, and have none.
+        """
+        share, n = self.evaluations["accuracy"], self.evaluations["num_targets"]
+        n = n if self.labelled == "records" else n * math.nan
+        with np.errstate(invalid="ignore", divide="ignore"):
+            middle, scale = share + _Z**2 / (2 * n), 1 + _Z**2 / n
+            half = _Z * np.sqrt(share * (1 - share) / n + (_Z / (2 * n)) ** 2)
+            return share, (middle - half) / scale, (middle + half) / scale
+
+    def _last(self, name: str) -> float | None:
+        """The largest finite value of a column: the cumulative count at the end."""
+        column = np.concatenate([self.steps[name], self.evaluations[name]])
+        return float(np.nanmax(column)) if np.isfinite(column).any() else None
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a folder holds anything that a run writes."""
+    """Whether a folder has a file that a run writes."""
     return any((folder / name).exists() for name in ("metrics.jsonl", "plan.json", "settings.toml"))
 
 
-def read_run(folder: Path, title: str | None = None) -> RunFiles:
-    """Read what a run's folder holds; what it lacks or what cannot be read is said in `notices`.
+def read_run(folder: Path, title: Any = None) -> RunFiles:
+    """Read the files of a run's folder; missing and damaged ones are named in `notices`.
 
-    `title` is what the page calls it, its folder's name by default.
+    `title` is its name on the page; its folder's name where that is not a text.
     """
     notices: list[str] = []
     settings: Mapping[str, Any] = _try(folder / "settings.toml", _toml, notices, {})
@@ -152,7 +186,7 @@ def read_run(folder: Path, title: str | None = None) -> RunFiles:
     lines: Sequence[Mapping[str, Any]] = _try(folder / "metrics.jsonl", read_metrics, notices, [])
     card = _try(folder / "model" / "README.md", _text, notices, "")
     examples: tuple[Mapping[str, Any], ...] = ()
-    if (folder / EXAMPLES).exists():  # runs of before it was written have none
+    if (folder / EXAMPLES).exists():  # runs of earlier versions have none
         examples = _try(folder / EXAMPLES, _examples, notices, ())
     notices += damaged_files(folder)
     steps, lost = _columns([line for line in lines if line.get("kind") == "step"])
@@ -161,7 +195,7 @@ def read_run(folder: Path, title: str | None = None) -> RunFiles:
         notices.append(f"the loss of {len(lost)} steps is not finite, the first at step {lost[0]}")
     return RunFiles(
         folder=folder,
-        title=title or folder.resolve().name,
+        title=title.strip() if isinstance(title, str) and title.strip() else folder.resolve().name,
         settings=flatten(settings),
         plan=plan,
         steps=steps,
@@ -175,54 +209,46 @@ def read_run(folder: Path, title: str | None = None) -> RunFiles:
 
 def read_json(path: Path, notices: list[str]) -> Mapping[str, Any]:
     """Read a JSON object; an empty one, with a notice, where it is absent or damaged."""
-    value: Any = _try(path, _json, notices, {})
+    value: Any = _try(path, lambda path: json.loads(_text(path)), notices, {})
     if not isinstance(value, dict):
-        notices.append(f"{path.name} holds no JSON object")
+        notices.append(f"{path.name} is not a JSON object")
         return {}
     return value
-
-
-def _toml(path: Path) -> Mapping[str, Any]:
-    return tomllib.loads(_text(path))
-
-
-def _json(path: Path) -> Any:
-    return json.loads(_text(path))
-
-
-def _examples(path: Path) -> tuple[Mapping[str, Any], ...]:
-    """The examples of a run; KeyError, TypeError or ValueError where one is not as `Shown` writes it."""
-    found = tuple(_json(path)["examples"])
-    for example in found:
-        pieces = [piece for side in ("reads", "writes") for piece in example[side]]
-        texts = [piece[key] for piece in pieces for key in ("text", "kind", "role")]
-        texts += [text for piece in pieces if (text := piece["answer"]) is not None]
-        if not all(isinstance(text, str) for text in texts):
-            raise ValueError("a piece of an example has a text that is none")
-        if not all(type(example[key]) is int for key in ("num_tokens", "num_targets")):
-            raise ValueError("an example has a number of tokens that is none")
-    return found
 
 
 def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8", errors="replace")
 
 
-def _name(path: Path) -> str:
-    """A file's place in a run's folder: only the card lies deeper."""
-    return f"model/{path.name}" if path.parent.name == "model" else path.name
+def _toml(path: Path) -> Mapping[str, Any]:
+    return tomllib.loads(_text(path))
+
+
+def _examples(path: Path) -> tuple[Mapping[str, Any], ...]:
+    """The examples of a run; KeyError, TypeError or ValueError where one is not as `Shown` writes it."""
+    found = tuple(json.loads(_text(path))["examples"])
+    for example in found:
+        tokens = [token for side in ("reads", "writes") for token in example[side]]
+        texts = [token[key] for token in tokens for key in ("text", "kind", "role")]
+        texts += [text for token in tokens if (text := token["answer"]) is not None]
+        if not all(isinstance(text, str) for text in texts):
+            raise ValueError("a token of an example has a text that is not a string")
+        if not all(type(example[key]) is int for key in ("num_tokens", "num_targets")):
+            raise ValueError("an example has a number of tokens that is not an integer")
+    return found
 
 
 def _try(path: Path, read: Callable[[Path], Read], notices: list[str], otherwise: Read) -> Read:
-    """Read a file, or say in a notice why not."""
+    """Read a file, or add a notice that says why not."""
+    name = f"model/{path.name}" if path.parent.name == "model" else path.name
     try:
         return read(path)
     except FileNotFoundError:
-        notices.append(f"{_name(path)} is not there yet")
+        notices.append(f"{name} does not exist yet")
     except OSError as error:
-        notices.append(f"{_name(path)} cannot be read: {error.strerror}")
+        notices.append(f"{name} cannot be read: {error.strerror}")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        notices.append(f"{_name(path)} is damaged: {error}")
+        notices.append(f"{name} is damaged: {error}")
     return otherwise
 
 
@@ -231,21 +257,20 @@ def _columns(lines: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Values], lis
     stepped = [line for line in lines if number(line.get("step")) is not None]
     good = [line for line in stepped if number(line.get("loss")) is not None]
     lost = [int(number(line.get("step")) or 0) for line in stepped if number(line.get("loss")) is None]
-    columns = {name: _column([number(line.get(name)) for line in good]) for name in _COLUMNS}
-    columns["low"] = _column([_end(line.get("interval"), 0) for line in good])
-    columns["high"] = _column([_end(line.get("interval"), 1) for line in good])
+    columns = {name: _column([number(line.get(name)) for line in good]) for name in (*_COLUMNS, *_RATES)}
+    intervals = [ends(line.get("interval")) or (None, None) for line in good]
+    columns |= {
+        "low": _column([low for low, _ in intervals]),
+        "high": _column([high for _, high in intervals]),
+    }
     return columns, lost
+
+
+def _measured_at(index: int, values: Values, low: Values, high: Values) -> Measured | None:
+    value, *interval = (float(column[index]) for column in (values, low, high))
+    known = (interval[0], interval[1]) if all(map(math.isfinite, interval)) else None
+    return Measured(value, known) if math.isfinite(value) else None
 
 
 def _column(values: Sequence[float | None]) -> Values:
     return np.array([math.nan if value is None else value for value in values], dtype=np.float64)
-
-
-def _end(interval: Any, index: int) -> float | None:
-    return number(interval[index]) if isinstance(interval, list) and len(interval) == 2 else None
-
-
-def _last(*columns: Values) -> float | None:
-    """The largest finite value: the cumulative count at the end."""
-    ends = [float(column[np.isfinite(column)].max()) for column in columns if np.isfinite(column).any()]
-    return max(ends, default=None)

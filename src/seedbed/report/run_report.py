@@ -1,31 +1,49 @@
-"""The report of a run's or a project's folder: one self-contained page from the files that lie there."""
+"""The report of a run's or a project's folder: one self-contained page from its files."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from seedbed import __version__
 from seedbed.base.errors import UsageError, nearest
 from seedbed.base.files import write_file
-from seedbed.report import families, findings, pictures, words
-from seedbed.report.examples import example_sections
-from seedbed.report.findings import Answer
-from seedbed.report.markup import Markup, element
-from seedbed.report.page import page, paragraph
-from seedbed.report.palette import NUM_SERIES
-from seedbed.report.run_files import RunFiles, is_run, read_json, read_run
+from seedbed.report import families, findings, sections
+from seedbed.report.completions import completions_section
+from seedbed.report.examples import examples_section
+from seedbed.report.markup import NUM_SERIES
+from seedbed.report.page import Block, Page, Text
+from seedbed.report.run_files import BITS, LABELS, is_run, read_json, read_run
+from seedbed.report.units import number
 
-_SIGNS = {"good": "\u2713 ", "warning": "\u25b3 ", "bad": "\u2715 ", "plain": ""}
+_LOSSES = {
+    BITS: "the negative base-2 logarithm of the probability that a network gives a text, by its UTF-8 bytes; "
+    "it compares networks with different tokenizers, and lower is better",
+    LABELS: "the negative natural logarithm of the probability of the right label; lower is better",
+}
+_NATS = "the negative natural logarithm of the probability of a text, by its tokens; lower is better"
+_TERMS = (
+    ("held-out", "kept from training, chosen by the hash of the text"),
+    ("planned", "computed before step 1 from the settings and a probe of the machine"),
+    (
+        "peak memory",
+        "the peak of the process, above its state after the imports (1 MiB: 2\u00b2\u2070 bytes)",
+    ),
+)
+_SAMPLING_TERMS = (
+    ("temperature", "divides the logits before sampling: 0 takes the most likely token, above 1 flattens"),
+    ("top-k", "samples among the k most likely tokens alone"),
+    ("top-p", "samples among the smallest set of tokens whose probabilities sum to p"),
+)
 
 
 def write_report(folder: Path) -> Path:
-    """Write `report.html` into a run's folder or a project's, whose runs lie in `runs/`, and return its path.
+    """Write `report.html` into a run's folder, or a project's with its runs in `runs/`, and return its path.
 
-    A project may hold `samples.json` (completions) and `demo.json` (`titles` by run, `budget_seconds`) too.
-    Whatever a run lacks so far is left out. A folder that is missing or holds no run raises UsageError,
-    one that cannot be written HardwareError.
+    A project may have `samples.json` (completions), `families.json` and `demo.json` (`titles` by run,
+    `budget_seconds`) too. Whatever a run lacks so far is left out. A folder that is missing or has no run
+    raises UsageError, one that cannot be written HardwareError.
     """
     folder = Path(folder)
     target = folder / "report.html"
@@ -36,80 +54,60 @@ def write_report(folder: Path) -> Path:
 def render(folder: Path) -> str:
     """The page of a run's or a project's folder, as `write_report` writes it."""
     notices: list[str] = []
-    demo = _optional(folder / "demo.json", notices)
+    demo, samples, kinds = (_optional(folder / f"{n}.json", notices) for n in ("demo", "samples", "families"))
     titles = demo.get("titles")
     names = titles if isinstance(titles, Mapping) else {}
-    runs = [read_run(path, _title(names.get(path.name))) for path in _run_folders(folder)]
+    runs = [read_run(path, names.get(path.name)) for path in _run_folders(folder)]
     unit = findings.common_unit(runs)
     runs = findings.ranked(runs, unit)
-    notices += [f"{run.title}: {notice}" for run in runs for notice in run.notices]
-    samples = _optional(folder / "samples.json", notices)
-    name = folder.resolve().name
-    several = not is_run(folder)
-    metrics = pictures.origin_of(name, several=several, file="metrics.jsonl")
-    plans = pictures.origin_of(name, several=several, file="plan.json")
-    compared = _optional(folder / "families.json", notices)
-    title = families.finding(compared) or findings.headline(runs, unit)
     best = runs[:NUM_SERIES]
-    completions = words.completions(samples, best)
-    return page(
-        title,
-        *_first_screen(runs, unit, title, name, notices),
-        families.families_section(compared, best),
-        pictures.curves(best, unit, metrics),
-        pictures.plan(best, plans),
-        pictures.speed(best, metrics),
-        completions,
-        example_sections(best),
-        words.cards(best),
-        words.settings(best),
-        words.how_made(best, demo, samples, name),
-        words.terms(unit, sampled=completions is not None),
-        words.origin_note(__version__),
-    )
+    name = folder.resolve().name
+    first: list[Block] = [sections.glance(runs, unit)]
+    if len(runs) > NUM_SERIES:
+        first.append(Text(f"The sections below are about the best {NUM_SERIES} of {len(runs)} networks."))
+    inside = "" if is_run(folder) else "runs/*/"
+
+    def source(file: str) -> tuple[str, str]:
+        return f"{inside}{file}", f"seedbed report {shlex.quote(name)}"
+
+    labels = {run.name: run.label for run in best}
+    written = completions_section(samples, labels)
+    parts = [
+        families.families_section(kinds, labels),
+        sections.curves(best, unit, source),
+        sections.plan(best, source),
+        sections.speed(best, source),
+        written,
+        examples_section(best),
+        sections.cards(best),
+        sections.settings(best),
+        sections.commands(best, name, demo=_demo_command(demo, kinds), samples=samples),
+    ]
+    return Page(
+        subject=name,
+        title=families.finding(kinds) or findings.headline(runs, unit),
+        circumstances=findings.circumstances(runs, unit),
+        answers=findings.answers(runs, unit),
+        notices=[*(f"{run.title}: {notice}" for run in runs for notice in run.notices), *notices][:12],
+        first=first,
+        sections=parts,
+        terms=[(unit, _LOSSES.get(unit, _NATS)), *_TERMS, *(_SAMPLING_TERMS if written else ())],
+    ).html()
 
 
 def _optional(path: Path, notices: list[str]) -> Mapping[str, Any]:
-    """What a file of the project says, nothing where there is none."""
+    """The object of a file, an empty one where it does not exist."""
     return read_json(path, notices) if path.exists() else {}
 
 
-def _title(title: Any) -> str | None:
-    """A run's name on the page, where the project has one for it."""
-    return title.strip() if isinstance(title, str) and title.strip() else None
-
-
-def _first_screen(
-    runs: Sequence[RunFiles], unit: str, title: str, name: str, notices: Sequence[str]
-) -> list[Markup | None]:
-    """The finding, the answers to the three questions, what is missing, and the table of all runs."""
-    answers = [
-        findings.did_it_work(runs, unit),
-        findings.how_well(runs, unit),
-        findings.what_it_cost(runs),
-    ]
-    missing = element("ul", *(element("li", notice) for notice in notices[:12]), class_="notices")
-    return [
-        element("p", f"seedbed report: {name}", class_="eyebrow"),
-        element("h1", title),
-        paragraph(findings.circumstances(runs, unit), class_="lede"),
-        element("dl", *(_answer(answer) for answer in answers), class_="answers"),
-        missing if notices else None,
-        pictures.glance(runs, unit),
-        paragraph(f"What follows is about the best {NUM_SERIES} of {len(runs)} networks.")
-        if len(runs) > NUM_SERIES
-        else None,
-    ]
-
-
-def _answer(answer: Answer) -> Markup:
-    verdict = element("dd", _SIGNS[answer.mood] + answer.verdict, class_=f"verdict {answer.mood}")
-    lines = (element("dd", line) for line in answer.lines)
-    return element("div", element("dt", answer.question), verdict, *lines, class_="answer")
+def _demo_command(demo: Mapping[str, Any], kinds: Mapping[str, Any]) -> str:
+    """The demo that made a project; empty where it was made otherwise."""
+    budget = number(demo.get("budget_seconds"))
+    return f"seedbed demo{' --families' if kinds else ''} --budget {budget:g}s" if budget else ""
 
 
 def _run_folders(folder: Path) -> list[Path]:
-    """The run that a folder is, or the runs that lie in its `runs/`."""
+    """A run's own folder, or those of the runs in `runs/`."""
     if not folder.is_dir():
         around = (
             [path.name for path in folder.parent.iterdir() if path.is_dir()] if folder.parent.is_dir() else []
@@ -122,7 +120,7 @@ def _run_folders(folder: Path) -> list[Path]:
     found = sorted(path for path in inner.iterdir() if is_run(path)) if inner.is_dir() else []
     if not found:
         raise UsageError(
-            f"{folder} holds no run: a run's folder has settings.toml, plan.json or metrics.jsonl, "
+            f"{folder} contains no run: a run's folder has settings.toml, plan.json or metrics.jsonl, "
             "a project's has runs/NAME; give such a folder, or make a run with `seedbed pretrain`"
         )
     return found

@@ -1,4 +1,4 @@
-"""Axes: where a value lies between the two ends, and which round values are marked."""
+"""Axes: the place of a value between the two ends, and which round values are marked."""
 
 from __future__ import annotations
 
@@ -26,13 +26,11 @@ class Scale:
         assert self.low > 0 or not self.logarithmic, self.low
 
     def fraction(self, value: float) -> float:
-        """Where a value lies: 0 at the low end, 1 at the high end."""
-        if self.logarithmic:
-            return math.log(value / self.low) / math.log(self.high / self.low)
-        return (value - self.low) / (self.high - self.low)
+        """The place of a value: 0 at the low end, 1 at the high end."""
+        return float(self.fractions(np.asarray(value, dtype=np.float64)))
 
     def fractions(self, values: Values) -> Values:
-        """Where values lie, as `fraction`."""
+        """The places of values, as `fraction`."""
         if self.logarithmic:
             return np.log(values / self.low) / math.log(self.high / self.low)
         return (values - self.low) / (self.high - self.low)
@@ -56,7 +54,7 @@ class Scale:
             values = [factor * 10.0**power for power in range(first, last + 1) for factor in factors]
             inside = [value for value in values if self.low * (1 - 1e-9) <= value <= self.high * (1 + 1e-9)]
             if len(inside) <= most:
-                # An axis within one decade may hold no power of ten: linear steps are round there too.
+                # An axis within one decade may have no power of ten: linear steps are round there too.
                 return inside if len(inside) > 1 else self._steps(most)
         return inside[:: math.ceil(len(inside) / most)]
 
@@ -77,7 +75,7 @@ def logarithmic(values: Sequence[float]) -> Scale:
 
 
 def tick_text(value: float, ticks: Sequence[float]) -> str:
-    """Write a tick with the decimals that tell its neighbours apart."""
+    """Write a tick with enough decimals to differ from its neighbours."""
     gaps = [abs(after - before) for before, after in itertools.pairwise(ticks)]
     # On a logarithmic axis each tick shows its own figures, on a linear one all show the same decimals.
     uneven = bool(gaps) and max(gaps) > 1.5 * min(gaps)
@@ -92,7 +90,7 @@ def tick_text(value: float, ticks: Sequence[float]) -> str:
 
 @dataclass(frozen=True)
 class Stretches:
-    """A long curve cut into stretches: where each lies, its mean, its least and its largest value.
+    """A long curve cut into stretches: the place of each, its mean, its least and its largest value.
 
     All four are (num_stretches,); `least` and `largest` bound every point, so nothing is hidden.
     """

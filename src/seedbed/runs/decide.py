@@ -11,7 +11,7 @@ from pathlib import Path
 from seedbed.base.errors import HardwareError
 from seedbed.base.hardware import ResidentPeak, disk_free_bytes, probe
 from seedbed.base.runtime import Runtime
-from seedbed.report.units import bytes_text
+from seedbed.base.units import bytes_text
 from seedbed.runs.prepare import PreparedRun
 from seedbed.runs.settings import RunSettings, decided
 from seedbed.select.plan import Plan, plan_training

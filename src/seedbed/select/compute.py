@@ -1,4 +1,4 @@
-"""Parameters and FLOPs of a network by part; it may be on the meta device, where it has no memory."""
+"""Parameters and FLOPs of a network by part; the network may be on the meta device."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ PARTS: dict[type[nn.Module], str] = {
 
 
 def parameters_by_part(network: Network) -> dict[str, int]:
-    """Parameters, tied ones once: embeddings, attention, feed_forward, recurrence, output, norms.
+    """Number of parameters by part: embeddings, attention, feed_forward, recurrence, output, norms.
 
-    Parts that a network does not have are left out.
+    Tied parameters count once. Parts that a network does not have are left out.
     """
     counts: Counter[str] = Counter()
     embed: object = network.embed
@@ -49,14 +49,14 @@ def parameters_by_part(network: Network) -> dict[str, int]:
 
 
 class Shares(NamedTuple):
-    """Of the tokens that a network reads, those of a source and those at which logits are computed."""
+    """The shares of a network's tokens that are in the source, and at which logits are computed."""
 
     source: float = 0.0
     targets: float = 1.0
 
 
 class Cost(NamedTuple):
-    """FLOPs for a token, on average over a row: of a matmul's forward pass, and of its backward pass."""
+    """FLOPs per token of a matmul's forward and backward pass, on average over a row."""
 
     part: str
     forward: float
@@ -64,11 +64,12 @@ class Cost(NamedTuple):
 
 
 def forward_flops(network: Network, *, row_tokens: int, shares: Shares | None = None) -> dict[str, float]:
-    """FLOPs of a token's forward pass by part, on average over a row of `row_tokens`, a multiply-add two.
+    """FLOPs per token of the forward pass by part, on average over a row of `row_tokens`.
 
-    The scores of attention count the keys that a token sees in both of their products: (row_tokens + 1) / 2
-    in a decoder, all of the row in an encoder and over a source. A token of an encoder-decoder passes one of
-    its stacks. Without `shares` half of its tokens are source, and every other one is a target.
+    A multiply-add counts as two. The two matmuls of attention's scores count the keys that a token attends
+    to: (row_tokens + 1) / 2 in a decoder, the whole row in an encoder and in cross-attention. A token of an
+    encoder-decoder passes through one of its stacks; without `shares`, half of its tokens are in the source,
+    and the others are targets.
     """
     flops: dict[str, float] = {}
     for cost in _costs(network, row_tokens, shares):
@@ -84,10 +85,10 @@ def training_flops(
     recomputes: bool = False,
     shares: Shares | None = None,
 ) -> float:
-    """FLOPs of learning from `num_tokens` tokens; `recomputes` with checkpointed activations.
+    """FLOPs of training on `num_tokens` tokens; `recomputes` with checkpointed activations.
 
-    A matmul's backward pass costs its forward pass once where its weight trains, and once where the gradient
-    of its input is needed: something before it trains. What has no backward pass is not computed again.
+    A matmul's backward pass costs its forward pass once if its weight trains, and once more if the gradient
+    of its input is needed. A matmul without a backward pass is not recomputed.
     """
     costs = list(_costs(network, row_tokens, shares))
     again = sum(c.forward for c in costs if recomputes and c.backward and c.part != "output")
@@ -95,11 +96,11 @@ def training_flops(
 
 
 def gradients_needed(network: Network) -> dict[str, bool]:
-    """Of each module by its name, whether the gradient of its input is needed: what comes before it trains.
+    """Whether the gradient of a module's input is needed, by name: a module before it trains.
 
-    Modules are in the order of the forward pass, so that each comes before the next; the name "" is what the
-    output reads. An encoder's states come to its decoder with the first cross-attention. A norm counts as
-    before its matmuls, also after them: where it is the first part that trains, one gradient too many.
+    Modules are in the order of the forward pass; the name "" means the output's input. The encoder's states
+    enter the decoder in the first cross-attention. A norm counts as before its matmuls, even if it follows
+    them: if it is the first part that trains, this counts one gradient too many.
     """
     needed = {}
     source = own = False
@@ -115,7 +116,7 @@ def gradients_needed(network: Network) -> dict[str, bool]:
             needed[name] = source
             own |= source | trains
         else:
-            # A recurrent layer reads its own states: their gradient is needed wherever it trains.
+            # A recurrent layer reads its own states: their gradient is needed if it trains.
             needed[name] = own | (trains and ".recur" in name)
             own |= trains
             source |= trains and name.startswith("embed")
@@ -123,7 +124,7 @@ def gradients_needed(network: Network) -> dict[str, bool]:
 
 
 def _costs(network: Network, row_tokens: int, shares: Shares | None) -> Iterator[Cost]:
-    """The matmuls of a network: those of Linear-like modules and what is in them, scores, the tied output."""
+    """The matmuls of a network: in Linear-like modules, the scores, the tied output."""
     config = network.config
     both = config.shape == "encoder-decoder"
     shares = shares or (Shares(0.5, 0.5) if both else Shares())
@@ -134,9 +135,9 @@ def _costs(network: Network, row_tokens: int, shares: Shares | None) -> Iterator
         block = next((path for path in _paths(name) if path in parts), "")
         encodes = name.startswith("encoder.")
         share = 1.0 if not both else shares.source if encodes else 1 - shares.source
-        if (numbers := _numbers(module)) > 0:
+        if (count := _num_weights(module)) > 0:
             trains = any(p.requires_grad for p in module.parameters())
-            forward = 2.0 * numbers * (share if block else shares.targets)
+            forward = 2.0 * count * (share if block else shares.targets)
             yield Cost(parts.get(block, "output"), forward, forward * (needed[name] + trains))
         attention = modules[block]
         if isinstance(attention, Attention) and name == f"{block}.out":
@@ -150,14 +151,14 @@ def _costs(network: Network, row_tokens: int, shares: Shares | None) -> Iterator
 
 
 def _paths(name: str) -> Iterator[str]:
-    """The name of a module and those of the modules that it is in, the nearest first."""
+    """The path of a module and those of its parents, nearest first."""
     while name:
         yield name
         name = name.rpartition(".")[0]
 
 
-def _numbers(module: nn.Module) -> int:
-    """Numbers of the weight of a matmul; 0 of a module that does none itself, as one around another."""
+def _num_weights(module: nn.Module) -> int:
+    """The number of weights in a matmul's module; 0 if the module does no matmul itself."""
     matmuls = [m for m in module.modules() if isinstance(m, LinearLike | nn.Linear)]
     if matmuls != [module]:
         return 0

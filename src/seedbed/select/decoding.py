@@ -1,4 +1,4 @@
-"""What a generation costs: a prompt and some steps with a few layers, timed and accounted for."""
+"""The cost of generation: a prompt and some steps through a few layers, with time and memory measured."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from statistics import median
 
 import torch
 
+from seedbed.base.hardware import seconds_per_call
 from seedbed.base.runtime import Runtime
 from seedbed.models.family import Network
 from seedbed.models.transformer import Transformer
 from seedbed.nn.layout import Layout
 from seedbed.nn.state import DecodeState
-from seedbed.select.layers import sample, stand_in
+from seedbed.select.layers import sample_layers, stand_in
 from seedbed.select.ledger import StorageLedger
-from seedbed.select.measure import seconds_of
-from seedbed.select.rehearsal import booked_logits
+from seedbed.select.rehearsal import logits_recorded
 from seedbed.training.resume import weights_of
 
 PROMPT_TOKENS = 32
-MOST_SECONDS, NUM_STEPS = 0.5, 4  # of the timing of a try, and after each prompt
+TIMING_SECONDS, NUM_STEPS = 0.5, 4  # per try; after each prompt
 
 
 @dataclass(frozen=True, kw_only=True)
 class Generation:
-    """A prediction of one row, decoded greedily: its prompt's seconds, the tokens of a second after it.
+    """The predicted cost of decoding one row greedily: seconds of the prompt, then tokens per second.
 
-    `bytes` has weights, decode_state, logits and activations once the row has `context_tokens`; an
-    encoder-decoder reads its prompt as the source.
+    `bytes` has weights, decode_state, logits and activations when the row has `context_tokens`. The prompt
+    of an encoder-decoder is its source.
     """
 
     prompt_tokens: int
@@ -43,23 +43,23 @@ class Generation:
 def plan_generation(
     network: Network, *, context_tokens: int, runtime: Runtime, prompt_tokens: int = PROMPT_TOKENS
 ) -> Generation | None:
-    """Predict a generation; None of a network that does not continue texts.
+    """Predict the cost of generation; None if the network does not generate text.
 
-    A prompt that leaves no place for the timed steps in the context is shortened.
+    The prompt is shortened if the context has no room for the timed steps after it.
     """
     prompt_tokens = min(prompt_tokens, context_tokens - NUM_STEPS)
     if network.config.shape == "encoder" or network.config.head.kind != "lm" or prompt_tokens < 1:
         return None
-    chosen = sample(network)
+    chosen = sample_layers(network)
     tries = []
     for places in chosen.tries:
         copy = stand_in(network, [chosen.levels[place] for place in places], runtime).eval()
         tries.append(_decode(copy, prompt_tokens, context_tokens, runtime))
         del copy
-    whole = {name: chosen.whole([values[name] for values in tries]) for name in tries[0]}
-    prompt_seconds, step_seconds = whole.pop("prompt"), whole.pop("step")
+    costs = {name: chosen.extrapolate([values[name] for values in tries]) for name in tries[0]}
+    prompt_seconds, step_seconds = costs.pop("prompt"), costs.pop("step")
     parts = {"weights": sum(tensor.nbytes for tensor in weights_of(network).values())}
-    parts |= {part: int(size) for part, size in whole.items()}
+    parts |= {part: int(size) for part, size in costs.items()}
     return Generation(
         prompt_tokens=prompt_tokens,
         context_tokens=context_tokens,
@@ -72,10 +72,10 @@ def plan_generation(
 
 @torch.inference_mode()
 def _decode(module: Network, prompt_tokens: int, context_tokens: int, runtime: Runtime) -> dict[str, float]:
-    """Seconds of the prompt and of a step; bytes of the decode state, the logits, and the activations."""
+    """Seconds of the prompt and of a step; bytes of the decode state, the logits and the activations."""
     prompt = torch.zeros(prompt_tokens, dtype=torch.int64, device=runtime.device)
     capacity = prompt_tokens + NUM_STEPS
-    states: list[DecodeState] = []  # the one that is used
+    states: list[DecodeState] = []  # the current one
 
     def start(capacity: int) -> DecodeState:
         if isinstance(module, Transformer) and module.encoder is not None:
@@ -94,28 +94,28 @@ def _decode(module: Network, prompt_tokens: int, context_tokens: int, runtime: R
 
     def state_bytes(capacity: int) -> int:
         with StorageLedger("state") as ledger:
-            ledger.book(weights_of(module).values(), "weights")
+            ledger.record(weights_of(module).values(), "weights")
             weights_bytes = ledger.num_bytes
             states[:] = [start(capacity)]
             size: int = ledger.num_bytes - weights_bytes
         return size
 
-    least, next_ = state_bytes(capacity), state_bytes(capacity + 1)
+    smallest, larger = state_bytes(capacity), state_bytes(capacity + 1)
     states.clear()
-    with StorageLedger("activations") as ledger, booked_logits(module, ledger):
-        ledger.book(weights_of(module).values(), "weights")
+    with StorageLedger("activations") as ledger, logits_recorded(module, ledger):
+        ledger.record(weights_of(module).values(), "weights")
         read()
     parts = ledger.parts_at_peak()
     prompts: list[float] = []
     steps: list[float] = []
     started = time.perf_counter()
-    while not steps or time.perf_counter() - started < MOST_SECONDS:
-        prompts.append(seconds_of(read, runtime))
-        steps += [seconds_of(partial(append, 1), runtime) for _ in range(NUM_STEPS)]
+    while not steps or time.perf_counter() - started < TIMING_SECONDS:
+        prompts.append(seconds_per_call(read, device=runtime.device))
+        steps += [seconds_per_call(partial(append, 1), device=runtime.device) for _ in range(NUM_STEPS)]
     return {
         "prompt": median(prompts),
         "step": median(steps),
-        "decode_state": least + (next_ - least) * (context_tokens - capacity),
+        "decode_state": smallest + (larger - smallest) * (context_tokens - capacity),
         "logits": parts.get("logits", 0),
-        "activations": max(0, parts["activations"] - least),
+        "activations": max(0, parts["activations"] - smallest),
     }

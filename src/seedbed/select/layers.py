@@ -1,4 +1,4 @@
-"""The few layers of a network from which the cost of all follows, and a stand-in that consists of them."""
+"""A few layers of a network, from which the cost of all follows, and a stand-in made of them."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ from seedbed.nn.attention import Attention
 from seedbed.nn.stack import Stack
 from seedbed.select.compute import gradients_needed
 
-MOST_LAYERS = 3  # of a kind that are tried
-DEVIATION, DRAWN_NUMBERS = 0.02, 1_000_003  # of the numbers that fill a stand-in's weights, over and over
+MAX_LAYERS = 3  # of one kind in a try
+# Of the random numbers that fill a stand-in's weights, repeated.
+DEVIATION, RANDOM_NUMBERS = 0.02, 1_000_003
 
 
 @dataclass(frozen=True)
-class Sample:
-    """Which layers are tried: `levels` of the network, and in each of `tries` some of those, by their place.
+class LayerSample:
+    """The layers to try: `levels` of the network; each of `tries` has some of them, by index in `levels`.
 
-    A level is the layers of one number in all stacks, in an encoder-decoder one of each. Those of a kind cost
-    the same: the first try has one of each kind, and each other try has more of one kind, `added` of the
-    `others` that there are.
+    A level is the layers with one number in all stacks: in an encoder-decoder, one of each. Layers of one
+    kind cost the same: the first try has one of each kind, and each further try adds layers of one kind,
+    `added` of the `others` of that kind in the network.
     """
 
     levels: tuple[int, ...]
@@ -37,31 +38,31 @@ class Sample:
     added: tuple[int, ...] = ()
     others: tuple[int, ...] = ()
 
-    def whole(self, costs: Sequence[float]) -> float:
+    def extrapolate(self, costs: Sequence[float]) -> float:
         """The cost of the network from those of the tries."""
         more = zip(costs[1:], self.added, self.others, strict=True)
         return costs[0] + sum(max(0.0, cost - costs[0]) / added * others for cost, added, others in more)
 
 
-def all_levels(network: Network) -> Sample:
-    """The network as it is, in one try."""
+def all_levels(network: Network) -> LayerSample:
+    """The whole network, in one try."""
     levels = tuple(range(max(len(layers) for *_, layers in _stacks(network))))
-    return Sample(levels, (levels,))
+    return LayerSample(levels, (levels,))
 
 
-def sample(network: Network) -> Sample:
-    """One layer of each kind, then up to two more of each; all of a network that has no more than those."""
+def sample_layers(network: Network) -> LayerSample:
+    """One layer of each kind, then up to two more of each; one try if these are all layers."""
     kinds: dict[Hashable, list[int]] = {}
     for level, kind in enumerate(_kinds(network)):
         kinds.setdefault(kind, []).append(level)
-    chosen = [levels[:MOST_LAYERS] for levels in kinds.values()]
+    chosen = [levels[:MAX_LAYERS] for levels in kinds.values()]
     levels = tuple(sorted(level for some in chosen for level in some))
     if levels == all_levels(network).levels:
-        return Sample(levels, (levels,))
+        return LayerSample(levels, (levels,))
     several = [some for some in chosen if len(some) > 1]
     first = [some[0] for some in chosen]
     tries = [first, *(first + some[1:] for some in several)]
-    return Sample(
+    return LayerSample(
         levels,
         tuple(tuple(sorted(levels.index(level) for level in some)) for some in tries),
         added=tuple(len(some) - 1 for some in several),
@@ -70,7 +71,7 @@ def sample(network: Network) -> Sample:
 
 
 def _kinds(network: Network) -> list[Hashable]:
-    """What the layers of each level consist of, what of it trains, and where gradients pass through."""
+    """The kind of each level: its modules and parameters, which of them train, which gradients are needed."""
     needed = gradients_needed(network)
     names = {module: name for name, module in network.named_modules()}
 
@@ -93,7 +94,7 @@ def _kinds(network: Network) -> list[Hashable]:
 
 
 def _stacks(network: Network) -> list[tuple[nn.Module, str, nn.ModuleList]]:
-    """The lists of layers: what each is an attribute of, and its name there."""
+    """The lists of layers, each with its parent and its attribute's name."""
     names = {Stack: "blocks", RecurrentNetwork: "layers"}
     return [
         (module, name, getattr(module, name))
@@ -105,7 +106,7 @@ def _stacks(network: Network) -> list[tuple[nn.Module, str, nn.ModuleList]]:
 
 @contextmanager
 def only_layers(network: Network, levels: Sequence[int]) -> Iterator[None]:
-    """Let a network consist of some of its layers."""
+    """Reduce a network to some of its layers inside the block."""
     stacks = _stacks(network)
     for parent, name, layers in stacks:
         setattr(parent, name, nn.ModuleList(layers[level] for level in levels if level < len(layers)))
@@ -117,26 +118,26 @@ def only_layers(network: Network, levels: Sequence[int]) -> Iterator[None]:
 
 
 def stand_in(network: Network, levels: Sequence[int], runtime: Runtime) -> Network:
-    """A copy of some layers with small random weights on the runtime's device; what is frozen stays frozen.
+    """A copy of some layers with small random weights on the runtime's device; frozen parts stay frozen.
 
-    The network itself, which may be on the meta device, keeps its weights, gradients and mode.
+    The network itself, which may be on the meta device, is not changed.
     """
-    drawn = torch.empty(DRAWN_NUMBERS, device=runtime.device)
-    drawn.normal_(0, DEVIATION, generator=runtime.generator(0))
+    random = torch.empty(RANDOM_NUMBERS, device=runtime.device)
+    random.normal_(0, DEVIATION, generator=runtime.generator(0))
     with only_layers(network, levels):
         tables = _tables(network)
-        copies: dict[int, Any] = {}  # what deepcopy takes as copied already, by the identity of the original
+        copies: dict[int, Any] = {}  # deepcopy's memo: copies by the identity of the original
         for parameter in network.parameters():
-            numbers = _filled(parameter, drawn)
+            numbers = _filled(parameter, random)
             copies[id(parameter)] = nn.Parameter(numbers, requires_grad=parameter.requires_grad)
         for name, buffer in network.named_buffers():
             known = tables.get(name, buffer)
             copies[id(buffer)] = (
-                _filled(known, drawn) if known.is_meta else known.to(runtime.device, copy=True)
+                _filled(known, random) if known.is_meta else known.to(runtime.device, copy=True)
             )
         copy = deepcopy(network, copies)
     for _, _, layers in _stacks(copy):
-        copy.config = replace(copy.config, num_layers=len(layers))  # in the end, the decoder's
+        copy.config = replace(copy.config, num_layers=len(layers))  # at last the decoder's
         for number, layer in enumerate(layers):
             for module in layer.modules():
                 if isinstance(module, Attention):
@@ -144,18 +145,18 @@ def stand_in(network: Network, levels: Sequence[int], runtime: Runtime) -> Netwo
     return copy.train()
 
 
-def _filled(like: Tensor, drawn: Tensor) -> Tensor:
-    """A tensor of the same shape and type with the drawn numbers, over and over; integers are 0."""
-    numbers = torch.empty(like.shape, dtype=like.dtype, device=drawn.device)
+def _filled(like: Tensor, random: Tensor) -> Tensor:
+    """A tensor of the same shape and type filled with the random numbers, repeated; integers are 0."""
+    numbers = torch.empty(like.shape, dtype=like.dtype, device=random.device)
     if not like.is_floating_point():
         return numbers.zero_()
-    for part in numbers.view(-1).split(len(drawn)):
-        part.copy_(drawn[: len(part)])
+    for chunk in numbers.view(-1).split(len(random)):
+        chunk.copy_(random[: len(chunk)])
     return numbers
 
 
 def _tables(network: Network) -> dict[str, Tensor]:
-    """The tables of positions of a network without memory, made by a real one of one layer."""
+    """The position tables of a network on the meta device, computed by a network of one layer."""
     if not any(buffer.is_meta for buffer in network.buffers()):
         return {}
     return dict(build(replace(network.config, num_layers=1)).named_buffers())

@@ -1,4 +1,4 @@
-"""An account of tensor memory: which storages there are, what they are for, and when they were the most."""
+"""The memory of tensors: the storages that exist, the part that each belongs to, and their peak."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from torch.utils._pytree import tree_leaves
 
 
 class StorageLedger(TorchDispatchMode):
-    """Keeps account of every storage that a tensor of the enclosed code has, from its making to its end.
+    """Records every storage that operators inside the context allocate, until it is freed.
 
-    A storage is booked on the `part` of its time; `at_peak` is the account when it was highest. What an
-    operator takes and gives back inside is not seen, nor what was made outside and not booked by `book`.
+    A storage belongs to the `part` that is current when it is allocated; `at_peak` are the storages at the
+    peak. Memory that an operator allocates and frees inside is not seen, nor are tensors from before the
+    context, unless `record` adds them.
     """
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Let torch not load its compiler for this mode alone: 812 modules, 0.8 s and 65 MiB (2.13)."""
+        """Keep torch from loading its compiler for this mode: 812 modules, 0.8 s and 65 MiB (torch 2.13)."""
         return False
 
     def __init__(self, part: str) -> None:
@@ -39,30 +40,30 @@ class StorageLedger(TorchDispatchMode):
         result = func(*args, **(kwargs or {}))
         for tensor in tree_leaves(result):
             if isinstance(tensor, Tensor):
-                self._book(tensor)
+                self._record(tensor)
         if self.num_bytes > self.peak_bytes:
             self.peak_bytes, self.at_peak = self.num_bytes, dict(self.live)
         return result
 
     def begin_peak(self) -> None:
-        """Look for the peak from here on."""
+        """Restart the peak from here."""
         self.peak_bytes, self.at_peak = self.num_bytes, dict(self.live)
 
-    def book(self, tensors: Iterable[Tensor], part: str) -> None:
-        """Book what was made before."""
-        with self.booking(part):
+    def record(self, tensors: Iterable[Tensor], part: str) -> None:
+        """Record tensors that exist already."""
+        with self.recording(part):
             for tensor in tensors:
-                self._book(tensor)
+                self._record(tensor)
 
     def move(self, tensors: Iterable[Tensor], part: str) -> None:
-        """Book the storages of `tensors` on another part, at the peak too."""
+        """Move the storages of `tensors` to another part, at the peak too."""
         for tensor in tensors:
             number = self._known[tensor.untyped_storage()._cdata][1]
-            for account in (self.live, self.at_peak):
-                if number in account:
-                    account[number] = (part, account[number][1])
+            for storages in (self.live, self.at_peak):
+                if number in storages:
+                    storages[number] = (part, storages[number][1])
 
-    def _book(self, tensor: Tensor) -> None:
+    def _record(self, tensor: Tensor) -> None:
         storage = tensor.untyped_storage()
         address = storage._cdata
         if address in self._known:
@@ -70,17 +71,17 @@ class StorageLedger(TorchDispatchMode):
         self._serial += 1
         number, size = self._serial, storage.nbytes()
 
-        def gone(_: Any) -> None:
+        def freed(_: Any) -> None:
             self.num_bytes -= self.live.pop(number)[1]
             del self._known[address]
 
-        self._known[address] = (weakref.ref(storage, gone), number)
+        self._known[address] = (weakref.ref(storage, freed), number)
         self.live[number] = (self.part, size)
         self.num_bytes += size
 
     @contextmanager
-    def booking(self, part: str) -> Iterator[None]:
-        """Book what is made in here on `part`."""
+    def recording(self, part: str) -> Iterator[None]:
+        """Record what is allocated in the block under `part`."""
         before, self.part = self.part, part
         try:
             yield
@@ -88,7 +89,7 @@ class StorageLedger(TorchDispatchMode):
             self.part = before
 
     def parts_at_peak(self) -> dict[str, int]:
-        """Bytes by part when they were the most."""
+        """Bytes by part at the peak."""
         sums: Counter[str] = Counter()
         for part, size in self.at_peak.values():
             sums[part] += size

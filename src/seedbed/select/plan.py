@@ -1,11 +1,15 @@
-"""What a run will cost before it starts: parameters, FLOPs, memory by part, time, disk."""
+"""The cost of a run before it starts: parameters, FLOPs, memory by part, time, disk."""
 
 from __future__ import annotations
 
+import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from seedbed.base.errors import ConfigError
 from seedbed.base.hardware import Hardware, ResidentPeak
@@ -14,25 +18,26 @@ from seedbed.data.loader import MixturePart
 from seedbed.data.objective import Objective
 from seedbed.models.family import Config, Network
 from seedbed.select.compute import forward_flops, parameters_by_part, training_flops
-from seedbed.select.measure import seconds_to_save
 from seedbed.select.rehearsal import even_mixture, rehearse
+from seedbed.training.checkpoints import Checkpoints
 from seedbed.training.optimizer import trainable
 from seedbed.training.resume import checkpointed
+from seedbed.training.run_folder import TIMED
 from seedbed.training.settings import TrainingSettings
 
-# What a process takes beside its tensors once it computes, where it cannot be measured: kernels that are
-# loaded, the libraries' workspaces.
+# Memory of a process beside its tensors, if it cannot be measured: loaded kernels, libraries' workspaces.
 LIBRARY_BYTES = 60 * 2**20
+SAVED_BYTES = 2**25
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A prediction: bytes by part at the highest moment, above the state after the imports; seconds.
+    """A prediction: bytes by part at the peak, above the state after the imports; seconds.
 
     `bytes` has weights, gradients, optimizer, activations, logits, temporary, libraries, allocator, data;
-    their sum is `peak_bytes`, unless the process took more before. `seconds` is the whole training with its
+    their sum is `peak_bytes`, unless the process used more before. `seconds` is the whole training with its
     evaluations and checkpoints; one of each takes `step_seconds`, `evaluation_seconds`,
-    `checkpoint_seconds`. `generation` is what the model will cost in use, where that was asked for.
+    `checkpoint_seconds`. `generation` is the cost of the model in use, if it was requested.
     """
 
     parameters: int
@@ -54,45 +59,45 @@ class Plan:
     generation: dict[str, Any] | None = None
 
     def for_settings(self, training: TrainingSettings) -> Plan:
-        """The same run with other numbers of steps, evaluations and checkpoints."""
+        """The plan with other numbers of steps, evaluations and checkpoints."""
         num_steps, every = training.num_steps, training.checkpoint_every_steps
         num_evaluations = -(-num_steps // training.evaluate_every_steps) if self.evaluation_seconds else 0
         num_checkpoints = -(-num_steps // every)
-        # An evaluation that is the best yet writes the weights that train, a part of a checkpoint.
-        learnt_bytes = 4 * self.trainable_parameters
-        share = learnt_bytes / (learnt_bytes + self.bytes["optimizer"])
+        # An evaluation that is the best so far writes the trainable weights, a part of a checkpoint.
+        trained_bytes = 4 * self.trainable_parameters
+        share = trained_bytes / (trained_bytes + self.bytes["optimizer"])
         seconds = self.step_seconds * num_steps + self.evaluation_seconds * num_evaluations
         seconds += self.checkpoint_seconds * (num_checkpoints + share * num_evaluations)
         flops = self.flops / self.num_steps * num_steps
         return replace(self, num_steps=num_steps, seconds=seconds, flops=flops)
 
     def above(self, resident: ResidentPeak) -> Plan:
-        """The same run in this process: above what it holds now, before the network is there.
+        """The plan with the measured memory of this process, before its network exists, as `libraries`.
 
-        Kernels are loaded and the rehearsal is forgotten; a peak that is over already may be the highest.
+        The rehearsal has loaded the kernels and freed its tensors; its own peak may be the highest.
         """
-        held = resident.lap()
-        parts = self.bytes | ({"libraries": max(0, held)} if resident.is_exact else {})
+        in_use = resident.lap()
+        parts = self.bytes | ({"libraries": max(0, in_use)} if resident.is_exact else {})
         return replace(self, bytes=parts, peak_bytes=max(sum(parts.values()), resident.most()))
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as JSON."""
+        """All of it as JSON."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Plan | None:
-        """The plan that `to_dict` gave, whatever was added since; None where a part of it is missing.
+        """The plan from the values of `to_dict`, further keys ignored; None if a field is missing.
 
-        Plans from before there were frozen weights do not say how many train: all.
+        In legacy plans without `trainable_parameters`, all parameters train.
         """
-        added: dict[str, Any] = {"generation": None, "trainable_parameters": values.get("parameters")}
-        values = added | dict(values)
+        defaults: dict[str, Any] = {"generation": None, "trainable_parameters": values.get("parameters")}
+        values = defaults | dict(values)
         names = [f.name for f in fields(cls)]
         return cls(**{name: values[name] for name in names}) if values.keys() >= set(names) else None
 
 
 def forward_flops_per_token(network: Network, context_tokens: int) -> float:
-    """FLOPs of a token's forward pass, on average over a row of `context_tokens`."""
+    """FLOPs per token of the forward pass, on average over a row of `context_tokens`."""
     return sum(forward_flops(network, row_tokens=context_tokens).values())
 
 
@@ -109,11 +114,11 @@ def plan_training(
     resident: ResidentPeak | None = None,
     folder: Path | None = None,
 ) -> Plan:
-    """Predict the training of a network, which may be on the meta device, from a rehearsal of it.
+    """Predict the training of a network, which may be on the meta device, by rehearsing it.
 
-    What is frozen in it stays frozen; the network itself is not changed. `mixture` has its records (none:
-    rows as long as the context), of which `data_bytes` are mapped from disk; `resident` counts what the
-    process holds above its imports, before its network is there; `folder` is on the disk of the run.
+    Frozen parts stay frozen; the network itself is not changed. `mixture` has the records (empty: rows as
+    long as the context), of which `data_bytes` are mapped from disk; `resident` measures the memory of the
+    process above its imports, before its network exists; `folder` is on the disk of the run.
     """
     row_tokens = training.context_tokens
     _require_positions(network.config, row_tokens)
@@ -126,14 +131,14 @@ def plan_training(
     )
     costs, parts = found.costs, found.parts
     counts = parameters_by_part(network)
-    learnt_bytes = sum(tensor.nbytes for tensor in checkpointed(network).values())
-    saved_bytes = learnt_bytes + parts["optimizer"]
+    trained_bytes = sum(tensor.nbytes for tensor in checkpointed(network).values())
+    saved_bytes = trained_bytes + parts["optimizer"]
     each: dict[str, Any] = {"num_tokens": 1, "row_tokens": row_tokens, "shares": found.shares}
     learning = training_flops(network, **each)
     computing = training_flops(network, **each, recomputes=training.checkpoint_activations)
-    drawing = costs.drawing / found.step_tokens
-    # The checkpoints that are kept and one aside, the best weights and theirs, the bundle and its own.
-    disk_bytes = (training.keep_checkpoints + 1) * saved_bytes + 2 * (learnt_bytes + parts["weights"])
+    sampling = costs.sampling / found.step_tokens
+    # The kept checkpoints and one being written; the best weights and the bundle, each also twice.
+    disk_bytes = (training.keep_checkpoints + 1) * saved_bytes + 2 * (trained_bytes + parts["weights"])
     parts = parts | {"libraries": LIBRARY_BYTES, "allocator": found.heap_bytes}
     parts |= {"data": data_bytes} if data_bytes else {}
     plan = Plan(
@@ -148,18 +153,31 @@ def plan_training(
         disk_bytes=disk_bytes + data_bytes,
         num_steps=training.num_steps,
         batch_tokens=training.batch_tokens,
-        step_seconds=costs.learning * found.step_tokens + costs.update + costs.drawing,
-        evaluation_seconds=(costs.reading + drawing) * validation_tokens / runtime.world_size,
-        checkpoint_seconds=seconds_to_save(saved_bytes, folder),
+        step_seconds=costs.learning * found.step_tokens + costs.update + costs.sampling,
+        evaluation_seconds=(costs.reading + sampling) * validation_tokens / runtime.world_size,
+        checkpoint_seconds=_seconds_to_save(saved_bytes, folder),
         peak_tokens_per_second=hardware.matmul_flops[runtime.precision] / learning,
         hardware=hardware.to_dict(),
     )
     return (plan if resident is None else plan.above(resident)).for_settings(training)
 
 
+def _seconds_to_save(num_bytes: int, folder: Path | None) -> float:
+    """Seconds to write a checkpoint, from the times of an empty one and of one of `SAVED_BYTES`."""
+    with tempfile.TemporaryDirectory(dir=folder, prefix=TIMED) as place:
+        checkpoints = Checkpoints(Path(place))
+        seconds = []
+        for size in (1, min(num_bytes, SAVED_BYTES)):
+            tensors = {"weights": {"timed": torch.ones(size // 4 + 1)}}
+            started = time.perf_counter()
+            checkpoints.save(size, tensors, {})
+            seconds.append(time.perf_counter() - started)
+    return seconds[0] + max(0.0, seconds[1] - seconds[0]) * num_bytes / min(num_bytes, SAVED_BYTES)
+
+
 def _require_positions(config: Config, context_tokens: int) -> None:
     if config.max_positions is not None and context_tokens > config.max_positions:
         raise ConfigError(
             f"training.context_tokens={context_tokens} is more than the model's max_positions="
-            f"{config.max_positions}; lower the one or raise the other"
+            f"{config.max_positions}; lower the first or raise the second"
         )

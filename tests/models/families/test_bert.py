@@ -7,7 +7,7 @@ from seedbed.nn.layout import Layout
 
 
 def masked_head(d_model: int, vocab_size: int) -> int:
-    """Parameters of BERT's head, which published counts leave out: a product, a norm, a bias."""
+    """Parameters of BERT's head, which published counts leave out: a matrix, a norm, a bias."""
     return d_model * d_model + 3 * d_model + vocab_size
 
 

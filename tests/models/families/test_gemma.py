@@ -15,10 +15,12 @@ CASES = {
 COUNTS = {"2b": 2_506_172_416, "7b": 8_537_680_896}
 
 
-@pytest.mark.parametrize("old", [{"hidden_act": "gelu"}, {"hidden_act": "gelu", "hidden_activation": None}])
-def test_the_activation_of_the_first_releases_is_the_one_they_meant(old: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "legacy", [{"hidden_act": "gelu"}, {"hidden_act": "gelu", "hidden_activation": None}]
+)
+def test_the_activation_of_the_first_releases_is_the_one_they_meant(legacy: dict[str, Any]) -> None:
     values = family("gemma").write_config(tiny("gemma"))
-    assert family("gemma").read_config(values | old).activation == "gelu_tanh"
+    assert family("gemma").read_config(values | legacy).activation == "gelu_tanh"
 
 
 @pytest.mark.parametrize("other", [{"hidden_act": "silu"}, {"use_bidirectional_attention": True}])

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class RecurrentOracle(nn.Module):
-    """PyTorch's own network under the names that a bundle of ours has."""
+    """PyTorch's own network under the names of our bundles."""
 
     def __init__(self, config: Any) -> None:
         super().__init__()

@@ -37,6 +37,6 @@ def test_a_window_in_some_layers_is_refused(name: str, change: dict[str, Any]) -
         chosen.read_config(chosen.write_config(tiny(name)) | change)
 
 
-def test_heads_that_the_published_config_has_no_word_for_are_refused() -> None:
+def test_heads_that_the_published_config_cannot_express_are_refused() -> None:
     with pytest.raises(ConfigError, match="head_dim=24 times num_heads=4 must be d_model=64"):
         family("qwen2").write_config(tiny("qwen2", num_heads=4).with_attention(head_dim=24))

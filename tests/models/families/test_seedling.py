@@ -25,7 +25,7 @@ from seedbed.nn.config import (
 
 
 class SeedlingOracle(nn.Module):
-    """The fast recipe's decoder written out for one document, every product apart."""
+    """The fast recipe's decoder written out for one document, with one matmul per part."""
 
     def __init__(self, config: Any) -> None:
         super().__init__()
@@ -47,10 +47,10 @@ class SeedlingOracle(nn.Module):
         centred = x - x.mean(-1, keepdim=True)
         return centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt()
 
-    def split(self, x: Tensor, *, turned: bool) -> Tensor:
-        """(T, H D) -> (H, T, D); queries and keys normed, then turned as complex numbers."""
+    def split(self, x: Tensor, *, rotated: bool) -> Tensor:
+        """(T, H D) -> (H, T, D); queries and keys normed, then rotated as complex numbers."""
         x = x.unflatten(-1, (self.num_heads, -1)).transpose(0, 1)
-        if not turned:
+        if not rotated:
             return x
         half = self.head_dim // 2
         x = torch.complex(*self.norm(x).split(half, dim=-1))
@@ -63,7 +63,7 @@ class SeedlingOracle(nn.Module):
         future = torch.ones(len(x), len(x)).triu(1).bool()
         for block in self.decoder["blocks"]:
             attn, ffn, h = block["attn"], block["ffn"], self.norm(x)
-            q, k, v = (self.split(attn[part](h), turned=part != "v") for part in "qkv")
+            q, k, v = (self.split(attn[part](h), rotated=part != "v") for part in "qkv")
             scores = 2 * q @ k.transpose(1, 2) / math.sqrt(self.head_dim)
             mixed = scores.masked_fill(future, -torch.inf).softmax(-1) @ v
             x = x + attn["out"](mixed.transpose(0, 1).flatten(1))
@@ -87,9 +87,9 @@ def test_a_seedling_starts_as_its_recipe_says() -> None:
     initialize(module, torch.Generator().manual_seed(0))
     assert abs(module.embed.weight.std() - 1) < 0.03 and abs(module.embed.weight.mean()) < 0.05
     block = module.decoder.blocks[0]
-    for product in (block.attn.qkv, block.ffn.inner):  # uniform of variance 1 / d_model
-        assert abs(product.weight.std() - 64**-0.5) < 0.003
-        assert product.weight.abs().max() <= (3 / 64) ** 0.5
+    for projection in (block.attn.qkv, block.ffn.inner):  # uniform of variance 1 / d_model
+        assert abs(projection.weight.std() - 64**-0.5) < 0.003
+        assert projection.weight.abs().max() <= (3 / 64) ** 0.5
     assert not any(
         weight.any() for weight in (block.attn.out.weight, block.ffn.down.weight, module.unembed.weight)
     )
@@ -119,16 +119,14 @@ false, "dropout": 0.0}
 
 
 @pytest.mark.parametrize(("word", "residual"), [("pre", PRE), ("post", POST), ("parallel", PARALLEL)])
-def test_a_config_of_a_bundle_that_was_saved_before_attention_had_a_table_is_read(
-    word: str, residual: ResidualConfig
-) -> None:
+def test_a_legacy_config_without_tables_is_read(word: str, residual: ResidualConfig) -> None:
     values = json.loads(LEGACY) | {"residual": word}
-    assert seedling.read_config(values) == replace(ODD, residual=residual)
+    assert seedling.FAMILY.read_config(values) == replace(ODD, residual=residual)
 
 
 @pytest.mark.parametrize("residual", [PRE, POST, PARALLEL])
-def test_a_config_is_written_with_its_tables_and_read_again(residual: ResidualConfig) -> None:
+def test_a_config_with_tables_survives_its_json(residual: ResidualConfig) -> None:
     config = replace(ODD, residual=residual)
     written = json.loads(json.dumps(seedling.FAMILY.write_config(config)))
-    assert written == seedling.FAMILY.write_config(config) and seedling.read_config(written) == config
+    assert written == seedling.FAMILY.write_config(config) and seedling.FAMILY.read_config(written) == config
     assert written["attention"]["num_kv_heads"] == 1 and "num_kv_heads" not in written

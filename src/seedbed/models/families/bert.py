@@ -6,113 +6,76 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
-import torch
-
-from seedbed.base.errors import BundleError
-from seedbed.models import initialization
+from seedbed.models.config_json import ConfigKeys, make_config, require_values
 from seedbed.models.family import Family
-from seedbed.models.transformer import Transformer
 from seedbed.models.weights import Rule
-from seedbed.nn.config import POST, Activation, HeadConfig, HeadKind, ModelConfig
+from seedbed.nn.config import POST, HeadConfig, ModelConfig
 from seedbed.text.special_form import BERT
 
-ACTIVATIONS: dict[str, Activation] = {
-    "gelu": "gelu",
-    "gelu_new": "gelu_tanh",
-    "relu": "relu",
-    "silu": "silu",
-}
-# The published bert-base-uncased and its kin name the parts of a norm as TensorFlow does.
-OLDER_NORMS = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
+DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob")
+KEYS = ConfigKeys(
+    {
+        "vocab_size": "vocab_size",
+        "d_model": "hidden_size",
+        "num_layers": "num_hidden_layers",
+        "num_heads": "num_attention_heads",
+        "d_ff": "intermediate_size",
+        "activation": "hidden_act",
+        "max_positions": "max_position_embeddings",
+        "segment_types": "type_vocab_size",
+        "norm_eps": "layer_norm_eps",
+        "dropout": DROPOUTS,
+    },
+    activations={"gelu": "gelu", "gelu_new": "gelu_tanh", "relu": "relu", "silu": "silu"},
+)
+POOLED = HeadConfig(kind="mlm", pooler=True)
+FIXED = {"position_embedding_type": "absolute", "is_decoder": False, "tie_word_embeddings": True}
+# bert-base-uncased and other first releases have TensorFlow's names for the parameters of norms.
+LEGACY_NORMS = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
 
 
-def _config(d_model: int, num_layers: int, **fields: Any) -> ModelConfig:
+def sized(d_model: int, num_layers: int, **fields: Any) -> ModelConfig:
+    """BERT's proportions: heads of 64, a feed-forward of 4 d_model; no pooler: masking does not train it."""
     base: dict[str, Any] = {
         "vocab_size": 30_522,
-        "num_heads": max(1, d_model // 64),
-        "d_ff": 4 * d_model,
         "max_positions": 512,
         "segment_types": 2,
         "norm_eps": 1e-12,
         "residual": POST,
         "activation": "gelu",
         "embedding_norm": True,
-        "head": HeadConfig(kind="mlm", pooler=True),
+        "head": HeadConfig(kind="mlm"),
         "dropout": 0.1,
     }
-    shape = {"d_model": d_model, "num_layers": num_layers}
-    return ModelConfig(family="bert", shape="encoder", **base | shape | fields)
-
-
-def sized(d_model: int, num_layers: int) -> ModelConfig:
-    """BERT's proportions: heads of 64, a feed-forward of 4 d_model; no pooler, which nothing trains."""
-    return _config(d_model, num_layers, head=HeadConfig(kind="mlm"))
+    return make_config("bert", "encoder", d_model, num_layers, **base | fields)
 
 
 def read_config(values: Mapping[str, Any]) -> ModelConfig:
-    """`config.json` of BERT's classes -> ours; the weights' names decide the head and the pooler."""
-    activation = values.get("hidden_act", "gelu")
-    if activation not in ACTIVATIONS:
-        raise BundleError(f"hidden_act {activation!r} is not known; allowed: {', '.join(ACTIVATIONS)}")
-    if values.get("position_embedding_type", "absolute") != "absolute" or values.get("is_decoder"):
-        raise BundleError(
-            "config.json asks for a decoder or for relative positions; only the published BERT, an encoder "
-            "with absolute positions, is supported"
-        )
-    if not values.get("tie_word_embeddings", True):
-        raise BundleError("config.json unties BERT's output from its embedding, which no published one does")
-    return _config(
-        values["hidden_size"],
-        values["num_hidden_layers"],
-        vocab_size=values["vocab_size"],
-        num_heads=values["num_attention_heads"],
-        d_ff=values["intermediate_size"],
-        max_positions=values.get("max_position_embeddings", 512),
-        segment_types=values.get("type_vocab_size", 2),
-        norm_eps=values.get("layer_norm_eps", 1e-12),
-        activation=ACTIVATIONS[activation],
-        head=HeadConfig(kind="none" if values.get("architectures") == ["BertModel"] else "mlm"),
-        dropout=max(values.get(f"{name}_dropout_prob", 0.1) for name in ("hidden", "attention_probs")),
-    )
+    """`config.json` of BERT's classes -> ours; `config_from_names` corrects the head and the pooler."""
+    reason = "the published BERT is an encoder with absolute positions and a tied output"
+    require_values(values, FIXED, reason)
+    head = HeadConfig(kind="none" if values.get("architectures") == ["BertModel"] else "mlm")
+    return sized(head=head, **KEYS.read(dict.fromkeys(DROPOUTS, 0.1) | dict(values)))
 
 
 def write_config(config: ModelConfig) -> dict[str, Any]:
     """Ours -> `config.json` of BERT's classes."""
-    theirs = {ours: name for name, ours in ACTIVATIONS.items()}
-    return {
-        "model_type": "bert",
-        "vocab_size": config.vocab_size,
-        "hidden_size": config.d_model,
-        "num_hidden_layers": config.num_layers,
-        "num_attention_heads": config.num_heads,
-        "intermediate_size": config.d_ff,
-        "hidden_act": theirs[config.activation],
-        "max_position_embeddings": config.max_positions,
-        "type_vocab_size": config.segment_types,
-        "layer_norm_eps": config.norm_eps,
-        "hidden_dropout_prob": config.dropout,
-        "attention_probs_dropout_prob": config.dropout,
-        "initializer_range": 0.02,
-        "tie_word_embeddings": True,
-    }
+    return (
+        {"model_type": "bert"} | KEYS.write(config) | {"initializer_range": 0.02, "tie_word_embeddings": True}
+    )
 
 
 def config_from_names(config: ModelConfig, names: Collection[str]) -> ModelConfig:
-    """The head and the pooler that a file of these tensors has: published files name their class loosely."""
+    """The head and the pooler of a file with these tensors; the class in published files may be another."""
     masked = any(name.startswith("cls.predictions.") for name in names)
     return head_from_names(config, masked=masked, pooler="bert.pooler.dense.weight" in names)
 
 
 def head_from_names(config: ModelConfig, *, masked: bool, pooler: bool) -> ModelConfig:
-    """The config with the head that its tensors show; one with labels only config.json tells."""
+    """The config with the head of the file's tensors; a head with labels is in `config.json` only."""
     if config.head.labels:
         return replace(config, head=replace(config.head, pooler=pooler))
     return replace(config, head=HeadConfig(kind="mlm" if masked else "none", pooler=pooler))
-
-
-def labelled(kind: HeadKind, labels: tuple[str, ...]) -> HeadConfig:
-    """Classes are told from what the pooler makes of the first token."""
-    return HeadConfig(kind=kind, labels=labels, pooler=kind == "classification")
 
 
 def encoder_rules(theirs: str) -> list[Rule]:
@@ -145,21 +108,6 @@ def rules(config: ModelConfig) -> list[Rule]:
     ]
 
 
-def copies(config: ModelConfig) -> dict[str, str]:
-    """The output's product and bias, which lie in some files under a second name."""
-    return {
-        "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
-        "cls.predictions.decoder.bias": "cls.predictions.bias",
-    }
-
-
-def initialize(module: Transformer, generator: torch.Generator) -> None:
-    """Normal(0, 0.02) throughout."""
-    initialization.normal(module, generator, std=0.02)
-    if module.output_bias is not None:
-        torch.nn.init.zeros_(module.output_bias)
-
-
 FAMILY = Family(
     name="bert",
     model_types=("bert",),
@@ -169,23 +117,25 @@ FAMILY = Family(
         "classification": "BertForSequenceClassification",
         "tagging": "BertForTokenClassification",
     },
-    labelled=labelled,
+    labelled=lambda kind, labels: HeadConfig(kind=kind, labels=labels, pooler=kind == "classification"),
     presets={
-        "tiny": _config(128, 2),
-        "mini": _config(256, 4),
-        "small": _config(512, 4),
-        "base": _config(768, 12),
-        "large": _config(1024, 24),
+        "tiny": sized(128, 2, head=POOLED),
+        "mini": sized(256, 4, head=POOLED),
+        "small": sized(512, 4, head=POOLED),
+        "base": sized(768, 12, head=POOLED),
+        "large": sized(1024, 24, head=POOLED),
     },
     read_config=read_config,
     write_config=write_config,
     sized=sized,
     rules=rules,
-    initialize=initialize,
     special=BERT,
     ignored=(r"bert\.embeddings\.position_ids", r"cls\.seq_relationship\..*"),
-    copies=copies,
-    older=OLDER_NORMS,
+    copies=lambda config: {
+        "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
+        "cls.predictions.decoder.bias": "cls.predictions.bias",
+    },
+    legacy_names=LEGACY_NORMS,
     prefix="bert.",
     config_from_names=config_from_names,
     objective="masked",

@@ -1,75 +1,62 @@
-"""BLOOM (BigScience 2211.05100): ALiBi positions, a norm after the embedding, products fused head by head."""
+"""BLOOM (BigScience 2211.05100): ALiBi positions, a norm of the embeddings, q, k, v fused by head."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
-from seedbed.base.errors import BundleError, ConfigError
-from seedbed.models import initialization
-from seedbed.models.family import Family, decoder_head, tied_output
-from seedbed.models.transformer import Transformer
+from seedbed.base.errors import ConfigError
+from seedbed.models.config_json import ConfigKeys, make_config, require_values
+from seedbed.models.family import Family, decoder_head_rules, tied_output
 from seedbed.models.weights import Rule
 from seedbed.nn.config import ModelConfig, PositionConfig
 
+KEYS = ConfigKeys(
+    {
+        "vocab_size": "vocab_size",
+        "d_model": "hidden_size",
+        "num_layers": "n_layer",
+        "num_heads": "n_head",
+        "max_positions": "seq_length",
+        "norm_eps": "layer_norm_epsilon",
+        "tie_embeddings": "tie_word_embeddings",
+        "dropout": ("hidden_dropout", "attention_dropout"),
+    }
+)
+OTHER_KEYS = {"hidden_size": "n_embed", "n_layer": "num_hidden_layers", "n_head": "num_attention_heads"}
 
-def _config(d_model: int, num_layers: int, num_heads: int, **fields: Any) -> ModelConfig:
-    base: dict[str, Any] = {"vocab_size": 250_880, "max_positions": 2048}
-    shape = {"d_model": d_model, "num_layers": num_layers, "num_heads": num_heads, "d_ff": 4 * d_model}
-    fixed: dict[str, Any] = {"position": PositionConfig(kind="alibi"), "embedding_norm": True}
-    return ModelConfig(family="bloom", shape="decoder", **fixed | base | shape | fields)
 
-
-def sized(d_model: int, num_layers: int) -> ModelConfig:
+def sized(d_model: int, num_layers: int, **fields: Any) -> ModelConfig:
     """BLOOM's proportions: heads of 64, a feed-forward of 4 d_model."""
-    return _config(d_model, num_layers, max(1, d_model // 64))
+    base: dict[str, Any] = {
+        "vocab_size": 250_880,
+        "max_positions": 2048,
+        "position": PositionConfig(kind="alibi"),
+        "embedding_norm": True,
+    }
+    return make_config("bloom", "decoder", d_model, num_layers, **base | fields)
 
 
 def read_config(values: Mapping[str, Any]) -> ModelConfig:
     """`config.json` of `BloomForCausalLM` -> ours."""
-    if values.get("apply_residual_connection_post_layernorm"):
-        raise BundleError(
-            "config.json asks for residuals after the norm, which no published BLOOM has; set "
-            "apply_residual_connection_post_layernorm to false"
-        )
-    return _config(
-        values["hidden_size"] if "hidden_size" in values else values["n_embed"],
-        values["n_layer"] if "n_layer" in values else values["num_hidden_layers"],
-        values["n_head"] if "n_head" in values else values["num_attention_heads"],
-        vocab_size=values["vocab_size"],
-        max_positions=values.get("seq_length", 2048),
-        norm_eps=values.get("layer_norm_epsilon", 1e-5),
-        tie_embeddings=values.get("tie_word_embeddings", True),
-        dropout=max(values.get("hidden_dropout", 0.0), values.get("attention_dropout", 0.0)),
-    )
+    residual = {"apply_residual_connection_post_layernorm": False}
+    require_values(values, residual, "no published BLOOM has residuals after the norm")
+    other = {key: values[name] for key, name in OTHER_KEYS.items() if name in values}
+    return sized(**KEYS.read(other | dict(values)))
 
 
 def write_config(config: ModelConfig) -> dict[str, Any]:
     """Ours -> `config.json` of `BloomForCausalLM`."""
     if config.d_ff != 4 * config.d_model:
         raise ConfigError(f"BLOOM's d_ff is 4 d_model, {4 * config.d_model}, not {config.d_ff}; leave it out")
-    return {
-        "model_type": "bloom",
-        "vocab_size": config.vocab_size,
-        "hidden_size": config.d_model,
-        "n_layer": config.num_layers,
-        "n_head": config.num_heads,
-        "seq_length": config.max_positions,
-        "layer_norm_epsilon": config.norm_eps,
-        "tie_word_embeddings": config.tie_embeddings,
-        "hidden_dropout": config.dropout,
-        "attention_dropout": config.dropout,
-        "initializer_range": 0.02,
-    }
+    return {"model_type": "bloom"} | KEYS.write(config) | {"initializer_range": 0.02}
 
 
 def rules(config: ModelConfig) -> list[Rule]:
     """Names of `BloomForCausalLM`."""
     ours, theirs = "decoder.blocks.{i}", "transformer.h.{i}"
     qkv = tuple(f"{ours}.attn.{part}" for part in "qkv")
-    listed = [
+    return [
         Rule("embed", "transformer.word_embeddings"),
         Rule("decoder.embed_norm", "transformer.word_embeddings_layernorm"),
         Rule("decoder.final_norm", "transformer.ln_f"),
@@ -79,13 +66,8 @@ def rules(config: ModelConfig) -> list[Rule]:
         Rule(f"{ours}.ffn_norm", f"{theirs}.post_attention_layernorm"),
         Rule(f"{ours}.ffn.up", f"{theirs}.mlp.dense_h_to_4h"),
         Rule(f"{ours}.ffn.down", f"{theirs}.mlp.dense_4h_to_h"),
+        *decoder_head_rules(config, tags="classifier"),
     ]
-    return listed + decoder_head(config, tags="classifier")
-
-
-def initialize(module: Transformer, generator: torch.Generator) -> None:
-    """Normal(0, 0.02) throughout."""
-    initialization.normal(module, generator, std=0.02)
 
 
 FAMILY = Family(
@@ -97,17 +79,16 @@ FAMILY = Family(
         "tagging": "BloomForTokenClassification",
     },
     presets={
-        "560m": _config(1024, 24, 16),
-        "1b1": _config(1536, 24, 16),
-        "3b": _config(2560, 30, 32),
-        "7b1": _config(4096, 30, 32),
-        "176b": _config(14_336, 70, 112),
+        "560m": sized(1024, 24),
+        "1b1": sized(1536, 24, num_heads=16),
+        "3b": sized(2560, 30, num_heads=32),
+        "7b1": sized(4096, 30, num_heads=32),
+        "176b": sized(14_336, 70, num_heads=112),
     },
     read_config=read_config,
     write_config=write_config,
     sized=sized,
     rules=rules,
-    initialize=initialize,
     copies=tied_output("transformer.word_embeddings.weight"),
     prefix="transformer.",
 )

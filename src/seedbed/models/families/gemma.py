@@ -1,4 +1,4 @@
-"""Gemma (Google 2403.08295): LLaMA's block with norms counted from 1, scaled embeddings and a gated GELU."""
+"""Gemma (Google 2403.08295): LLaMA's block with 1 + weight in norms, scaled embeddings, a gated GELU."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from typing import Any
 import torch
 
 from seedbed.base.errors import BundleError
+from seedbed.models import initialization
 from seedbed.models.families import llama
-from seedbed.models.family import Family, GgufForm, tied_output
+from seedbed.models.family import GgufForm
 from seedbed.models.transformer import Transformer
 from seedbed.nn.config import AttentionConfig, ModelConfig
 from seedbed.nn.norms import RMSNorm
 
 HEAD_DIM = 256
-ACTIVATIONS = ("gelu", "gelu_pytorch_tanh")  # the first releases named the one and meant the other
+ACTIVATIONS = ("gelu", "gelu_pytorch_tanh")  # the first releases say the one and mean the other
 
 
 def _of_llama(config: ModelConfig, **fields: Any) -> ModelConfig:
@@ -32,7 +33,7 @@ def _of_llama(config: ModelConfig, **fields: Any) -> ModelConfig:
 
 
 def _config(d_model: int, num_layers: int, num_heads: int, d_ff: int, num_kv_heads: int) -> ModelConfig:
-    base = llama.shaped("gemma", d_model, num_layers, num_heads, d_ff)
+    base = llama.sized(d_model, num_layers, num_heads, d_ff)
     attention = AttentionConfig(num_kv_heads=num_kv_heads, head_dim=HEAD_DIM)
     return _of_llama(base, vocab_size=256_000, attention=attention, max_positions=8192)
 
@@ -47,11 +48,11 @@ def read_config(values: Mapping[str, Any]) -> ModelConfig:
     named = {values.get("hidden_act", ACTIVATIONS[1]), values.get("hidden_activation") or ACTIVATIONS[1]}
     if not named <= set(ACTIVATIONS) or values.get("use_bidirectional_attention"):
         raise BundleError(
-            "config.json asks for an activation other than gelu_pytorch_tanh or for attention to later "
+            "config.json has an activation other than gelu_pytorch_tanh or attention to later "
             "tokens, which Gemma 1 does not have; this model belongs to another family"
         )
-    given = {"max_position_embeddings": 8192, "head_dim": HEAD_DIM, "tie_word_embeddings": True}
-    return _of_llama(llama.read_config(given | dict(values) | {"hidden_act": "silu"}))
+    defaults = {"max_position_embeddings": 8192, "head_dim": HEAD_DIM, "tie_word_embeddings": True}
+    return _of_llama(llama.read_config(defaults | dict(values) | {"hidden_act": "silu"}))
 
 
 def write_config(config: ModelConfig) -> dict[str, Any]:
@@ -61,14 +62,15 @@ def write_config(config: ModelConfig) -> dict[str, Any]:
 
 
 def initialize(module: Transformer, generator: torch.Generator) -> None:
-    """Normal(0, 0.02) throughout, the norms at 1: their weights, which are counted from there, at 0."""
-    llama.initialize(module, generator)
+    """Normal(0, 0.02); norms at 1, so weights to which 1 is added at 0."""
+    initialization.normal(module, generator)
     for child in module.modules():
         if isinstance(child, RMSNorm) and child.weight is not None:
             torch.nn.init.zeros_(child.weight)
 
 
-FAMILY = Family(
+FAMILY = replace(
+    llama.FAMILY,
     name="gemma",
     model_types=("gemma",),
     architectures=llama.architectures("Gemma"),
@@ -76,10 +78,6 @@ FAMILY = Family(
     read_config=read_config,
     write_config=write_config,
     sized=sized,
-    rules=llama.rules,
     initialize=initialize,
-    ignored=llama.IGNORED,
-    copies=tied_output(llama.EMBEDDING),
-    prefix="model.",
     gguf=GgufForm(architectures=("gemma",), names=llama.GGUF_NAMES, norms_from_one=True),
 )

@@ -4,6 +4,4 @@ from __future__ import annotations
 
 from seedbed.models.families.lstm import recurrent_family
 
-FAMILY = recurrent_family(
-    "gru", {"small": (200, 0.0, 0.1), "medium": (650, 0.5, 0.05), "large": (1500, 0.65, 0.04)}
-)
+FAMILY = recurrent_family("gru")

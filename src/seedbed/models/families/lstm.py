@@ -1,27 +1,23 @@
-"""LSTM language models (Zaremba et al. 1409.2329); no public class loads them, so the layout is ours."""
+"""LSTM language models (Zaremba et al. 1409.2329); no public class loads them, so the bundle is our own."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
 
 import torch
 
 from seedbed.models import initialization
-from seedbed.models.family import Config, Family, own_config, read_own_config
+from seedbed.models.family import Family
 from seedbed.models.recurrent import RecurrentNetwork
 from seedbed.models.weights import Rule
 from seedbed.nn.config import RecurrentConfig
 from seedbed.nn.recurrent import GRU_GATES, LSTM_GATES
 
 
-def read_config(values: Mapping[str, Any]) -> Config:
-    """Our own `config.json` -> the config."""
-    return read_own_config(values, RecurrentConfig)
-
-
 def rules(config: RecurrentConfig) -> Sequence[Rule]:
-    """Names of `torch.nn.LSTM` and `torch.nn.GRU`, whose gates are stored fused."""
+    """Names of `torch.nn.LSTM` and `torch.nn.GRU`, which store the gates fused."""
     listed = [Rule("embed", "embed")]
     gates = LSTM_GATES if config.cell == "lstm" else GRU_GATES
     for kind in ("weight", "bias"):
@@ -36,37 +32,21 @@ def initialize(module: RecurrentNetwork, generator: torch.Generator) -> None:
     initialization.uniform(module, generator, limit=module.config.init_range)
 
 
-def recurrent_family(cell: Literal["lstm", "gru"], presets: Mapping[str, tuple[int, float, float]]) -> Family:
-    """The family of a cell; presets are (d_model, dropout, init_range) of two layers over 10,000 words."""
-
-    def sized(d_model: int, num_layers: int) -> RecurrentConfig:
-        return RecurrentConfig(
-            family=cell, cell=cell, vocab_size=10_000, d_model=d_model, num_layers=num_layers
-        )
-
+def recurrent_family(cell: Literal["lstm", "gru"]) -> Family:
+    """The family of a cell, in Zaremba's sizes: two layers over 10,000 words."""
+    base = RecurrentConfig(family=cell, cell=cell, vocab_size=10_000, d_model=1, num_layers=2)
     return Family(
         name=cell,
         model_types=(f"seedbed_{cell}",),
         presets={
-            size: RecurrentConfig(
-                family=cell,
-                cell=cell,
-                vocab_size=10_000,
-                d_model=d_model,
-                num_layers=2,
-                dropout=dropout,
-                init_range=init_range,
-            )
-            for size, (d_model, dropout, init_range) in presets.items()
+            "small": replace(base, d_model=200, init_range=0.1),
+            "medium": replace(base, d_model=650, dropout=0.5, init_range=0.05),
+            "large": replace(base, d_model=1500, dropout=0.65, init_range=0.04),
         },
-        read_config=read_config,
-        write_config=own_config,
-        sized=sized,
+        sized=lambda d_model, num_layers: replace(base, d_model=d_model, num_layers=num_layers),
         rules=rules,
         initialize=initialize,
     )
 
 
-FAMILY = recurrent_family(
-    "lstm", {"small": (200, 0.0, 0.1), "medium": (650, 0.5, 0.05), "large": (1500, 0.65, 0.04)}
-)
+FAMILY = recurrent_family("lstm")

@@ -1,4 +1,4 @@
-"""Mistral (Jiang et al. 2310.06825): LLaMA's block, whose tokens look back over a window."""
+"""Mistral (Jiang et al. 2310.06825): LLaMA's block with attention over a window."""
 
 from __future__ import annotations
 
@@ -7,35 +7,26 @@ from dataclasses import replace
 from typing import Any
 
 from seedbed.models.families import llama
-from seedbed.models.family import Family, tied_output
 from seedbed.nn.config import AttentionConfig, ModelConfig, PositionConfig
 
 
-def _config(
-    d_model: int,
-    num_layers: int,
-    num_heads: int,
-    d_ff: int,
-    *,
-    rotary_base: float = 1_000_000.0,
-    **fields: Any,
-) -> ModelConfig:
-    values: dict[str, Any] = {
+def _config(*shape: int, rotary_base: float = 1_000_000.0, **fields: Any) -> ModelConfig:
+    base: dict[str, Any] = {
         "max_positions": 32_768,
         "position": PositionConfig(kind="rotary", rotary_base=rotary_base),
         "norm_eps": 1e-5,
         "attention": AttentionConfig(num_kv_heads=8),
     }
-    return llama.shaped("mistral", d_model, num_layers, num_heads, d_ff, **values | fields)
+    return llama.sized(*shape, family="mistral", **base | fields)
 
 
 def sized(d_model: int, num_layers: int) -> ModelConfig:
-    """LLaMA's proportions; no window, as its later sizes."""
-    return replace(llama.sized(d_model, num_layers), family="mistral")
+    """LLaMA's proportions; no window, as in its later sizes."""
+    return llama.sized(d_model, num_layers, family="mistral")
 
 
 def read_config(values: Mapping[str, Any]) -> ModelConfig:
-    """`config.json` of `MistralForCausalLM` -> ours; a file that names no window has one of 4,096."""
+    """`config.json` of `MistralForCausalLM` -> ours; the default window is 4,096."""
     config = replace(llama.read_config(values), family="mistral")
     return config.with_attention(window=values.get("sliding_window", 4096))
 
@@ -45,7 +36,8 @@ def write_config(config: ModelConfig) -> dict[str, Any]:
     return llama.write_config(config) | {"model_type": "mistral", "sliding_window": config.attention.window}
 
 
-FAMILY = Family(
+FAMILY = replace(
+    llama.FAMILY,
     name="mistral",
     model_types=("mistral",),
     architectures=llama.architectures("Mistral"),
@@ -54,10 +46,7 @@ FAMILY = Family(
         "7b-v0.2": _config(4096, 32, 32, 14_336),
         "7b-v0.3": _config(4096, 32, 32, 14_336, vocab_size=32_768),
         "nemo-12b": _config(
-            5120,
-            40,
-            32,
-            14_336,
+            *(5120, 40, 32, 14_336),
             vocab_size=131_072,
             attention=AttentionConfig(num_kv_heads=8, head_dim=128),
             max_positions=131_072,
@@ -66,9 +55,5 @@ FAMILY = Family(
     read_config=read_config,
     write_config=write_config,
     sized=sized,
-    rules=llama.rules,
-    initialize=llama.initialize,
-    ignored=llama.IGNORED,
-    copies=tied_output(llama.EMBEDDING),
-    prefix="model.",
+    gguf=None,
 )

@@ -5,17 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
-from seedbed.base.errors import BundleError
-from seedbed.models import initialization
-from seedbed.models.family import Family, decoder_head, tied_output
-from seedbed.models.transformer import Transformer
+from seedbed.models.config_json import ConfigKeys, make_config, require_values
+from seedbed.models.family import Family, decoder_head_rules, tied_output
 from seedbed.models.weights import Rule
-from seedbed.nn.config import Activation, ModelConfig, PositionConfig
+from seedbed.nn.config import ModelConfig, PositionConfig
 
-ACTIVATIONS: dict[str, Activation] = {"relu": "relu", "gelu": "gelu"}
-# What every OPT but the 350m has, and what this class takes where config.json is silent.
+KEYS = ConfigKeys(
+    {
+        "vocab_size": "vocab_size",
+        "d_model": "hidden_size",
+        "num_layers": "num_hidden_layers",
+        "num_heads": "num_attention_heads",
+        "d_ff": "ffn_dim",
+        "max_positions": "max_position_embeddings",
+        "activation": "activation_function",
+        "tie_embeddings": "tie_word_embeddings",
+        "dropout": "dropout",
+    },
+    activations={"relu": "relu", "gelu": "gelu"},
+)
+# The values of every OPT but the 350m, which are also the class's defaults.
 FIXED = {
     "do_layer_norm_before": True,
     "_remove_final_layer_norm": False,
@@ -24,7 +33,8 @@ FIXED = {
 }
 
 
-def _config(d_model: int, num_layers: int, num_heads: int, **fields: Any) -> ModelConfig:
+def sized(d_model: int, num_layers: int, **fields: Any) -> ModelConfig:
+    """OPT's proportions: heads of 64, a feed-forward of 4 d_model."""
     base: dict[str, Any] = {
         "vocab_size": 50_272,
         "max_positions": 2048,
@@ -32,68 +42,27 @@ def _config(d_model: int, num_layers: int, num_heads: int, **fields: Any) -> Mod
         "activation": "relu",
         "dropout": 0.1,
     }
-    shape = {"d_model": d_model, "num_layers": num_layers, "num_heads": num_heads, "d_ff": 4 * d_model}
-    return ModelConfig(family="opt", shape="decoder", **base | shape | fields)
-
-
-def sized(d_model: int, num_layers: int) -> ModelConfig:
-    """OPT's proportions: heads of 64, a feed-forward of 4 d_model."""
-    return _config(d_model, num_layers, max(1, d_model // 64))
+    return make_config("opt", "decoder", d_model, num_layers, **base | fields)
 
 
 def read_config(values: Mapping[str, Any]) -> ModelConfig:
     """`config.json` of `OPTForCausalLM` -> ours."""
-    width = values["hidden_size"]
-    asked = {"word_embed_proj_dim": width, **FIXED}
-    for name, allowed in asked.items():
-        if values.get(name, allowed) != allowed:
-            raise BundleError(
-                f"config.json has {name}={values[name]!r}, which this family has no place for; allowed: "
-                f"{allowed!r}, as every OPT but the 350m has"
-            )
-    activation = values.get("activation_function", "relu")
-    if activation not in ACTIVATIONS:
-        raise BundleError(
-            f"activation_function {activation!r} is not OPT's; allowed: {', '.join(ACTIVATIONS)}"
-        )
-    return _config(
-        width,
-        values["num_hidden_layers"],
-        values["num_attention_heads"],
-        vocab_size=values["vocab_size"],
-        d_ff=values["ffn_dim"],
-        max_positions=values.get("max_position_embeddings", 2048),
-        activation=ACTIVATIONS[activation],
-        tie_embeddings=values.get("tie_word_embeddings", True),
-        dropout=values.get("dropout", 0.1),
-    )
+    fixed = {"word_embed_proj_dim": values["hidden_size"], **FIXED}
+    require_values(values, fixed, "only the 350m of the OPT family differs in it, and is not supported")
+    return sized(**KEYS.read(values))
 
 
 def write_config(config: ModelConfig) -> dict[str, Any]:
     """Ours -> `config.json` of `OPTForCausalLM`."""
-    theirs = {ours: name for name, ours in ACTIVATIONS.items()}
-    return {
-        "model_type": "opt",
-        "vocab_size": config.vocab_size,
-        "hidden_size": config.d_model,
-        "word_embed_proj_dim": config.d_model,
-        "num_hidden_layers": config.num_layers,
-        "num_attention_heads": config.num_heads,
-        "ffn_dim": config.d_ff,
-        "max_position_embeddings": config.max_positions,
-        "activation_function": theirs[config.activation],
-        "tie_word_embeddings": config.tie_embeddings,
-        "dropout": config.dropout,
-        "attention_dropout": config.dropout,
-        "init_std": 0.02,
-    } | FIXED
+    more = {"word_embed_proj_dim": config.d_model, "attention_dropout": config.dropout, "init_std": 0.02}
+    return {"model_type": "opt"} | KEYS.write(config) | more | FIXED
 
 
 def rules(config: ModelConfig) -> list[Rule]:
     """Names of `OPTForCausalLM` and of the class with labels."""
     ours, theirs = "decoder.blocks.{i}", "model.decoder.layers.{i}"
     parts = {"q": "q_proj", "k": "k_proj", "v": "v_proj", "out": "out_proj"}
-    listed = [
+    return [
         Rule("embed", "model.decoder.embed_tokens"),
         Rule("decoder.position", "model.decoder.embed_positions"),
         Rule("decoder.final_norm", "model.decoder.final_layer_norm"),
@@ -102,13 +71,8 @@ def rules(config: ModelConfig) -> list[Rule]:
         Rule(f"{ours}.ffn_norm", f"{theirs}.final_layer_norm"),
         Rule(f"{ours}.ffn.up", f"{theirs}.fc1"),
         Rule(f"{ours}.ffn.down", f"{theirs}.fc2"),
+        *decoder_head_rules(config),
     ]
-    return listed + decoder_head(config)
-
-
-def initialize(module: Transformer, generator: torch.Generator) -> None:
-    """Normal(0, 0.02) throughout."""
-    initialization.normal(module, generator, std=0.02)
 
 
 FAMILY = Family(
@@ -116,20 +80,19 @@ FAMILY = Family(
     model_types=("opt",),
     architectures={"lm": "OPTForCausalLM", "classification": "OPTForSequenceClassification"},
     presets={
-        "125m": _config(768, 12, 12),
-        "1.3b": _config(2048, 24, 32),
-        "2.7b": _config(2560, 32, 32),
-        "6.7b": _config(4096, 32, 32),
-        "13b": _config(5120, 40, 40),
-        "30b": _config(7168, 48, 56),
-        "66b": _config(9216, 64, 72),
-        "175b": _config(12_288, 96, 96),
+        "125m": sized(768, 12),
+        "1.3b": sized(2048, 24),
+        "2.7b": sized(2560, 32, num_heads=32),
+        "6.7b": sized(4096, 32, num_heads=32),
+        "13b": sized(5120, 40, num_heads=40),
+        "30b": sized(7168, 48, num_heads=56),
+        "66b": sized(9216, 64, num_heads=72),
+        "175b": sized(12_288, 96, num_heads=96),
     },
     read_config=read_config,
     write_config=write_config,
     sized=sized,
     rules=rules,
-    initialize=initialize,
     copies=tied_output("model.decoder.embed_tokens.weight"),
     prefix="model.",
 )

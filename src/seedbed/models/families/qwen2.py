@@ -8,44 +8,45 @@ from typing import Any
 
 from seedbed.base.errors import BundleError
 from seedbed.models.families import llama
-from seedbed.models.family import Family, GgufForm, tied_output
+from seedbed.models.family import GgufForm
 from seedbed.nn.config import AttentionConfig, ModelConfig, PositionConfig
 
 ROTARY_BASE = 1_000_000.0
 
 
-def _config(
-    d_model: int, num_layers: int, num_heads: int, d_ff: int, *, num_kv_heads: int, **fields: Any
-) -> ModelConfig:
-    values: dict[str, Any] = {
+def sized(d_model: int, num_layers: int, *shape: int, **fields: Any) -> ModelConfig:
+    """LLaMA's proportions, with the biases."""
+    return llama.sized(d_model, num_layers, *shape, family="qwen2", bias="qkv", **fields)
+
+
+def _config(*shape: int, num_kv_heads: int, **fields: Any) -> ModelConfig:
+    base: dict[str, Any] = {
         "vocab_size": 151_936,
         "max_positions": 32_768,
         "position": PositionConfig(kind="rotary", rotary_base=ROTARY_BASE),
-        "bias": "qkv",
         "attention": AttentionConfig(num_kv_heads=num_kv_heads),
     }
-    return llama.shaped("qwen2", d_model, num_layers, num_heads, d_ff, **values | fields)
+    return sized(*shape, **base | fields)
 
 
-def sized(d_model: int, num_layers: int) -> ModelConfig:
-    """LLaMA's proportions, with the biases."""
-    return replace(llama.sized(d_model, num_layers), family="qwen2", bias="qkv")
+def _large(*shape: int, **fields: Any) -> ModelConfig:
+    return _config(*shape, vocab_size=152_064, max_positions=131_072, **fields)
 
 
 def require_no_window(values: Mapping[str, Any]) -> None:
-    """Refuse a window over the upper layers alone, which no published model of the line switches on."""
+    """Refuse a window in the upper layers only, which no published model of the line uses."""
     if values.get("use_sliding_window") or "sliding_attention" in (values.get("layer_types") or ()):
         raise BundleError(
-            "config.json asks for a sliding window in some of the layers, which is not supported; if your "
-            "texts are no longer than it, set use_sliding_window to false and leave layer_types out"
+            "config.json has a sliding window in some of the layers, which is not supported; if your texts "
+            "are not longer than the window, set use_sliding_window to false and remove layer_types"
         )
 
 
 def read_config(values: Mapping[str, Any]) -> ModelConfig:
     """`config.json` of `Qwen2ForCausalLM` -> ours."""
     require_no_window(values)
-    given = {"max_position_embeddings": 32_768} | dict(values)
-    return replace(llama.read_config(given), family="qwen2", bias="qkv")
+    values = {"max_position_embeddings": 32_768} | dict(values)
+    return replace(llama.read_config(values), family="qwen2", bias="qkv")
 
 
 def write_config(config: ModelConfig) -> dict[str, Any]:
@@ -55,38 +56,26 @@ def write_config(config: ModelConfig) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key not in ("attention_bias", "mlp_bias")}
 
 
-FAMILY = Family(
+FAMILY = replace(
+    llama.FAMILY,
     name="qwen2",
     model_types=("qwen2",),
     architectures=llama.architectures("Qwen2"),
     presets={
         "0.5b": _config(896, 24, 14, 4864, num_kv_heads=2, max_positions=131_072, tie_embeddings=True),
         "1.5b": _config(1536, 28, 12, 8960, num_kv_heads=2, max_positions=131_072, tie_embeddings=True),
-        "7b": _config(3584, 28, 28, 18_944, num_kv_heads=4, vocab_size=152_064, max_positions=131_072),
-        "72b": _config(
-            8192, 80, 64, 29_568, num_kv_heads=8, vocab_size=152_064, norm_eps=1e-5, max_positions=131_072
-        ),
+        "7b": _large(3584, 28, 28, 18_944, num_kv_heads=4),
+        "72b": _large(8192, 80, 64, 29_568, num_kv_heads=8, norm_eps=1e-5),
         "2.5-0.5b": _config(896, 24, 14, 4864, num_kv_heads=2, tie_embeddings=True),
         "2.5-1.5b": _config(1536, 28, 12, 8960, num_kv_heads=2, max_positions=131_072, tie_embeddings=True),
         "2.5-3b": _config(2048, 36, 16, 11_008, num_kv_heads=2, tie_embeddings=True),
-        "2.5-7b": _config(3584, 28, 28, 18_944, num_kv_heads=4, vocab_size=152_064, max_positions=131_072),
-        "2.5-14b": _config(
-            5120, 48, 40, 13_824, num_kv_heads=8, vocab_size=152_064, norm_eps=1e-5, max_positions=131_072
-        ),
-        "2.5-32b": _config(
-            5120, 64, 40, 27_648, num_kv_heads=8, vocab_size=152_064, norm_eps=1e-5, max_positions=131_072
-        ),
-        "2.5-72b": _config(
-            8192, 80, 64, 29_568, num_kv_heads=8, vocab_size=152_064, norm_eps=1e-5, max_positions=131_072
-        ),
+        "2.5-7b": _large(3584, 28, 28, 18_944, num_kv_heads=4),
+        "2.5-14b": _large(5120, 48, 40, 13_824, num_kv_heads=8, norm_eps=1e-5),
+        "2.5-32b": _large(5120, 64, 40, 27_648, num_kv_heads=8, norm_eps=1e-5),
+        "2.5-72b": _large(8192, 80, 64, 29_568, num_kv_heads=8, norm_eps=1e-5),
     },
     read_config=read_config,
     write_config=write_config,
     sized=sized,
-    rules=llama.rules,
-    initialize=llama.initialize,
-    ignored=llama.IGNORED,
-    copies=tied_output(llama.EMBEDDING),
-    prefix="model.",
     gguf=GgufForm(architectures=("qwen2",), names=llama.GGUF_NAMES),
 )

@@ -7,22 +7,21 @@ from dataclasses import replace
 from typing import Any
 
 from seedbed.models.families import llama, qwen2
-from seedbed.models.family import Family, GgufForm, tied_output
+from seedbed.models.family import GgufForm
 from seedbed.models.weights import Rule
 from seedbed.nn.config import AttentionConfig, ModelConfig, PositionConfig
 
 HEAD_DIM = 128
-NORMS = {"attn_q_norm": "self_attn.q_norm", "attn_k_norm": "self_attn.k_norm"}
 
 
-def _config(d_model: int, num_layers: int, num_heads: int, d_ff: int, **fields: Any) -> ModelConfig:
-    values: dict[str, Any] = {
+def _config(*shape: int, **fields: Any) -> ModelConfig:
+    base: dict[str, Any] = {
         "vocab_size": 151_936,
         "max_positions": 40_960,
         "position": PositionConfig(kind="rotary", rotary_base=qwen2.ROTARY_BASE),
         "attention": AttentionConfig(num_kv_heads=8, head_dim=HEAD_DIM, qk_norm="rms"),
     }
-    return llama.shaped("qwen3", d_model, num_layers, num_heads, d_ff, **values | fields)
+    return llama.sized(*shape, family="qwen3", **base | fields)
 
 
 def _of_llama(config: ModelConfig) -> ModelConfig:
@@ -37,8 +36,8 @@ def sized(d_model: int, num_layers: int) -> ModelConfig:
 def read_config(values: Mapping[str, Any]) -> ModelConfig:
     """`config.json` of `Qwen3ForCausalLM` -> ours."""
     qwen2.require_no_window(values)
-    given = {"max_position_embeddings": 32_768, "head_dim": HEAD_DIM} | dict(values)
-    return _of_llama(llama.read_config(given))
+    values = {"max_position_embeddings": 32_768, "head_dim": HEAD_DIM} | dict(values)
+    return _of_llama(llama.read_config(values))
 
 
 def write_config(config: ModelConfig) -> dict[str, Any]:
@@ -53,7 +52,8 @@ def rules(config: ModelConfig) -> list[Rule]:
     return llama.rules(config) + [Rule(f"{ours}.{n}_norm", f"{theirs}.{n}_norm") for n in "qk"]
 
 
-FAMILY = Family(
+FAMILY = replace(
+    llama.FAMILY,
     name="qwen3",
     model_types=("qwen3",),
     architectures=llama.architectures("Qwen3"),
@@ -69,13 +69,9 @@ FAMILY = Family(
     write_config=write_config,
     sized=sized,
     rules=rules,
-    initialize=llama.initialize,
-    ignored=llama.IGNORED,
-    copies=tied_output(llama.EMBEDDING),
-    prefix="model.",
     gguf=GgufForm(
         architectures=("qwen3",),
         names=llama.GGUF_NAMES
-        | {f"blk.{{i}}.{theirs}": f"model.layers.{{i}}.{name}" for theirs, name in NORMS.items()},
+        | {f"blk.{{i}}.attn_{n}_norm": f"model.layers.{{i}}.self_attn.{n}_norm" for n in "qk"},
     ),
 )

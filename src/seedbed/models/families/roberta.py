@@ -6,17 +6,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
-import torch
-
-from seedbed.base.errors import BundleError
+from seedbed.models.config_json import require_values
 from seedbed.models.families import bert
 from seedbed.models.family import Family
-from seedbed.models.transformer import Transformer
 from seedbed.models.weights import Rule
-from seedbed.nn.config import HeadConfig, HeadKind, ModelConfig, PositionConfig
+from seedbed.nn.config import HeadConfig, ModelConfig, PositionConfig
 from seedbed.text.special_form import ROBERTA
 
-OFFSET = 2  # positions are counted from the padding token's id on
+OFFSET = 2  # of positions: the padding token's id, plus 1
 
 
 def _of_bert(config: ModelConfig, **fields: Any) -> ModelConfig:
@@ -24,23 +21,15 @@ def _of_bert(config: ModelConfig, **fields: Any) -> ModelConfig:
     return replace(config, **base | fields)
 
 
-def _config(d_model: int, num_layers: int, **fields: Any) -> ModelConfig:
-    base: dict[str, Any] = {"vocab_size": 50_265, "segment_types": 1, "norm_eps": 1e-5}
-    return _of_bert(bert.sized(d_model, num_layers), **base | fields)
-
-
 def sized(d_model: int, num_layers: int) -> ModelConfig:
     """RoBERTa's proportions: heads of 64, a feed-forward of 4 d_model."""
-    return _config(d_model, num_layers)
+    return _of_bert(bert.sized(d_model, num_layers), vocab_size=50_265, segment_types=1, norm_eps=1e-5)
 
 
 def read_config(values: Mapping[str, Any]) -> ModelConfig:
-    """`config.json` of RoBERTa's classes -> ours; its table of positions has two rows that are never used."""
-    if values.get("hidden_act", "gelu") != "gelu" or values.get("pad_token_id", 1) != OFFSET - 1:
-        raise BundleError(
-            "config.json asks for an activation other than gelu or a padding token other than 1, which "
-            "RoBERTa does not have; it is another model's"
-        )
+    """`config.json` of RoBERTa's classes -> ours; two rows of its table of positions are never used."""
+    fixed = {"hidden_act": "gelu", "pad_token_id": OFFSET - 1}
+    require_values(values, fixed, "RoBERTa has GELU, and pads with token 1")
     config = bert.read_config({"type_vocab_size": 1, "layer_norm_eps": 1e-5} | dict(values))
     kind = "none" if values.get("architectures") == ["RobertaModel"] else "mlm"
     positions = values.get("max_position_embeddings", 514) - OFFSET
@@ -54,22 +43,20 @@ def write_config(config: ModelConfig) -> dict[str, Any]:
 
 
 def config_from_names(config: ModelConfig, names: Collection[str]) -> ModelConfig:
-    """The head and the pooler that a file of these tensors has."""
+    """The head and the pooler of a file with these tensors."""
     masked, pooler = "lm_head.dense.weight" in names, "roberta.pooler.dense.weight" in names
     return bert.head_from_names(config, masked=masked, pooler=pooler)
-
-
-def labelled(kind: HeadKind, labels: tuple[str, ...]) -> HeadConfig:
-    """Classes are told from the first token through a product of their own."""
-    return HeadConfig(kind=kind, labels=labels, dense=kind == "classification")
 
 
 def rules(config: ModelConfig) -> list[Rule]:
     """Names of `RobertaForMaskedLM` and of the classes with labels."""
     listed = bert.encoder_rules("roberta")
     if config.head.dense:
-        listed += [Rule("transform.dense", "classifier.dense"), Rule("classifier", "classifier.out_proj")]
-        return listed
+        return [
+            *listed,
+            Rule("transform.dense", "classifier.dense"),
+            Rule("classifier", "classifier.out_proj"),
+        ]
     return [
         *listed,
         Rule("transform.dense", "lm_head.dense"),
@@ -77,19 +64,6 @@ def rules(config: ModelConfig) -> list[Rule]:
         Rule("output_bias", "lm_head.bias"),
         Rule("classifier", "classifier"),
     ]
-
-
-def copies(config: ModelConfig) -> dict[str, str]:
-    """The output's product and bias, which lie in some files under a second name."""
-    return {
-        "lm_head.decoder.weight": "roberta.embeddings.word_embeddings.weight",
-        "lm_head.decoder.bias": "lm_head.bias",
-    }
-
-
-def initialize(module: Transformer, generator: torch.Generator) -> None:
-    """Normal(0, 0.02) throughout, as BERT."""
-    bert.initialize(module, generator)
 
 
 FAMILY = Family(
@@ -101,16 +75,18 @@ FAMILY = Family(
         "classification": "RobertaForSequenceClassification",
         "tagging": "RobertaForTokenClassification",
     },
-    labelled=labelled,
-    presets={"base": _config(768, 12), "large": _config(1024, 24)},
+    labelled=lambda kind, labels: HeadConfig(kind=kind, labels=labels, dense=kind == "classification"),
+    presets={"base": sized(768, 12), "large": sized(1024, 24)},
     read_config=read_config,
     write_config=write_config,
     sized=sized,
     rules=rules,
-    initialize=initialize,
     special=ROBERTA,
     ignored=(r"roberta\.embeddings\.position_ids",),
-    copies=copies,
+    copies=lambda config: {
+        "lm_head.decoder.weight": "roberta.embeddings.word_embeddings.weight",
+        "lm_head.decoder.bias": "lm_head.bias",
+    },
     prefix="roberta.",
     config_from_names=config_from_names,
     objective="masked",

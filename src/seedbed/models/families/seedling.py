@@ -1,18 +1,15 @@
-"""Our own decoder of the fast recipe: what small models have gained since GPT-2.
+"""Our own decoder of the fast recipe, with the improvements to small models since GPT-2.
 
-Rotary positions, norms without parameters on inputs, queries and keys, squared ReLU, bounded logits, an
-output apart from the embedding, branches that start at zero; what each gains is in docs/LOG.md (2026-11-24).
-No public class loads it: its bundle has the Hugging Face layout with a `model_type` of ours.
+Rotary positions, norms without parameters on inputs, queries and keys, squared ReLU, capped logits, an untied
+output, branches that start at zero; docs/LOG.md (2026-11-24) has the gain of each. No public class loads it:
+its bundle has the Hugging Face layout with our own `model_type`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 
-from seedbed.models.family import Config, Family, own_config, read_own_config
+from seedbed.models.family import Family
 from seedbed.models.transformer import Transformer
 from seedbed.models.weights import Rule
 from seedbed.nn.config import AttentionConfig, ModelConfig, PositionConfig
@@ -44,25 +41,17 @@ def sized(d_model: int, num_layers: int) -> ModelConfig:
     )
 
 
-def read_config(values: Mapping[str, Any]) -> Config:
-    """Our own `config.json` -> the config."""
-    return read_own_config(values, ModelConfig)
-
-
 def rules(config: ModelConfig) -> list[Rule]:
-    """Our own names, each part of a product apart."""
+    """Our own names, one for each part of a projection."""
     block = "decoder.blocks.{i}"
-    parts = [f"{block}.attn.{part}" for part in ("q", "k", "v", "out")] + [
-        f"{block}.ffn.up",
-        f"{block}.ffn.down",
-    ]
-    names = ["embed", *parts] if config.tie_embeddings else ["embed", *parts, "unembed"]
-    return [Rule(name, name) for name in names]
+    parts = ("attn.q", "attn.k", "attn.v", "attn.out", "ffn.up", "ffn.down")
+    names = ["embed", *(f"{block}.{part}" for part in parts)]
+    return [Rule(name, name) for name in (names if config.tie_embeddings else [*names, "unembed"])]
 
 
 @torch.no_grad()
 def initialize(module: Transformer, generator: torch.Generator) -> None:
-    """Embedding normal(0, 1); products uniform at variance 1 / d_in; output and ends of branches zero."""
+    """Embedding normal(0, 1), projections uniform of variance 1 / d_in, output and ends of branches zero."""
     module.embed.dense().normal_(generator=generator)
     for name, linear in linear_modules(module):
         weight, _ = linear.dense()
@@ -77,8 +66,6 @@ FAMILY = Family(
     name="seedling",
     model_types=("seedbed_seedling",),
     presets={"1m": sized(128, 4), "11m": sized(384, 6), "85m": sized(768, 12)},
-    read_config=read_config,
-    write_config=own_config,
     sized=sized,
     rules=rules,
     initialize=initialize,

@@ -1,7 +1,7 @@
-"""T5 (Raffel et al. 1910.10683) and its version 1.1, which FLAN-T5 (2210.11416) is: buckets of distances.
+"""T5 (Raffel et al. 1910.10683) and its version 1.1, as FLAN-T5 (2210.11416) has it: buckets of distances.
 
-1.1 gates its feed-forward and unties the output: published FLAN-T5 files hold an output of their own,
-although a recent `transformers` builds it tied.
+1.1 has a gated feed-forward and an untied output: published FLAN-T5 files contain an output, although recent
+versions of `transformers` build it tied.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import Any
 import torch
 
 from seedbed.base.errors import BundleError, ConfigError, nearest
-from seedbed.models.family import Family
+from seedbed.models.config_json import ConfigKeys, make_config
+from seedbed.models.family import Family, decoder_head_rules
 from seedbed.models.transformer import Transformer
 from seedbed.models.weights import Rule
 from seedbed.nn.config import Activation, AttentionConfig, EncoderConfig, ModelConfig, PositionConfig
@@ -29,33 +30,39 @@ ACTIVATIONS: dict[str, Activation] = {
     "gated-gelu": "gelu_tanh",
     "gated-silu": "silu",
 }
-FIXED: dict[str, Any] = {"norm": "rms", "norm_eps": 1e-6, "bias": "none"}
+KEYS = ConfigKeys(
+    {
+        "vocab_size": "vocab_size",
+        "d_model": "d_model",
+        "d_ff": "d_ff",
+        "num_heads": "num_heads",
+        "max_positions": "n_positions",
+        "norm_eps": "layer_norm_epsilon",
+        "tie_embeddings": "tie_word_embeddings",
+        "dropout": "dropout_rate",
+    }
+)
 
 
-def _config(
-    d_model: int, num_layers: int, num_heads: int, d_ff: int, *, head_dim: int = 64, **fields: Any
-) -> ModelConfig:
+def sized(d_model: int, num_layers: int, *shape: int, head_dim: int = 64, **fields: Any) -> ModelConfig:
+    """T5's proportions, heads of 64 and a feed-forward of 4 d_model, or `shape` (num_heads, d_ff)."""
     base: dict[str, Any] = {
         "vocab_size": 32_128,
         "attention": AttentionConfig(head_dim=head_dim, scale=1.0),
         "max_positions": 512,
         "position": PositionConfig(kind="buckets"),
+        "norm": "rms",
+        "norm_eps": 1e-6,
+        "bias": "none",
         "activation": "relu",
         "output_scale": d_model**-0.5,
         "dropout": 0.1,
     }
-    shape = {"d_model": d_model, "num_layers": num_layers, "num_heads": num_heads, "d_ff": d_ff}
-    return ModelConfig(family="t5", shape="encoder-decoder", **FIXED | base | shape | fields)
+    return make_config("t5", "encoder-decoder", d_model, num_layers, *shape, **base | fields)
 
 
-def _flan(d_model: int, num_layers: int, num_heads: int, d_ff: int) -> ModelConfig:
-    gated: dict[str, Any] = {"activation": "gelu_tanh", "gated_ffn": True}
-    return _config(d_model, num_layers, num_heads, d_ff, tie_embeddings=False, output_scale=1.0, **gated)
-
-
-def sized(d_model: int, num_layers: int) -> ModelConfig:
-    """T5's proportions: heads of 64, a feed-forward of 4 d_model."""
-    return _config(d_model, num_layers, max(1, d_model // 64), 4 * d_model)
+def _flan(*shape: int) -> ModelConfig:
+    return sized(*shape, tie_embeddings=False, output_scale=1.0, activation="gelu_tanh", gated_ffn=True)
 
 
 def read_config(values: Mapping[str, Any]) -> ModelConfig:
@@ -63,37 +70,30 @@ def read_config(values: Mapping[str, Any]) -> ModelConfig:
     activation = values.get("feed_forward_proj", "relu")
     if activation not in ACTIVATIONS:
         raise BundleError(f"feed_forward_proj {activation!r} is not T5's; allowed: {', '.join(ACTIVATIONS)}")
-    d_model, num_heads, d_ff = values["d_model"], values["num_heads"], values["d_ff"]
-    tied, depth = values.get("tie_word_embeddings", True), values["num_layers"]
+    fields, depth = KEYS.read(values), values["num_layers"]
     num_layers = values.get("num_decoder_layers") or depth
-    encoder = EncoderConfig(num_layers=depth, num_heads=num_heads, d_ff=d_ff)
-    return _config(
-        d_model,
-        num_layers,
-        num_heads,
-        d_ff,
-        vocab_size=values["vocab_size"],
+    encoder = EncoderConfig(num_layers=depth, num_heads=fields["num_heads"], d_ff=fields["d_ff"])
+    scaled = values.get("scale_decoder_outputs", fields.get("tie_embeddings", True))
+    return sized(
+        num_layers=num_layers,
         head_dim=values.get("d_kv", 64),
-        max_positions=values.get("n_positions", 512),
         position=PositionConfig(
             kind="buckets",
             num_buckets=values.get("relative_attention_num_buckets", 32),
             max_distance=values.get("relative_attention_max_distance", 128),
         ),
         encoder=None if depth == num_layers else encoder,
-        norm_eps=values.get("layer_norm_epsilon", 1e-6),
         activation=ACTIVATIONS[activation],
         gated_ffn=activation.startswith("gated-"),
-        output_scale=d_model**-0.5 if values.get("scale_decoder_outputs", tied) else 1.0,
-        tie_embeddings=tied,
-        dropout=values.get("dropout_rate", 0.1),
+        output_scale=fields["d_model"] ** -0.5 if scaled else 1.0,
+        **fields,
     )
 
 
 def write_config(config: ModelConfig) -> dict[str, Any]:
     """Ours -> `config.json` of `T5ForConditionalGeneration`.
 
-    Errors: ConfigError for a feed-forward that it has no word for.
+    Errors: ConfigError for a feed-forward that T5 does not have.
     """
     gated = config.gated_ffn
     theirs = {ours: name for name, ours in ACTIVATIONS.items() if name.startswith("gated-") == gated}
@@ -102,23 +102,15 @@ def write_config(config: ModelConfig) -> dict[str, Any]:
             f"T5 has no {'gated' if gated else 'plain'} feed-forward with activation={config.activation!r}; "
             f"{nearest(config.activation, theirs)}"
         )
-    return {
+    return KEYS.write(config) | {
         "model_type": "t5",
-        "vocab_size": config.vocab_size,
-        "d_model": config.d_model,
         "d_kv": config.d_head,
-        "d_ff": config.d_ff,
-        "num_layers": config.of_encoder.num_layers,
+        "num_layers": config.encoder_config.num_layers,
         "num_decoder_layers": config.num_layers,
-        "num_heads": config.num_heads,
-        "n_positions": config.max_positions,
         "relative_attention_num_buckets": config.position.num_buckets,
         "relative_attention_max_distance": config.position.max_distance,
-        "layer_norm_epsilon": config.norm_eps,
         "feed_forward_proj": theirs[config.activation],
-        "tie_word_embeddings": config.tie_embeddings,
-        "scale_decoder_outputs": config.output_scale != 1,  # newer tools' own word for it
-        "dropout_rate": config.dropout,
+        "scale_decoder_outputs": config.output_scale != 1,  # the key of newer tools
         "initializer_factor": 1.0,
         "is_encoder_decoder": True,
         "decoder_start_token_id": 0,
@@ -128,39 +120,35 @@ def write_config(config: ModelConfig) -> dict[str, Any]:
 def rules(config: ModelConfig) -> list[Rule]:
     """Names of `T5ForConditionalGeneration`."""
     names = {"gate": "wi_0", "up": "wi_1", "down": "wo"} if config.gated_ffn else {"up": "wi", "down": "wo"}
-    parts, cross = {"q": "q", "k": "k", "v": "v", "out": "o"}, "decoder.blocks.{i}"
-    listed = [Rule("embed", "shared"), Rule(f"{cross}.cross_norm", "decoder.block.{i}.layer.1.layer_norm")]
-    listed += [
-        Rule(f"{cross}.cross.{a}", f"decoder.block.{{i}}.layer.1.EncDecAttention.{b}")
-        for a, b in parts.items()
-    ]
-    for stack, last in (("encoder", 1), ("decoder", 2)):
-        ours, theirs = f"{stack}.blocks.{{i}}", f"{stack}.block.{{i}}.layer"
+    attention, ffn = {"q": "q", "k": "k", "v": "v", "out": "o"}, ("ffn", "DenseReluDense", names)
+    own, cross = ("attn", "SelfAttention", attention), ("cross", "EncDecAttention", attention)
+    listed = [Rule("embed", "shared")]
+    for stack, branches in (("encoder", [own, ffn]), ("decoder", [own, cross, ffn])):
         bias = f"{stack}.block.0.layer.0.SelfAttention.relative_attention_bias"
         listed += [Rule(f"{stack}.buckets", bias), Rule(f"{stack}.final_norm", f"{stack}.final_layer_norm")]
-        listed += [Rule(f"{ours}.attn_norm", f"{theirs}.0.layer_norm")]
-        listed += [Rule(f"{ours}.attn.{a}", f"{theirs}.0.SelfAttention.{b}") for a, b in parts.items()]
-        listed += [Rule(f"{ours}.ffn_norm", f"{theirs}.{last}.layer_norm")]
-        listed += [Rule(f"{ours}.ffn.{a}", f"{theirs}.{last}.DenseReluDense.{b}") for a, b in names.items()]
-    return listed if config.tie_embeddings else [*listed, Rule("unembed", "lm_head")]
+        for number, (branch, published, parts) in enumerate(branches):
+            ours, theirs = f"{stack}.blocks.{{i}}.{branch}", f"{stack}.block.{{i}}.layer.{number}"
+            listed += [Rule(f"{ours}_norm", f"{theirs}.layer_norm")]
+            listed += [Rule(f"{ours}.{a}", f"{theirs}.{published}.{b}") for a, b in parts.items()]
+    return listed + decoder_head_rules(config)
 
 
 def copies(config: ModelConfig) -> dict[str, str]:
-    """The embedding as either stack's, and as the output where it is tied."""
+    """The embedding, stored again for either stack, and as the output where it is tied."""
     stacks = ["encoder.embed_tokens.weight", "decoder.embed_tokens.weight"]
     tied = ["lm_head.weight"] if config.tie_embeddings else []
     return dict.fromkeys([*stacks, *tied], "shared.weight")
 
 
 def config_from_names(config: ModelConfig, names: Collection[str]) -> ModelConfig:
-    """The output that a file of these tensors has: newer tools call one of its own tied, but not scaled."""
+    """Untie the output of a file that has one: newer tools write tied, but not scaled, for it."""
     own = config.output_scale == 1 and {"shared.weight", "lm_head.weight"} <= set(names)
     return replace(config, tie_embeddings=False) if own else config
 
 
 @torch.no_grad()
 def initialize(module: Transformer, generator: torch.Generator) -> None:
-    """Embedding and output normal(0, 1), products at variance 1 / d_in, queries' smaller by head_dim."""
+    """Embedding and output normal(0, 1), projections of variance 1 / d_in, by head_dim less for queries."""
     config = module.config
     for name, weight in named_parts(module):
         std = weight.size(-1) ** -0.5
@@ -181,11 +169,11 @@ FAMILY = Family(
     model_types=("t5",),
     architectures={"lm": "T5ForConditionalGeneration"},
     presets={
-        "small": _config(512, 6, 8, 2048),
-        "base": _config(768, 12, 12, 3072),
-        "large": _config(1024, 24, 16, 4096),
-        "3b": _config(1024, 24, 32, 16_384, head_dim=128),
-        "11b": _config(1024, 24, 128, 65_536, head_dim=128),
+        "small": sized(512, 6, 8, 2048),
+        "base": sized(768, 12, 12, 3072),
+        "large": sized(1024, 24, 16, 4096),
+        "3b": sized(1024, 24, 32, 16_384, head_dim=128),
+        "11b": sized(1024, 24, 128, 65_536, head_dim=128),
         "flan-small": _flan(512, 8, 6, 1024),
         "flan-base": _flan(768, 12, 12, 2048),
         "flan-large": _flan(1024, 24, 16, 2816),

@@ -1,17 +1,16 @@
-"""The Transformer of 2017 (Vaswani et al. 1706.03762): sinusoids, norms after the residuals, one table.
+"""The Transformer of 2017 (Vaswani et al. 1706.03762): sinusoids, norms after the residuals, one embedding.
 
-Marian's class is its kin, and bundles are written for it.
+Bundles are written for Marian's class, which has the same block.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
 
-from seedbed.base.errors import BundleError
+from seedbed.models.config_json import make_config, require_values
 from seedbed.models.families import bart
 from seedbed.models.family import Family
 from seedbed.models.transformer import Transformer
@@ -20,12 +19,13 @@ from seedbed.nn.config import POST, ModelConfig, PositionConfig
 from seedbed.nn.linear import named_parts
 from seedbed.text.special_form import MARIAN
 
+SHARED = "share_encoder_decoder_embeddings"
 
-def _config(d_model: int, num_layers: int, **fields: Any) -> ModelConfig:
+
+def sized(d_model: int, num_layers: int, **fields: Any) -> ModelConfig:
+    """The paper's proportions: heads of 64, a feed-forward of 4 d_model."""
     base: dict[str, Any] = {
         "vocab_size": 37_000,
-        "num_heads": max(1, d_model // 64),
-        "d_ff": 4 * d_model,
         "max_positions": 1024,
         "position": PositionConfig(kind="sinusoidal"),
         "residual": POST,
@@ -33,28 +33,18 @@ def _config(d_model: int, num_layers: int, **fields: Any) -> ModelConfig:
         "embedding_scale": d_model**0.5,
         "dropout": 0.1,
     }
-    shape = {"d_model": d_model, "num_layers": num_layers}
-    return ModelConfig(family="transformer", shape="encoder-decoder", **base | shape | fields)
-
-
-def sized(d_model: int, num_layers: int) -> ModelConfig:
-    """The paper's proportions: heads of 64, a feed-forward of 4 d_model."""
-    return _config(d_model, num_layers)
+    return make_config("transformer", "encoder-decoder", d_model, num_layers, **base | fields)
 
 
 def read_config(values: Mapping[str, Any]) -> ModelConfig:
     """`config.json` of `MarianMTModel` -> ours."""
-    if not values.get("share_encoder_decoder_embeddings", True):
-        raise BundleError(
-            "config.json gives the stacks embeddings of their own, which the 2017 model does not"
-        )
-    return replace(_config(64, 1), **bart.read_fields({"activation_function": "relu"} | dict(values)))
+    require_values(values, {SHARED: True}, "the stacks of the 2017 model share one embedding")
+    return sized(**bart.read_fields(values))
 
 
 def write_config(config: ModelConfig) -> dict[str, Any]:
     """Ours -> `config.json` of `MarianMTModel`."""
-    first = {"model_type": "marian", "decoder_start_token_id": 0, "share_encoder_decoder_embeddings": True}
-    return first | bart.write_fields(config)
+    return {"model_type": "marian", "decoder_start_token_id": 0, SHARED: True} | bart.write_fields(config)
 
 
 def rules(config: ModelConfig) -> list[Rule]:
@@ -64,7 +54,7 @@ def rules(config: ModelConfig) -> list[Rule]:
 
 @torch.no_grad()
 def initialize(module: Transformer, generator: torch.Generator) -> None:
-    """Products uniform as Glorot and Bengio 2010, each part apart; the table normal at 1 / d_model."""
+    """Parts of projections uniform as in Glorot and Bengio 2010, the embedding of variance 1 / d_model."""
     for name, parameter in named_parts(module):
         if parameter.ndim == 1:
             parameter.fill_(1.0 if "norm" in name and name.endswith("weight") else 0.0)
@@ -79,7 +69,7 @@ FAMILY = Family(
     name="transformer",
     model_types=("marian",),
     architectures={"lm": "MarianMTModel"},
-    presets={"base": _config(512, 6), "big": _config(1024, 6, dropout=0.3)},
+    presets={"base": sized(512, 6), "big": sized(1024, 6, dropout=0.3)},
     read_config=read_config,
     write_config=write_config,
     sized=sized,

@@ -1,4 +1,4 @@
-"""What a folder or a GGUF file holds, what it lacks and what to do next, without reading any weights."""
+"""The contents of a folder or a GGUF file, what it lacks and what to do next; no weights are read."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import Any
 
 from seedbed.base.errors import SeedbedError, UsageError
 from seedbed.base.json_file import read_object
-from seedbed.hub.bundle import CONFIG
 from seedbed.hub.gguf import is_gguf
-from seedbed.hub.package import PREFIX, package_model
-from seedbed.report.model_contents import (
+from seedbed.hub.locate import PREFIX, package_model
+from seedbed.hub.model_contents import (
     FOREIGN,
     TOKENIZERS,
     WEIGHT_ENDS,
@@ -19,6 +18,7 @@ from seedbed.report.model_contents import (
     describe_gguf,
     describe_tokenizer,
 )
+from seedbed.hub.weight_files import CONFIG
 from seedbed.report.run_files import is_run, read_run
 from seedbed.text.tokenizer import Tokenizer
 from seedbed.training.checkpoints import Checkpoints, verify
@@ -29,18 +29,18 @@ Found = dict[str, Any]
 
 
 def examine_folder(name: str) -> Found:
-    """A folder, a GGUF file or `package:NAME`: its kind, what it holds, what it lacks, what is damaged.
+    """A folder, a GGUF file or `package:NAME`: its kind, what it has, what it lacks, what is damaged.
 
-    `next` says what to do with it. No weights are read, only what their files say of them.
+    `next` says what to do with it. Of the weights the headers alone are read.
     """
     path = package_model(name.removeprefix(PREFIX)) if name.startswith(PREFIX) else Path(name).expanduser()
     if not path.exists():
         raise UsageError(
-            f"nothing lies at {name}; give the folder of a model, a run, a tokenizer or a demo, a .gguf "
+            f"{name} does not exist; give the folder of a model, a run, a tokenizer or a demo, a .gguf "
             "file, or package:NAME"
         )
     if path.is_file() and not is_gguf(path):
-        raise UsageError(f"{path} is a file; give the folder that it lies in, or a .gguf file")
+        raise UsageError(f"{path} is a file; give its folder, or a .gguf file")
     kind, examine = _kind_of(path)
     found: Found = {"holds": {}, "lacks": {}, "problems": [], "next": None} | examine(path)
     if found["next"] is not None and name.startswith(PREFIX):
@@ -68,31 +68,28 @@ def _kind_of(path: Path) -> tuple[str, Callable[[Path], Found]]:
     if _runs(path):
         return "project", _project
     raise UsageError(
-        f"{path} holds nothing of seedbed's: no {CONFIG}, weights, .gguf file, settings.toml, tokenizer.json "
-        "or runs; make some with `seedbed demo` or `seedbed pretrain`"
+        f"{path} has no file that seedbed knows: {CONFIG}, weights, .gguf file, settings.toml, "
+        "tokenizer.json or runs; make some with `seedbed demo` or `seedbed pretrain`"
     )
 
 
 def _several(path: Path, names: list[str]) -> Found:
-    """Several GGUF files, of which a user names one."""
-    holds = {name: _one_line(path / name) for name in names}
+    """Several GGUF files: the model of each, or what is wrong with it."""
+    found = {name: describe_gguf(path / name) for name in names}
+    holds = {name: one["holds"].get("model") or one["problems"][0] for name, one in found.items()}
     return {"holds": holds, "next": f'name one: seedbed generate {path / names[0]} "..."'}
-
-
-def _one_line(path: Path) -> str:
-    """The model of one of several files, or what is wrong with it."""
-    found = describe_gguf(path)
-    return str(found["holds"]["model"] if "model" in found["holds"] else found["problems"][0])
 
 
 def _adapter(path: Path) -> Found:
     """What a PEFT method added to a model."""
     values = read_object(path / ADAPTER)
-    base, method = values.get("base_model_name_or_path"), str(values.get("peft_type", "unknown")).lower()
-    holds = {"method": method, "base": str(base) if base else None}
-    sizes = {key: str(values[key]) for key in ("r", "lora_alpha", "target_modules") if values.get(key)}
-    holds |= {"settings": ", ".join(f"{key} {value}" for key, value in sizes.items()) or None}
-    lacks = {CONFIG: "an adapter is no model: it needs the one that it was trained on, its base"}
+    sizes = [f"{key} {values[key]}" for key in ("r", "lora_alpha", "target_modules") if values.get(key)]
+    holds = {
+        "method": str(values.get("peft_type", "unknown")).lower(),
+        "base": str(values.get("base_model_name_or_path") or "") or None,
+        "settings": ", ".join(sizes) or None,
+    }
+    lacks = {CONFIG: "an adapter is not a model: it needs its base, the model that it was trained on"}
     if not any((path / name).exists() for name in ("adapter_model.safetensors", "adapter_model.bin")):
         lacks["adapter_model.safetensors"] = "the weights of the adapter: download or train it again"
     advice = "merge it into its base with the tool that made it, then give the folder of the whole model"
@@ -113,27 +110,25 @@ def _tokenizer(path: Path) -> Found:
 
 
 def _run(path: Path) -> Found:
-    """A run: how far it came, its checkpoints verified, its model."""
+    """A run: its last step, its checkpoints verified, its model."""
     files, checkpoints = read_run(path), Checkpoints(path / "checkpoints")
     checked = (verify(checkpoints.folder / f"{step:06d}") for step in checkpoints.steps())
     problems = [problem for problem in checked if problem] + damaged_files(path) + damaged_shards(path)
     holds: dict[str, Any] = {"steps": f"{files.last_step:,} of {files.num_steps or 0:,}"}
     if checkpoints.steps():
         holds["checkpoints"] = "after step " + ", ".join(f"{step:,}" for step in checkpoints.steps())
-    score = files.score(files.unit())
+    score = files.score(files.unit)
     if score is not None:
-        holds["held-out"] = f"{score.value:.3f} {files.unit()} after step {score.step:,}"
+        holds["held-out"] = f"{score.value:.3f} {files.unit} after step {score.step:,}"
     lacks, found, advice = {}, {}, None
     if (path / "model").is_dir():
         model = describe_bundle(path / "model")
         holds |= model["holds"]
         problems += model["problems"]
-        found, advice = (
-            {"model": model["model"]} if "model" in model else {},
-            f'seedbed generate {path} "..."',
-        )
+        found = {"model": model["model"]} if "model" in model else {}
+        advice = f'seedbed generate {path} "..."'
     else:
-        lacks["model/"] = "the run is not finished: give its `seedbed pretrain` command again"
+        lacks["model/"] = "the run is not finished: repeat its `seedbed pretrain` command"
     if not (path / "report.html").exists():
         lacks["report.html"] = f"seedbed report {path}"
     return {"holds": holds, "lacks": lacks, "problems": problems, "next": advice} | found
@@ -145,7 +140,7 @@ def _runs(path: Path) -> list[Path]:
 
 
 def _project(path: Path) -> Found:
-    """A folder of runs, the demo's for one."""
+    """A folder of runs, for example of a demo."""
     each: Mapping[str, Found] = {run.name: _run(run) for run in _runs(path)}
     return {
         "holds": {name: f"{run['holds']['steps']} steps" for name, run in each.items()},

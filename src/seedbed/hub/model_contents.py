@@ -1,33 +1,36 @@
-"""A model as its files describe it: config, the headers of the weights, tokenizer, generation settings."""
+"""The contents of a model's files: config, headers of the weights, tokenizer, generation settings."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from typing import Any
 
 from seedbed.base.errors import SeedbedError
 from seedbed.base.json_file import read_object
-from seedbed.hub.bundle import CARD, CONFIG, GENERATION, mismatch_errors, read_config
+from seedbed.base.units import bytes_text, count_text
+from seedbed.hub.bundle import CARD, GENERATION, mismatch_errors, read_config
 from seedbed.hub.download import SMALL_FILES
 from seedbed.hub.gguf import gguf_numbers, inspect_gguf
 from seedbed.hub.published import require_matching_weights
 from seedbed.hub.weight_files import (
+    CONFIG,
     INDEX,
     PICKLE,
     PICKLE_INDEX,
-    SINGLE,
+    WEIGHTS,
     find_weights,
     missing_shards,
     open_weights,
 )
 from seedbed.models.family import Config
 from seedbed.models.network import parameter_count, require_vocabulary
-from seedbed.report.units import bytes_text, count_text
 from seedbed.text.tokenizer import Tokenizer
 
-# What a tokenizer's folder holds, one of them at least: the older kinds' files, too.
+# The files of a tokenizer, of which one is enough; legacy kinds too.
 TOKENIZERS = tuple(
     name
     for name in SMALL_FILES
@@ -37,11 +40,11 @@ WEIGHT_ENDS = (".safetensors", ".safetensors.index.json", ".bin", ".bin.index.js
 FOREIGN = (".h5", ".msgpack", ".onnx", ".pth", ".pt", ".ckpt")
 HEADS = {"lm": "language model", "mlm": "masked language model", "none": "no output, embeddings only"}
 SAID = {
-    SINGLE: "the weights: nothing loads without them; download or train the model again",
+    WEIGHTS: "the weights: nothing loads without them; download or train the model again",
     CONFIG: "the shape of the network: nothing loads without it; take the one saved with the weights",
     "tokenizer": "token ids work, text does not: put the tokenizer.json of its training here",
     GENERATION: "answers end at the tokenizer's own end token",
-    CARD: "nothing says where the model comes from",
+    CARD: "the origin of the model is unknown",
 }
 Found = dict[str, Any]
 
@@ -50,59 +53,64 @@ def describe_bundle(path: Path) -> Found:
     """A bundle's folder, whole or in part; of the weights the headers alone are read."""
     names = {file.name for file in path.iterdir()}
     found: Found = {"holds": {}, "lacks": {}, "problems": [], "next": None}
-    config = None
+    config, tokenizer = None, None
     if CONFIG in names:
-        try:
+        with _collected(found):
             config = read_config(path)
-        except SeedbedError as error:
-            found["problems"].append(str(error))
-    else:
-        found["lacks"][CONFIG] = SAID[CONFIG]
-    _describe_weights(path, config, names, found)
-    tokenizer = _tokenizer(path, names, config, found)
+            found["holds"] |= _config_lines(config)
+    with _collected(found):
+        _describe_weights(path, config, names, found)
+    if names & set(TOKENIZERS):
+        with _collected(found):
+            tokenizer = Tokenizer.load(path)
+            found["holds"] |= describe_tokenizer(tokenizer, config)
+            if config is not None:
+                require_vocabulary(tokenizer, config)
     if GENERATION in names:
-        try:
+        with _collected(found):
             found["holds"] |= _generation(read_object(path / GENERATION))
-        except SeedbedError as error:
-            found["problems"].append(str(error))
     silent = config is not None and not _answers(config)  # no answers, no settings for them
-    for name in (CARD,) if silent else (GENERATION, CARD):
-        if name not in names:
-            found["lacks"][name] = SAID[name]
+    expected = {CONFIG, CARD} if silent else {CONFIG, GENERATION, CARD}
+    found["lacks"] |= {name: said for name, said in SAID.items() if name in expected - names}
+    if not names & set(TOKENIZERS):
+        found["lacks"]["tokenizer.json"] = SAID["tokenizer"]
     if "model" in found and config is not None and not found["problems"]:
         found["next"] = advice(path, config, tokenizer)
     return found
 
 
+@contextmanager
+def _collected(found: Found) -> Iterator[None]:
+    """Make an error of a file one of the problems."""
+    try:
+        yield
+    except SeedbedError as error:
+        found["problems"].append(str(error))
+
+
 def describe_gguf(path: Path) -> Found:
     """A GGUF file; no block of its weights is read."""
-    try:
+    found: Found = {"holds": {}, "lacks": {}, "problems": [], "next": None}
+    with _collected(found):
         config, tokenizer, generation = inspect_gguf(path)
         numbers = gguf_numbers(path)
-    except SeedbedError as error:
-        return {"holds": {}, "lacks": {}, "problems": [str(error)], "next": None}
-    holds = _config_lines(config) | _weight_lines(config, numbers, [path])
-    lacks = {}
-    if tokenizer is None:
-        lacks["tokenizer"] = "token ids work, text does not: take a file that has one"
-    else:
-        holds |= describe_tokenizer(tokenizer, config)
-    return {
-        "holds": holds | _generation(generation),
-        "lacks": lacks,
-        "problems": [],
-        "next": advice(path, config, tokenizer),
-        "model": _facts(config, numbers, [path]),
-    }
+        found["holds"] = _config_lines(config) | _weight_lines(config, numbers, [path])
+        if tokenizer is None:
+            found["lacks"]["tokenizer"] = "token ids work, text does not: take a file that has one"
+        else:
+            found["holds"] |= describe_tokenizer(tokenizer, config)
+        found["holds"] |= _generation(generation)
+        found |= {"next": advice(path, config, tokenizer), "model": _facts(config, numbers, [path])}
+    return found
 
 
 def describe_tokenizer(tokenizer: Tokenizer, config: Config | None = None) -> dict[str, str]:
-    """A tokenizer's kind and size; for a model that answers, too, whether it knows the turns of a talk."""
+    """A tokenizer's kind and size; for a language model also whether it has a chat template."""
     said = {"tokenizer": f"{tokenizer.kind}, {tokenizer.vocab_size:,} tokens"}
     if tokenizer.config.get("chat_template"):
         said["chat template"] = "there"
     elif config is not None and _answers(config):
-        said["chat template"] = "none: it completes texts and does not talk"
+        said["chat template"] = "none: it completes texts and does not chat"
     return said
 
 
@@ -111,60 +119,36 @@ def _answers(config: Config) -> bool:
 
 
 def _describe_weights(path: Path, config: Config | None, names: set[str], found: Found) -> None:
-    """Add the weights of a folder to what was found of it."""
+    """Add the weights of a folder."""
     weights = find_weights(path, allow_pickle=True)
     if weights is None:
-        found["holds"] |= {} if config is None else _config_lines(config)
         others = sorted(name for name in names if name.endswith((*WEIGHT_ENDS, *FOREIGN)))
         if others and others[0].startswith("model-"):
             found["lacks"][INDEX] = "the list of the shards: download it again"
         else:
-            remark = f"; {others[0]} is of a kind that is not read" if others else ""
-            found["lacks"][SINGLE] = SAID[SINGLE] + remark
+            remark = f"; {others[0]} has a format that is not supported" if others else ""
+            found["lacks"][WEIGHTS] = SAID[WEIGHTS] + remark
         return
-    if config is not None:
-        found["holds"] |= _config_lines(config)
-    try:
-        lost = missing_shards(weights) if weights.name in (INDEX, PICKLE_INDEX) else []
-        found["lacks"] |= dict.fromkeys(lost, f"a shard that {weights.name} names: download it again")
-        if weights.name in (PICKLE, PICKLE_INDEX):
-            found["holds"]["weights"] = f"a pickle, {bytes_text(_size(path, '*.bin'))}, not looked into"
-            found["lacks"][SINGLE] = f"{weights.name} is read only when asked for: it can carry a program"
-            found["next"] = f"if you trust its source: seedbed export {path} --allow-pickle --out FOLDER"
-        elif not lost:
-            with open_weights(path) as opened:
-                with mismatch_errors(opened.path):
-                    fitted = None if config is None else require_matching_weights(opened, config).config
-                numbers: Counter[str] = Counter()
-                for held in opened.held.values():
-                    if held.dtype is not None and not held.dtype.is_floating_point:
-                        continue  # masks and positions, nothing learnt
-                    numbers[str(held.dtype).removeprefix("torch.")] += prod(held.shape)
-                found["holds"] |= _weight_lines(fitted, numbers, opened.files)
-                if fitted is not None:
-                    found["holds"] |= _config_lines(fitted)
-                    found["model"] = _facts(fitted, numbers, opened.files)
-    except SeedbedError as error:
-        found["problems"].append(str(error))
-
-
-def _tokenizer(path: Path, names: set[str], config: Config | None, found: Found) -> Tokenizer | None:
-    """Add the tokenizer of a folder to what was found of it."""
-    if not names & set(TOKENIZERS):
-        found["lacks"]["tokenizer.json"] = SAID["tokenizer"]
-        return None
-    try:
-        tokenizer = Tokenizer.load(path)
-    except SeedbedError as error:
-        found["problems"].append(str(error))
-        return None
-    found["holds"] |= describe_tokenizer(tokenizer, config)
-    try:
-        if config is not None:
-            require_vocabulary(tokenizer, config)
-    except SeedbedError as error:
-        found["problems"].append(str(error))
-    return tokenizer
+    lost = missing_shards(weights) if weights.name in (INDEX, PICKLE_INDEX) else []
+    found["lacks"] |= dict.fromkeys(lost, f"a shard that {weights.name} names: download it again")
+    if weights.name in (PICKLE, PICKLE_INDEX):
+        size = sum(file.stat().st_size for file in path.glob("*.bin"))
+        found["holds"]["weights"] = f"a pickle, {bytes_text(size)}, not opened"
+        found["lacks"][WEIGHTS] = f"{weights.name} needs --allow-pickle: it can contain a program"
+        found["next"] = f"if you trust its source: seedbed export {path} --allow-pickle --out FOLDER"
+    elif not lost:
+        with open_weights(path) as opened:
+            with mismatch_errors(opened.path):
+                fitted = None if config is None else require_matching_weights(opened, config).config
+            numbers: Counter[str] = Counter()
+            for header in opened.headers.values():
+                # Tensors of integers are masks and positions, not parameters.
+                if header.dtype is None or header.dtype.is_floating_point:
+                    numbers[str(header.dtype).removeprefix("torch.")] += prod(header.shape)
+            found["holds"] |= _weight_lines(fitted, numbers, opened.files)
+            if fitted is not None:
+                found["holds"] |= _config_lines(fitted)
+                found["model"] = _facts(fitted, numbers, opened.files)
 
 
 def _config_lines(config: Config) -> dict[str, str]:
@@ -172,14 +156,10 @@ def _config_lines(config: Config) -> dict[str, str]:
     context = "any length" if config.max_positions is None else f"{config.max_positions:,} tokens"
     return {
         "model": shape,
-        "head": _head(config),
+        "head": HEADS.get(config.head.kind, config.head.kind),
         "vocabulary": f"{config.vocab_size:,} tokens",
         "context": context,
     }
-
-
-def _head(config: Config) -> str:
-    return HEADS.get(config.head.kind, config.head.kind)
 
 
 def _weight_lines(config: Config | None, numbers: Counter[str], files: list[Path]) -> dict[str, str]:
@@ -194,14 +174,9 @@ def _weight_lines(config: Config | None, numbers: Counter[str], files: list[Path
 
 
 def _facts(config: Config, numbers: Counter[str], files: list[Path]) -> Found:
-    """What a machine reads of a model."""
-    return {
-        "family": config.family,
-        "shape": config.shape,
-        "num_layers": config.num_layers,
-        "d_model": config.d_model,
-        "vocab_size": config.vocab_size,
-        "max_positions": config.max_positions,
+    """The same facts for machines."""
+    kept = ("family", "shape", "num_layers", "d_model", "vocab_size", "max_positions")
+    return {name: getattr(config, name) for name in kept} | {
         "parameters": parameter_count(config),
         "dtypes": dict(numbers),
         "bytes": sum(file.stat().st_size for file in files),
@@ -210,13 +185,13 @@ def _facts(config: Config, numbers: Counter[str], files: list[Path]) -> Found:
 
 
 def _generation(values: dict[str, Any]) -> dict[str, str]:
-    """The settings that answers are made with."""
+    """The settings of generation."""
     kept = {k: v for k, v in values.items() if k != "transformers_version" and not k.startswith("_")}
     return {"generation": ", ".join(f"{key} {value}" for key, value in kept.items())} if kept else {}
 
 
 def advice(path: Path | str, config: Config, tokenizer: Tokenizer | None) -> str:
-    """What a model can do next, by its head and its tokenizer."""
+    """The command that uses a model, by its head and its tokenizer."""
     if tokenizer is None:
         return f'seedbed.load("{path}") in Python, with token ids'
     if config.head.kind == "mlm":
@@ -226,7 +201,3 @@ def advice(path: Path | str, config: Config, tokenizer: Tokenizer | None) -> str
         return f'seedbed.load("{path}").{does}("a text") in Python'
     verb = "chat" if tokenizer.config.get("chat_template") else "generate"
     return f"seedbed {verb} {path}" + ("" if verb == "chat" else ' "..."')
-
-
-def _size(path: Path, pattern: str) -> int:
-    return sum(file.stat().st_size for file in path.glob(pattern))

@@ -1,0 +1,203 @@
+"""A page is data: one template escapes every value, and a new page needs no code of its own."""
+
+import dataclasses
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+from typing import Any
+
+import minijinja
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seedbed.report.charts import Line, line_figure
+from seedbed.report.markup import printable
+from seedbed.report.page import (
+    MOST_CARD_LETTERS,
+    Answer,
+    Block,
+    Column,
+    Details,
+    Figures,
+    Name,
+    Page,
+    Sample,
+    Samples,
+    Section,
+    Span,
+    Table,
+    Text,
+    Value,
+    card,
+    results_table,
+)
+from seedbed.report.tracks import track_figure
+from seedbed.report.units import PERCENT, Measured, Unit, seconds_unit
+
+DASH = "\u2013"
+HOSTILE = """# Title <script>alert(1)</script>
+
+![picture](https://example.org/a.png) [link](https://example.org) <https://example.org>
+<img src=x onerror=alert(1)>
+
+<script>alert(2)</script>
+
+[name]: https://example.org
+[name]
+
+| a | b |
+| - | - |
+| <b>1</b> | `<i>` |
+"""
+LADDER = json.loads("""{"chosen": "lora", "rungs": [
+  {"name": "zero_shot", "score": 0.11, "interval": [0.09, 0.13], "seconds": 4.0, "planned_seconds": 5.0,
+   "forgetting": 0.0, "forgetting_interval": [0.0, 0.0], "verdict": "short"},
+  {"name": "lora", "score": 0.27, "interval": [0.25, 0.29], "seconds": 130.0, "planned_seconds": 118.0,
+   "forgetting": 0.021, "forgetting_interval": [0.015, 0.027], "verdict": "met"},
+  {"name": "full", "score": null, "interval": null, "seconds": null, "planned_seconds": 600.0,
+   "forgetting": null, "forgetting_interval": null, "verdict": "skipped"}]}""")
+
+
+def blocks_html(*blocks: Block) -> str:
+    """The part of a page that shows these blocks."""
+    text = Page("a", "b", [Section("c", "d", blocks)]).html()
+    return re.split(r"<h2>d</h2>\n", text)[1].split("</section>")[0]
+
+
+def ladder_page(found: dict[str, Any], target: float) -> Page:
+    """A page of a later package, from its JSON, as its author would write it."""
+    rungs = found["rungs"]
+    names = [Name(rung["name"], index) for index, rung in enumerate(rungs)]
+
+    def measured(key: str, interval: str) -> list[Measured | None]:
+        return [Measured.read({"value": rung[key], "interval": rung[interval]}) for rung in rungs]
+
+    scores, forgotten = measured("score", "interval"), measured("forgetting", "forgetting_interval")
+    planned, seconds = ([rung[key] for rung in rungs] for key in ("planned_seconds", "seconds"))
+    score, unit = Unit("ROUGE-L", decimals=2), seconds_unit(seconds)
+    columns = [
+        Column("Score", scores, score, "high"),
+        Column("Forgetting", forgotten, PERCENT, "low"),
+        Column("Time", seconds, unit, "low"),
+    ]
+    pictures = [
+        track_figure("scores", "Score of each rung", names, scores, score, references=[("target", target)]),
+        track_figure("time", "Time", names, seconds, unit, planned=planned),
+    ]
+    source = ("ladder.json", "seedbed adapt")
+    table = results_table("The rungs", "Rung", names, columns)
+    heading = f"{found['chosen']} is the cheapest rung that meets {target}"
+    return Page(
+        "dialogues",
+        heading,
+        [Section("rungs", heading, [Figures(pictures), table, Text("", "muted", source)])],
+    )
+
+
+def test_a_later_author_writes_a_page_as_data(read_page: Callable[[str], Any]) -> None:
+    page = read_page(ladder_page(LADDER, 0.25).html())
+    assert page.texts["h1"] == ["lora is the cheapest rung that meets 0.25"]
+    assert page.texts["th"][:4] == ["Rung", "Score\nROUGE-L", "Forgetting\n%", "Time\nseconds"]
+    assert page.texts["td"] == ["0.11 ±0.02", "0.0 ±0.0", "4", "0.27 ±0.02", "2.1 ±0.6", "130", *3 * [DASH]]
+    assert page.texts["b"] == ["0.0", "4", "0.27"]
+    first, second = page.texts["figcaption"]
+    assert "target 0.25" in first and "planned" in second
+    notes = {"0.27 (0.25 to 0.29)", "118 \u2192 130, ratio 1.10", f"600 \u2192 {DASH}, not measured yet"}
+    assert notes <= set(page.texts["text"])
+    assert "From ladder.json by seedbed adapt." in page.words
+
+
+def test_every_value_is_escaped_wherever_it_is(read_page: Callable[[str], Any]) -> None:
+    evil = "</p><script>alert(1)</script>\"'&\x00"
+    y = np.array([3.0, 2.0])
+    line = Line(Name(evil, 0), evil, np.array([1.0, 2.0]), y)
+    blocks: list[Block] = [
+        Table(evil, [evil], [[Name(evil, 1)], [Value(evil, evil, True)]]),
+        Figures([line_figure(f"a-{evil}", evil, [line], Unit(evil), Unit(evil)), None]),
+        *(Text(evil, look) for look in ("", "muted", "prompt", "code")),
+        Text("a", source=(evil, evil)),
+        Samples([evil], [Sample(evil, [(evil, [Span(evil, evil), Span(evil, evil, True)])], evil)]),
+        Details(evil, [Text(evil)]),
+    ]
+    answers = [Answer(evil, evil, "good", [evil])]
+    page = Page(evil, evil, [Section(evil, evil, blocks)], evil, answers, [evil], blocks[:1], [(evil, evil)])
+    read = read_page(page.html())
+    assert not {"script", "img"} & {tag for tag, _ in read.elements}
+    shown = printable(evil)
+    assert read.words.count(" ".join(shown.split())) >= 25
+    assert {attributes.get("aria-label") for tag, attributes in read.elements if tag == "div"} >= {shown}
+
+
+def test_a_page_is_the_same_each_time_and_a_drawing_is_unchanged() -> None:
+    page = ladder_page(LADDER, 0.25)
+    figures = page.sections[0].blocks[0].figures
+    assert page.html() == page.html()
+    assert all(str(figure.picture) in page.html() for figure in figures)
+
+
+def test_an_undefined_value_is_an_error_that_names_it() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Unfinished:
+        samples: tuple[object, ...] = ()
+
+    with pytest.raises(minijinja.TemplateError, match=r"undefined value.*heading"):
+        blocks_html(Unfinished())  # type: ignore[arg-type]
+
+
+def test_the_best_of_a_column_is_bold_and_intervals_are_muted() -> None:
+    values = [Measured(0.5, (0.4, 0.6)), None, 0.25]
+    text = blocks_html(results_table("a", "b", ["x", "y", "z"], [Column("c", values, PERCENT, "high")]))
+    assert '<b>50.0</b><span class="muted"> ±10.0</span>' in text
+    assert "<b>25.0" not in text and f">{DASH}</td>" in text
+    low = blocks_html(results_table("a", "b", ["x", "y", "z"], [Column("c", values, PERCENT, "low")]))
+    assert "<b>25.0</b>" in low and "<b>50.0" not in low
+    for alike in ([0.5, 0.5001], [0.5, None], [None, None]):
+        column = Column("c", alike, PERCENT, "low")
+        assert "<b>" not in blocks_html(results_table("a", "b", ["x", "y"], [column]))
+
+
+def test_a_terminal_gets_the_same_table() -> None:
+    values = [Measured(0.5, (0.4, 0.6)), 0.25]
+    table = results_table("a", "Network", [Name("x"), "y"], [Column("c", values, PERCENT, "high")])
+    assert table.plain() == (["Network", "c %"], [["x", "50.0±10.0*"], ["y", "25.0"]])
+
+
+def test_nothing_of_a_card_loads_links_or_runs(read_page: Callable[[str], Any]) -> None:
+    page = read_page(blocks_html(*card(HOSTILE)))
+    tags = {tag for tag, _ in page.elements}
+    assert tags <= {"div", "h3", "p", "table", "thead", "tbody", "tr", "th", "td", "code"}
+    assert not any(attributes.keys() - {"class"} for _, attributes in page.elements)
+    assert "Title <script>alert(1)</script>" in page.texts["h3"]
+    assert "<img src=x onerror=alert(1)>" in "".join(page.texts["p"])
+    assert page.texts["td"] == ["<b>1</b>", "<i>"]
+
+
+def test_headings_of_a_card_begin_at_the_third_level(read_page: Callable[[str], Any]) -> None:
+    page = read_page(blocks_html(*card("# One\n\n## Two\n\n###### Six\n")))
+    assert page.texts["h3"] == ["One"] and page.texts["h4"] == ["Two"] and page.texts["h6"] == ["Six"]
+
+
+def test_metadata_of_a_card_is_shown_as_written(read_page: Callable[[str], Any]) -> None:
+    page = read_page(blocks_html(*card("---\nlicense: apache-2.0\ntags: [a, <b>]\n---\n# Name\n")))
+    assert page.texts["pre"] == ["license: apache-2.0\ntags: [a, <b>]"]
+    assert "---" not in "".join(page.texts["div"])
+    assert "h3" in read_page(blocks_html(*card("---\nnever closed\n# Name\n"))).texts
+
+
+def test_a_card_without_end_is_cut_and_says_so(read_page: Callable[[str], Any]) -> None:
+    page = read_page(blocks_html(*card("word " * MOST_CARD_LETTERS)))
+    *shown, said = page.texts["p"]
+    assert f"{MOST_CARD_LETTERS:,}" in said
+    assert len("".join(shown)) <= MOST_CARD_LETTERS
+
+
+@given(text=st.text(st.sampled_from("<>&\"'#*_`[]()!|-\n\t :/\\x\x00\ud800~>1.+=")))
+def test_any_card_gives_closed_harmless_elements(text: str) -> None:
+    markup = str(next(block.text for block in card(text) if isinstance(block, Text) and block.look == "card"))
+    markup.encode("utf-8")
+    ElementTree.fromstring(f"<div>{markup}</div>")
+    assert not re.search(r"<(script|img|a|iframe|style|link|svg)\b", markup)
+    assert set(re.findall(r" (\w+)=\"", re.sub(r">[^<]*<", "><", markup))) <= {"class", "style", "start"}

@@ -1,0 +1,53 @@
+"""The examples of CONTRIBUTING.md work as they are written: they are tested in a copy of the tree."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = re.findall(
+    r"^`((?:src|tests)/\S+\.py)`:\n\n```python\n(.*?)^```$",
+    (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"),
+    re.MULTILINE | re.DOTALL,
+)
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the sources and the tests, with the examples in their places."""
+    tree = tmp_path_factory.mktemp("tree")
+    for name in ("src", "tests"):
+        shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tree)
+    for path, text in EXAMPLES:
+        assert not (ROOT / path).exists(), path
+        (tree / path).write_text(text, encoding="utf-8")
+    return tree
+
+
+def test_there_are_examples_of_an_objective_an_optimizer_and_a_setting() -> None:
+    assert [Path(path).name for path, _ in EXAMPLES] == [
+        *("prefix_lm.py", "test_prefix_lm.py"),
+        *("sgd.py", "test_sgd.py"),
+        "test_epsilon_cutoff.py",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"), [("tests/objectives", "prefix_lm"), ("tests/training/optimizers", "sgd")]
+)
+def test_an_example_passes_its_contract(folder: str, name: str, tree: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", folder, "-k", name],
+        cwd=tree,
+        env=os.environ | {"PYTHONPATH": f"{tree / 'src'}"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+    assert int(re.findall(r"(\d+) passed", done.stdout)[0]) >= 5
