@@ -26,7 +26,7 @@ def rows(**settings: Any) -> list[list[Any]]:
     own = {objective.vocabulary.special_tokens[token]: token for token in (PREFIX, SUFFIX, MIDDLE)}
     found = []
     for number in range(NUM):
-        example = objective.example(Record(np.array(TEXT), (0, number)), 0)
+        example = objective.example(Record(np.array([*TEXT, small.EOS]), (0, number)), 0)
         row = [*example.input_ids.tolist(), example.targets.tolist()[-1]]
         assert example.targets.tolist() == row[1:] and example.target_index is None  # all are targets
         assert row[0] == small.BEGIN and row[-1] == small.END and example.source_ids is None
@@ -73,6 +73,12 @@ def test_rates_are_the_shares_of_cut_rows_and_of_spm(rate: float, spm_rate: floa
     expected = spm_rate + (1 - spm_rate) * 0.19
     share = sum(between(row)[0] == [] for row in cut) / len(cut)
     assert abs(share - expected) < 4 * (expected * (1 - expected) / len(cut)) ** 0.5
+
+
+def test_a_text_that_goes_on_has_no_end_token_unless_it_is_cut() -> None:
+    for rate, last in ((1, small.END), (1e-9, TEXT[-1])):
+        objective = small.objective("fill_in_the_middle", rate=rate)
+        assert objective.example(Record(np.array(TEXT), (0, 0)), 0).targets[-1] == last
 
 
 def test_half_of_the_rows_are_cut_by_default() -> None:

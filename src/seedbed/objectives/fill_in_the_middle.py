@@ -33,7 +33,10 @@ class Settings:
 
 
 class FillInTheMiddle(Objective):
-    """A decoder reads a text with its middle at the end, in the orders PSM and SPM (2207.14255, 3)."""
+    """A decoder reads a text with its middle at the end, in the orders PSM and SPM (2207.14255, section 3).
+
+    Texts are cut between tokens. A middle ends with the end token, a plain text where its document ends.
+    """
 
     settings_class = Settings
     shapes = ("decoder",)
@@ -56,8 +59,9 @@ class FillInTheMiddle(Objective):
     def example(self, record: Record, seed: int) -> Example:
         """Make a row of the plain text, or of its prefix, suffix and middle in one of the two orders."""
         ids, rng = self.vocabulary.text(record.ids), record_rng(seed, record)
-        parts = [ids]
+        parts, end = [ids], self._end if len(record.ids) > len(ids) else self._end[:0]
         if rng.random() < self.settings.rate:
+            end = self._end
             first, second = np.sort(rng.integers(0, len(ids) + 1, 2))
             prefix, middle, suffix = ids[:first], ids[first:second], ids[second:]
             if rng.random() < self.settings.spm_rate:
@@ -65,7 +69,7 @@ class FillInTheMiddle(Objective):
                 parts = [self._prefix, self._suffix, suffix, self._middle, prefix, middle]
             else:
                 parts = [self._prefix, prefix, self._suffix, suffix, self._middle, middle]
-        row = np.concatenate([self._begin, *parts, self._end])
+        row = np.concatenate([self._begin, *parts, end])
         return Example(row[:-1], row[1:])
 
 
