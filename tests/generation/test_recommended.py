@@ -11,7 +11,8 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokeni
 
 from seedbed.generation.language_model import LanguageModel
 from seedbed.generation.loading import load
-from seedbed.generation.recommended import recommended
+from seedbed.generation.recommended import UNKNOWN, recommended
+from seedbed.generation.settings import named_settings
 from seedbed.models.family import Network
 
 BEAMS = {"num_beams": 4, "length_penalty": 2.0, "early_stopping": True, "do_sample": False}
@@ -53,3 +54,12 @@ def test_a_decoder_that_follows_it_answers_alike(gpt2: Network, tmp_path: Path) 
     assert lm.generate([5, 6, 7], **settings).token_ids == theirs[0, 3:].tolist()
     lm.generation["max_length"] = lm.generation.pop("max_new_tokens")
     assert "max_new_tokens" not in recommended(lm.generation, is_source=False)[0]
+
+
+def test_what_is_unknown_is_no_setting_of_ours() -> None:
+    assert not UNKNOWN.keys() & {name for name, _, _ in named_settings()}
+
+
+def test_values_without_effect_are_not_recommended() -> None:
+    off = {"do_sample": True, "temperature": 1.0, "top_p": 0.9, "min_p": 0, "typical_p": 1.0, "top_k": None}
+    assert recommended(off | {"repetition_penalty": 1.0}, is_source=False) == ({"top_p": 0.9}, {})

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from seedbed.generation.settings import Sampling
+from seedbed.generation.settings import Sampling, named_settings
 
 # Settings that change answers and have no counterpart here, with their neutral values.
 UNKNOWN: dict[str, Any] = {
@@ -35,9 +35,7 @@ def recommended(generation: Mapping[str, Any], *, is_source: bool) -> tuple[dict
     values = {name: value for name, value in generation.items() if value is not None}
     counts = {name: value for name, value in values.items() if isinstance(value, int)}
     unknown = {
-        name: values[name]
-        for name, neutral in UNKNOWN.items()
-        if name not in Sampling._fields and values.get(name, neutral) != neutral
+        name: values[name] for name, neutral in UNKNOWN.items() if values.get(name, neutral) != neutral
     }
     names = ["repetition_penalty", "no_repeat_ngram_size"]
     settings: dict[str, Any] = {}
@@ -52,4 +50,6 @@ def recommended(generation: Mapping[str, Any], *, is_source: bool) -> tuple[dict
         names += ["num_beams", "length_penalty", "early_stopping"]
     elif samples:
         names += Sampling._fields
-    return settings | {name: values[name] for name in names if name in values}, unknown
+    off = {name: (*setting.neutral, default) for name, setting, default in named_settings()}
+    settings |= {name: values[name] for name in names if values.get(name) not in (None, *off[name])}
+    return settings, unknown

@@ -73,10 +73,10 @@ def test_its_state_is_all_that_it_remembers(name: str) -> None:
 def test_clipping_is_a_scale_of_the_gradients(name: str) -> None:
     module, other = network(), network()
     optimizer, plain = optimizer_of(name, module), optimizer_of(name, other)
-    for _ in range(2):
+    for scale in (1.0, 2**-6, 0.5):  # a power of two rounds nothing; one constant would hide a missing scale
         learn(module)
-        learn(other, 0.25)
-        optimizer.step(1.0, gradient_scale=0.25)
+        learn(other, scale)
+        optimizer.step(1.0, gradient_scale=scale)
         plain.step(1.0)
     for one, two in zip(module.parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-5)
