@@ -50,8 +50,7 @@ def chat(
     settings = GenerationSettings(**how)
     lm = load_model(model, dtype=dtype, device=device, allow_pickle=allow_pickle)
     report_recommended(lm, how, given_flags(context))
-    session = Session(lm, settings)
-    session.begin(system, load)
+    session = Session(lm, settings, system=system, load=load)
     if sys.stdin.isatty() and not json:
         run_in_terminal(session, model)
         return
