@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -77,11 +78,9 @@ class Hardware:
     @property
     def precision(self) -> str:
         """bfloat16 if it is clearly faster than float32 at its best shape: casts and rounding cost too."""
-        rates: dict[tuple[int, ...], dict[str, float]] = {}
-        for p in self.matmuls:
-            rates.setdefault((p.num_tokens, p.d_in, p.d_out), {})[p.precision] = p.flops_per_second
-        gain = max(rate["bfloat16"] / rate["float32"] for rate in rates.values())
-        return "bfloat16" if gain > WORTHWHILE_GAIN else "float32"
+        rates = {((p.num_tokens, p.d_in, p.d_out), p.precision): p.flops_per_second for p in self.matmuls}
+        gains = (rates[shape, "bfloat16"] / rates[shape, "float32"] for shape, _ in rates)
+        return "bfloat16" if max(gains) > WORTHWHILE_GAIN else "float32"
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as JSON."""
@@ -151,15 +150,12 @@ def _measures(device: torch.device) -> dict[Hashable, Callable[[], object]]:
 def seconds_per_call(call: Callable[[], object], *, burst: float = 0.0, device: torch.device) -> float:
     """Seconds per call, over as many calls as a burst of seconds has time for, at least one."""
     _finish(device)
-    started = time.perf_counter()
-    num_calls = 0
-    while True:
+    started, num_calls = time.perf_counter(), 0
+    while num_calls == 0 or time.perf_counter() - started <= burst:
         call()
         num_calls += 1
-        elapsed = time.perf_counter() - started
-        if elapsed > burst:
-            _finish(device)
-            return (time.perf_counter() - started) / num_calls
+    _finish(device)
+    return (time.perf_counter() - started) / num_calls
 
 
 def _finish(device: torch.device) -> None:
@@ -206,11 +202,8 @@ def num_cores() -> int:
 def memory() -> tuple[int, int]:
     """Bytes of memory in total and free for this process, within its control group's limit."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    available = total
-    info = _read(Path("/proc/meminfo"))
-    for line in info.splitlines():
-        if line.startswith("MemAvailable:"):
-            available = int(line.split()[1]) * 1024
+    free = re.search(r"^MemAvailable: +(\d+) kB", _read(Path("/proc/meminfo")), re.MULTILINE)
+    available = int(free[1]) * 1024 if free else total
     for limit, used in _group_limits(_read(Path("/proc/self/cgroup")), Path("/sys/fs/cgroup")):
         if limit < total:
             total, available = limit, min(available, limit - used)
@@ -239,18 +232,17 @@ class ResidentPeak:
     """
 
     def __init__(self) -> None:
-        self.first_bytes = begin_peak()
-        self._peak_bytes = 0
+        self._first_bytes, self._peak_bytes = begin_peak(), 0
         self.is_exact = Path("/proc/self/clear_refs").exists()
 
     def lap(self) -> int:
         """Return freed memory to the system and start a lap -> bytes in use now, above the start."""
         self._peak_bytes = self.most()
-        return begin_peak() - self.first_bytes
+        return begin_peak() - self._first_bytes
 
     def peak(self) -> int:
         """The peak of this lap in bytes, above the start."""
-        return peak_resident_bytes() - self.first_bytes
+        return peak_resident_bytes() - self._first_bytes
 
     def most(self) -> int:
         """The peak of all laps in bytes, above the start."""

@@ -16,7 +16,7 @@ import typer
 
 from seedbed import __version__
 from seedbed.base.errors import SeedbedError, SeedbedWarning
-from seedbed.base.threads import keep_few_kernels, spin_briefly
+from seedbed.base.threads import configure_threads
 from seedbed.cli.chat import chat
 from seedbed.cli.demo import demo
 from seedbed.cli.doctor import doctor
@@ -75,8 +75,7 @@ def _root(
 
 def main() -> NoReturn:
     """Run the command line with this process's arguments and end the process with its exit code."""
-    spin_briefly()
-    keep_few_kernels()
+    configure_threads()
     interrupts = _record_interrupts()
     try:
         code = run(sys.argv[1:])
