@@ -87,8 +87,6 @@ def show_plan(plan: Mapping[str, Any], settings: Any, *, stderr: bool = True) ->
     if (use := plan.get("generation")) is not None:
         prompt = f"a prompt of {use['prompt_tokens']} tokens ({seconds_text(use['prompt_seconds'])})"
         memory = f"about {bytes_text(use['peak_bytes'])} with {use['context_tokens']:,} tokens"
-        facts |= {
-            "generation": f"{count_text(use['tokens_per_second'])} tokens/s after {prompt}",
-            "generation memory": memory,
-        }
+        facts["generation"] = f"{count_text(use['tokens_per_second'])} tokens/s after {prompt}"
+        facts["generation memory"] = memory
     print_facts("Plan", facts, stderr=stderr)
