@@ -105,11 +105,6 @@ def probe(seconds: float = 2.0, *, device: str = "cpu") -> Hardware:
             best[name] = min(best[name], seconds_per_call(call, burst=BURST_SECONDS, device=place))
         if time.perf_counter() > end:
             break
-    matmuls = [
-        MatmulSpeed(precision, *shape, flops_per_second=2 * math.prod(shape) / best[precision, *shape])
-        for precision in PRECISIONS
-        for shape in SHAPES
-    ]
     total, available = memory()
     return Hardware(
         cpu=cpu_name(),
@@ -121,7 +116,11 @@ def probe(seconds: float = 2.0, *, device: str = "cpu") -> Hardware:
         gpus=tuple(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())),
         device=device,
         torch=torch.__version__,
-        matmuls=tuple(matmuls),
+        matmuls=tuple(
+            MatmulSpeed(precision, *shape, flops_per_second=2 * math.prod(shape) / best[precision, *shape])
+            for precision in PRECISIONS
+            for shape in SHAPES
+        ),
         read_bytes=4 * MEMORY_NUMBERS / best["read"],
         copy_bytes=4 * MEMORY_NUMBERS / best["copy"],
         call_seconds=best["call"],
@@ -169,23 +168,15 @@ def cpu_name() -> str:
     if sys.platform == "darwin":
         command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-    return _cpu_info("model name") or platform.processor() or platform.machine()
-
-
-def cpu_vendor() -> str:
-    """The processor's maker as it names itself, `AuthenticAMD`; empty if the system does not say."""
-    return _cpu_info("vendor_id")
+    return cpu_info("model name") or platform.processor() or platform.machine()
 
 
 def instructions() -> str:
     """The widest vector or matrix instructions that torch can use."""
-    flags = set(_cpu_info("flags").split())
-    for name, flag in (("amx", "amx_bf16"), ("avx512", "avx512f"), ("avx2", "avx2")):
-        if flag in flags:
-            return name
-    if platform.machine() in ("arm64", "aarch64"):
-        return "neon"
-    return torch.backends.cpu.get_cpu_capability().lower()
+    if "amx_bf16" in cpu_info("flags").split():
+        return "amx"
+    is_arm = platform.machine() in ("arm64", "aarch64")
+    return "neon" if is_arm else torch.backends.cpu.get_cpu_capability().lower()
 
 
 def num_cores() -> int:
@@ -255,7 +246,7 @@ def disk_free_bytes(folder: str | Path) -> int:
     return shutil.disk_usage(next(p for p in (path, *path.parents) if p.exists())).free
 
 
-def _cpu_info(key: str) -> str:
+def cpu_info(key: str) -> str:
     """The first processor's value of a key in /proc/cpuinfo, empty if there is none; it reads no further."""
     try:
         with Path("/proc/cpuinfo").open() as lines:

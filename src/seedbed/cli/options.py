@@ -17,10 +17,8 @@ Verb = TypeVar("Verb", bound=Callable[..., None])
 _UNIT_SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
-def parse_seconds(text: str | float) -> float:
-    """Parse a duration (`90`, `90s`, `10m`, `1.5h`) into seconds; typer passes a default, a number, too."""
-    if not isinstance(text, str):
-        return text
+def parse_seconds(text: str) -> float:
+    """Parse a duration (`90`, `90s`, `10m`, `1.5h`) into seconds."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|)", text.strip())
     if not match or float(match[1]) == 0:
         raise typer.BadParameter(f"{text!r} is not a duration; use 90s, 10m or 1.5h.")
