@@ -126,9 +126,9 @@ def training(d_model: int, num_layers: int, vocab_size: int) -> Callable[[], Non
     from seedbed.data.records import RecordSource
     from seedbed.models.network import build, family, initialize
     from seedbed.objectives.causal import Causal
+    from seedbed.training.loop import TrainStep
     from seedbed.training.optimizer import OPTIMIZERS
     from seedbed.training.settings import TrainingSettings
-    from seedbed.training.train_step import TrainStep
 
     config = replace(family("gpt2").sized(d_model, num_layers), vocab_size=vocab_size, dropout=0.0)
     settings = TrainingSettings(num_steps=200, batch_tokens=ROWS * CONTEXT, context_tokens=CONTEXT)

@@ -27,10 +27,10 @@ from seedbed.data.records import PairSource, TokenSource
 from seedbed.data.shards import write_shard
 from seedbed.data.vocabulary import Vocabulary
 from seedbed.models.network import build, family, initialize
-from seedbed.runs.heads import with_labels
+from seedbed.runs.network import with_labels
+from seedbed.training.loop import TrainStep
 from seedbed.training.optimizer import OPTIMIZERS
 from seedbed.training.settings import TrainingSettings
-from seedbed.training.train_step import TrainStep
 
 VOCAB_SIZE, CONTEXT, STEP_TOKENS, ROUNDS = 8192, 256, 8192, 12
 FAMILIES = {"encoder": "bert", "decoder": "gpt2", "encoder-decoder": "t5"}
@@ -73,7 +73,7 @@ def measure(name: str, precision: str, folder: Path) -> dict[str, Any]:
         ]
         other = write_shard(folder / f"{name}_answers", answers, vocab_size=VOCAB_SIZE)
         max_tokens, cuts = objective.max_input_tokens(other.lengths, CONTEXT), kind.learns_from == "tags"
-        source = PairSource(shard, other, room=max_tokens, seed=0, cuts_answers=cuts)
+        source = PairSource(shard, other, max_input_tokens=max_tokens, seed=0, cuts_answers=cuts)
     loader = Loader([MixturePart(source, objective)], batch_tokens=STEP_TOKENS, seed=0)
     module = build(config)
     initialize(module, torch.Generator().manual_seed(0))

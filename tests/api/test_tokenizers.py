@@ -13,7 +13,7 @@ from seedbed.cli.app import run
 from seedbed.data.corpora import Document
 from seedbed.data.prepare import DataSettings
 from seedbed.models.network import family as named_family
-from seedbed.runs.prepared import new_tokenizer
+from seedbed.runs.prepare import new_tokenizer
 from seedbed.runs.start import load_run
 from seedbed.text.tokenizer import Tokenizer
 
@@ -24,7 +24,7 @@ def text_that(held_out: bool) -> str:
     """Return a text that is held out by its hash, or is not, with a character of its own."""
     letter = "\u2603" if held_out else "\u2602"
     texts = (f"{letter} number {n}" for n in range(1000))
-    return next(text for text in texts if (Document(text, "").place < FRACTION) == held_out)
+    return next(text for text in texts if (Document(text, "").split_key < FRACTION) == held_out)
 
 
 @pytest.fixture

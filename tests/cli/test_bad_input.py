@@ -18,18 +18,18 @@ from seedbed.text.tokenizer import Tokenizer
 
 TEXT = '{"text": "one"}\n'
 CORPORA: dict[str, tuple[str, bytes, list[str]]] = {
-    "empty": ("a.txt", b"", ["a.txt holds no text", "at least one document"]),
-    "blank": ("a.txt", b" \n\t\n", ["a.txt holds no text"]),
+    "empty": ("a.txt", b"", ["a.txt has no text", "at least one document"]),
+    "blank": ("a.txt", b" \n\t\n", ["a.txt has no text"]),
     "not UTF-8": ("a.txt", b"caf\xe9", ["a.txt is not UTF-8", "offset 3", "save it as UTF-8"]),
     "binary": ("a.bin", bytes(range(256)), ["a.bin is not UTF-8", "offset 128", "leave it out"]),
     "no JSON": ("a.jsonl", f'{TEXT}{{"text: two}}\n'.encode(), ["a.jsonl:2 is not JSON", "at column 2)"]),
-    "no object": ("a.jsonl", b"[1]\n", ["a.jsonl:1: list where an object"]),
+    "no object": ("a.jsonl", b"[1]\n", ["a.jsonl:1: expected an object"]),
     "no field": ("a.jsonl", b'{"txt": "one"}\n', ["a.jsonl:1: no field 'text'", "mean 'txt'", "text_field"]),
     "no text": ("a.jsonl", b'{"text": 3}\n', ["a.jsonl:1: the field 'text' is int"]),
     "half a JSON file": ("a.json", b'[{"text":\n "on', ["a.json is not JSON", "line 2"]),
-    "cut gzip": ("a.txt.gz", gzip.compress(b"text" * 99)[:-12], ["a.txt.gz cannot be read", "whole"]),
+    "cut gzip": ("a.txt.gz", gzip.compress(b"text" * 99)[:-12], ["a.txt.gz cannot be read", "complete"]),
     "no gzip": ("a.txt.gz", b"text", ["a.txt.gz cannot be read: Not a gzipped file"]),
-    "cut Parquet": ("a.parquet", b"PAR1", ["a.parquet", "Parquet file"]),
+    "cut Parquet": ("a.parquet", b"PAR1", ["a.parquet is not a readable Parquet file"]),
 }  # fmt: skip
 
 
@@ -57,7 +57,7 @@ def test_parquet_without_the_text_column(seedbed: Callable, tmp_path: Path) -> N
 def test_a_file_that_the_system_does_not_read(seedbed: Callable, tmp_path: Path) -> None:
     """Reading the first page of a process's memory fails for root too, who has every permission."""
     said = seedbed("tokenizer", "/proc/self/mem", "--out", tmp_path / "out")
-    one_line(said, 1, "/proc/self/mem cannot be read: Input/output error", "who may read it")
+    one_line(said, 1, "/proc/self/mem cannot be read: Input/output error", "you may read it")
 
 
 @pytest.mark.parametrize(

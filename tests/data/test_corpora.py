@@ -1,4 +1,4 @@
-"""Documents: every form of source, and what is wrong with one said in one line."""
+"""Documents from every kind of source, and one line for each problem."""
 
 import gzip
 import json
@@ -73,17 +73,17 @@ BAD = {
         r"field\.jsonl:1: no field 'text'; set data\.text_field; did you mean 'txt'\? allowed: n, txt",
     ),
     "type.jsonl": (b'{"text": 5}', r"type\.jsonl:1: the field 'text' is int, not text; set data\.text_field"),
-    "list.jsonl": (b"[1]", r"list\.jsonl:1: list where an object with the field 'text' belongs"),
-    "half.jsonl": (b'{"text": "\\ud83c!"}', r"half\.jsonl:1: the lone surrogate \\ud83c is no character"),
+    "list.jsonl": (b"[1]", r"list\.jsonl:1: expected an object with the field 'text', got list"),
+    "half.jsonl": (b'{"text": "\\ud83c!"}', r"half\.jsonl:1: the lone surrogate \\ud83c is not a character"),
     "bad.json": (b"[1, 2", r"bad\.json is not JSON"),
-    "number.json": (b"[7]", r"number\.json record 1: int where an object"),
-    "bad.parquet": (b"PAR1 no", r"bad\.parquet is no Parquet file that can be read: "),
+    "number.json": (b"[7]", r"number\.json record 1: expected an object .*, got int"),
+    "bad.parquet": (b"PAR1 no", r"bad\.parquet is not a readable Parquet file: "),
     "bad.txt.gz": (b"no", r"bad\.txt\.gz cannot be read: Not a gzipped file"),
     "cut.txt.gz": (gzip.compress(b"text" * 99)[:-9], r"cut\.txt\.gz cannot be read: Compressed file ended"),
     "flip.jsonl.gz": (gzip.compress(b"")[:10] + b"\xff" * 9, r"flip\.jsonl\.gz cannot be read: Error -3"),
-    "blank.txt": (b" \n\t\n", r"blank\.txt holds no text; give a file or folder with at least one document"),
-    "blank.jsonl": (b'\n{"text": ""}\n', r"blank\.jsonl holds no text"),
-    "empty.txt": (b"", r"empty\.txt holds no text"),
+    "blank.txt": (b" \n\t\n", r"blank\.txt has no text; give a file or folder with at least one document"),
+    "blank.jsonl": (b'\n{"text": ""}\n', r"blank\.jsonl has no text"),
+    "empty.txt": (b"", r"empty\.txt has no text"),
 }
 
 
@@ -115,7 +115,7 @@ def test_parquet_without_its_extra_names_the_extra(tmp_path: Path, monkeypatch: 
 def test_what_does_not_exist_is_named_with_what_lies_near(tmp_path: Path) -> None:
     (tmp_path / "stories.txt").write_text("x")
     cases = {
-        tmp_path / "storys.txt": r"storys\.txt does not exist; near it lie stories\.txt",
+        tmp_path / "storys.txt": r"storys\.txt does not exist; similar names: stories\.txt",
         tmp_path / "Q": r"Q does not exist; give a file that exists, or builtin:code or builtin:prose",
         tmp_path / "no" / "a.txt": r"a\.txt does not exist, nor does its folder",
         "builtin:proze": r"no corpus is named 'builtin:proze'; did you mean 'builtin:prose'\?",
@@ -124,7 +124,7 @@ def test_what_does_not_exist_is_named_with_what_lies_near(tmp_path: Path) -> Non
         with pytest.raises(DataError, match=message):
             list(read_documents(source))
     (tmp_path / "empty" / ".git").mkdir(parents=True)
-    with pytest.raises(DataError, match=r"the folder .*empty holds no file"):
+    with pytest.raises(DataError, match=r"the folder .*empty has no file"):
         list(read_documents(tmp_path / "empty"))
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(SeedbedError, match=r"pipe is neither a file nor a folder"):
@@ -140,8 +140,8 @@ def test_deduplication_is_exact_and_keeps_the_first() -> None:
 
 
 def test_places_are_even_and_of_the_text_alone() -> None:
-    places = [Document(f"text {n}", "x").place for n in range(2000)]
-    assert places == [Document(f"text {n}", "y").place for n in range(2000)]
+    places = [Document(f"text {n}", "x").split_key for n in range(2000)]
+    assert places == [Document(f"text {n}", "y").split_key for n in range(2000)]
     assert all(0 <= place < 1 for place in places)
     for share in (0.05, 0.5):
         expected = sum(place < share for place in places) / len(places)

@@ -11,7 +11,7 @@ from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
 
 from seedbed.base.errors import DataError
 from seedbed.data.labels import words_begun
-from seedbed.data.prepare import DataSettings, PreparedData, prepare, shards_of, training_texts
+from seedbed.data.prepare import CorpusShards, DataSettings, prepare_shards, shards_of, training_texts
 from seedbed.text.tokenizer import Tokenizer
 from seedbed.text.training import train_tokenizer
 
@@ -76,7 +76,7 @@ def test_a_word_begins_at_the_token_that_holds_its_first_character(published: An
 
 @pytest.mark.parametrize("text", SENTENCES)
 def test_a_list_of_words_begins_where_word_ids_change(published: Any, text: str) -> None:
-    """Word pieces cut at blanks anyway, so that a list of words gives the ids of the words in one text."""
+    """WordPiece splits at blanks, so a list of words has the same ids as one text."""
     kind, theirs, ours = published
     if kind == "word pieces":
         words = text.split()
@@ -102,21 +102,21 @@ TEXTS = [{"input": f"text {n}", "target": ["good", "bad", 7][n % 3]} for n in ra
 TAGGED = [{"input": ["Ada", "was", f"in{n}", "Rome"], "target": ["PER", "O", 0, "LOC"]} for n in range(40)]
 
 
-def answers(data: PreparedData) -> list[list[int]]:
+def answers(data: CorpusShards) -> list[list[int]]:
     assert data.train_answers is not None
     return [data.train_answers.document(n).tolist() for n in range(data.train_answers.num_documents)]
 
 
 def test_labels_are_sorted_numbered_from_1_and_found_again(tmp_path: Path) -> None:
     settings = DataSettings(train=write(tmp_path / "a.jsonl", TEXTS), validation_fraction=0.3)
-    data = prepare(settings, BYTES, tmp_path / "out", learns_from="labels")
+    data = prepare_shards(settings, BYTES, tmp_path / "out", learns_from="labels")
     assert data.labels == ("7", "bad", "good")
     file = shards_of(tmp_path / "out", data.fingerprint) / "labels.json"
     assert json.loads(file.read_text()) == ["7", "bad", "good"]
     expected = {text["input"]: data.labels.index(str(text["target"])) + 1 for text in TEXTS}
     found = [BYTES.decode(data.train.document(n).tolist()) for n in range(data.train.num_documents)]
     assert answers(data) == [[expected[text]] for text in found]
-    again = prepare(settings, BYTES, tmp_path / "out", learns_from="labels")
+    again = prepare_shards(settings, BYTES, tmp_path / "out", learns_from="labels")
     assert again.labels == data.labels and again.fingerprint == data.fingerprint
     texts = list(training_texts(settings, learns_from="labels"))
     assert texts == found  # a tokenizer is not trained on labels
@@ -124,19 +124,19 @@ def test_labels_are_sorted_numbered_from_1_and_found_again(tmp_path: Path) -> No
 
 def test_a_head_s_own_order_stays_where_it_has_the_same_labels(tmp_path: Path) -> None:
     settings = DataSettings(train=write(tmp_path / "a.jsonl", TEXTS))
-    plain = prepare(settings, BYTES, tmp_path / "out", learns_from="labels")
+    plain = prepare_shards(settings, BYTES, tmp_path / "out", learns_from="labels")
     order = ("good", "7", "bad")
-    data = prepare(settings, BYTES, tmp_path / "out", learns_from="labels", head_labels=order)
+    data = prepare_shards(settings, BYTES, tmp_path / "out", learns_from="labels", head_labels=order)
     assert data.labels == order and data.fingerprint != plain.fingerprint
     moved = [{"7": 2, "bad": 3, "good": 1}[plain.labels[answer[0] - 1]] for answer in answers(plain)]
     assert [answer[0] for answer in answers(data)] == moved
-    other = prepare(settings, BYTES, tmp_path / "o", learns_from="labels", head_labels=("good", "bad"))
+    other = prepare_shards(settings, BYTES, tmp_path / "o", learns_from="labels", head_labels=("good", "bad"))
     assert other.labels == plain.labels
 
 
 def test_tags_stand_at_the_first_tokens_of_words(tmp_path: Path) -> None:
     settings = DataSettings(train=write(tmp_path / "a.jsonl", TAGGED), validation_fraction=0.3)
-    data = prepare(settings, BYTES, tmp_path / "out", learns_from="tags")
+    data = prepare_shards(settings, BYTES, tmp_path / "out", learns_from="tags")
     assert data.labels == ("0", "LOC", "O", "PER")
     text = BYTES.decode(data.train.document(0).tolist())
     assert text.startswith("Ada was in") and text.endswith(" Rome")
@@ -146,7 +146,7 @@ def test_tags_stand_at_the_first_tokens_of_words(tmp_path: Path) -> None:
     assert places == {0: 4, 4: 3, 8: 1, text.index("Rome"): 2}
     joined = [{"input": " ".join(r["input"]), "target": " ".join(map(str, r["target"]))} for r in TAGGED]
     settings = DataSettings(train=write(tmp_path / "b.jsonl", joined), validation_fraction=0.3)
-    assert answers(prepare(settings, BYTES, tmp_path / "other", learns_from="tags")) == answers(data)
+    assert answers(prepare_shards(settings, BYTES, tmp_path / "other", learns_from="tags")) == answers(data)
 
 
 GOOD = {"input": "fine", "target": "a"}
@@ -156,7 +156,7 @@ WORDS = {"input": ["a", "b"], "target": ["X", "Y"]}
 @pytest.mark.parametrize(
     ("kind", "record", "words"),
     [
-        ("labels", {"input": "", "target": "a"}, r"t\.jsonl:3: the text is empty, no token stands for it"),
+        ("labels", {"input": "", "target": "a"}, r"t\.jsonl:3: the text is empty or has no token"),
         ("labels", {"input": "a"}, r"t\.jsonl:3: no field 'target'; set data.target; allowed: input"),
         (
             "labels",
@@ -182,7 +182,7 @@ def test_a_bad_record_is_refused_with_its_line(kind: Any, record: Any, words: st
     validation = write(tmp_path / "v.jsonl", [GOOD | {"input": "v"} if kind == "labels" else WORDS])
     settings = DataSettings(train=train, validation=validation, deduplicate=False)
     with pytest.raises(DataError, match=words) as caught:
-        prepare(settings, BYTES, tmp_path / "out", learns_from=kind)
+        prepare_shards(settings, BYTES, tmp_path / "out", learns_from=kind)
     assert "\n" not in str(caught.value)
 
 
@@ -192,12 +192,12 @@ def test_an_unknown_label_of_validation_and_a_single_label_are_refused(tmp_path:
     settings = DataSettings(train=train, validation=validation)
     words = r"v\.jsonl:2: no training record has the label 'odd', they have 7, bad, good; correct it, or add"
     with pytest.raises(DataError, match=words):
-        prepare(settings, BYTES, tmp_path / "out", learns_from="labels")
+        prepare_shards(settings, BYTES, tmp_path / "out", learns_from="labels")
     alone = DataSettings(train=write(tmp_path / "s.jsonl", [t | {"target": "same"} for t in TEXTS]))
-    with pytest.raises(DataError, match=r"s\.jsonl have the label 'same' alone, allowed are 2 to 100,000 d"):
-        prepare(alone, BYTES, tmp_path / "out", learns_from="labels")
-    with pytest.raises(DataError, match="have the label 'O' alone"):
+    with pytest.raises(DataError, match=r"s\.jsonl have only the label 'same', allowed are 2 to 100,000 d"):
+        prepare_shards(alone, BYTES, tmp_path / "out", learns_from="labels")
+    with pytest.raises(DataError, match="have only the label 'O'"):
         same = [t | {"target": ["O"] * 4} for t in TAGGED]
-        prepare(
+        prepare_shards(
             DataSettings(train=write(tmp_path / "o.jsonl", same)), BYTES, tmp_path / "o", learns_from="tags"
         )

@@ -171,7 +171,7 @@ def test_the_ranks_parts_are_the_step(lengths: list[int], world_size: int, micro
 def test_fewer_records_than_ranks_is_refused() -> None:
     examples = [Example(np.arange(3), np.arange(3))]
     with pytest.raises(
-        ConfigError, match=r"a step of 1 records cannot be dealt to 2 ranks; raise training\.batch"
+        ConfigError, match=r"a step of 1 records is too small for 2 ranks; raise training\.batch"
     ):
         micro_batches(examples, rank=0, world_size=2)
 
@@ -181,7 +181,7 @@ def test_settings_and_states_that_cannot_be() -> None:
     for weights in ([], [0.0], [1.0, -1.0], [nan], [inf]):
         with pytest.raises(ConfigError, match="a mixture with the weights"):
             Loader([MixturePart(source, NextToken(), w) for w in weights], batch_tokens=8, seed=0)
-    with pytest.raises(ConfigError, match="batch_tokens=0: a step needs at least one token"):
+    with pytest.raises(ConfigError, match="batch_tokens=0 is not allowed: a step needs 1 or more"):
         Loader([MixturePart(source, NextToken())], batch_tokens=0, seed=0)
     two = Loader([MixturePart(source, NextToken())] * 2, batch_tokens=8, seed=0)
     assert two.state_dict() == {"parts": [{"pass_index": 0, "index": 0, "num_tokens": 0}] * 2}

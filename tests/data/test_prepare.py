@@ -15,9 +15,9 @@ import pytest
 from seedbed.base.errors import ConfigError, DataError, SeedbedWarning
 from seedbed.data import prepare as module
 from seedbed.data.prepare import (
+    CorpusShards,
     DataSettings,
-    PreparedData,
-    prepare,
+    prepare_shards,
     shards_folder,
     shards_of,
     split_documents,
@@ -53,7 +53,7 @@ def sides(settings: DataSettings) -> tuple[set[str], set[str]]:
 
 def test_every_document_goes_to_one_side_and_ends(tmp_path: Path) -> None:
     settings = DataSettings(train=write_lines(tmp_path / "a.jsonl", STORIES), validation_fraction=0.2)
-    data = prepare(settings, BYTES, tmp_path / "out")
+    data = prepare_shards(settings, BYTES, tmp_path / "out")
     train, validation = texts_of(data.train), texts_of(data.validation)
     assert sorted(train + validation) == sorted(STORIES)
     assert 0.1 < len(validation) / len(STORIES) < 0.3
@@ -81,10 +81,10 @@ def test_the_split_does_not_depend_on_order_or_on_other_documents(tmp_path: Path
 def test_duplicates_count_once_and_never_on_both_sides(tmp_path: Path) -> None:
     train = write_lines(tmp_path / "a.jsonl", STORIES[:50] * 2)
     validation = write_lines(tmp_path / "v.jsonl", STORIES[40:60] * 2)
-    data = prepare(DataSettings(train=train, validation=validation), BYTES, tmp_path / "out")
+    data = prepare_shards(DataSettings(train=train, validation=validation), BYTES, tmp_path / "out")
     assert texts_of(data.train) == STORIES[:40]
     assert texts_of(data.validation) == STORIES[40:60]
-    kept = prepare(
+    kept = prepare_shards(
         DataSettings(train=train, validation=validation, deduplicate=False), BYTES, tmp_path / "out"
     )
     assert texts_of(kept.train) == STORIES[:50] * 2
@@ -101,7 +101,7 @@ def test_long_documents_are_tokenized_in_parts(
     book = " \n".join(STORIES)
     train = write_lines(tmp_path / "a.jsonl", [book, "short", book[::-1]])
     validation = write_lines(tmp_path / "v.jsonl", ["held out"])
-    data = prepare(DataSettings(train=train, validation=validation), tokenizer, tmp_path / "out")
+    data = prepare_shards(DataSettings(train=train, validation=validation), tokenizer, tmp_path / "out")
     whole = [
         tokenizer._core.encode(text, add_special_tokens=False).ids for text in (book, "short", book[::-1])
     ]
@@ -116,19 +116,19 @@ def test_prepared_data_is_found_again_until_something_that_decides_it_changes(
     write_lines(tmp_path / "a.jsonl", STORIES)
     settings = DataSettings(train=str(tmp_path / "a.jsonl"))
     out = tmp_path / "out"
-    first = prepare(settings, BYTES, out)
+    first = prepare_shards(settings, BYTES, out)
     written: list[str] = []
-    write = module._write_shards
+    write = module._write_texts
 
     def count(*each: Any) -> None:
         written.append("again")
         write(*each)
 
-    monkeypatch.setattr(module, "_write_shards", count)
+    monkeypatch.setattr(module, "_write_texts", count)
 
-    def again(new: DataSettings = settings, tokenizer: Tokenizer = BYTES) -> PreparedData:
+    def again(new: DataSettings = settings, tokenizer: Tokenizer = BYTES) -> CorpusShards:
         written.clear()
-        return prepare(new, tokenizer, out)
+        return prepare_shards(new, tokenizer, out)
 
     assert again().fingerprint == first.fingerprint
     (tmp_path / "moved").mkdir()
@@ -153,7 +153,7 @@ def test_prepared_data_is_found_again_until_something_that_decides_it_changes(
     assert {path.name for path in out.iterdir() if path.is_dir()} == {each[:32] for each in fingerprints}
     for other, tokenizer in changes[:2]:  # what others need stays
         written.clear()
-        prepare(other, tokenizer, out)
+        prepare_shards(other, tokenizer, out)
         assert written == ["again"]  # the file has another record by now
         again(other, tokenizer)
         assert written == []
@@ -161,7 +161,7 @@ def test_prepared_data_is_found_again_until_something_that_decides_it_changes(
 
 def test_an_interrupted_preparation_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = DataSettings(train=write_lines(tmp_path / "a.jsonl", STORIES))
-    first = prepare(settings, BYTES, tmp_path / "out")
+    first = prepare_shards(settings, BYTES, tmp_path / "out")
     documents = split_documents
 
     def stop(settings: DataSettings) -> Iterator[object]:
@@ -170,12 +170,15 @@ def test_an_interrupted_preparation_leaves_nothing(tmp_path: Path, monkeypatch: 
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(module, "split_documents", stop)
-        prepare(DataSettings(train=settings.train, deduplicate=False), BYTES, tmp_path / "out")
+        prepare_shards(DataSettings(train=settings.train, deduplicate=False), BYTES, tmp_path / "out")
     home = shards_of(tmp_path / "out", first.fingerprint)
     assert [path for path in (tmp_path / "out").iterdir() if path.is_dir()] == [home]
     (tmp_path / "out" / "0123.part" / "train").mkdir(parents=True)  # what a kill leaves
     shutil.rmtree(home)
-    assert prepare(settings, BYTES, tmp_path / "out").train.fingerprint == first.train.fingerprint
+    assert (
+        prepare_shards(settings, BYTES, tmp_path / "out").train.meta.fingerprint
+        == first.train.meta.fingerprint
+    )
     assert [path for path in (tmp_path / "out").iterdir() if path.is_dir()] == [home]
 
 
@@ -187,7 +190,7 @@ def test_a_bit_that_flips_in_any_file_is_named_and_the_shards_made_again(
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, records)))
     settings = DataSettings(train=str(tmp_path / "a.jsonl"))
     how = {"learns_from": learns_from}
-    first = prepare(settings, BYTES, tmp_path / "out", **how)
+    first = prepare_shards(settings, BYTES, tmp_path / "out", **how)
     home = shards_of(tmp_path / "out", first.fingerprint)
     files = {path: path.read_bytes() for path in home.rglob("*") if path.is_file()}
     assert len(files) == (7 if learns_from == "text" else 14)
@@ -200,7 +203,7 @@ def test_a_bit_that_flips_in_any_file_is_named_and_the_shards_made_again(
             file.with_suffix(".new").replace(file)  # not in place, which mapped files would see
             named = str(file.relative_to(home)) if file.name != "manifest.json" else ".*"
             with pytest.warns(SeedbedWarning, match=rf"{home}: {named} .*; it is rebuilt"):
-                again = prepare(settings, BYTES, tmp_path / "out", **how)
+                again = prepare_shards(settings, BYTES, tmp_path / "out", **how)
             assert again.fingerprint == first.fingerprint and again.labels == first.labels
             assert {path: path.read_bytes() for path in home.rglob("*") if path.is_file()} == files
     assert (first.train.tokens == mapped).all()  # its file was replaced many times, and it still reads
@@ -209,13 +212,13 @@ def test_a_bit_that_flips_in_any_file_is_named_and_the_shards_made_again(
 
 def test_a_truncated_or_missing_file_is_made_again(tmp_path: Path) -> None:
     settings = DataSettings(train=write_lines(tmp_path / "a.jsonl", STORIES))
-    first = prepare(settings, BYTES, tmp_path / "out")
+    first = prepare_shards(settings, BYTES, tmp_path / "out")
     home = shards_of(tmp_path / "out", first.fingerprint)
     for file in [path for path in home.rglob("*") if path.is_file()]:
         for damage in (lambda file=file: os.truncate(file, 9), file.unlink):
             damage()
             with pytest.warns(SeedbedWarning, match="it is rebuilt"):
-                again = prepare(settings, BYTES, tmp_path / "out")
+                again = prepare_shards(settings, BYTES, tmp_path / "out")
             assert again.train.tokens.tolist() == first.train.tokens.tolist()
 
 
@@ -223,13 +226,13 @@ def test_processes_that_need_the_same_shards_all_get_them(tmp_path: Path) -> Non
     settings = DataSettings(train=write_lines(tmp_path / "a.jsonl", STORIES * 20), deduplicate=False)
     code = (
         "import sys\n"
-        "from seedbed.data.prepare import DataSettings, prepare\n"
+        "from seedbed.data.prepare import DataSettings, prepare_shards\n"
         "from seedbed.text.training import train_tokenizer\n"
         "tokenizer = train_tokenizer([], 'bytes')\n"
         "print('ready', flush=True)\n"
         "sys.stdin.read()\n"
-        "data = prepare(DataSettings(train=sys.argv[1], deduplicate=False), tokenizer, sys.argv[2])\n"
-        "print(data.train.fingerprint, int(data.train.tokens.sum()), flush=True)\n"
+        "data = prepare_shards(DataSettings(train=sys.argv[1], deduplicate=False), tokenizer, sys.argv[2])\n"
+        "print(data.train.meta.fingerprint, int(data.train.tokens.sum()), flush=True)\n"
     )
     command = [sys.executable, "-W", "error", "-c", code, settings.train, str(tmp_path / "out")]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
@@ -242,8 +245,8 @@ def test_processes_that_need_the_same_shards_all_get_them(tmp_path: Path) -> Non
     assert [other.wait() for other in others] == [0] * 4
     for other in others:
         other.stdout.close()
-    data = prepare(settings, BYTES, tmp_path / "out")
-    assert said == {f"{data.train.fingerprint} {data.train.tokens.sum()}\n"}
+    data = prepare_shards(settings, BYTES, tmp_path / "out")
+    assert said == {f"{data.train.meta.fingerprint} {data.train.tokens.sum()}\n"}
     home = shards_of(tmp_path / "out", data.fingerprint)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [home.name, f"{home.name}.lock"]
 
@@ -258,10 +261,11 @@ def test_shards_are_beside_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_one_document_without_validation_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "book.txt").write_text("\n\n".join(STORIES))
     settings = DataSettings(train=str(tmp_path / "book.txt"))
-    message = r"book\.txt is one document, .* give data\.validation=FILE, or cut it .* at blank lines with"
+    message = r"book\.txt is one document, .* give data\.validation=FILE, or split it .* at blank lines with"
     with pytest.raises(DataError, match=message):
-        prepare(settings, BYTES, tmp_path / "out")
-    data = prepare(DataSettings(train=settings.train, document_separator="\n\n"), BYTES, tmp_path / "out")
+        prepare_shards(settings, BYTES, tmp_path / "out")
+    cut = DataSettings(train=settings.train, document_separator="\n\n")
+    data = prepare_shards(cut, BYTES, tmp_path / "out")
     assert data.train.num_documents + data.validation.num_documents == len(STORIES)
     assert data.validation.num_documents > 0
 
@@ -271,29 +275,29 @@ def test_an_empty_side_says_which_fraction_helps(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match=r"validation_fraction=0\.001 puts all 20 .*: choose (0\.\d\d), "
     ) as caught:
-        prepare(settings, BYTES, tmp_path / "out")
+        prepare_shards(settings, BYTES, tmp_path / "out")
     fraction = float(str(caught.value).split("choose ")[1][:4])
     better = DataSettings(train=settings.train, validation_fraction=fraction)
-    assert 1 <= prepare(better, BYTES, tmp_path / "out").validation.num_documents <= 6
+    assert 1 <= prepare_shards(better, BYTES, tmp_path / "out").validation.num_documents <= 6
     (tmp_path / "v.jsonl").write_bytes((tmp_path / "a.jsonl").read_bytes())
     same = DataSettings(train=settings.train, validation=str(tmp_path / "v.jsonl"))
     with pytest.raises(DataError, match=r"every document of .*a\.jsonl is in .*v\.jsonl too; give other"):
-        prepare(same, BYTES, tmp_path / "out")
+        prepare_shards(same, BYTES, tmp_path / "out")
     with pytest.raises(DataError, match="is in"):
         list(training_texts(same))
 
 
 def test_the_builtin_prose_splits(tmp_path: Path) -> None:
-    data = prepare(DataSettings(train="builtin:prose"), BYTES, tmp_path)
+    data = prepare_shards(DataSettings(train="builtin:prose"), BYTES, tmp_path)
     share = data.validation.num_bytes / (data.train.num_bytes + data.validation.num_bytes)
     assert 0.02 < share < 0.1
     assert data.validation.num_documents >= 15
-    assert prepare(DataSettings(train="builtin:code"), BYTES, tmp_path).fingerprint != data.fingerprint
+    assert prepare_shards(DataSettings(train="builtin:code"), BYTES, tmp_path).fingerprint != data.fingerprint
 
 
 def test_settings_that_cannot_be() -> None:
     for fraction in (-0.1, 1.0):
-        with pytest.raises(ConfigError, match=r"data\.validation_fraction=.*: choose one from 0 to 1"):
+        with pytest.raises(ConfigError, match=r"data\.validation_fraction=.*: choose one in \[0, 1\)"):
             DataSettings(train="a", validation_fraction=fraction)
     with pytest.raises(ConfigError, match=r"data\.document_separator is empty"):
         DataSettings(train="a", document_separator="")

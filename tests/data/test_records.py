@@ -28,7 +28,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def shard_of(path: Path, lengths: list[int]) -> TokenShard:
-    """Documents whose ids tell where they stand: all ids differ."""
+    """Documents whose ids are all different."""
     starts = np.cumsum([0, *lengths])
     return write_shard(
         path / "s", [list(range(a, a + n)) for a, n in zip(starts, lengths, strict=False)], vocab_size=4096
@@ -36,7 +36,7 @@ def shard_of(path: Path, lengths: list[int]) -> TokenShard:
 
 
 def naive_pieces(length: int, context: int, first: int) -> list[tuple[int, int]]:
-    """The same cut, said as a loop over one document."""
+    """The same spans, as a loop over one document."""
     if length < 2:
         return []
     if length - 1 <= context:
@@ -154,7 +154,7 @@ def test_nothing_to_learn_from_is_refused(tmp_path: Path) -> None:
         TokenSource(write_shard(tmp_path / "s", [[1], [2]], vocab_size=9), context_tokens=4, seed=0)
     with pytest.raises(DataError, match="no document has two tokens"):
         TokenSource(write_shard(tmp_path / "s", [], vocab_size=9), context_tokens=4, seed=0)
-    with pytest.raises(ConfigError, match="context_tokens=0: a record needs at least one input token"):
+    with pytest.raises(ConfigError, match="context_tokens=0 is not allowed: a record needs 1 or more"):
         TokenSource(write_shard(tmp_path / "s", [[1, 2]], vocab_size=9), context_tokens=0, seed=0)
     for records in ([], [[1, 2], [3]]):
         with pytest.raises(DataError, match="a record needs two token ids, and a source one record"):
@@ -181,21 +181,21 @@ def test_cut_alike_in_every_pass_but_dealt_anew(shards: Path) -> None:
     assert numbers[0] == numbers[1]
 
 
-def pairs(folder: Path, lengths: list[tuple[int, int]], room: int, **options: object) -> PairSource:
-    """Inputs of even ids and answers of odd ones, as long as said."""
+def pairs(folder: Path, lengths: list[tuple[int, int]], most: int, **options: object) -> PairSource:
+    """Inputs of even ids and answers of odd ones, of the given lengths."""
     sides = [
         write_shard(
             folder / name, [[2 * i + side] * pair[side] for i, pair in enumerate(lengths)], vocab_size=4096
         )
         for side, name in enumerate(("inputs", "answers"))
     ]
-    rooms = np.where(sides[1].lengths > room, -1, room)
-    return PairSource(*sides, room=rooms, seed=3, **options)  # type: ignore[arg-type]
+    limits = np.where(sides[1].lengths > most, -1, most)
+    return PairSource(*sides, max_input_tokens=limits, seed=3, **options)  # type: ignore[arg-type]
 
 
 def test_pairs_stay_together_and_each_comes_once_a_pass(tmp_path: Path) -> None:
-    draw = np.random.default_rng(0)
-    lengths = [(int(a), int(b)) for a, b in draw.integers(1, 9, (100, 2))]
+    random = np.random.default_rng(0)
+    lengths = [(int(a), int(b)) for a, b in random.integers(1, 9, (100, 2))]
     source = pairs(tmp_path, lengths, 12)
     for pass_index in (0, 1):
         records = list(source.records(pass_index, 0))
@@ -213,8 +213,8 @@ def test_pairs_stay_together_and_each_comes_once_a_pass(tmp_path: Path) -> None:
 
 
 def test_pairs_of_like_lengths_are_neighbours(tmp_path: Path) -> None:
-    draw = np.random.default_rng(0)
-    lengths = [(int(a), int(b)) for a, b in draw.integers(1, 9, (2000, 2))]
+    random = np.random.default_rng(0)
+    lengths = [(int(a), int(b)) for a, b in random.integers(1, 9, (2000, 2))]
     records = list(pairs(tmp_path, lengths, 12).records(0, 0))
     changes = sum(a.ids.size != b.ids.size for a, b in pairwise(records))
     assert changes < 200  # 1,750 in any order
@@ -228,6 +228,6 @@ def test_long_inputs_lose_their_end_and_long_answers_leave_the_record_out(tmp_pa
     found = {r.key[1]: (len(r.ids), len(r.answer)) for r in source.records(0, 0) if r.answer is not None}
     assert found == {0: (3, 2), 1: (5, 2), 3: (5, 5)}
     with pytest.raises(
-        DataError, match=r"none of the 2 answers fits into the context; raise training\.context_"
+        DataError, match=r"each of the 2 answers is longer than the context; raise training\.context_"
     ):
         pairs(tmp_path, [(3, 9), (3, 8)], 5)

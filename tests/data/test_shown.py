@@ -1,4 +1,4 @@
-"""An example is told as its own fields say, for every objective, by real tokenizers."""
+"""Examples of every objective are shown as they are, by real tokenizers."""
 
 from functools import cache
 
@@ -41,23 +41,23 @@ def example_of(
     return made.example(Record(np.array([*ids, *end]), (0, 0), answer), seed)
 
 
-def text_of(pieces: tuple[ShownToken, ...] | list[ShownToken]) -> str:
-    return "".join(piece.text for piece in pieces if piece.kind == "text")
+def text_of(tokens: tuple[ShownToken, ...] | list[ShownToken]) -> str:
+    return "".join(token.text for token in tokens if token.kind == "text")
 
 
 def targets_of(shown: Shown) -> list[int]:
-    return [piece.id for piece in shown.writes if piece.role == "target"]
+    return [token.id for token in shown.writes if token.role == "target"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_pieces_joined_are_the_decoded_text(kind: str) -> None:
     own = tokenizer(kind)
     ids = own.encode_document(TEXT)
-    told = show_tokens(ids, own)
-    assert text_of(told) == own.decode(ids) and [piece.id for piece in told] == ids
+    found = show_tokens(ids, own)
+    assert text_of(found) == own.decode(ids) and [token.id for token in found] == ids
     if kind not in ("bert", "unigram"):  # which normalize
-        assert text_of(told) == TEXT
-    half = own.encode("漢")[:1]  # of a character is told too
+        assert text_of(found) == TEXT
+    half = own.encode("漢")[:1]  # of a character is shown too
     assert text_of(show_tokens(half, own)) == own.decode(half)
 
 
@@ -65,9 +65,9 @@ def test_the_pieces_joined_are_the_decoded_text(kind: str) -> None:
 def test_causal_is_one_text_whose_first_piece_alone_is_no_target(kind: str) -> None:
     example = example_of("causal", kind)
     shown = show_example(example, tokenizer(kind), in_place=False)
-    assert not shown.reads and [piece.role for piece in shown.writes[:2]] == ["read", "target"]
+    assert not shown.reads and [token.role for token in shown.writes[:2]] == ["read", "target"]
     assert targets_of(shown) == example.targets.tolist()
-    assert [piece.id for piece in shown.writes[:-1]] == example.input_ids.tolist()
+    assert [token.id for token in shown.writes[:-1]] == example.input_ids.tolist()
     assert text_of(shown.writes) == tokenizer(kind).decode([p.id for p in shown.writes])
 
 
@@ -90,7 +90,7 @@ def test_masked_says_what_stood_at_each_chosen_place(kind: str) -> None:
             assert shown.reads[at].role == expected
             seen.add(expected)
         assert [shown.reads[0].kind, shown.reads[-1].kind] == ["control", "control"]
-        assert {p.kind for p in shown.reads if p.role == "masked"} == {"mask"}
+        assert {t.kind for t in shown.reads if t.role == "masked"} == {"mask"}
     assert seen == {"masked", "kept", "replaced"}
 
 
@@ -104,9 +104,9 @@ def test_span_corruption_shares_the_text_out_between_encoder_and_decoder() -> No
     assert shown.writes[0].role == "read"  # what the decoder begins with
     # The reference: each sentinel of the source replaced by what follows it in the target gives the text.
     filled, at = {}, ""
-    for piece in shown.writes[1:-1]:
-        at = piece.text if piece.kind == "sentinel" else at
-        filled.setdefault(at, []).extend([piece.id] if piece.kind != "sentinel" else [])
+    for token in shown.writes[1:-1]:
+        at = token.text if token.kind == "sentinel" else at
+        filled.setdefault(at, []).extend([token.id] if token.kind != "sentinel" else [])
     ids = [i for p in shown.reads for i in (filled[p.text] if p.kind == "sentinel" else [p.id])]
     assert own.decode(ids) == TEXT
 
@@ -114,7 +114,7 @@ def test_span_corruption_shares_the_text_out_between_encoder_and_decoder() -> No
 def test_denoising_writes_the_whole_text() -> None:
     own, example = tokenizer("bart"), example_of("denoising", "bart")
     shown = show_example(example, own, in_place=False)
-    assert "mask" in {p.kind for p in shown.reads} and {p.answer for p in shown.reads} == {None}
+    assert "mask" in {t.kind for t in shown.reads} and {p.answer for p in shown.reads} == {None}
     assert targets_of(shown) == example.targets.tolist() and text_of(shown.writes[1:]) == TEXT
 
 
@@ -140,6 +140,6 @@ def test_labels_of_places_and_of_the_row() -> None:
 
 def test_unknown_pieces_and_ids_that_are_no_token() -> None:
     own = tokenizer("bert")
-    told = show_tokens([*own.encode("cat ☃"), own.vocab_size + 2], own)
-    assert [p.kind for p in told[-2:]] == ["unknown", "text"] and told[-2].text == "[UNK]"
-    assert told[-1].token == f"<id {own.vocab_size + 2}>" and told[-1].text == ""
+    found = show_tokens([*own.encode("cat ☃"), own.vocab_size + 2], own)
+    assert [t.kind for t in found[-2:]] == ["unknown", "text"] and found[-2].text == "[UNK]"
+    assert found[-1].token == f"<id {own.vocab_size + 2}>" and found[-1].text == ""

@@ -18,7 +18,7 @@ from seedbed.hub.bundle import open_bundle, save_bundle
 from seedbed.models.network import FAMILIES, family
 from seedbed.nn.config import LABELLED, HeadConfig
 from seedbed.nn.layout import Layout
-from seedbed.runs.objectives import require_matching_family
+from seedbed.runs.network import require_matching_family
 
 HEADLESS = [name for name in FAMILIES.names() if "none" in family(name).architectures]
 

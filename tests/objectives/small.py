@@ -15,7 +15,7 @@ from seedbed.data.records import Record, RecordSource
 from seedbed.data.vocabulary import Vocabulary
 from seedbed.models.family import Network
 from seedbed.models.network import FAMILIES, build, family, initialize
-from seedbed.runs.objectives import require_matching_family
+from seedbed.runs.network import require_matching_family
 from seedbed.text.special_form import ROLES
 
 SIZE, TEXT = 66, 40  # ids of text are below TEXT

@@ -30,7 +30,7 @@ def test_a_long_text_loses_its_end_and_the_tags_of_it(tmp_path: Path) -> None:
     inputs = write_shard(tmp_path / "ids", [list(range(1, 11)), [1, 2]], vocab_size=small.SIZE)
     tags = write_shard(tmp_path / "tags", [[1, 0, 2, 0, 3, 0, 1, 2, 3, 1], [1, 0]], vocab_size=4)
     limit = objective.max_input_tokens(tags.lengths, 7)
-    source = PairSource(inputs, tags, room=limit, seed=0, shuffle=False, cuts_answers=True)
+    source = PairSource(inputs, tags, max_input_tokens=limit, seed=0, shuffle=False, cuts_answers=True)
     assert (source.num_cut, source.num_left_out) == (1, 0)
     long, short = (objective.example(record, 0) for record in source.records(0, 0))
     assert long.input_ids.tolist() == [small.BEGIN, 1, 2, 3, 4, 5, small.END]

@@ -27,14 +27,14 @@ SETTINGS = {
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Begin or go on with one tiny run."""
+    """Start or resume one tiny run."""
     monkeypatch.setattr(rehearsal, "TIMING_SECONDS", 0.01)
     corpus = tmp_path / "corpus.jsonl"
     corpus.write_text("\n".join(json.dumps({"text": f"document {i} of a few words"}) for i in range(60)))
 
-    def begin(**wanted: Any) -> Run:
+    def begin(**options: Any) -> Run:
         overrides = [f"{key}={value}" for key, value in SETTINGS.items()]
-        return pretrain(str(corpus), out=tmp_path / "run", family="gpt2", overrides=overrides, **wanted)
+        return pretrain(str(corpus), out=tmp_path / "run", family="gpt2", overrides=overrides, **options)
 
     return begin
 
@@ -68,5 +68,5 @@ def test_a_lost_plan_is_restored_or_made_again_with_what_was_decided(run: Any) -
 
 @pytest.mark.parametrize("seconds, steps", [(0.0, 50), (60.0, 50), (75.5, 65), (1e9, 200)])
 def test_the_most_steps_within_a_time(seconds: float, steps: int) -> None:
-    """A step costs 1 s and all of them 10 more; never fewer than the fewest, nor more than were asked."""
+    """A step costs 1 s and all of them 10 more; at least MIN_STEPS, at most `at_most`."""
     assert most_steps(lambda n: n + 10.0, seconds, at_most=200) == steps

@@ -1,4 +1,4 @@
-"""What is shown of a run is what its training loop gets, example by example."""
+"""The examples that `show` returns are those of the training loop."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,27 +31,27 @@ def test_what_is_shown_is_what_is_trained_on(
     for n, text in enumerate(texts):
         (tmp_path / "notes").mkdir(exist_ok=True)
         (tmp_path / "notes" / f"{n}.txt").write_text(text)
-    wanted: dict[str, Any] = {"family": family, "overrides": SMALL + overrides, "steps": 4}
-    shown = show(str(tmp_path / "notes"), out=tmp_path / "run", num=8, **wanted)
+    options: dict[str, Any] = {"family": family, "overrides": SMALL + overrides, "steps": 4}
+    shown = show(str(tmp_path / "notes"), out=tmp_path / "run", num=8, **options)
     seen: list[Example] = []
-    deal = loop.micro_batches
+    original = loop.micro_batches
 
     def note(examples: Sequence[Example], **how: Any) -> Any:
         seen.extend(examples)
-        return deal(examples, **how)
+        return original(examples, **how)
 
     monkeypatch.setattr(loop, "micro_batches", note)
-    pretrain(str(tmp_path / "notes"), out=tmp_path / "run", **wanted)
+    pretrain(str(tmp_path / "notes"), out=tmp_path / "run", **options)
     assert len(seen) >= 8
-    for told, example in zip(shown, seen[:8], strict=True):
-        assert (told.num_tokens, told.num_targets) == (example.num_tokens, len(example.targets))
+    for one, example in zip(shown, seen[:8], strict=True):
+        assert (one.num_tokens, one.num_targets) == (example.num_tokens, len(example.targets))
         if family == "bert":
-            assert [piece.id for piece in told.reads] == example.input_ids.tolist()
-            assert sum(piece.answer is not None for piece in told.reads) == len(example.targets)
+            assert [token.id for token in one.reads] == example.input_ids.tolist()
+            assert sum(token.answer is not None for token in one.reads) == len(example.targets)
         else:
             source = [] if example.source_ids is None else example.source_ids.tolist()
-            assert [piece.id for piece in told.reads] == source
-            assert [p.id for p in told.writes if p.role == "target"] == example.targets.tolist()
+            assert [token.id for token in one.reads] == source
+            assert [t.id for t in one.writes if t.role == "target"] == example.targets.tolist()
 
 
 def test_no_examples_are_refused_before_anything_is_made(tmp_path: Path) -> None:

@@ -35,8 +35,8 @@ def test_every_family_has_an_objective_of_its_own(name: str) -> None:
 def test_t5_learns_with_its_own_optimizer_where_none_is_named(tmp_path: Path) -> None:
     seedbed.new(replace(family("t5").sized(32, 1), vocab_size=40)).save(tmp_path)
     own = ("adafactor", 0.01, 0.0)
-    for given in ({"family": "t5"}, {"base": str(tmp_path)}):
-        training = load_run({"data": {"train": "builtin:prose"}, "model": given})[0].training
+    for model in ({"family": "t5"}, {"base": str(tmp_path)}):
+        training = load_run({"data": {"train": "builtin:prose"}, "model": model})[0].training
         assert (training.optimizer, training.learning_rate, training.weight_decay) == own
     layers = {"data": {"train": "builtin:prose"}, "model": {"family": "t5"}}
     slower = load_run(layers, overrides=["training.learning_rate=0.001"])[0].training
@@ -99,10 +99,10 @@ def test_a_tokenizer_without_what_the_objective_needs_is_refused(tmp_path: Path)
     train_tokenizer([], "bytes").save(tmp_path / "tokenizer")
     corpus = tmp_path / "corpus.jsonl"
     corpus.write_text("\n".join(json.dumps({"text": f"document {i} of words"}) for i in range(60)))
-    wanted = {"tokenizer": str(tmp_path / "tokenizer"), "steps": 1}
+    options = {"tokenizer": str(tmp_path / "tokenizer"), "steps": 1}
     for name, words in (("t5", "needs sentinels"), ("bart", "needs a mask token"), ("bert", "needs a mask")):
         with pytest.raises(ConfigError, match=words):
-            pretrain(str(corpus), out=tmp_path / name, family=name, **wanted)
+            pretrain(str(corpus), out=tmp_path / name, family=name, **options)
 
 
 def test_a_base_s_own_start_token_is_what_its_decoder_reads_first(tmp_path: Path) -> None:
@@ -117,16 +117,16 @@ def test_a_base_s_own_start_token_is_what_its_decoder_reads_first(tmp_path: Path
     corpus = tmp_path / "pairs.jsonl"
     corpus.write_text("\n".join(json.dumps({"input": f"a {i}", "target": f"b {i}"}) for i in range(60)))
     overrides = [f"model.base={tmp_path / 'base'}", "training.context_tokens=16", "training.batch_tokens=64"]
-    wanted = {"objective": "completion", "steps": 2, "overrides": [*overrides, "training.precision=float32"]}
+    options = {"objective": "completion", "steps": 2, "overrides": [*overrides, "training.precision=float32"]}
     begun = Start(base=Base.open(tmp_path / "base"))
     assert begun.decoder_start_id(config) == start != Start().decoder_start_id(config)
-    pretrain(str(corpus), out=tmp_path / "run", **wanted)
+    pretrain(str(corpus), out=tmp_path / "run", **options)
     saved = json.loads((tmp_path / "run" / "model" / "generation_config.json").read_text())
     assert saved["decoder_start_token_id"] == start
 
 
 def test_a_recipe_s_size_yields_to_a_base(tmp_path: Path) -> None:
     seedbed.new(seedbed.new("bert:tiny").config, seed=0).save(tmp_path / "bert")
-    asked, _ = run_settings("builtin:prose", recipe="fast", overrides=[f"model.base={tmp_path / 'bert'}"])
-    assert asked.model.d_model is None and asked.training.optimizer == "muon"
+    settings, _ = run_settings("builtin:prose", recipe="fast", overrides=[f"model.base={tmp_path / 'bert'}"])
+    assert settings.model.d_model is None and settings.training.optimizer == "muon"
     assert run_settings("builtin:prose", recipe="fast")[0].model.d_model == 96

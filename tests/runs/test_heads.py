@@ -16,7 +16,7 @@ from seedbed.base.errors import ConfigError, SeedbedWarning
 from seedbed.hub.bundle import open_bundle
 from seedbed.models.network import family
 from seedbed.nn.config import HeadConfig
-from seedbed.runs.heads import on_body
+from seedbed.runs.network import with_head
 from seedbed.runs.train import Run
 from seedbed.select import rehearsal
 from seedbed.text.training import train_tokenizer
@@ -43,16 +43,16 @@ SETTINGS = [
 
 @pytest.fixture
 def begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Begin or go on with a tiny run."""
+    """Start or resume a tiny run."""
     monkeypatch.setattr(rehearsal, "TIMING_SECONDS", 0.01)
     for name, records in (("classification", TEXTS), ("tagging", TAGGED)):
         (tmp_path / name).with_suffix(".jsonl").write_text("\n".join(map(json.dumps, records)))
 
-    def run(objective: str, *overrides: str, out: str = "run", steps: int = 40, **wanted: Any) -> Run:
+    def run(objective: str, *overrides: str, out: str = "run", steps: int = 40, **options: Any) -> Run:
         data, own = str(tmp_path / f"{objective}.jsonl"), [*SETTINGS, *overrides]
         if any(one.startswith("model.base=") for one in own):  # it has its own tokenizer
             own = [one for one in own if not one.startswith("tokenizer.")]
-        return pretrain(data, out=tmp_path / out, objective=objective, steps=steps, overrides=own, **wanted)
+        return pretrain(data, out=tmp_path / out, objective=objective, steps=steps, overrides=own, **options)
 
     return run
 
@@ -69,7 +69,7 @@ def test_a_run_learns_the_label_of_a_text(name: str, begin: Any) -> None:
     shares = [line["accuracy"] for line in lines if line["kind"] == "evaluation"]
     assert shares[-1] == 1.0
     card = (result.model / "README.md").read_text()
-    assert f"tags: [{name}, text-classification]" in card and "nats a label" in card
+    assert f"tags: [{name}, text-classification]" in card and "nats per label" in card
     assert "It gives a text one of 2 labels: enif, llud." in card
     theirs = transformers.AutoModelForSequenceClassification.from_pretrained(result.model).eval()
     assert theirs.config.id2label == {0: "enif", 1: "llud"}
@@ -139,7 +139,7 @@ def test_a_base_gives_its_body_and_the_seed_the_head(base: Path) -> None:
     head = family("bert").labelled("classification", ("no", "yes"))
 
     def made(seed: int) -> dict[str, torch.Tensor]:
-        module = on_body(open_bundle(base)[0], head, torch.Generator().manual_seed(seed))
+        module = with_head(open_bundle(base)[0], head, torch.Generator().manual_seed(seed))
         return module.state_dict()
 
     body = open_bundle(base)[0].state_dict()
@@ -158,13 +158,13 @@ def test_a_masked_head_s_transform_is_not_taken_for_classes(tmp_path: Path) -> N
     seedbed.new(config, seed=5).save(tmp_path)
     head = family("roberta").labelled("classification", ("no", "yes"))
     before: Any = open_bundle(tmp_path)[0]
-    after: Any = on_body(before, head, torch.Generator().manual_seed(1))
+    after: Any = with_head(before, head, torch.Generator().manual_seed(1))
     assert not torch.equal(after.transform.dense.weight, before.transform.dense.weight)
     assert after.encoder is before.encoder and after.embed is before.embed
 
 
 def test_a_run_from_a_base_and_one_from_its_model(begin: Any, base: Path, tmp_path: Path) -> None:
-    """The same labels keep their head, in its own order; others replace it, which is told."""
+    """The same labels keep their head, in its own order; others replace it, with a warning."""
     first = begin("classification", f"model.base={base}")
     lm = seedbed.load(first.model)
     assert [one.label for one in lm.classify([r["input"] for r in TEXTS])] == [r["target"] for r in TEXTS]
@@ -180,9 +180,9 @@ def test_a_run_from_a_base_and_one_from_its_model(begin: Any, base: Path, tmp_pa
         warnings.simplefilter("error", SeedbedWarning)
         second = begin("classification", f"model.base={tmp_path / 'turned'}", out="second", steps=1)
     assert seedbed.load(second.model).config.head.labels == ("llud", "enif")
-    assert second.metrics["loss"] < 0.1  # it goes on with what it knew
+    assert second.metrics["loss"] < 0.1  # it starts from what it has learned
     with pytest.warns(
-        SeedbedWarning, match=r"head gives 2 labels \(llud, enif ...\); it is replaced by a fr"
+        SeedbedWarning, match=r"head gives 2 labels \(llud, enif ...\); it is replaced by a new"
     ):
         third = begin("tagging", f"model.base={tmp_path / 'turned'}", out="third", steps=1)
     assert seedbed.load(third.model).config.head.labels == ("NAME", "O")

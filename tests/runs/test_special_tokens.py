@@ -1,4 +1,4 @@
-"""A run has the special tokens that its objective needs, and its model fills by those that it learnt."""
+"""A run has the special tokens that its objective needs, and its model fills blanks with those."""
 
 import json
 import warnings
@@ -33,12 +33,12 @@ def begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     records = [record | {"input": record["text"], "target": "leaves"} for record in records]
     (tmp_path / "notes.jsonl").write_text("\n".join(map(json.dumps, records)))
 
-    def run(objective: str, *overrides: str, out: str = "run", **wanted: Any) -> Path:
+    def run(objective: str, *overrides: str, out: str = "run", **options: Any) -> Path:
         data, own = str(tmp_path / "notes.jsonl"), [*SETTINGS, *(overrides or SIZES)]
         if overrides:  # a base, which has its own tokenizer
             own = [one for one in own if not one.startswith("tokenizer.")]
-        wanted |= {"out": tmp_path / out, "objective": objective, "steps": 2, "overrides": own}
-        return pretrain(data, **wanted).model
+        options |= {"out": tmp_path / out, "objective": objective, "steps": 2, "overrides": own}
+        return pretrain(data, **options).model
 
     return run
 
@@ -84,7 +84,7 @@ def rewrites(lm: LanguageModel) -> bool:
 
 
 def test_what_a_base_learnt_lasts_until_another_objective(begin: Any, tmp_path: Path) -> None:
-    """Answers of pairs are learnt on a T5 that denoises; then it learns to read sentinels."""
+    """A denoising T5 is trained on pairs, then on span corruption."""
     first = begin("denoising", family="t5", out="first")
     second = begin("completion", f"model.base={first}", out="second")
     assert rewrites(seedbed.load(second))
@@ -93,7 +93,7 @@ def test_what_a_base_learnt_lasts_until_another_objective(begin: Any, tmp_path: 
     file = third / "generation_config.json"
     values = json.loads(file.read_text())
     file.write_text(json.dumps({k: v for k, v in values.items() if not k.startswith("seedbed")}))
-    assert not rewrites(seedbed.load(third))  # nothing says it: sentinels, of both
+    assert not rewrites(seedbed.load(third))  # not in the file: sentinels, of both
     file.write_text(json.dumps(values | {"seedbed_blank": "masks"}))
     with pytest.raises(UsageError, match=r"a blank becomes 'masks' .* has only: sentinels, mask; use the"):
         seedbed.load(third).fill(TEXT)

@@ -38,12 +38,12 @@ from seedbed.api.pretrain import pretrain
 from seedbed.base.errors import SeedbedError
 from seedbed.select import rehearsal
 rehearsal.TIMING_SECONDS = 0.01
-given = json.loads(sys.argv[1])
+arguments = json.loads(sys.argv[1])
 try:
-    said = pretrain(given.pop("data"), **given).metrics["step"]
+    result = pretrain(arguments.pop("data"), **arguments).metrics["step"]
 except SeedbedError as error:
-    said = f"{type(error).__name__}: {error}"
-print(json.dumps(said))
+    result = f"{type(error).__name__}: {error}"
+print(json.dumps(result))
 """
 
 
@@ -80,21 +80,21 @@ def hub() -> Iterator[Any]:
         yield serving
 
 
-def from_hub(hub: Any, folder: Path, data: Path, **wanted: Any) -> Any:
+def from_hub(hub: Any, folder: Path, data: Path, **options: Any) -> Any:
     """What a run of a process of its own gives: its last step, or its error."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     own = {"HF_ENDPOINT": hub.url, "HF_HOME": str(folder / "home"), "HF_HUB_DISABLE_TELEMETRY": "1"}
-    given = {"data": str(data), "out": str(folder / "run"), **wanted}
-    command = [sys.executable, "-c", CLIENT, json.dumps(given)]
+    arguments = {"data": str(data), "out": str(folder / "run"), **options}
+    command = [sys.executable, "-c", CLIENT, json.dumps(arguments)]
     done = subprocess.run(command, env=kept | own, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def revisions(hub: Any) -> list[str]:
-    """The revisions of a name that the hub was asked for, those of a commit left out."""
-    asked = [request.path.partition("?")[0] for request in hub.asked]
-    return [path for path in asked if path in ("/api/models/org/base", "/api/models/org/base/revision/main")]
+    """The requests to the hub for the revision of a name."""
+    paths = [request.path.partition("?")[0] for request in hub.asked]
+    return [path for path in paths if path in ("/api/models/org/base", "/api/models/org/base/revision/main")]
 
 
 def test_a_base_on_the_hub_is_looked_up_once_and_pinned(
@@ -102,8 +102,8 @@ def test_a_base_on_the_hub_is_looked_up_once_and_pinned(
 ) -> None:
     files = {file.name: file.read_bytes() for file in base.iterdir()}
     hub.repos["org/base"] = {"main": files}
-    wanted: dict[str, Any] = {"overrides": ["model.base=org/base", *SETTINGS]}
-    assert from_hub(hub, tmp_path, corpus, steps=10, **wanted) == 10
+    options: dict[str, Any] = {"overrides": ["model.base=org/base", *SETTINGS]}
+    assert from_hub(hub, tmp_path, corpus, steps=10, **options) == 10
     assert len(revisions(hub)) == 1
     commit = hub.commit_of("main")
     settings = (tmp_path / "run" / "settings.toml").read_text()
@@ -113,7 +113,7 @@ def test_a_base_on_the_hub_is_looked_up_once_and_pinned(
     # The run is resumed with its own commit, whatever the name has come to mean.
     hub.repos["org/base"] = {"later": files, "main": files | {"config.json": b"{}"}, commit: files}
     hub.asked.clear()
-    assert from_hub(hub, tmp_path, corpus, steps=10, **wanted) == 10
+    assert from_hub(hub, tmp_path, corpus, steps=10, **options) == 10
     assert not revisions(hub)
     other = from_hub(hub, tmp_path, corpus, steps=10, overrides=["model.base=org/base@later", *SETTINGS])
     assert f"model.base was 'org/base@{commit}', now 'org/base@{hub.commit_of('later')}'" in other
@@ -226,9 +226,9 @@ def test_a_family_that_is_not_the_base_s_is_refused(base: Path, corpus: Path, tm
 
 @pytest.mark.parametrize("what", ["weights", "generation settings"])
 def test_another_base_in_its_place_is_refused(what: str, base: Path, corpus: Path, tmp_path: Path) -> None:
-    wanted: dict[str, Any] = {"steps": 12, "overrides": [f"model.base={base}", *SETTINGS]}
+    options: dict[str, Any] = {"steps": 12, "overrides": [f"model.base={base}", *SETTINGS]}
     with pytest.raises(KeyboardInterrupt):
-        pretrain(str(corpus), out=tmp_path / "run", callbacks=[Stop()], **wanted)
+        pretrain(str(corpus), out=tmp_path / "run", callbacks=[Stop()], **options)
     if what == "weights":
         lm = seedbed.load(base)
         with torch.no_grad():
@@ -238,4 +238,4 @@ def test_another_base_in_its_place_is_refused(what: str, base: Path, corpus: Pat
         values = json.loads((base / "generation_config.json").read_text())
         (base / "generation_config.json").write_text(json.dumps(values | {"eos_token_id": 7}))
     with pytest.raises(CheckpointError, match=r"data\.base was '[0-9a-f]{64}', now"):
-        pretrain(str(corpus), out=tmp_path / "run", **wanted)
+        pretrain(str(corpus), out=tmp_path / "run", **options)

@@ -18,9 +18,9 @@ from seedbed.objectives.causal import Causal
 from seedbed.select import rehearsal
 from seedbed.select.ledger import StorageLedger
 from seedbed.select.rehearsal import SampledBatches, even_source, rehearse
+from seedbed.training.loop import TrainStep
 from seedbed.training.optimizer import OPTIMIZERS
 from seedbed.training.settings import TrainingSettings
-from seedbed.training.train_step import TrainStep
 
 VOCAB = 200
 

@@ -104,7 +104,10 @@ def test_a_damaged_one_is_named_and_the_last_good_one_used(
     assert found is not None and found.step == 5
     (problem,) = problems
     assert problem.startswith("000010 is damaged: ")
-    assert file in problem or (file, how) == ("manifest.json", "one bit")  # which says that of another file
+    assert file in problem or (file, how) == (
+        "manifest.json",
+        "one bit",
+    )  # which has the SHA-256 of another file
 
 
 def test_every_single_bit_matters(checkpoints: Checkpoints) -> None:
@@ -126,7 +129,7 @@ def test_where_all_are_damaged_nothing_starts_in_silence(checkpoints: Checkpoint
     for step in ("000005", "000010"):
         damage(checkpoints.folder / step / "weights.safetensors", "one bit")
     with pytest.raises(
-        CheckpointError, match=r"no checkpoint in .* is whole: 000010 is damaged: .*; 000005 is"
+        CheckpointError, match=r"every checkpoint in .* is damaged: 000010 is damaged: .*; 000005 is"
     ):
         checkpoints.newest()
     assert names(checkpoints) == ["000005", "000010"]

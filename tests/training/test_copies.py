@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from seedbed.base.errors import CheckpointError, SeedbedWarning
-from seedbed.training.copies import Copies
-from seedbed.training.run_folder import RunFolder, damaged_files
+from seedbed.training.run_folder import Copies, RunFolder, damaged_files
 
 CONTENT = {
     "settings.toml": "learning_rate = 0.001\n",

@@ -13,8 +13,7 @@ from torch import nn
 
 from seedbed.base.errors import CheckpointError, StoppedEarly, TrainingError, UsageError
 from seedbed.training.checkpoints import Checkpoints
-from seedbed.training.frozen import checkpointed, fingerprints_of, weights_of
-from seedbed.training.resume import load_best
+from seedbed.training.resume import checkpointed, fingerprints_of, load_best, weights_of
 from seedbed.training.run_folder import RunFolder
 
 FAMILIES = ("gpt2", "lstm")

@@ -1,4 +1,4 @@
-"""A process that is killed outright, at any moment, goes on to the bits of the run that never was.
+"""A process that is killed at any moment resumes to the same bits as an uninterrupted run.
 
 `benchmarks/kill_resume.py` does the same to `seedbed pretrain`, at more moments.
 """
@@ -57,7 +57,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def kill(folder: Path, line: str, meanwhile: Callable[[], bool] = lambda: True) -> None:
-    """Kill the run as soon as it has said `line` and `meanwhile` holds."""
+    """Kill the run as soon as it has printed `line` and `meanwhile` is true."""
     with start(folder) as process:
         assert process.stdout is not None
         assert line in iter(process.stdout.readline, "")
@@ -91,7 +91,7 @@ def test_killed_again_and_again(whole: Path, tmp_path: Path) -> None:
 
 
 def check(whole: Path, folder: Path) -> None:
-    """Go on to the end: the same bits, and no more steps done twice than lie between two checkpoints."""
+    """Resume to the end: the same bits, and no more repeated steps than between two checkpoints."""
     before = len((folder / "metrics.jsonl").read_text().splitlines())
     finish(folder)
     lines = (folder / "metrics.jsonl").read_text().splitlines()

@@ -18,12 +18,10 @@ from seedbed.data.batch import Batch, Example, collate
 from seedbed.data.loader import Loader, MixturePart
 from seedbed.data.records import Record, RecordSource
 from seedbed.objectives.causal import Causal
-from seedbed.training.evaluation import Validation, evaluate
-from seedbed.training.loop import train
+from seedbed.training.loop import TrainStep, Validation, evaluate, train
 from seedbed.training.metrics import read_metrics
 from seedbed.training.resume import load_best
 from seedbed.training.run_folder import RunFolder
-from seedbed.training.train_step import TrainStep
 
 
 def lines_of(folder: Path, kind: str) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""A run that was stopped, damaged or refused goes on to the bits of the run that never was."""
+"""A run that was stopped or damaged resumes to the same bits as an uninterrupted run."""
 
 import os
 import shutil
@@ -230,7 +230,7 @@ def test_other_settings_data_or_model_are_refused_by_name(tiny: ModuleType, tmp_
     with pytest.raises(CheckpointError, match=r"other settings or data: data\.content was 'abc', now 'xyz'"):
         tiny.start(tmp_path, fingerprints={"content": "xyz"})
     with pytest.raises(
-        CheckpointError, match=r"checkpoint's weights do not fit: .* is \(32,\) there and \(64,\) here"
+        CheckpointError, match=r"checkpoint's weights do not match: .* is \(32,\) there and \(64,\) here"
     ):
         tiny.start(tmp_path, fingerprints={"content": "abc"}, d_model=64)
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == before
@@ -242,7 +242,7 @@ def test_weights_that_are_not_finite_never_replace_a_checkpoint(tiny: ModuleType
 
     def spoil() -> None:
         with torch.no_grad():
-            module.embed.weight[60, 0] = float("nan")  # an id that the batch may not hold
+            module.embed.weight[60, 0] = float("nan")  # an id that the batch may lack
 
     with pytest.raises(Exception, match="not finite"):
         tiny.start(tmp_path, module=module, callbacks=[At("step", 9, spoil)])

@@ -20,8 +20,7 @@ from seedbed.data.loader import Loader, MixturePart
 from seedbed.data.records import RecordSource
 from seedbed.models.network import build, family, initialize
 from seedbed.objectives.causal import Causal
-from seedbed.training.evaluation import Validation
-from seedbed.training.loop import Callback, train
+from seedbed.training.loop import Callback, Validation, train
 from seedbed.training.resume import Progress
 from seedbed.training.run_folder import RunFolder
 from seedbed.training.settings import TrainingSettings
@@ -50,9 +49,9 @@ def network(
 
 def records(count: int = 64, *, seed: int = 0) -> list[list[int]]:
     """Counting in steps of 1 to 3 from anywhere, 6 to 25 ids: something that a small network can learn."""
-    draw = np.random.default_rng(seed)
-    starts, strides = draw.integers(0, VOCAB_SIZE, count), draw.integers(1, 4, count)
-    lengths = draw.integers(6, 26, count)
+    random = np.random.default_rng(seed)
+    starts, strides = random.integers(0, VOCAB_SIZE, count), random.integers(1, 4, count)
+    lengths = random.integers(6, 26, count)
     return [
         [int((start + i * stride) % VOCAB_SIZE) for i in range(length)]
         for start, stride, length in zip(starts, strides, lengths, strict=True)
@@ -71,7 +70,7 @@ def start(
     fingerprints: Mapping[str, str] | None = None,
     **changes: Any,
 ) -> tuple[nn.Module, Progress]:
-    """Train, or go on, in a run folder."""
+    """Train, or resume, in a run folder."""
     settings = replace(SETTINGS, **changes)
     runtime = runtime or Runtime(precision="float32" if settings.precision == "auto" else settings.precision)
     module = module or network(name, d_model=d_model, dropout=dropout)
@@ -98,7 +97,7 @@ def start(
 
 
 class Announcer:
-    """Says on stdout what happens, so that a test can act at that moment."""
+    """Prints the events on stdout, so that a test can act at that moment."""
 
     def begin(self, step: int, num_steps: int) -> None:
         print("begin", step, flush=True)

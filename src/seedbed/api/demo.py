@@ -17,9 +17,8 @@ from seedbed.base.signals import StopSignals
 from seedbed.generation.loading import load
 from seedbed.models.network import parameter_count
 from seedbed.report.run_report import write_report
-from seedbed.runs.architecture import configure
-from seedbed.runs.recipes import recipe
-from seedbed.runs.settings import ModelSettings
+from seedbed.runs.network import configure
+from seedbed.runs.settings import ModelSettings, recipe
 from seedbed.text.tokenizer import Tokenizer
 
 DATA = "builtin:prose"

@@ -21,9 +21,8 @@ from seedbed.generation.language_model import LanguageModel
 from seedbed.generation.loading import load
 from seedbed.models.network import family, parameter_count
 from seedbed.report.run_report import write_report
-from seedbed.runs.architecture import configure
-from seedbed.runs.recipes import recipe
-from seedbed.runs.settings import ModelSettings
+from seedbed.runs.network import configure
+from seedbed.runs.settings import ModelSettings, recipe
 from seedbed.runs.start import run_settings
 
 DATA = "builtin:code"

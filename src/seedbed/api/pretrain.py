@@ -1,4 +1,4 @@
-"""From a corpus to a base model, or from a base to another model."""
+"""Pre-training: from a corpus to a base model, or from a base to another model."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from typing import Any
 
 from seedbed.base.errors import UsageError
 from seedbed.data.shown import Shown
-from seedbed.runs.examples import first_examples
-from seedbed.runs.prepared import prepare
+from seedbed.runs.prepare import prepare_run
 from seedbed.runs.settings import decided
 from seedbed.runs.start import run_settings
 from seedbed.runs.train import OnPlan, Run, train
 from seedbed.training.loop import Callback
 from seedbed.training.run_folder import RunFolder
 
-# Settings of the training that change none of its examples.
+# Settings of the training that do not change its examples.
 _FREE = ("precision", "num_steps", "budget_seconds", "evaluate_every_steps", "checkpoint_every_steps")
 
 
@@ -27,29 +26,28 @@ def pretrain(
     callbacks: Sequence[Callback] = (),
     on_plan: OnPlan | None = None,
     device: str = "auto",
-    **wanted: Any,
+    **options: Any,
 ) -> Run:
     """Train a model on `data` in the run folder `out`, or resume the run that is there.
 
-    `wanted` are the arguments of `run_settings`; `on_plan(plan, settings)` is called before the first step.
-    Errors: StoppedEarly after a signal, all saved; the other SeedbedErrors in one line each.
+    `options` are the arguments of `run_settings`; `on_plan(plan, settings)` is called before the first step.
+    Errors: StoppedEarly after a signal, when all is saved; the other SeedbedErrors in one line each.
     """
-    settings, start = run_settings(data, out=out, **wanted)
+    settings, start = run_settings(data, out=out, **options)
     return train(settings, out, start=start, callbacks=callbacks, on_plan=on_plan, device=device)
 
 
-def show(data: str, *, out: Path | str, num: int = 3, **wanted: Any) -> list[Shown]:
-    """The first `num` training examples of the run that `pretrain` would do, as it reads them, untrained.
+def show(data: str, *, out: Path | str, num: int = 3, **options: Any) -> list[Shown]:
+    """The first `num` training examples of the run that `pretrain` would train, without training.
 
-    The tokenizer and the shards stay for the run. `wanted` are the arguments of `run_settings`; a run that
-    has begun refuses others than its own, but for how long it trains.
+    The tokenizer and the shards are kept for the run. `options` are the arguments of `run_settings`; a run
+    that has begun refuses other settings, except for the length of its training.
     """
     if num < 1:
-        raise UsageError(f"--show {num} shows nothing; give the number of examples, 1 or more")
-    settings, start = run_settings(data, out=out, **wanted)
+        raise UsageError(f"--show {num} is not allowed: give the number of examples, 1 or more")
+    settings, start = run_settings(data, out=out, **options)
     with RunFolder(out, keep_checkpoints=settings.training.keep_checkpoints) as run:
         if (saved := run.saved_settings()) is not None:
             then = saved["training"]
             run.refuse_difference(saved, decided(settings, **{k: then[k] for k in _FREE if k in then}))
-        prepared = prepare(settings, start, run)
-        return first_examples(prepared, num, seed=settings.training.seed)
+        return prepare_run(settings, start, run).first_examples(num)

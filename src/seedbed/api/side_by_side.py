@@ -13,11 +13,11 @@ from typing import Any
 from seedbed.api.pretrain import pretrain
 from seedbed.base.errors import ConfigError
 from seedbed.base.files import write_file
-from seedbed.base.hardware import ResidentPeak, probe
+from seedbed.base.hardware import ResidentPeak
 from seedbed.base.runtime import Runtime
 from seedbed.models.network import family, parameter_count
-from seedbed.runs.decide import FEWEST_STEPS, most_steps, plan_run
-from seedbed.runs.prepared import prepare
+from seedbed.runs.decide import MIN_STEPS, most_steps, plan_run
+from seedbed.runs.prepare import prepare_run
 from seedbed.runs.start import run_settings
 from seedbed.select.plan import Plan
 from seedbed.training.run_folder import RunFolder
@@ -51,7 +51,7 @@ def shared_steps(
                 "give the same budget to resume it, or another folder"
             )
         return int(planned["steps"])
-    plans = {name: _plan(out / "runs" / name, data, arguments(name, FEWEST_STEPS)) for name in titles}
+    plans = {name: _plan(out / "runs" / name, data, arguments(name, MIN_STEPS)) for name in titles}
     left = seconds - (time.perf_counter() - started)
 
     def cost(steps: int) -> float:
@@ -109,7 +109,4 @@ def _plan(folder: Path, data: str, arguments: dict[str, Any]) -> Plan:
         Runtime.from_environment(num_threads=settings.training.num_threads) as runtime,
         RunFolder(folder) as run,
     ):
-        prepared = prepare(settings, start, run)
-        return plan_run(
-            settings, start, prepared, hardware=probe(), runtime=runtime, folder=folder, resident=resident
-        )
+        return plan_run(prepare_run(settings, start, run), runtime, resident)

@@ -10,12 +10,11 @@ from seedbed.base.errors import BundleError
 from seedbed.data.corpora import LearnsFrom
 from seedbed.data.objective import OBJECTIVES
 from seedbed.data.prepare import DataSettings, training_texts
-from seedbed.data.shown import Shown, ShownToken, show_tokens
+from seedbed.data.shown import Shown, ShownToken, example_of_text, show_tokens
 from seedbed.hub.base import Base
 from seedbed.hub.weight_files import CONFIG
 from seedbed.models.network import family as named_family
-from seedbed.runs.examples import example_of_text
-from seedbed.runs.objectives import require_matching_family
+from seedbed.runs.network import require_matching_family
 from seedbed.runs.start import Start
 from seedbed.text.special_form import form_of_kind
 from seedbed.text.tokenizer import Tokenizer

@@ -88,12 +88,10 @@ def digest(path: Path) -> str:
 
 
 def write_manifest(folder: Path) -> None:
-    """Write the SHA-256 of every file in a folder to its manifest.json, and sync all of them."""
+    """Write the SHA-256 of every file in a folder to its manifest.json; the files are not synced."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST)
     digests = {path.relative_to(folder).as_posix(): digest(path) for path in files}
-    (folder / MANIFEST).write_text(json.dumps({"sha256": digests}, indent=1))
-    for path in (*files, folder / MANIFEST, *{path.parent for path in files}, folder):
-        sync(path)
+    write_file(folder / MANIFEST, json.dumps({"sha256": digests}, indent=1).encode())
 
 
 def read_manifest(folder: Path) -> dict[str, str]:

@@ -20,31 +20,32 @@ def pretrain(
     family: Annotated[
         str | None, typer.Option(help="The family: bert, gpt2, llama, t5, bart, lstm, seedling, ...")
     ] = None,
-    recipe: Annotated[str | None, typer.Option(help="Settings that belong together: fast, classic.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="A set of proven settings: fast, classic.")] = None,
     settings: Annotated[Path | None, typer.Option("--settings", help="A TOML file of settings.")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps to train.")] = None,
     budget: Budget = None,
     tokenizer: Annotated[str | None, typer.Option(help="A folder with tokenizer.json.")] = None,
     objective: Annotated[
         str | None,
-        typer.Option(help="What is learnt, if not the family's own: masked, causal, completion, ..."),
+        typer.Option(help="The objective, if not that of the family: masked, causal, completion, ..."),
     ] = None,
     overrides: Overrides = None,
     device: Device = "auto",
     show: Show = None,
     tensorboard: Annotated[
         bool,
-        typer.Option("--tensorboard", help="Write what is measured to OUT/tensorboard, too (extra track)."),
+        typer.Option("--tensorboard", help="Also write the metrics to OUT/tensorboard (extra `track`)."),
     ] = False,
     json: Json = False,
 ) -> None:
-    """Train a base model from a corpus; the same command goes on with a run that was stopped."""
+    """Train a base model from a corpus; the same command resumes a run that was stopped."""
     from seedbed.api import pretrain as api
     from seedbed.cli.console import print_json
     from seedbed.cli.examples import show_examples
-    from seedbed.cli.progress import show_plan
+    from seedbed.cli.progress import TrainingProgress, show_plan
+    from seedbed.training.tensorboard import TensorBoard
 
-    wanted: dict[str, Any] = {
+    options: dict[str, Any] = {
         "family": family,
         "recipe": recipe,
         "settings_file": settings,
@@ -55,41 +56,34 @@ def pretrain(
         "overrides": overrides or [],
     }
     if show is not None:
-        show_examples(api.show(data, out=out, num=show, **wanted), json=json)
+        show_examples(api.show(data, out=out, num=show, **options), json=json)
         return
+    callbacks: list[Callback] = [TrainingProgress()]
+    if tensorboard:
+        callbacks.append(TensorBoard(out / "tensorboard"))
     result = api.pretrain(
         data,
         out=out,
-        **wanted,
+        **options,
         device=device,
-        callbacks=_callbacks(out, tensorboard=tensorboard),
+        callbacks=callbacks,
         on_plan=lambda plan, chosen: show_plan(plan.to_dict(), chosen),
     )
-    if not result.is_main:
-        return
-    if json:
+    if result.is_main and json:
         print_json(result.summary())
-    else:
+    elif result.is_main:
         _print_result(result)
 
 
-def _callbacks(out: Path, *, tensorboard: bool) -> list[Callback]:
-    """What shows the training while it runs."""
-    from seedbed.cli.progress import TrainingProgress
-    from seedbed.training.tensorboard import TensorBoard
-
-    return [TrainingProgress(), *([TensorBoard(out / "tensorboard")] if tensorboard else [])]
-
-
 def _print_result(result: Run) -> None:
-    """What was made, how good it is and what it cost."""
+    """Print the model, its held-out loss, and its cost beside the plan."""
     from seedbed.base.units import bytes_text, seconds_text
     from seedbed.cli.console import print_facts
 
     loss, bits = result.metrics["validation_loss"], result.metrics["validation_bits_per_byte"]
-    held_out = None if loss is None else f"{loss:.4f} nats a target"
+    held_out = None if loss is None else f"{loss:.4f} nats per target"
     if bits is not None:
-        held_out = f"{loss:.4f} nats a token, {bits:.4f} bits a byte"
+        held_out = f"{loss:.4f} nats per token, {bits:.4f} bits per byte"
     plan, measured = result.plan, result.measured
     print_facts(
         f"Trained {result.metrics['step']:,} steps",

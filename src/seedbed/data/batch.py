@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +18,7 @@ class Example(NamedTuple):
     """One row: inputs (n,), targets (m,), and for each target the input position whose output predicts it.
 
     `target_index` None: every position predicts, m = n; or the row as a whole, m = 1. `source_ids` (s,) are
-    what an encoder reads where the inputs are its decoder's.
+    the inputs of an encoder; `input_ids` are then those of the decoder.
     """
 
     input_ids: NDArray[np.int64]
@@ -34,7 +34,7 @@ class Example(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Batch:
-    """Rows end to end, without padding; the targets are those of all rows, in the order of the rows."""
+    """Rows concatenated without padding, and the targets of all rows in the order of the rows."""
 
     input_ids: Tensor  # (N,)
     layout: Layout
@@ -55,14 +55,14 @@ class Batch:
 
     @property
     def source(self) -> dict[str, Any]:
-        """What a network's forward pass takes beside the inputs and their layout."""
+        """The keyword arguments of a forward pass for the encoder, none without one."""
         if self.source_ids is None:
             return {}
         return {"source": self.source_ids, "source_layout": self.source_layout}
 
     @property
     def tensors(self) -> list[Tensor]:
-        """All that the batch holds."""
+        """Every tensor of the batch."""
         found: list[Tensor] = [self.input_ids, self.targets]
         found += [tensor for tensor in (self.target_index, self.source_ids) if tensor is not None]
         layouts = [layout for layout in (self.layout, self.source_layout) if layout is not None]
@@ -71,19 +71,12 @@ class Batch:
     def to(self, device: torch.device | str) -> Batch:
         """The same batch with its tensors on `device`."""
         device = torch.device(device)
-        return replace(
-            self,
-            input_ids=self.input_ids.to(device),
-            layout=self.layout.to(device),
-            targets=self.targets.to(device),
-            target_index=None if self.target_index is None else self.target_index.to(device),
-            source_ids=None if self.source_ids is None else self.source_ids.to(device),
-            source_layout=None if self.source_layout is None else self.source_layout.to(device),
-        )
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: v.to(device) for name, v in values.items() if v is not None})
 
 
 def longest_first(examples: Sequence[Example]) -> list[Example]:
-    """Sort by length, equal lengths in the order given: neighbours of one length are one attention call."""
+    """Sort by length and keep the order of equals: neighbours of one length are one attention call."""
 
     def lengths(example: Example) -> tuple[int, int]:
         return -len(example.input_ids), 0 if example.source_ids is None else -len(example.source_ids)
@@ -92,7 +85,7 @@ def longest_first(examples: Sequence[Example]) -> list[Example]:
 
 
 def collate(examples: Sequence[Example]) -> Batch:
-    """Join rows into a batch, longest first."""
+    """Concatenate rows into a batch, longest first."""
     rows = longest_first(examples)
     lengths = [len(row.input_ids) for row in rows]
     target_index = None

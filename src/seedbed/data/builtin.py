@@ -1,4 +1,4 @@
-"""The two corpora that every Python installation carries: its documentation as prose, its library as code."""
+"""The two corpora that every Python installation has: its documentation as prose, its library as code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from pydoc_data import topics
 
 BUILTIN = ("builtin:code", "builtin:prose")
-# Tests, other people's packages, tables of character codes, and what is generated or no code.
+# Tests, installed packages, tables of character codes, and files that are generated or not code.
 SKIPPED = re.compile(
     r"__pycache__|(dist|site)-packages|encodings|ensurepip|idlelib|"
     r"pydoc_data|tests?|config-.*|_sysconfigdata.*"
@@ -21,11 +21,11 @@ SKIPPED = re.compile(
 # An example session, from its first prompt to the next blank line.
 SESSION = re.compile(r"^[ \t]*>>>.*(?:\n[ \t]*\S.*)*\n?", re.MULTILINE)
 TRAILING = re.compile(r"[ \t]+$", re.MULTILINE)
-HOLE = re.compile(r"\n{3,}")
+BLANK_LINES = re.compile(r"\n{3,}")
 
 
 def builtin_files(name: str) -> list[Path]:
-    """The files that decide what a built-in corpus holds."""
+    """The files that determine the content of a built-in corpus."""
     topics_files = [Path(topics.__file__)] if name == "builtin:prose" else []
     return [*library_modules().values(), *topics_files]
 
@@ -33,8 +33,8 @@ def builtin_files(name: str) -> list[Path]:
 def builtin_texts(name: str) -> Iterator[tuple[str, str]]:
     """The name and text of each document, sorted by name.
 
-    Code: one document a module. Prose: one a module, all its docstrings, then one a topic of the language
-    reference; example sessions are left out.
+    Code: one document per module. Prose: one per module with all its docstrings, then one per topic of the
+    language reference; example sessions are left out.
     """
     if name == "builtin:code":
         yield from ((path, source_text(file)) for path, file in library_modules().items())
@@ -44,7 +44,7 @@ def builtin_texts(name: str) -> Iterator[tuple[str, str]]:
 
 
 def library_modules() -> dict[str, Path]:
-    """The standard library's modules by their path in it, sorted, without what is skipped."""
+    """The modules of the standard library by their path in it, sorted, without SKIPPED."""
     library = Path(sysconfig.get_path("stdlib"))
     kept: list[Path] = []
     for folder, inside, names in os.walk(library):
@@ -55,7 +55,7 @@ def library_modules() -> dict[str, Path]:
 
 
 def source_text(file: Path) -> str:
-    """A module's text in the encoding that it declares, lines ending alike on every system."""
+    """The text of a module, decoded as it declares, with the same line ends on every system."""
     with tokenize.open(file) as module:
         return module.read()
 
@@ -63,13 +63,13 @@ def source_text(file: Path) -> str:
 # Parsing takes two seconds, and a run reads its corpus twice, for the tokenizer and for the shards.
 @cache
 def docstrings() -> tuple[tuple[str, str], ...]:
-    """The path and the joined docstrings of each module, in the order in which they stand."""
+    """The path and the joined docstrings of each module, in the order of the source."""
     return tuple((path, "\n\n".join(_prose(source_text(file)))) for path, file in library_modules().items())
 
 
 def clean(text: str) -> str:
-    """A text without example sessions, trailing blanks and the holes that they leave."""
-    return HOLE.sub("\n\n", TRAILING.sub("", SESSION.sub("", text)).strip())
+    """A text without example sessions, trailing blanks and the empty lines that these leave."""
+    return BLANK_LINES.sub("\n\n", TRAILING.sub("", SESSION.sub("", text)).strip())
 
 
 def _prose(source: str) -> Iterator[str]:
@@ -80,7 +80,7 @@ def _prose(source: str) -> Iterator[str]:
 def _documented(
     node: ast.AST,
 ) -> Iterator[ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]:
-    """What may have a docstring at a node or below it, in the order of the source."""
+    """The nodes from this one down that may have a docstring, in the order of the source."""
     if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
         yield node
     for child in ast.iter_child_nodes(node):

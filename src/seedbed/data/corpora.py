@@ -1,4 +1,4 @@
-"""Documents out of files, folders and what every Python installation carries; exact duplicates; the split."""
+"""Documents from files, folders and the built-in corpora, and the removal of exact duplicates."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from seedbed.data.builtin import BUILTIN, builtin_files, builtin_texts
 
 COMPRESSED = ".gz"
 LearnsFrom = Literal["text", "pairs", "labels", "tags"]
-Holds = Literal["text", "one label", "words"]
+Content = Literal["text", "one label", "words"]
 
 
 class Field(NamedTuple):
-    """A field of a record, the setting that names it, and what it may hold.
+    """A field of a record, the setting that names it, and its content.
 
-    Beside a text a label may be a whole number, and words may be a list of them: both are made a text.
+    A label may also be an integer, and words may be a list: both are converted to a text.
     """
 
     name: str
     setting: str
-    holds: Holds = "text"
+    content: Content = "text"
 
 
-# What the two fields of a labelled record hold.
-HOLDS: dict[LearnsFrom, tuple[Holds, Holds]] = {
+# The contents of the two fields of a labelled record.
+CONTENTS: dict[LearnsFrom, tuple[Content, Content]] = {
     "pairs": ("text", "text"),
     "labels": ("text", "one label"),
     "tags": ("words", "words"),
@@ -43,9 +43,9 @@ HOLDS: dict[LearnsFrom, tuple[Holds, Holds]] = {
 
 @dataclass(frozen=True)
 class Document:
-    """A text and where it came from, for messages: `notes.txt`, `train.jsonl:7`, `builtin:prose/ast.py`.
+    """A text and its origin for messages: `notes.txt`, `train.jsonl:7`, `builtin:prose/ast.py`.
 
-    `answer` is what the text of a labelled record is to be answered with.
+    `answer` is the answer or the labels of a labelled record.
     """
 
     text: str
@@ -54,25 +54,25 @@ class Document:
 
     @cached_property
     def digest(self) -> bytes:
-        """SHA-256 of the text, and of the answer where there is one."""
+        """SHA-256 of the text and of the answer, if any."""
         answer = "" if self.answer is None else f"\0{self.answer}"
         return hashlib.sha256(f"{self.text}{answer}".encode()).digest()
 
     @cached_property
-    def place(self) -> float:
-        """A number in [0, 1) that the text alone decides, even over many texts."""
+    def split_key(self) -> float:
+        """A number in [0, 1) that depends on the content alone, uniform over many documents."""
         return int.from_bytes(self.digest[:6]) / 2**48
 
 
 def read_documents(
     source: str | Path, *, text_field: str = "text", separator: str | None = None
 ) -> Iterator[Document]:
-    """The documents of a source in a fixed order, those without any visible character left out.
+    """The documents of a source in a fixed order, without those that have no visible character.
 
-    A text file is one document, or one for each part between `separator`s; a JSON Lines or Parquet file is
-    one for each record, its field `text_field`; a folder is all its files but hidden ones, sorted; any file
-    but Parquet may be compressed (.gz); `builtin:prose` and `builtin:code` need no file. A DataError names
-    the file and the line or byte of what cannot be read, or the source that holds no text.
+    A text file is one document, or one per part between `separator`s; a JSON Lines, JSON or Parquet file has
+    one per record, its field `text_field`; a folder is all its files but hidden ones, sorted; any file but
+    Parquet may be compressed (.gz); `builtin:prose` and `builtin:code` need no file. Errors: DataError with
+    the file and the line or byte that cannot be read, or the source without text.
     """
     empty = True
     for document in _read(source, Field(text_field, "data.text_field")):
@@ -82,7 +82,7 @@ def read_documents(
                 empty = False
                 yield document if len(texts) == 1 else Document(text, f"{document.origin} part {number}")
     if empty:
-        raise DataError(f"{source} holds no text; give a file or folder with at least one document")
+        raise DataError(f"{source} has no text; give a file or folder with at least one document")
 
 
 def read_pairs(
@@ -90,11 +90,11 @@ def read_pairs(
 ) -> Iterator[Document]:
     """The labelled records of JSON Lines, JSON or Parquet files, in a fixed order; `fields`: text and answer.
 
-    The answer is a text, of `labels` one label, of `tags` one for each word of the text, blanks between them.
-    A DataError names the file and the line of what has not both of them.
+    The answer is a text; for `labels` one label; for `tags` one tag per word of the text, separated by
+    blanks. Errors: DataError with the file and the line of a record that lacks one of the two.
     """
     empty = True
-    for document in _read(source, *map(Field, fields, ("data.input", "data.target"), HOLDS[learns_from])):
+    for document in _read(source, *map(Field, fields, ("data.input", "data.target"), CONTENTS[learns_from])):
         if document.answer is None:
             raise DataError(
                 f"{document.origin} is a text without an answer; give JSON Lines, JSON or Parquet with the "
@@ -103,11 +103,11 @@ def read_pairs(
         empty = False
         yield document
     if empty:
-        raise DataError(f"{source} holds no record; give a file or folder with at least one")
+        raise DataError(f"{source} has no record; give a file or folder with at least one")
 
 
 def source_files(source: str | Path) -> list[Path]:
-    """The files that a source is read from, in reading order; a DataError if there is none."""
+    """The files of a source in reading order; DataError if there is none."""
     if str(source).startswith("builtin:"):
         return builtin_files(builtin_name(source))
     path = Path(source)
@@ -118,7 +118,7 @@ def source_files(source: str | Path) -> list[Path]:
         files = [file for file, parts in inside if file.is_file() and not any(p[0] == "." for p in parts)]
         if not files:
             raise DataError(
-                f"the folder {path} holds no file; give a folder with text, JSON Lines or Parquet files"
+                f"the folder {path} has no file; give a folder with text, JSON Lines or Parquet files"
             )
         return sorted(files, key=lambda file: file.relative_to(path).as_posix())
     if path.exists():
@@ -126,12 +126,14 @@ def source_files(source: str | Path) -> list[Path]:
     if not path.parent.is_dir():
         raise DataError(f"{path} does not exist, nor does its folder {path.parent}; give a file that exists")
     near = difflib.get_close_matches(path.name, [other.name for other in path.parent.iterdir()], cutoff=0.3)
-    hint = f"near it lie {', '.join(near)}" if near else f"give a file that exists, or {' or '.join(BUILTIN)}"
+    hint = (
+        f"similar names: {', '.join(near)}" if near else f"give a file that exists, or {' or '.join(BUILTIN)}"
+    )
     raise DataError(f"{path} does not exist; {hint}")
 
 
 def builtin_name(source: str | Path) -> str:
-    """The source's name if it is a built-in corpus; a DataError for one that does not exist."""
+    """The name of a built-in corpus; DataError if there is no such corpus."""
     if str(source) not in BUILTIN:
         raise DataError(f"no corpus is named {str(source)!r}; {nearest(str(source), BUILTIN)}")
     return str(source)
@@ -157,7 +159,7 @@ def _read(source: str | Path, *fields: Field) -> Iterator[Document]:
         except (OSError, EOFError, zlib.error) as error:
             reason = getattr(error, "strerror", None) or error
             raise DataError(
-                f"{file} cannot be read: {reason}; see that it is whole, and who may read it"
+                f"{file} cannot be read: {reason}; check that it is complete and that you may read it"
             ) from error
 
 
@@ -176,40 +178,40 @@ def _decode(raw: bytes, file: Path) -> str:
 
 
 def _document(record: Any, fields: Sequence[Field], origin: str) -> Document:
-    """The document of one record: its text, and its answer where a second field is asked for."""
+    """The document of one record: its text, and its answer if there is a second field."""
     texts = [_text(record, field, origin) for field in fields]
     return Document(texts[0], origin, *texts[1:])
 
 
 def _text(record: Any, field: Field, origin: str) -> str:
-    """The text in a field of a record; what is wrong with it is said with its place."""
+    """The text in a field of a record; DataError with the origin for any other content."""
     name, setting = field.name, field.setting
     if not isinstance(record, dict):
-        raise DataError(f"{origin}: {type(record).__name__} where an object with the field {name!r} belongs")
+        raise DataError(f"{origin}: expected an object with the field {name!r}, got {type(record).__name__}")
     if name not in record:
         raise DataError(f"{origin}: no field {name!r}; set {setting}; {nearest(name, map(str, record))}")
     text = record[name]
-    if field.holds == "words" and isinstance(text, list):
+    if field.content == "words" and isinstance(text, list):
         text = _joined(text, name, origin)
-    if field.holds == "one label" and type(text) is int:
+    if field.content == "one label" and type(text) is int:
         text = str(text)
     if not isinstance(text, str):
         raise DataError(
-            f"{origin}: the field {name!r} is {type(text).__name__}, not {field.holds}; set {setting}"
+            f"{origin}: the field {name!r} is {type(text).__name__}, not {field.content}; set {setting}"
         )
-    if field.holds == "one label" and not text.strip():
+    if field.content == "one label" and not text.strip():
         raise DataError(f"{origin}: the field {name!r} is empty; give a label, or leave the record out")
     if not text.isascii():
         try:
             text.encode()
         except UnicodeEncodeError as error:
             code = f"\\u{ord(text[error.start]):04x}"
-            raise DataError(f"{origin}: the lone surrogate {code} is no character; remove it") from error
+            raise DataError(f"{origin}: the lone surrogate {code} is not a character; remove it") from error
     return text
 
 
 def _joined(words: list[Any], name: str, origin: str) -> str:
-    """Words or tags, whole numbers among them, with blanks between them."""
+    """Join words or tags, integers among them, with blanks."""
     texts = [str(word) if type(word) is int else word for word in words]
     for number, word in enumerate(texts, 1):
         if not isinstance(word, str) or len(word.split()) != 1 or word != word.strip():
@@ -243,7 +245,7 @@ def _parse(raw: bytes, origin: str) -> Any:
     except (ValueError, RecursionError) as error:
         reason = str(error)
         if isinstance(error, json.JSONDecodeError) and error.doc.rstrip("\n").count("\n") == 0:
-            reason = f"{error.msg} at column {error.colno}"  # the line is the file's, and `origin` has it
+            reason = f"{error.msg} at column {error.colno}"  # `origin` has the line of the file
         raise DataError(f"{origin} is not JSON ({reason}); correct or remove it") from error
 
 
@@ -265,11 +267,11 @@ def _parquet(file: Path, fields: Sequence[Field]) -> Iterator[Document]:
                     number += 1
                     yield _document(record, fields, f"{file} row {number}")
     except (ValueError, pyarrow.ArrowException) as error:
-        raise DataError(f"{file} is no Parquet file that can be read: {error}; write it anew") from error
+        raise DataError(f"{file} is not a readable Parquet file: {error}; write it again") from error
 
 
 def deduplicate(documents: Iterable[Document], *, known: set[bytes] | None = None) -> Iterator[Document]:
-    """The documents whose text did not come before, nor is among the digests `known`, which grows."""
+    """Drop documents that came before or whose digest is in `known`; new digests are added to it."""
     seen = set() if known is None else known
     for document in documents:
         if document.digest not in seen:

@@ -1,4 +1,4 @@
-"""Labels that Python's own syntax gives: the role of every identifier, and what a docstring documents."""
+"""Labels from Python's syntax: the role of every identifier, and the owner of every docstring."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NAMED = re.compile(r"(?:async\s+)?(?:def|class)\s+")
 
 
 class Identifier(NamedTuple):
-    """Where an identifier stands in its line, in characters, and its role."""
+    """The place of an identifier in its line, in characters, and its role."""
 
     line: int  # from 0
     start: int
@@ -22,10 +22,9 @@ class Identifier(NamedTuple):
 
 
 def identifiers(source: str) -> list[Identifier]:
-    """The identifiers of a module with their roles, in the order in which they stand.
+    """The identifiers of a module with their roles, in the order of the source.
 
-    A name that is bound is assigned, another read; names of functions, classes, parameters, attributes,
-    keyword arguments and imported modules are what they are called.
+    A name that is bound is `assigned`, any other `read`; the other roles have the names of Python's syntax.
     """
     lines = source.splitlines()
 
@@ -51,14 +50,14 @@ def identifiers(source: str) -> list[Identifier]:
                 found.append(place(node, "imported", len(name)))
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
                 row, column = node.lineno - 1, node.col_offset
-                if said := _NAMED.match(lines[row], column):
+                if match := _NAMED.match(lines[row], column):
                     role = "class" if isinstance(node, ast.ClassDef) else "function"
-                    found.append(Identifier(row, said.end(), said.end() + len(name), role))
+                    found.append(Identifier(row, match.end(), match.end() + len(name), role))
     return sorted(one for one in found if lines[one.line][one.start : one.end].isidentifier())
 
 
 def docstrings(source: str) -> Iterator[tuple[str, str]]:
-    """The first paragraph of each docstring, and which of OWNERS it documents."""
+    """The first paragraph of each docstring, and which of OWNERS has it."""
 
     def visit(node: ast.AST, inside: bool) -> Iterator[tuple[str, str]]:
         is_class = isinstance(node, ast.ClassDef)

@@ -1,4 +1,4 @@
-"""Labels of texts and tags of words: which there are, and at which tokens they are learnt."""
+"""Labels of texts and tags of words: their set, their order, and the tokens that they belong to."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ def answer_labels(document: Document, learns_from: LearnsFrom) -> list[str]:
 
 
 def ordered_labels(found: set[str], source: str, *, head_labels: Sequence[str] = ()) -> tuple[str, ...]:
-    """The labels in the order of their logits: a head's that gives these very ones, else sorted.
+    """The labels in the order of their logits: that of a head with the same labels, else sorted.
 
-    Errors: DataError for one label, which says nothing, and for more than a bundle may have.
+    Errors: DataError for a single label, and for more labels than a bundle may have.
     """
     if not 1 < len(found) <= MAX_LABELS:
-        said = f"the label {next(iter(found))!r} alone" if len(found) == 1 else f"{len(found):,} labels"
+        count = f"only the label {next(iter(found))!r}" if len(found) == 1 else f"{len(found):,} labels"
         raise DataError(
-            f"the training records of {source} have {said}, allowed are 2 to {MAX_LABELS:,} different ones; "
-            "see that data.target names the field of the labels"
+            f"the training records of {source} have {count}, allowed are 2 to {MAX_LABELS:,} different ones; "
+            "check that data.target names the field of the labels"
         )
     return tuple(head_labels) if set(head_labels) == found else tuple(sorted(found))
 
 
 def write_labels(folder: Path, labels: Sequence[str]) -> None:
-    """Write the labels beside the shards that number them."""
+    """Write the labels beside the shards that have their numbers."""
     write_file(folder / LABELS, f"{json.dumps(labels, indent=2, ensure_ascii=False)}\n".encode())
 
 
 def read_labels(folder: Path) -> tuple[str, ...]:
-    """The labels that the shards in a folder number, whose manifest vouches for them."""
+    """Read the labels that belong to the numbers in the shards of a folder."""
     return tuple(json.loads((folder / LABELS).read_bytes()))
 
 
@@ -58,10 +58,10 @@ def encode_pairs(
 def encode_labelled(
     documents: Sequence[Document], tokenizer: Tokenizer, labels: Sequence[str], learns_from: LearnsFrom
 ) -> Iterator[tuple[list[int], list[int]]]:
-    """The ids of each text, and its answer in numbers of `labels`, counted from 1.
+    """The ids of each text, and its answer as numbers of `labels`, counted from 1.
 
-    That is one number for a text; for its words one for each token, the tag's at the token that begins a
-    word and 0 at all others (BERT, 1810.04805, section 5.3). Errors: DataError naming the record.
+    A label is one number per text; tags are one number per token, the tag's at the first token of a word and
+    0 at all others (BERT, 1810.04805, section 5.3). Errors: DataError naming the record.
     """
     numbers = {label: number for number, label in enumerate(labels, 1)}
     rows: Iterable[tuple[list[int], list[int]]]
@@ -72,9 +72,7 @@ def encode_labelled(
         rows = (_encode_tagged(document, tokenizer, numbers) for document in documents)
     for document, (ids, answer) in zip(documents, rows, strict=True):
         if not ids or not any(answer):
-            raise DataError(
-                f"{document.origin}: the text is empty, no token stands for it; leave the record out"
-            )
+            raise DataError(f"{document.origin}: the text is empty or has no token; leave the record out")
         yield ids, answer
 
 
@@ -103,10 +101,10 @@ def _encode_tagged(
 
 
 def words_begun(text: str, spans: Sequence[tuple[int, int]]) -> list[int | None]:
-    """For each token, by the characters start to end that it stands for, the number of the word it begins.
+    """For each token with the characters (start, end) of the text, the number of the word that it begins.
 
-    None for a token that begins none: the inside of a word, or blanks. Words are what blanks part; a token
-    belongs to the word of its first character that is no blank.
+    None for a token that begins no word: inside a word, or blanks. Words are separated by blanks; a token
+    belongs to the word of its first character that is not a blank.
     """
     starts = [match.start() for match in re.finditer(r"\S+", text)]
     found: list[int | None] = []

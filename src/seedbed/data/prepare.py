@@ -1,13 +1,12 @@
-"""From a corpus to the token shards of runs, made once and found again by what decides their content."""
+"""From a corpus to token shards, written once and found again by the fingerprint of their content."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from array import array
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -35,17 +34,17 @@ from seedbed.data.shards import ShardWriter, TokenShard
 from seedbed.text.tokenizer import Tokenizer, blocks
 
 FORMAT = (
-    1  # of the shards, and of how documents are read, cut and tokenized: counts up when one of them changes
+    1  # of shards, and of how documents are read, split and tokenized: raise it when one of these changes
 )
 SIDES = ("train", "validation")
-# Characters that one call tokenizes on all cores; memory holds some 100 bytes for each of their tokens.
+# Characters that one call tokenizes on all cores; each of their tokens takes some 100 bytes of memory.
 GROUP_CHARACTERS = 1 << 18
 GROUP_RECORDS = 1024  # labelled ones that one call tokenizes
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataSettings:
-    """What is learnt from and what is held out: any source that `read_documents` takes."""
+    """The `[data]` table: training and validation data, any source that `read_documents` takes."""
 
     train: str
     validation: str | None = None  # None: split from train by the hash of each document
@@ -53,12 +52,14 @@ class DataSettings:
     text_field: str = "text"  # of a JSON or Parquet record
     input: str | None = None  # the fields of a labelled record; none: "input" and "target"
     target: str | None = None
-    document_separator: str | None = None  # cuts every text into documents, "\n\n" at blank lines
+    document_separator: str | None = None  # splits every text into documents; "\n\n": at blank lines
     deduplicate: bool = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.validation_fraction < 1:
-            raise ConfigError(f"data.validation_fraction={self.validation_fraction}: choose one from 0 to 1")
+            raise ConfigError(
+                f"data.validation_fraction={self.validation_fraction} is not allowed: choose one in [0, 1)"
+            )
         if (self.input is None) != (self.target is None):
             raise ConfigError(
                 "data.input and data.target name the two fields of a labelled record; give both"
@@ -75,10 +76,10 @@ class DataSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PreparedData:
-    """The two shards of a run; `fingerprint` is SHA-256 of what decides them: files, settings, tokenizer.
+class CorpusShards:
+    """The shards of a corpus; `fingerprint` is the SHA-256 of their files, settings and tokenizer.
 
-    Labelled records have two more, with the answer of each: its tokens, or the numbers of its labels from 1.
+    Labelled records have two more shards with the answers: tokens, or numbers of labels counted from 1.
     """
 
     train: TokenShard
@@ -89,18 +90,18 @@ class PreparedData:
     labels: tuple[str, ...] = ()
 
     @property
-    def shards(self) -> list[TokenShard]:
-        """All that lie on the disk."""
-        found = (self.train, self.validation, self.train_answers, self.validation_answers)
-        return [shard for shard in found if shard is not None]
+    def num_bytes(self) -> int:
+        """Bytes of the token ids on disk."""
+        shards = (self.train, self.validation, self.train_answers, self.validation_answers)
+        return sum(shard.tokens.nbytes for shard in shards if shard is not None)
 
 
 def split_documents(
     settings: DataSettings, *, learns_from: LearnsFrom = "text"
 ) -> Iterator[tuple[Document, bool]]:
-    """Each document or labelled record with whether it validates, validation's own file first.
+    """Each document or labelled record, and whether it is for validation; a validation file comes first.
 
-    Without such a file a document's own hash decides: neither the order nor other documents do. With
+    Without such a file the hash of a document decides, whatever its order and the other documents. With
     `deduplicate`, a training document that equals a validation one is left out.
     """
     known: set[bytes] = set()
@@ -117,27 +118,25 @@ def split_documents(
     if settings.validation is not None:
         yield from ((document, True) for document in documents(settings.validation))
     for document in documents(settings.train):
-        yield document, settings.validation is None and document.place < settings.validation_fraction
+        yield document, settings.validation is None and document.split_key < settings.validation_fraction
 
 
 def training_texts(settings: DataSettings, *, learns_from: LearnsFrom = "text") -> Iterator[str]:
-    """What a tokenizer may be trained on: the texts that do not validate, and their answers if texts too."""
-    places = array("d")
+    """The training texts for a tokenizer, and their answers where these are texts."""
     empty = True
     for document, validates in split_documents(settings, learns_from=learns_from):
-        places.append(document.place)
         if not validates:
             empty = False
             yield document.text
             if document.answer is not None and learns_from == "pairs":
                 yield document.answer
     if empty:
-        raise DataError(_empty_side(settings, places))
+        raise DataError(_empty_side(settings, learns_from))
 
 
 def source_fingerprint(settings: DataSettings) -> str:
-    """SHA-256 of the settings that decide the documents and of every file they are read from."""
-    # A path does not decide anything, so that a moved file is the same data; a built-in corpus' name does.
+    """SHA-256 of the settings that select the documents and of every file that they are read from."""
+    # Paths do not count: a moved file is the same data. The names of built-in corpora do.
     named = {
         k: v if v is None or v in BUILTIN else "files" for k, v in asdict(settings).items() if k in SIDES
     }
@@ -151,16 +150,16 @@ def source_fingerprint(settings: DataSettings) -> str:
 
 
 def shards_folder(run: Path) -> Path:
-    """The folder beside a run's own that has the shards of all runs there, so that equal ones are shared."""
+    """The folder beside a run that has the shards of all runs there: equal ones are shared."""
     return Path(os.path.abspath(run)).parent / ".shards"
 
 
 def shards_of(folder: Path, fingerprint: str) -> Path:
-    """The folder of the shards with a fingerprint, among all of them."""
+    """The folder of the shards with this fingerprint."""
     return folder / fingerprint[:32]
 
 
-def prepare(
+def prepare_shards(
     settings: DataSettings,
     tokenizer: Tokenizer,
     folder: Path | str,
@@ -168,35 +167,35 @@ def prepare(
     learns_from: LearnsFrom = "text",
     head_labels: Sequence[str] = (),
     source: str | None = None,
-) -> PreparedData:
-    """Tokenize a corpus into shards, `train` and `validation`, in a folder of `folder` for this content.
+) -> CorpusShards:
+    """Tokenize a corpus into the shards `train` and `validation`, in a subfolder of `folder`.
 
-    Shards that are there are verified, every byte of them (0.3 s for 100 million tokens), and made again
-    where one is damaged; processes that need the same ones wait for the first.
+    Existing shards are verified, every byte of them (0.3 s for 100 million tokens), and written again if
+    damaged; other processes that need the same shards wait.
 
-    A document ends with the tokenizer's end token if it has one. The answers of labelled records are stored
-    in shards of their own, `train_answers` and `validation_answers`; nothing ends these or their inputs.
-    Labels are those of the training records, in the order of `head_labels` where these are the same ones. A
-    DataError says what to do where one side of the split is empty. `source` is the `source_fingerprint`,
-    where it is known already.
+    A document ends with the tokenizer's end token if it has one. The answers of labelled records are in
+    shards of their own, `train_answers` and `validation_answers`; neither inputs nor answers get an end
+    token. Labels are those of the training records, in the order of `head_labels` if these are the same.
+    `source` is the `source_fingerprint` if it is known already. Errors: DataError if one side of the split
+    is empty.
     """
     has_labels = learns_from in ("labels", "tags")
     source = source or source_fingerprint(settings)
-    decides = f"{source} {tokenizer.fingerprint} {tokenizer.eos_id}"
-    decides += "" if learns_from == "text" else f" {learns_from}"
-    decides += f" {list(head_labels)}" if has_labels and head_labels else ""
-    fingerprint = hashlib.sha256(decides.encode()).hexdigest()
+    content = f"{source} {tokenizer.fingerprint} {tokenizer.eos_id}"
+    content += "" if learns_from == "text" else f" {learns_from}"
+    content += f" {list(head_labels)}" if has_labels and head_labels else ""
+    fingerprint = hashlib.sha256(content.encode()).hexdigest()
 
     def write(aside: Path) -> None:
         if learns_from == "text":
-            _write_shards(settings, tokenizer, aside)
+            _write_texts(settings, tokenizer, aside)
         else:
             labels = _labels(settings, learns_from, head_labels) if has_labels else ()
             _write_pairs(settings, tokenizer, aside, learns_from, labels)
         if source_fingerprint(settings) != source:  # the files were read a second time
             raise DataError(
                 f"the files of {settings.train} changed while they were read; run the same command again "
-                "once they are written"
+                "when they are complete"
             )
 
     names = [*SIDES, *(f"{side}_answers" for side in SIDES if learns_from != "text")]
@@ -204,19 +203,36 @@ def prepare(
     with shared_folder(home, write):
         shards = {name: TokenShard.open(home / name) for name in names}
         labels = read_labels(home) if has_labels else ()
-    return PreparedData(**shards, fingerprint=fingerprint, labels=labels)
+    return CorpusShards(**shards, fingerprint=fingerprint, labels=labels)
 
 
 def _labels(settings: DataSettings, learns_from: LearnsFrom, head_labels: Sequence[str]) -> tuple[str, ...]:
     """The labels of the training records."""
-    places, found = array("d"), set()
+    found: set[str] = set()
     for document, validates in split_documents(settings, learns_from=learns_from):
-        places.append(document.place)
         if not validates:
             found.update(answer_labels(document, learns_from))
     if not found:
-        raise DataError(_empty_side(settings, places))
+        raise DataError(_empty_side(settings, learns_from))
     return ordered_labels(found, settings.train, head_labels=head_labels)
+
+
+@contextmanager
+def _shard_writers(
+    settings: DataSettings, learns_from: LearnsFrom, folder: Path, sizes: Mapping[str, int]
+) -> Iterator[dict[str, ShardWriter]]:
+    """Writers for both sides of the split, one for each ending of `sizes` with this vocabulary size."""
+    with ExitStack() as stack:
+        writers = {
+            f"{side}{ending}": stack.enter_context(ShardWriter(folder / f"{side}{ending}", vocab_size=size))
+            for side in SIDES
+            for ending, size in sizes.items()
+        }
+        yield writers
+        if not all(writer.num_documents for writer in writers.values()):
+            raise DataError(_empty_side(settings, learns_from))
+        for writer in writers.values():
+            writer.close()
 
 
 def _write_pairs(
@@ -227,64 +243,42 @@ def _write_pairs(
     labels: tuple[str, ...],
 ) -> None:
     """Write the shards of labelled records, an answer for each input, and the labels."""
-    places = array("d")
     sizes = {"": tokenizer.vocab_size, "_answers": len(labels) + 1 if labels else tokenizer.vocab_size}
-    with ExitStack() as stack:
-        writers = {
-            f"{side}{part}": stack.enter_context(ShardWriter(folder / f"{side}{part}", vocab_size=size))
-            for side in SIDES
-            for part, size in sizes.items()
-        }
-        records = split_documents(settings, learns_from=learns_from)
+    records = split_documents(settings, learns_from=learns_from)
+    with _shard_writers(settings, learns_from, folder, sizes) as writers:
         while group := list(islice(records, GROUP_RECORDS)):
-            places.extend(document.place for document, _ in group)
             documents = [document for document, _ in group]
             if labels:
                 rows = encode_labelled(documents, tokenizer, labels, learns_from)
             else:
                 rows = encode_pairs(documents, tokenizer)
             for (_, validates), row in zip(group, rows, strict=True):
-                for part, ids in zip(sizes, row, strict=True):
-                    writer = writers[f"{SIDES[validates]}{part}"]
+                for ending, ids in zip(sizes, row, strict=True):
+                    writer = writers[f"{SIDES[validates]}{ending}"]
                     writer.append(ids)
                     writer.end_document(keep_empty=True)
-        if not all(writer.num_documents for writer in writers.values()):
-            raise DataError(_empty_side(settings, places))
-        for writer in writers.values():
-            writer.close()
     if labels:
         write_labels(folder, labels)
 
 
-def _write_shards(settings: DataSettings, tokenizer: Tokenizer, folder: Path) -> None:
-    vocab_size = tokenizer.vocab_size
+def _write_texts(settings: DataSettings, tokenizer: Tokenizer, folder: Path) -> None:
+    """Write the two shards of documents of text, each ended by the end token."""
     end = [] if tokenizer.eos_id is None else [tokenizer.eos_id]
-    places = array("d")
-    with (
-        ShardWriter(folder / "train", vocab_size=vocab_size) as train,
-        ShardWriter(folder / "validation", vocab_size=vocab_size) as validation,
-    ):
-        for group in _groups(split_documents(settings), places):
+    with _shard_writers(settings, "text", folder, {"": tokenizer.vocab_size}) as writers:
+        for group in _groups(split_documents(settings)):
             encoded = tokenizer.encode_batch([block for block, _, _ in group])
             for (block, validates, is_last), ids in zip(group, encoded, strict=True):
-                writer = validation if validates else train
+                writer = writers[SIDES[validates]]
                 writer.append([*ids, *end] if is_last else ids, num_bytes=len(block.encode()))
                 if is_last:
                     writer.end_document()
-        if not train.num_documents or not validation.num_documents:
-            raise DataError(_empty_side(settings, places))
-        train.close()
-        validation.close()
 
 
-def _groups(
-    documents: Iterable[tuple[Document, bool]], places: array[float]
-) -> Iterator[list[tuple[str, bool, bool]]]:
-    """Blocks of text, each with whether it validates and whether it ends a document; notes `places`."""
+def _groups(documents: Iterable[tuple[Document, bool]]) -> Iterator[list[tuple[str, bool, bool]]]:
+    """Blocks of text, each with whether it is for validation and whether it ends a document."""
     group: list[tuple[str, bool, bool]] = []
     num_characters = 0
     for document, validates in documents:
-        places.append(document.place)
         num_left = len(document.text)
         for block in blocks(document.text):
             num_left -= len(block)
@@ -297,20 +291,21 @@ def _groups(
         yield group
 
 
-def _empty_side(settings: DataSettings, places: array[float]) -> str:
-    """What to do where the split leaves nothing to train on or to validate with."""
+def _empty_side(settings: DataSettings, learns_from: LearnsFrom) -> str:
+    """What to do if the split leaves one of its sides empty; the documents are read again for it."""
     if settings.validation is not None:
         return (
             f"every document of {settings.train} is in {settings.validation} too; give other validation data"
         )
-    if len(places) == 1:
+    keys = sorted(document.split_key for document, _ in split_documents(settings, learns_from=learns_from))
+    if len(keys) == 1:
         return (
-            f"{settings.train} is one document, so none can be held out: give data.validation=FILE, or cut "
+            f"{settings.train} is one document, so none can be held out: give data.validation=FILE, or split "
             'it into documents with data.document_separator, at blank lines with "\\n\\n"'
         )
-    some = sorted(places)[len(places) // 10]  # a tenth of the documents lies below
+    tenth = keys[len(keys) // 10]  # a tenth of the documents is below
     return (
-        f"data.validation_fraction={settings.validation_fraction} puts all {len(places)} documents of "
-        f"{settings.train} on one side of the split, which their hashes decide: choose {some + 0.005:.2f}, "
-        "or give data.validation=FILE"
+        f"data.validation_fraction={settings.validation_fraction} puts all {len(keys)} documents of "
+        f"{settings.train} on one side of the split, which depends on their hashes: choose "
+        f"{tenth + 0.005:.2f}, or give data.validation=FILE"
     )

@@ -1,4 +1,4 @@
-"""Records: what one training example is made from; any of them can be had again by its (pass, index)."""
+"""Records, the input of one training example each, and their order in every pass over the data."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from seedbed.base.errors import ConfigError, DataError
 from seedbed.data.shards import TokenShard
 
-BLOCK_RECORDS = 512  # whose places are looked up together
-RUN_RECORDS = 16  # of like lengths, dealt one after the other
+BLOCK_RECORDS = 512  # whose spans are looked up together
+RUN_RECORDS = 16  # of similar lengths, read one after the other
 
 
 class Record(NamedTuple):
     """Token ids (num_tokens,) int64; `key` is (pass, number of the record in the pass before shuffling).
 
-    `answer` is what a labelled record is to be answered with: token ids (num_answer_tokens,), or labels.
+    `answer` is that of a labelled record: token ids (num_answer_tokens,), or numbers of labels.
     """
 
     ids: NDArray[np.int64]
@@ -28,14 +28,19 @@ class Record(NamedTuple):
 
 
 class Source(Protocol):
-    """Records in the order of a pass; the same for the same arguments, whatever was asked before."""
+    """Records in the order of a pass; the same arguments always give the same records."""
 
     def records(self, pass_index: int, start: int) -> Iterator[Record]:
-        """The records of a pass in its order, from number `start` on; every pass has at least one."""
+        """The records of a pass in its order, from number `start`; every pass has at least one."""
 
 
-class Pieces(NamedTuple):
-    """One pass over a shard: piece p is tokens[starts[p]:ends[p]], and the pass reads them in `order`."""
+def generator(*seeds: int) -> np.random.Generator:
+    """NumPy's generator for these seeds; it gives the same numbers on every machine."""
+    return np.random.Generator(np.random.PCG64(seeds))
+
+
+class Spans(NamedTuple):
+    """One pass over a shard: span s is tokens[starts[s]:ends[s]], and the pass reads them in `order`."""
 
     starts: NDArray[np.int64]
     ends: NDArray[np.int64]
@@ -45,28 +50,28 @@ class Pieces(NamedTuple):
 def cut_documents(
     offsets: NDArray[np.int64], context_tokens: int, first_cuts: NDArray[np.int64] | int, *, overlap: int = 1
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Starts and ends of pieces of at most context_tokens + overlap tokens that overlap by that many.
+    """Starts and ends of spans of at most context_tokens + overlap tokens; neighbours share `overlap` tokens.
 
-    Overlapping by one, a piece of n + 1 tokens is n inputs with n targets, and every token of a document but
-    its first is a target once; without overlap every token is in one piece. A document that does not fit has
-    `first_cuts` such tokens in its first piece, context_tokens in the others and what is left in its last.
+    With an overlap of 1 a span of n + 1 tokens is n inputs with n targets, and every token of a document but
+    its first is a target once; without overlap every token is in one span. A longer document has
+    `first_cuts` new tokens in its first span, context_tokens in the next ones, and the rest in its last.
     """
     num_targets = np.diff(offsets) - overlap
     first = np.where(num_targets <= context_tokens, num_targets, np.minimum(first_cuts, num_targets))
-    num_pieces = (num_targets > 0) * (1 + -(-(num_targets - first) // context_tokens))
-    document = np.repeat(np.arange(len(num_targets)), num_pieces)
-    number = np.arange(len(document)) - np.repeat(np.cumsum(num_pieces) - num_pieces, num_pieces)
-    cut = first[document] + number * context_tokens  # such tokens up to the end of this piece
+    num_spans = (num_targets > 0) * (1 + -(-(num_targets - first) // context_tokens))
+    document = np.repeat(np.arange(len(num_targets)), num_spans)
+    number = np.arange(len(document)) - np.repeat(np.cumsum(num_spans) - num_spans, num_spans)
+    cut = first[document] + number * context_tokens  # new tokens up to the end of this span
     starts = offsets[document] + np.where(number == 0, 0, cut - context_tokens)
     ends = offsets[document] + np.minimum(cut, num_targets[document]) + overlap
     return starts, ends
 
 
 class TokenSource:
-    """Pieces of a shard's documents; each pass cuts and orders them anew, drawn from (seed, pass).
+    """Spans of a shard's documents; (seed, pass) determines where they begin, and their order.
 
-    Pieces have context_tokens + overlap tokens at most. `shuffle=False` (validation) cuts each document from
-    its beginning and reads in the order of the corpus; `cut_anew=False` cuts alike in every pass.
+    Spans have at most context_tokens + overlap tokens. `shuffle=False` (validation) begins at the first token
+    of each document and reads in the order of the corpus; `cut_anew=False` has the same spans in every pass.
     """
 
     def __init__(
@@ -80,41 +85,43 @@ class TokenSource:
         cut_anew: bool = True,
     ) -> None:
         if context_tokens < 1:
-            raise ConfigError(f"context_tokens={context_tokens}: a record needs at least one input token")
+            raise ConfigError(
+                f"context_tokens={context_tokens} is not allowed: a record needs 1 or more input tokens"
+            )
         if not shard.num_documents or int(np.diff(shard.offsets).max()) < 2:
             raise DataError("no document has two tokens, so there is nothing to predict; give more text")
         self.shard, self.context_tokens, self.seed, self.shuffle = shard, context_tokens, seed, shuffle
         self.overlap, self.cut_anew = overlap, cut_anew
-        self._pieces = lru_cache(maxsize=1)(self._cut)
+        self._spans = lru_cache(maxsize=1)(self._cut)
 
-    def _cut(self, pass_index: int) -> Pieces:
+    def _cut(self, pass_index: int) -> Spans:
         size, overlap = self.context_tokens, self.overlap
         if not self.shuffle:
             starts, ends = cut_documents(self.shard.offsets, size, size, overlap=overlap)
-            return Pieces(starts, ends, np.arange(len(starts)))
-        generator = np.random.Generator(np.random.PCG64([self.seed, pass_index]))
-        cuts = generator if self.cut_anew else np.random.Generator(np.random.PCG64([self.seed]))
+            return Spans(starts, ends, np.arange(len(starts)))
+        order = generator(self.seed, pass_index)
+        cuts = order if self.cut_anew else generator(self.seed)
         first_cuts = cuts.integers(1, size + 1, self.shard.num_documents)
         starts, ends = cut_documents(self.shard.offsets, size, first_cuts, overlap=overlap)
-        return Pieces(starts, ends, generator.permutation(len(starts)))
+        return Spans(starts, ends, order.permutation(len(starts)))
 
     def records(self, pass_index: int, start: int) -> Iterator[Record]:
-        """The pieces of the pass from number `start` on."""
-        pieces = self._pieces(pass_index)
+        """The spans of the pass from number `start`."""
+        spans = self._spans(pass_index)
         tokens = self.shard.tokens
-        for block in range(start, len(pieces.order), BLOCK_RECORDS):
-            numbers = pieces.order[block : block + BLOCK_RECORDS]
-            starts, ends = pieces.starts[numbers].tolist(), pieces.ends[numbers].tolist()
+        for block in range(start, len(spans.order), BLOCK_RECORDS):
+            numbers = spans.order[block : block + BLOCK_RECORDS]
+            starts, ends = spans.starts[numbers].tolist(), spans.ends[numbers].tolist()
             for number, first, end in zip(numbers.tolist(), starts, ends, strict=True):
                 yield Record(tokens[first:end].astype(np.int64), (pass_index, number))
 
 
 class PairSource:
-    """Labelled records, inputs and answers in two shards; each pass deals all in an order of its own.
+    """Labelled records, inputs and answers in two shards; each pass has its own order.
 
-    Records of like lengths come in runs, which the passes deal in any order: their rows are one call of
-    attention. An input longer than `room` for it (num_records,) loses its end, and a record whose room is
-    below 0 is left out: `num_cut` and `num_left_out` say how many.
+    Records of similar lengths are read in runs, whose rows share one attention call; the order of the runs is
+    random. An input longer than its `max_input_tokens` (num_records,) is truncated, and a record with a
+    negative one is left out: `num_cut` and `num_left_out` count them.
     """
 
     def __init__(
@@ -122,44 +129,45 @@ class PairSource:
         inputs: TokenShard,
         answers: TokenShard,
         *,
-        room: NDArray[np.int64],
+        max_input_tokens: NDArray[np.int64],
         seed: int,
         shuffle: bool = True,
         cuts_answers: bool = False,
     ) -> None:
-        assert inputs.num_documents == answers.num_documents == len(room)
-        self.inputs, self.answers, self.room = inputs, answers, room
+        assert inputs.num_documents == answers.num_documents == len(max_input_tokens)
+        self.inputs, self.answers, self.max_input_tokens = inputs, answers, max_input_tokens
         self.seed, self.shuffle, self.cuts_answers = seed, shuffle, cuts_answers
-        self.num_left_out = int((room < 0).sum())
-        self.num_cut = int(((inputs.lengths > room) & (room >= 0)).sum())
-        if self.num_left_out == len(room):
+        self.num_left_out = int((max_input_tokens < 0).sum())
+        self.num_cut = int(((inputs.lengths > max_input_tokens) & (max_input_tokens >= 0)).sum())
+        if self.num_left_out == len(max_input_tokens):
             raise DataError(
-                f"none of the {len(room)} answers fits into the context; raise training.context_tokens"
+                f"each of the {len(max_input_tokens)} answers is longer than the context; "
+                "raise training.context_tokens"
             )
-        self._order = lru_cache(maxsize=1)(self._draw)
+        self._order = lru_cache(maxsize=1)(self._shuffled)
 
-    def _draw(self, pass_index: int) -> NDArray[np.int64]:
-        fitting = np.flatnonzero(self.room >= 0)
+    def _shuffled(self, pass_index: int) -> NDArray[np.int64]:
+        kept = np.flatnonzero(self.max_input_tokens >= 0)
         if not self.shuffle:
-            return fitting
-        draw = np.random.Generator(np.random.PCG64([self.seed, pass_index]))
-        shuffled = draw.permutation(fitting)
-        lengths = (np.minimum(self.inputs.lengths, self.room), self.answers.lengths)
+            return kept
+        random = generator(self.seed, pass_index)
+        shuffled = random.permutation(kept)
+        lengths = (np.minimum(self.inputs.lengths, self.max_input_tokens), self.answers.lengths)
         ranked = shuffled[np.lexsort([length[shuffled] for length in lengths])]
         runs = np.array_split(ranked, -(-len(ranked) // RUN_RECORDS))
-        return np.concatenate([runs[i] for i in draw.permutation(len(runs))])
+        return np.concatenate([runs[i] for i in random.permutation(len(runs))])
 
     def records(self, pass_index: int, start: int) -> Iterator[Record]:
-        """The records of the pass from number `start` on."""
+        """The records of the pass from number `start`."""
         for number in self._order(pass_index)[start:].tolist():
-            room = int(self.room[number])
+            most = int(self.max_input_tokens[number])
             answer = self.answers.document(number)
-            answer = answer[:room] if self.cuts_answers else answer
-            yield Record(self.inputs.document(number)[:room], (pass_index, number), answer)
+            answer = answer[:most] if self.cuts_answers else answer
+            yield Record(self.inputs.document(number)[:most], (pass_index, number), answer)
 
 
 class RecordSource:
-    """Records that lie in memory, with the answers of labelled ones."""
+    """Records in memory, with the answers of labelled ones."""
 
     def __init__(
         self,
@@ -174,15 +182,15 @@ class RecordSource:
         self.ids = [np.asarray(ids, dtype=np.int64) for ids in records]
         self.answers = None if answers is None else [np.asarray(ids, dtype=np.int64) for ids in answers]
         self.seed, self.shuffle = seed, shuffle
-        self._order = lru_cache(maxsize=1)(self._draw)
+        self._order = lru_cache(maxsize=1)(self._shuffled)
 
-    def _draw(self, pass_index: int) -> NDArray[np.int64]:
+    def _shuffled(self, pass_index: int) -> NDArray[np.int64]:
         if not self.shuffle:
             return np.arange(len(self.ids))
-        return np.random.Generator(np.random.PCG64([self.seed, pass_index])).permutation(len(self.ids))
+        return generator(self.seed, pass_index).permutation(len(self.ids))
 
     def records(self, pass_index: int, start: int) -> Iterator[Record]:
-        """The records of the pass from number `start` on."""
+        """The records of the pass from number `start`."""
         for number in self._order(pass_index)[start:].tolist():
             answer = None if self.answers is None else self.answers[number]
             yield Record(self.ids[number], (pass_index, number), answer)

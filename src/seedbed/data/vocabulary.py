@@ -1,4 +1,4 @@
-"""What an objective knows of the token ids that it draws from, puts in and looks for."""
+"""The token ids that objectives insert, look for, or sample from."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ from seedbed.text.special_form import NUM_SENTINELS, ROLES
 from seedbed.text.tokenizer import Tokenizer
 
 SENTENCE_ENDS = (".", "!", "?", "\n")
-# What a message calls the special tokens that an objective needs.
-CALLED = {
+# The names of special tokens in messages.
+NAMES = {
     "eos": "an end token",
     "mask": "a mask token",
     "sentinels": "sentinels <extra_id_0>, <extra_id_1> ...",
 }
-LEAST_ADVISED = 512  # tokens: those of all bytes and the special ones of any family are fewer
+MIN_ADVISED_SIZE = 512  # more than all bytes and the special tokens of any family
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Vocabulary:
-    """Ids with a role, None or empty where the tokenizer has none.
+    """Ids by their role, None or empty if the tokenizer has none.
 
-    `begin_ids` and `end_ids` stand around a document; `begins_word` and `ends_sentence` (size,) tell of each
-    id whether its token does; `decoder_start_id` is what a decoder reads first in an encoder-decoder, and
-    None for any other network. `family` is the network's, where one is known.
+    `begin_ids` and `end_ids` are around a document; `begins_word` and `ends_sentence` (size,) are True for
+    ids whose token does so; `decoder_start_id` is the first token of the decoder in an encoder-decoder, None
+    for any other network. `special_tokens` has the id of every special token by its text. `family` is that of
+    the network, if known.
     """
 
     size: int
@@ -48,7 +49,7 @@ class Vocabulary:
     def of(
         cls, tokenizer: Tokenizer, *, decoder_start_id: int | None = None, family: str | None = None
     ) -> Vocabulary:
-        """A tokenizer's."""
+        """The vocabulary of a tokenizer."""
         size = tokenizer.vocab_size
         begin_ids, end_ids = tokenizer.around_ids
         named = set(tokenizer.vocabulary.values())
@@ -74,7 +75,7 @@ class Vocabulary:
     def stand_in(
         cls, size: int, *, needs: Collection[str] = (), decoder_start_id: int | None = None
     ) -> Vocabulary:
-        """Return one for a plan without a tokenizer: it has a token for every role and for all of `needs`."""
+        """A vocabulary for a plan without a tokenizer: it has a token for every role and all of `needs`."""
         ids = np.arange(size)
         return cls(
             size=size,
@@ -92,20 +93,20 @@ class Vocabulary:
 
     @property
     def closing_ids(self) -> tuple[int, ...]:
-        """What ends a text that a decoder writes: what stands behind a document, else the end token."""
+        """The ids that end a text of a decoder: those after a document, or else the end token."""
         return self.end_ids or (() if self.eos_id is None else (self.eos_id,))
 
     @property
     def ordinary_ids(self) -> NDArray[np.int64]:
-        """All ids but those of control tokens."""
+        """All ids but those of special tokens."""
         return np.setdiff1d(np.arange(self.size), self.special_ids)
 
     def text(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """A record's ids without the end of its document."""
+        """The ids of a record without the end token of its document."""
         return ids[:-1] if len(ids) and ids[-1] == self.eos_id else ids
 
     def require(self, needed: Collection[str], objective: str) -> None:
-        """Raise a ConfigError where special tokens are missing that an objective needs."""
+        """Raise ConfigError if the vocabulary lacks special tokens that an objective needs."""
         found = {"eos": self.closing_ids, "sentinels": self.sentinel_ids}
         found["mask"] = () if self.mask_id is None else (self.mask_id,)
         missing = [each for each in needed if not found.get(each, each in self.special_tokens)]
@@ -113,20 +114,19 @@ class Vocabulary:
             num = sum(NUM_SENTINELS if each == "sentinels" else 1 for each in missing)
             has_role = bool({*missing} & {*ROLES})
             rename = ", or name the token that it has in tokenizer_config.json" if has_role else ""
-            names = " and ".join(CALLED.get(each, each) for each in missing)
+            names = " and ".join(NAMES.get(each, each) for each in missing)
             family = "" if self.family is None else f"--family {self.family} "
             raise ConfigError(
                 f"the objective {objective} needs {names}, and this tokenizer has none; for a network from "
-                "scratch train one that has (seedbed tokenizer DATA "
-                f"{family}--objective {objective} --vocab-size {max(LEAST_ADVISED, self.size + num)} --out "
-                f"FOLDER){rename}"
+                f"scratch train one that has (seedbed tokenizer DATA {family}--objective {objective} "
+                f"--vocab-size {max(MIN_ADVISED_SIZE, self.size + num)} --out FOLDER){rename}"
             )
 
     def decoder_start(self, objective: str) -> int:
-        """What a decoder reads first; a ConfigError where no decoder reads after an encoder."""
+        """The first token of the decoder; ConfigError if there is none."""
         if self.decoder_start_id is None:
             raise ConfigError(
-                f"the objective {objective} trains an encoder-decoder, and nothing says what its decoder "
-                "reads first; name an end or a padding token in tokenizer_config.json"
+                f"the objective {objective} trains an encoder-decoder, and no first token of its decoder is "
+                "known; name an end or a padding token in tokenizer_config.json"
             )
         return self.decoder_start_id

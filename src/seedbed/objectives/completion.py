@@ -44,9 +44,9 @@ class Completion(Objective):
         begin, end, closing = len(self._begin), len(self._end), len(self._closing)
         if self.vocabulary.decoder_start_id is None:
             return context_tokens + 1 - begin - closing - answer_tokens
-        room = np.full(len(answer_tokens), context_tokens - begin - end)
-        room[begin + closing + answer_tokens > context_tokens] = -1
-        return room
+        most = np.full(len(answer_tokens), context_tokens - begin - end)
+        most[begin + closing + answer_tokens > context_tokens] = -1
+        return most
 
     def example(self, record: Record, seed: int) -> Example:
         """Make the row of a pair; `seed` is not used."""

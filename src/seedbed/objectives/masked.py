@@ -34,8 +34,8 @@ class Settings:
 class Masked(Objective):
     """BERT's masked language model (Devlin et al. 1810.04805, section 3.1); dynamic as RoBERTa (1907.11692).
 
-    Of the chosen tokens 80% become the mask, 10% any other token, and 10% stay; control tokens are neither
-    chosen nor drawn.
+    Of the selected tokens 80% become the mask, 10% any other token, and 10% stay; special tokens are never
+    selected or sampled.
     """
 
     settings_class = Settings
@@ -55,10 +55,10 @@ class Masked(Objective):
         self._begin = np.array(vocabulary.begin_ids, dtype=np.int64)
         self._end = np.array(vocabulary.end_ids, dtype=np.int64)
         if not len(self._ordinary):
-            raise ConfigError("this tokenizer has control tokens alone; masked training needs others to mask")
+            raise ConfigError("this tokenizer has only special tokens; masked training needs others to mask")
 
     def record_tokens(self, context_tokens: int) -> int:
-        """What the context has room for beside the control tokens around a text."""
+        """The context without the special tokens around a text."""
         return max_text_tokens(context_tokens, len(self._begin) + len(self._end))
 
     def example(self, record: Record, seed: int) -> Example:

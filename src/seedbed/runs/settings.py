@@ -1,25 +1,59 @@
-"""The settings of a run: what `settings.toml`, a user's own TOML file and `--set` have in common.
-
-Loads no torch.
-"""
+"""The settings of a run, as in `settings.toml`, a user's TOML file and `--set`; recipes. Loads no torch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from seedbed.base.errors import ConfigError, nearest
+from seedbed.base.errors import ConfigError, UsageError, nearest
 from seedbed.base.plugins import PluginPackage
 from seedbed.data.prepare import DataSettings
 from seedbed.text.training import KINDS
 from seedbed.training.settings import TrainingSettings
 
+# Found on one text and one seed (docs/LOG.md, 2026-11-24).
+_MUON = {
+    "optimizer": "muon",
+    "learning_rate": 0.01,
+    "matrix_learning_rate": 0.02,
+    "beta1": 0.8,
+    "beta2": 0.95,
+    "weight_decay": 0.0,
+    "clip_norm": 0.0,
+    "schedule": "wsd",
+    "cooldown_fraction": 1.0,
+    "min_learning_rate_ratio": 0.0,
+    "warmup_steps": 20,
+}
+RECIPES: dict[str, dict[str, Any]] = {
+    # Muon, norms without parameters, squared ReLU, small batches: see families/seedling.py.
+    "fast": {
+        "model": {"family": "seedling", "d_model": 96, "num_layers": 4},
+        "training": {"batch_tokens": 1024, "context_tokens": 128} | _MUON,
+    },
+    # nanoGPT's published setting for a CPU: small GPT-2, AdamW, no dropout.
+    "classic": {
+        "model": {"family": "gpt2", "d_model": 128, "num_layers": 4, "num_heads": 4, "dropout": 0.0},
+        "training": {
+            "batch_tokens": 768,
+            "context_tokens": 64,
+            "num_steps": 2000,
+            "evaluate_every_steps": 250,
+            "learning_rate": 1e-3,
+            "min_learning_rate_ratio": 0.1,
+            "warmup_steps": 100,
+            "beta2": 0.99,
+            "weight_decay": 0.1,
+        },
+    },
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSettings:
-    """The `[model]` table: a family at a published size or at a width and depth, or a bundle to start from.
+    """The `[model]` table: a family at a published size or at a width and depth, or a base to start from.
 
-    What is not set has the family's own proportions.
+    Fields that are not set have the proportions of the family.
     """
 
     family: str = "seedling"
@@ -36,21 +70,21 @@ class ModelSettings:
     dropout: float | None = None
 
     def __post_init__(self) -> None:
-        given = [name for name in ("preset", "base") if getattr(self, name) is not None]
+        origins = [name for name in ("preset", "base") if getattr(self, name) is not None]
         sizes = [f.name for f in fields(self)[3:] if getattr(self, f.name) is not None]
-        if len(given) == 2 or (self.base is not None and sizes):
-            asked = ", ".join(f"model.{name}" for name in (*given, *sizes))
-            raise ConfigError(f"{asked} contradict each other: a base has its own size; keep one of them")
+        if len(origins) == 2 or (self.base is not None and sizes):
+            names = ", ".join(f"model.{name}" for name in (*origins, *sizes))
+            raise ConfigError(f"{names} contradict each other: a base has its own size; keep one of them")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerSettings:
-    """The `[tokenizer]` table: one to train on the training documents, or a folder that holds one.
+    """The `[tokenizer]` table: train one on the training documents, or load one from a folder.
 
-    A trained one has the control tokens of the model's family.
+    A trained one has the special tokens of the model's family.
     """
 
-    kind: str | None = None  # none: the family's own
+    kind: str | None = None  # none: that of the family
     vocab_size: int = 4096
     path: str | None = None
 
@@ -61,7 +95,7 @@ class TokenizerSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings:
-    """All settings of a pre-training run; `objective` are those of the objective that it names."""
+    """All settings of a run; `objective` has the keys of the objective that it names."""
 
     model: ModelSettings = field(default_factory=ModelSettings)
     tokenizer: TokenizerSettings = field(default_factory=TokenizerSettings)
@@ -70,17 +104,24 @@ class RunSettings:
     training: TrainingSettings = field(default_factory=TrainingSettings)
 
     def __post_init__(self) -> None:
-        # A name that is none is refused here, before a corpus is read and a tokenizer trained.
+        # Refuse an unknown name before a corpus is read and a tokenizer trained.
         PluginPackage[Any]("seedbed.models.families", "FAMILY").require(self.model.family)
         PluginPackage[Any]("seedbed.training.optimizers", "OPTIMIZER").require(self.training.optimizer)
 
 
 def sized_fields(settings: ModelSettings) -> dict[str, Any]:
-    """The fields of a config that the settings set, width and depth apart."""
+    """The fields of a config that the settings set, except width and depth."""
     names = ("num_heads", "num_kv_heads", "head_dim", "d_ff", "max_positions", "tie_embeddings", "dropout")
     return {name: value for name in names if (value := getattr(settings, name)) is not None}
 
 
 def decided(settings: RunSettings, **training: Any) -> RunSettings:
-    """The settings with what the machine decided before step 1 written in."""
+    """The settings with the decisions of the machine before step 1."""
     return replace(settings, training=replace(settings.training, **training))
+
+
+def recipe(name: str) -> dict[str, Any]:
+    """The settings of a recipe, as the tables of a TOML file."""
+    if name not in RECIPES:
+        raise UsageError(f"no recipe is named {name!r}; {nearest(name, RECIPES)}")
+    return RECIPES[name]

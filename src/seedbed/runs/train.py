@@ -1,4 +1,4 @@
-"""A run, from its settings and its start to the bundle, whatever it trains and for whom."""
+"""A run, from its settings and its start to its bundle and report."""
 
 from __future__ import annotations
 
@@ -12,12 +12,10 @@ from seedbed.base.files import write_file
 from seedbed.base.hardware import ResidentPeak
 from seedbed.base.runtime import Runtime
 from seedbed.base.signals import StopSignals
-from seedbed.data.loader import Loader
-from seedbed.models.family import Network
+from seedbed.report.run_files import EXAMPLES
 from seedbed.runs.decide import decide, saved_plan
-from seedbed.runs.examples import NUM_KEPT, first_examples, write_examples
 from seedbed.runs.finish import bits_per_byte, finish, next_command
-from seedbed.runs.prepared import Prepared, prepare
+from seedbed.runs.prepare import PreparedRun, prepare_run
 from seedbed.runs.settings import RunSettings
 from seedbed.runs.start import Start
 from seedbed.select.plan import Plan
@@ -26,14 +24,15 @@ from seedbed.training.loop import train as run_loop
 from seedbed.training.resume import Progress
 from seedbed.training.run_folder import RunFolder
 
+NUM_EXAMPLES = 3  # that a run writes down for its report
 OnPlan = Callable[[Plan, RunSettings], None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A run that has ended: its folder, the model in it, the plan, what was measured, its losses.
+    """A run that has ended: its folder, the model in it, the plan, the measured cost, its losses.
 
-    `next` is a command that shows what the model does.
+    `next` is a command that uses the model.
     """
 
     run: Path
@@ -45,31 +44,10 @@ class Run:
     next: str
     is_main: bool = True  # False in the processes of torchrun that leave printing to the first
 
-    @classmethod
-    def of(cls, run: RunFolder, metrics: dict[str, Any], *, next: str, is_main: bool) -> Run:
-        """What is in the folder of a run that has ended, with its last metrics."""
-        plan = json.loads(run.plan_path.read_text())
-        return cls(
-            run=run.path,
-            model=run.model_path,
-            report=run.report_path,
-            measured=plan.pop("measured", {}),
-            plan=plan,
-            metrics=metrics,
-            next=next,
-            is_main=is_main,
-        )
-
     def summary(self) -> dict[str, Any]:
         """The same as JSON."""
-        return {
-            "run": str(self.run),
-            "model": str(self.model),
-            "report": str(self.report),
-            "plan": self.plan,
-            "measured": self.measured,
-            "metrics": self.metrics,
-        }
+        paths = {name: str(getattr(self, name)) for name in ("run", "model", "report")}
+        return paths | {"plan": self.plan, "measured": self.measured, "metrics": self.metrics}
 
 
 def train(
@@ -86,7 +64,6 @@ def train(
     `on_plan(plan, settings)` is called before the first step. Errors: StoppedEarly after a signal, all saved;
     the other SeedbedErrors in one line each.
     """
-    start = start or Start()
     resident = ResidentPeak()
     with (
         StopSignals() as signals,
@@ -94,56 +71,63 @@ def train(
         RunFolder(out, writable=runtime.is_main, keep_checkpoints=settings.training.keep_checkpoints) as run,
     ):
         is_new = run.saved_settings() is None
-        prepared = prepare(settings, start, run, runtime=runtime)
+        prepared = prepare_run(settings, start or Start(), run, runtime=runtime)
         resident.lap()
-        settings, plan = decide(settings, start, prepared, run=run, runtime=runtime, resident=resident)
+        prepared, plan = decide(prepared, runtime=runtime, resident=resident)
+        settings = prepared.settings
         runtime = replace(runtime, precision=settings.training.precision)
         run.settle(settings)
         if runtime.is_main:
-            if is_new or saved_plan(run) is None:
-                write_file(run.plan_path, json.dumps(plan.to_dict(), indent=2).encode())
+            _write_start(prepared, plan, is_new=is_new)
             if on_plan is not None:
                 on_plan(plan, settings)
-        module = start.network(prepared.config, seed=settings.training.seed)
-        progress = _learn(module, settings, start, prepared, plan, run, runtime, callbacks)
+        module = prepared.network()
+        progress = run_loop(
+            module,
+            prepared.loader(),
+            objective=prepared.objective,
+            settings=settings.training,
+            run=run,
+            runtime=runtime,
+            validation=prepared.held_out,
+            callbacks=callbacks,
+            fingerprints=prepared.fingerprints,
+            peak_tokens_per_second=plan.peak_tokens_per_second,
+        )
         bits = bits_per_byte(progress, prepared)
         resident.lap()  # a bundle is written and read again in the memory that the optimizer freed
         with signals.hold():
             if runtime.is_main:
-                finish(module, settings, start, prepared, progress, bits=bits, run=run, resident=resident)
+                finish(module, prepared, progress, bits=bits, resident=resident)
             runtime.broadcast_int(0)  # the others wait here for the main rank
+    return _ended(prepared, progress, bits, is_main=runtime.is_main)
+
+
+def _ended(prepared: PreparedRun, progress: Progress, bits: float | None, *, is_main: bool) -> Run:
+    """The result of a run: its last metrics, and the plan and the measured cost from its folder."""
     metrics = {"step": progress.step, "loss": progress.loss, "best_step": progress.best_step}
     metrics |= {"validation_loss": progress.best_loss, "validation_bits_per_byte": bits}
-    return Run.of(run, metrics, next=next_command(run.path, prepared), is_main=runtime.is_main)
-
-
-def _learn(
-    module: Network,
-    settings: RunSettings,
-    start: Start,
-    prepared: Prepared,
-    plan: Plan,
-    run: RunFolder,
-    runtime: Runtime,
-    callbacks: Sequence[Callback],
-) -> Progress:
-    """Write the first examples down, then run the loop to its end."""
-    training = settings.training
-    if runtime.is_main and not run.can_resume:
-        write_examples(first_examples(prepared, NUM_KEPT, seed=training.seed), run)
-    fingerprints = {"content": prepared.data.fingerprint}
-    if start.base is not None:
-        fingerprints["base"] = start.base.fingerprint
-    module.set_activation_checkpointing(training.checkpoint_activations)
-    return run_loop(
-        module,
-        Loader(prepared.mixture, batch_tokens=training.batch_tokens, seed=training.seed),
-        objective=prepared.objective,
-        settings=training,
-        run=run,
-        runtime=runtime,
-        validation=prepared.held_out,
-        callbacks=callbacks,
-        fingerprints=fingerprints,
-        peak_tokens_per_second=plan.peak_tokens_per_second,
+    run = prepared.folder
+    saved = json.loads(run.plan_path.read_text())
+    return Run(
+        run=run.path,
+        model=run.model_path,
+        report=run.report_path,
+        measured=saved.pop("measured", {}),
+        plan=saved,
+        metrics=metrics,
+        next=next_command(prepared),
+        is_main=is_main,
     )
+
+
+def _write_start(prepared: PreparedRun, plan: Plan, *, is_new: bool) -> None:
+    """Write the plan and the first examples into the folder of a run, unless it has them."""
+    run = prepared.folder
+    if is_new or saved_plan(run) is None:
+        write_file(run.plan_path, json.dumps(plan.to_dict(), indent=2).encode())
+    if run.can_resume:
+        return
+    examples = [example.to_dict() for example in prepared.first_examples(NUM_EXAMPLES)]
+    content = json.dumps({"examples": examples}, ensure_ascii=False)
+    write_file(run.path / EXAMPLES, content.encode("utf-8", errors="replace"))

@@ -18,7 +18,7 @@ from seedbed.nn.state import DecodeState
 from seedbed.select.layers import sample_layers, stand_in
 from seedbed.select.ledger import StorageLedger
 from seedbed.select.rehearsal import logits_recorded
-from seedbed.training.frozen import weights_of
+from seedbed.training.resume import weights_of
 
 PROMPT_TOKENS = 32
 TIMING_SECONDS, NUM_STEPS = 0.5, 4  # per try; after each prompt

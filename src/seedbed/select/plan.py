@@ -20,8 +20,8 @@ from seedbed.models.family import Config, Network
 from seedbed.select.compute import forward_flops, parameters_by_part, training_flops
 from seedbed.select.rehearsal import even_mixture, rehearse
 from seedbed.training.checkpoints import Checkpoints
-from seedbed.training.frozen import checkpointed
 from seedbed.training.optimizer import trainable
+from seedbed.training.resume import checkpointed
 from seedbed.training.run_folder import TIMED
 from seedbed.training.settings import TrainingSettings
 

@@ -28,10 +28,10 @@ from seedbed.models.family import Network
 from seedbed.select.compute import Shares, training_flops
 from seedbed.select.layers import LayerSample, all_levels, only_layers, sample_layers, stand_in
 from seedbed.select.ledger import StorageLedger
-from seedbed.training.frozen import require_trainable, weights_of
-from seedbed.training.optimizer import OPTIMIZERS, Optimizer, trainable
+from seedbed.training.loop import TrainStep, require_gradient
+from seedbed.training.optimizer import OPTIMIZERS, Optimizer, require_trainable, trainable
+from seedbed.training.resume import weights_of
 from seedbed.training.settings import TrainingSettings
-from seedbed.training.train_step import TrainStep, require_gradient
 
 # A step with more is not rehearsed whole; this takes a third to two seconds on two cores.
 MAX_FLOPS = 1.5e11

@@ -17,15 +17,23 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from seedbed.base.errors import CheckpointError, TrainingError
-from seedbed.base.files import DAMAGED, disk_error, disk_errors, manifest_problem, sync, write_manifest
+from seedbed.base.files import (
+    DAMAGED,
+    disk_error,
+    disk_errors,
+    manifest_problem,
+    replaced_folder,
+    write_manifest,
+)
 
 Tensors = Mapping[str, Tensor]
-STATE, PARTIAL, BEST = "state.json", ".partial", "best-"
+STATE, BEST = "state.json", "best-"
+PARTIAL, EARLIER = ".partial", ".old.partial"  # endings of folders that a crash may leave
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One that is whole: its folder, the step after which it was written, and its state."""
+    """An undamaged checkpoint: its folder, the step after which it was written, and its state."""
 
     path: Path
     step: int
@@ -37,9 +45,9 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """The folder `checkpoints/`: `<step>` resumes a run, `best-<step>` holds the weights best on validation.
+    """The folder `checkpoints/`: `<step>` resumes a run, `best-<step>` has the best weights on validation.
 
-    Only one process may write at a time; the run folder's lock sees to it.
+    Only one process may write at a time, which the lock of the run folder ensures.
     """
 
     def __init__(self, folder: Path, *, keep: int = 2) -> None:
@@ -50,10 +58,9 @@ class Checkpoints:
         return sorted(int(path.name) for path in self._paths() if path.name.isdigit())
 
     def save(self, step: int, tensors: Mapping[str, Tensors], state: Mapping[str, Any]) -> None:
-        """Write a checkpoint, then delete the oldest beyond `keep`, and damaged ones that it replaces.
+        """Write a checkpoint, then delete the oldest beyond `keep`, and damaged ones.
 
-        Tensors that are not finite are refused with TrainingError: so no healthy checkpoint ever makes room
-        for them.
+        Errors: TrainingError for tensors that are not finite, before any healthy checkpoint is deleted.
         """
         for content in tensors.values():
             require_finite(content, f"the checkpoint of step {step} was not written")
@@ -64,21 +71,21 @@ class Checkpoints:
                 self._delete(path)
 
     def save_best(self, step: int, weights: Tensors, state: Mapping[str, Any]) -> None:
-        """Write the weights that are best on validation so far, then delete those that were."""
+        """Write the best weights on validation so far, then delete the previous ones."""
         require_finite(weights, f"the best weights of step {step} were not written")
         self._write(f"{BEST}{step:06d}", {"weights": weights}, state)
         for path in self._best_paths()[:-1]:
             self._delete(path)
 
     def at(self, step: int) -> Checkpoint:
-        """The checkpoint written after `step`, known to be whole."""
+        """The checkpoint written after `step`, which the caller has verified."""
         path = self.folder / f"{step:06d}"
         return Checkpoint(path, step, json.loads((path / STATE).read_bytes()))
 
     def newest(self) -> tuple[Checkpoint | None, list[str]]:
-        """The newest checkpoint that is whole, and what is wrong with those after it, which are set aside.
+        """The newest undamaged checkpoint, and the problems of those after it, which are renamed.
 
-        None where there is no checkpoint; where all are damaged, CheckpointError names them.
+        None without checkpoints. Errors: CheckpointError if all are damaged.
         """
         problems: list[str] = []
         damaged: list[Path] = []
@@ -94,21 +101,20 @@ class Checkpoints:
             damaged.append(path)
         if problems:
             raise CheckpointError(
-                f"no checkpoint in {self.folder} is whole: {'; '.join(problems)}; restore one from a "
-                "backup, delete "
-                "the folder to start at step 0, or choose another run folder"
+                f"every checkpoint in {self.folder} is damaged: {'; '.join(problems)}; restore one from a "
+                "backup, delete the folder to start at step 0, or choose another run folder"
             )
         return None, []
 
     def problem(self, step: int) -> str:
-        """What is wrong with the checkpoint written after `step`; empty where nothing is."""
+        """The problem of the checkpoint written after `step`; empty if there is none."""
         return verify(self.folder / f"{step:06d}")
 
     def recover_best(self, step: int, loss: float | None) -> None:
         """Write damaged best weights of `step` again from the checkpoint of that step.
 
-        Damaged ones of a later step are left alone: a run that goes back before it makes them again. Errors:
-        CheckpointError where no whole checkpoint has them, since the run would end with other weights.
+        Damaged ones of a later step are left alone, because the resumed run writes them again. Errors:
+        CheckpointError if no undamaged checkpoint has them, since the run would end with other weights.
         """
         path = self.folder / f"{BEST}{step:06d}"
         if not path.exists():
@@ -123,7 +129,7 @@ class Checkpoints:
         self.save_best(step, checkpoint.tensors("weights"), state)
 
     def best(self) -> tuple[Checkpoint | None, list[str]]:
-        """The weights that are best on validation, and what is wrong where they are damaged."""
+        """The best weights on validation, and the problems of damaged ones."""
         problems: list[str] = []
         for path in reversed(self._best_paths()):
             problem = verify(path)
@@ -134,7 +140,7 @@ class Checkpoints:
         return None, problems
 
     def clean(self, *, keep_best: bool) -> None:
-        """Delete what a crash left half written, and best weights that no checkpoint goes with."""
+        """Delete partial folders that a crash left, and unless `keep_best` the best weights."""
         for path in self._paths():
             if path.name.endswith(PARTIAL) or (path.name.startswith(BEST) and not keep_best):
                 self._delete(path)
@@ -147,31 +153,24 @@ class Checkpoints:
         return sorted(names, key=lambda path: int(path.name.removeprefix(BEST)))
 
     def _write(self, name: str, tensors: Mapping[str, Tensors], state: Mapping[str, Any]) -> None:
-        aside, final = self.folder / (name + PARTIAL), self.folder / name
-        try:
-            with disk_errors(final):
-                shutil.rmtree(aside, ignore_errors=True)
-                aside.mkdir(parents=True)
-                for file, content in tensors.items():
-                    save_tensors(aside / f"{file}.safetensors", content)
-                (aside / STATE).write_text(json.dumps(state, indent=1))
-                write_manifest(aside)
-                if final.exists():
-                    self._delete(final)
-                aside.rename(final)
-                sync(self.folder)
-        except BaseException:
-            shutil.rmtree(aside, ignore_errors=True)  # a full disk gets its room back
-            raise
+        final = self.folder / name
+        with (
+            replaced_folder(final, partial=PARTIAL, earlier=EARLIER) as aside,
+            disk_errors(final),
+        ):
+            for file, content in tensors.items():
+                save_tensors(aside / f"{file}.safetensors", content)
+            (aside / STATE).write_text(json.dumps(state, indent=1))
+            write_manifest(aside)
 
     def _delete(self, path: Path) -> None:
-        """Delete a folder so that a crash meanwhile leaves none that looks whole."""
+        """Delete a folder after renaming it, so that a crash leaves no folder that looks complete."""
         if not path.exists():
             return
-        doomed = path if path.name.endswith(PARTIAL) else path.with_name(f"{path.name}.old{PARTIAL}")
+        renamed = path if path.name.endswith(PARTIAL) else path.with_name(path.name + EARLIER)
         with disk_errors(path):
-            path.rename(doomed)
-            shutil.rmtree(doomed)
+            path.rename(renamed)
+            shutil.rmtree(renamed)
 
 
 def save_tensors(path: Path, tensors: Tensors) -> None:
@@ -186,13 +185,13 @@ def save_tensors(path: Path, tensors: Tensors) -> None:
 
 
 def verify(path: Path) -> str:
-    """Say what is wrong with a checkpoint's folder, in a few words; empty where nothing is."""
+    """The problem of a checkpoint's folder, in a few words; empty if there is none."""
     problem = manifest_problem(path)
     return f"{path.name} is damaged: {problem}" if problem else ""
 
 
 def require_finite(tensors: Tensors, consequence: str) -> None:
-    """Raise TrainingError naming the tensors that hold a value that is not finite."""
+    """Raise TrainingError naming the tensors with values that are not finite."""
     floating = {name: t for name, t in tensors.items() if t.is_floating_point() and t.numel()}
     peaks = torch._foreach_norm(list(floating.values()), float("inf")) if floating else []
     broken = [name for name, peak in zip(floating, peaks, strict=True) if not math.isfinite(peak.item())]

@@ -4,40 +4,48 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from seedbed.base.errors import DataError, StoppedEarly, TrainingError
 from seedbed.base.runtime import Runtime
 from seedbed.base.signals import StopSignals
-from seedbed.data.loader import Loader, micro_batches
+from seedbed.data.batch import Batch, collate
+from seedbed.data.loader import Loader, micro_batches, one_pass
 from seedbed.data.objective import Objective
+from seedbed.data.records import Source
 from seedbed.training.checkpoints import first_names
-from seedbed.training.evaluation import Validation, evaluate
-from seedbed.training.frozen import require_trainable
 from seedbed.training.metrics import MetricsFile
-from seedbed.training.optimizer import OPTIMIZERS
+from seedbed.training.optimizer import OPTIMIZERS, require_trainable
 from seedbed.training.resume import Progress, Resumable
 from seedbed.training.run_folder import RunFolder
-from seedbed.training.schedules import learning_rate_factor
-from seedbed.training.settings import TrainingSettings
-from seedbed.training.train_step import TrainStep, add_up_gradients, require_gradient
+from seedbed.training.settings import TrainingSettings, learning_rate_factor
+
+BUCKET_NUMBERS = 2**24  # gradients per sum over the ranks: 64 MiB in float32
 
 
 class Callback(Protocol):
-    """Is told what the loop does, on rank 0."""
+    """Receives the events of the loop on rank 0."""
 
     def begin(self, step: int, num_steps: int) -> None:
-        """The loop is about to go on after `step`."""
+        """The loop starts or resumes after `step`."""
 
     def record(self, line: Mapping[str, Any]) -> None:
-        """A line goes to `metrics.jsonl`."""
+        """A line for `metrics.jsonl`."""
 
     def end(self) -> None:
-        """The loop has ended, well or not."""
+        """The loop has ended, with or without an error."""
+
+
+class Validation(NamedTuple):
+    """Held-out records, their objective, and the bytes of their text if the targets are that text."""
+
+    source: Source
+    objective: Objective
+    num_bytes: int | None = None
 
 
 def train(
@@ -53,13 +61,12 @@ def train(
     fingerprints: Mapping[str, str] | None = None,
     peak_tokens_per_second: float = 0.0,
 ) -> Progress:
-    """Train the module to the settings' last step, going on where the run folder's newest checkpoint stands.
+    """Train the module to the last step of the settings, from the newest checkpoint in the run folder.
 
-    The module ends with the last weights; `load_best` puts in those that were best on validation.
-    `fingerprints` of the data must be the same on resume. `peak_tokens_per_second` is what the machine's
-    measured matrix-multiply rate would allow (0: unknown). A signal saves, then raises StoppedEarly, on all
-    ranks after the same step; gradients that are not finite raise TrainingError before the optimizer sees
-    them.
+    The module ends with the last weights; `load_best` loads the best on validation. `fingerprints` of the
+    data must be the same on resume. `peak_tokens_per_second` is the limit by the measured matmul speed (0:
+    unknown). Errors: StoppedEarly after a signal, when all is saved, on all ranks after the same step;
+    TrainingError before the update for gradients that are not finite.
     """
     loop = _Loop(module.to(runtime.device), loader, objective, settings, run, runtime, fingerprints or {})
     loop.validation, loop.peak_tokens_per_second = validation, peak_tokens_per_second
@@ -78,7 +85,7 @@ def train(
 
 
 class _Loop:
-    """One training under way."""
+    """The state of one training."""
 
     validation: Validation | None = None
     peak_tokens_per_second = 0.0
@@ -103,11 +110,11 @@ class _Loop:
         if settings.compile:
             self.compute.compile()
         self.outputs: list[Callback] = []
-        self.signals, self.stop = StopSignals(), False  # stop: all ranks have agreed
+        self.signals, self.stop = StopSignals(), False  # stop: agreed by all ranks
         self.at, self.since = Progress(), 0.0
 
     def begin(self, resuming: bool) -> None:
-        """Go back to the newest checkpoint."""
+        """Load the newest checkpoint."""
         self.at, problems = self.saved.load()
         for output in self.outputs:
             output.begin(self.at.step, self.settings.num_steps)
@@ -115,7 +122,7 @@ class _Loop:
             self._record({"kind": "resume", "step": self.at.step, "problems": problems})
 
     def run(self) -> None:
-        """Evaluate, save, stop or learn, whichever is due, up to the last step."""
+        """Evaluate, save, stop or train, whichever is due, up to the last step."""
         at, settings = self.at, self.settings
         self.since = time.perf_counter()
         while True:
@@ -127,7 +134,7 @@ class _Loop:
                 self.saved.save(at)
             if self.stop:
                 saved = f"stopped after step {at.step} of {settings.num_steps}, saved"
-                raise StoppedEarly(f"{saved}: run the same command again to go on")
+                raise StoppedEarly(f"{saved}: run the same command again to resume")
             if last:
                 if settings.average_checkpoints is not None:
                     self._evaluate(averaged=self.saved.load_average(settings.average_checkpoints))
@@ -141,7 +148,7 @@ class _Loop:
         self.at.seconds, self.since = self.at.seconds + now - self.since, now
 
     def _step(self) -> None:
-        """Learn from one global batch."""
+        """Train on one global batch."""
         at, settings, runtime = self.at, self.settings, self.runtime
         started = time.perf_counter()
         examples = self.loader.next_step()
@@ -149,7 +156,7 @@ class _Loop:
         num_targets = sum(len(example.targets) for example in examples)
         if not num_targets:
             raise DataError(
-                f"no record of step {at.step + 1} has a target, so there is nothing to learn; see the data"
+                f"no record of step {at.step + 1} has a target, so there is nothing to learn; check the data"
             )
         batches = micro_batches(
             examples,
@@ -190,12 +197,12 @@ class _Loop:
             line["peak_fraction"] = num_tokens / seconds / self.peak_tokens_per_second
         self._record(line)
 
-    def _totals(self, total: torch.Tensor, num_targets: int) -> tuple[float, float]:
-        """The loss and gradient norm over all ranks, finite or TrainingError; the one wait for the device."""
+    def _totals(self, total: Tensor, num_targets: int) -> tuple[float, float]:
+        """The loss and gradient norm over all ranks, finite or TrainingError; the only device sync."""
         gradients = {name: p.grad for name, p in self.parameters.items() if p.grad is not None}
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(gradients.values()))))
-        asked = total.new_tensor(float(bool(self.signals.requested)))
-        sums = self.runtime.all_reduce_sum(torch.stack((total, asked)))
+        requested = total.new_tensor(float(bool(self.signals.requested)))
+        sums = self.runtime.all_reduce_sum(torch.stack((total, requested)))
         loss_sum, stop, norm_value = torch.cat((sums, norm[None])).tolist()
         self.stop = stop > 0
         if math.isfinite(loss_sum) and math.isfinite(norm_value):
@@ -209,9 +216,9 @@ class _Loop:
         )
 
     def _evaluate(self, *, averaged: int = 0) -> None:
-        """Measure the validation's loss, and keep the weights where it is the lowest yet.
+        """Measure the held-out loss, and save the weights if it is the lowest so far.
 
-        `averaged` is the number of checkpoints whose mean the weights are.
+        `averaged` is the number of checkpoints of which the weights are the mean.
         """
         at, settings = self.at, self.settings
         if self.validation is not None:
@@ -221,7 +228,7 @@ class _Loop:
                 batch_tokens=settings.micro_batch_tokens or settings.batch_tokens,
                 seed=settings.seed,
                 runtime=self.runtime,
-                stop_asked=self._stop_asked,
+                should_stop=self._should_stop,
             )
             if measured is None:
                 return
@@ -234,10 +241,91 @@ class _Loop:
                 self.saved.save_best(at)
         at.evaluated_step = at.step
 
-    def _stop_asked(self) -> bool:
+    def _should_stop(self) -> bool:
         self.stop = self.runtime.sum_over_ranks([float(bool(self.signals.requested))])[0] > 0
         return self.stop
 
     def _record(self, line: Mapping[str, Any]) -> None:
         for output in self.outputs:
             output.record(line)
+
+
+class TrainStep(nn.Module):
+    """A module and its objective as one: batch -> (loss_sum, num_targets)."""
+
+    def __init__(self, module: nn.Module, objective: Objective) -> None:
+        super().__init__()
+        self.module, self.objective = module, objective
+
+    def forward(self, batch: Batch) -> tuple[Tensor, int]:
+        """The batch's summed loss, a scalar, and the number of its targets."""
+        return self.objective.loss_sum(self.module, batch), batch.num_targets
+
+
+def require_gradient(loss: Tensor, names: Collection[str]) -> None:
+    """Raise TrainingError if the loss depends on none of the parameters that train, with these names."""
+    if not loss.requires_grad:
+        raise TrainingError(
+            f"the loss depends on none of the parameters that train ({first_names(list(names))}), so "
+            "there is nothing to learn; leave others trainable, or choose another objective"
+        )
+
+
+def add_up_gradients(parameters: Iterable[nn.Parameter], runtime: Runtime) -> None:
+    """Replace the gradients on every rank by their sum over all ranks; a missing one counts as 0.
+
+    The order is the same in every step. DistributedDataParallel changes its buckets after the first step, so
+    a resumed run of three or more ranks rounds differently from an uninterrupted one (measured 2026-11-24);
+    it would overlap the sums with the backward pass.
+    """
+    members: list[nn.Parameter] = []
+    for parameter in parameters:
+        if members and sum(p.numel() for p in members) + parameter.numel() > BUCKET_NUMBERS:
+            _add_up(members, runtime)
+            members = []
+        members.append(parameter)
+    _add_up(members, runtime)
+
+
+def _add_up(members: list[nn.Parameter], runtime: Runtime) -> None:
+    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in members]
+    sums = runtime.all_reduce_sum(torch.cat([gradient.flatten() for gradient in gradients]))
+    for parameter, part in zip(members, sums.split([p.numel() for p in members]), strict=True):
+        parameter.grad = part.view_as(parameter)
+
+
+@torch.no_grad()
+def evaluate(
+    compute: TrainStep,
+    validation: Validation,
+    *,
+    batch_tokens: int,
+    seed: int,
+    runtime: Runtime,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> dict[str, Any] | None:
+    """One pass over the held-out records, divided among the ranks -> loss (nats), num_targets, bits_per_byte.
+
+    For labels also the accuracy. None if `should_stop`, on which all ranks agree, ended it early. The module
+    stays in evaluation mode.
+    """
+    compute.eval()
+    nats, num_targets, num_right = 0.0, 0, 0
+    has_labels = validation.objective.head_kind is not None
+    groups = one_pass(validation.source, validation.objective, batch_tokens=batch_tokens, seed=seed)
+    for i, examples in enumerate(groups):
+        if i % runtime.world_size == runtime.rank:
+            batch = collate(examples).to(runtime.device)
+            with runtime.autocast():
+                if has_labels:
+                    loss_sum, right = validation.objective.measure(compute.module, batch)
+                    num_right += right
+                else:
+                    loss_sum, _ = compute(batch)
+            nats, num_targets = nats + loss_sum.item(), num_targets + batch.num_targets
+        if i % runtime.world_size == runtime.world_size - 1 and should_stop():
+            return None
+    nats, total, right_of_all = runtime.sum_over_ranks([nats, num_targets, num_right])
+    bits = nats / math.log(2) / validation.num_bytes if validation.num_bytes else None
+    measured = {"loss": nats / total, "bits_per_byte": bits, "num_targets": int(total)}
+    return measured | ({"accuracy": right_of_all / total} if has_labels else {})

@@ -1,4 +1,4 @@
-"""A run's numbers: one JSON line a step or evaluation, appended and never rewritten."""
+"""The metrics of a run: one JSON line per step or evaluation, appended and never rewritten."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CRC32 = re.compile(rb', "crc32": (\d+)}$')
 
 
 class MetricsFile:
-    """Appends lines to `metrics.jsonl`, each with one write: a kill loses none and cuts at most the last."""
+    """Appends lines to `metrics.jsonl`, each with one write: a kill truncates at most the last one."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -24,14 +24,14 @@ class MetricsFile:
             self._file = path.open("a+b", buffering=0)
             if self._file.tell():
                 self._file.seek(-1, os.SEEK_END)
-                if self._file.read(1) != b"\n":  # a crash cut the last line
+                if self._file.read(1) != b"\n":  # a crash truncated the last line
                     self._file.write(b"\n")
 
     def begin(self, step: int, num_steps: int) -> None:
-        """Nothing has to be written for that."""
+        """Do nothing: a resume has a line of its own."""
 
     def record(self, line: Mapping[str, Any]) -> None:
-        """Write one line, ended by its CRC-32; a full disk raises HardwareError."""
+        """Write one line that ends with its CRC-32; a full disk raises HardwareError."""
         body = json.dumps(line).encode()[:-1]
         content = body + b', "crc32": %d}\n' % zlib.crc32(body)
         with disk_errors(self.path):
@@ -44,10 +44,10 @@ class MetricsFile:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Read the lines that count, in order: of a step that a resumed run did again the last version.
+    """Read the valid lines in order; for a step that a resumed run repeated, the last version.
 
-    A line that is cut or damaged is left out. `{"kind": "resume", "step": i}` says that the run went on after
-    step i, so what stands above it about later steps is superseded by what follows.
+    Truncated or damaged lines are left out. `{"kind": "resume", "step": i}` means that the run resumed after
+    step i: earlier lines about later steps are dropped.
     """
     lines: list[dict[str, Any]] = []
     for line in _lines(path):
@@ -59,14 +59,14 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def metrics_problem(path: Path) -> str:
-    """Which lines of a metrics file are cut or damaged, in a few words; empty where none is."""
+    """The truncated or damaged lines of a metrics file, in a few words; empty if there are none."""
     found = [number for number, line in enumerate(_lines(path), 1) if line is None] if path.exists() else []
     which = f"{len(found)} lines" if len(found) > 1 else "1 line"
     return f"{path.name}: {which} cut or damaged and left out, the first is line {found[0]}" if found else ""
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any] | None]:
-    """Each line of a file, None for one that is cut or differs from its CRC-32 (older files have none)."""
+    """Each line, None if truncated or different from its CRC-32, which legacy files lack."""
     content = path.read_bytes()
     for text in content.removesuffix(b"\n").split(b"\n") if content else ():
         body, crc32 = (text, b"") if (end := _CRC32.search(text)) is None else (text[: end.start()], end[1])

@@ -1,4 +1,4 @@
-"""What a run measures, as TensorBoard shows it; the extra `track`."""
+"""Metrics for TensorBoard; the extra `track`."""
 
 from __future__ import annotations
 
@@ -17,14 +17,13 @@ class TensorBoard:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             raise UsageError(
-                "TensorBoard was asked for and is not installed; install seedbed with its extra: "
-                "pip install 'seedbed[track]'"
+                "TensorBoard is not installed; install seedbed with its extra: pip install 'seedbed[track]'"
             ) from None
         self._open = SummaryWriter
         self.folder = folder
 
     def begin(self, step: int, num_steps: int) -> None:
-        """Open the event file; what an earlier process wrote about later steps is hidden."""
+        """Open the event file; entries of an earlier process about later steps are hidden."""
         self._writer = self._open(str(self.folder), purge_step=step + 1)
 
     def record(self, line: Mapping[str, Any]) -> None:
@@ -34,5 +33,5 @@ class TensorBoard:
                 self._writer.add_scalar(f"{line['kind']}/{name}", value, line["step"])
 
     def end(self) -> None:
-        """Write what is left."""
+        """Flush and close the file."""
         self._writer.close()

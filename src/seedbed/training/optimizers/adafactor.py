@@ -1,4 +1,4 @@
-"""Adafactor (Shazeer and Stern 1804.04235), T5's optimizer: steps in proportion to what they change."""
+"""Adafactor (Shazeer and Stern 1804.04235), T5's optimizer: steps in proportion to the parameter."""
 
 from __future__ import annotations
 
@@ -7,18 +7,15 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from seedbed.training.optimizer import Optimizer, ParameterBlock, parameter_blocks_of, trainable
+from seedbed.training.optimizer import Optimizer, ParameterBlock, decay_groups, parameter_blocks_of
 from seedbed.training.settings import TrainingSettings
 
-# Algorithm 4: what is added to squares, the least size of a step, the clipping threshold, the decay's power.
-SQUARE_FLOOR, LEAST_SIZE, CLIPPING, DECAY_POWER = 1e-30, 1e-3, 1.0, -0.8
+# Algorithm 4: epsilon 1 and 2, the clipping threshold, the exponent of the decay.
+SQUARE_EPS, SCALE_EPS, CLIPPING, DECAY_POWER = 1e-30, 1e-3, 1.0, -0.8
 
 
 class MeanSquares:
-    """The means of the squares of a block's gradients.
-
-    A matrix (rows, columns) keeps the mean of every row and column in place of every number's.
-    """
+    """Running means of the squared gradients of a block; of a matrix, only of its rows and columns."""
 
     def __init__(self, block: ParameterBlock) -> None:
         like = block.parameter.detach()[block.rows]
@@ -27,8 +24,8 @@ class MeanSquares:
             self.means = {"row": torch.zeros_like(like[:, 0]), "column": torch.zeros_like(like[0])}
 
     def scaled(self, gradient: Tensor, decay: float) -> Tensor:
-        """The gradient over the root of its mean square, which takes it in (algorithms 4 and 5)."""
-        square = gradient.square().add_(SQUARE_FLOOR)
+        """Update the means, and divide the gradient by their root (algorithms 4 and 5)."""
+        square = gradient.square().add_(SQUARE_EPS)
         if gradient.ndim != 2:
             return gradient * self.means["square"].lerp_(square, 1 - decay).rsqrt()
         row = self.means["row"].lerp_(square.mean(1), 1 - decay)
@@ -37,10 +34,10 @@ class MeanSquares:
 
 
 class Adafactor:
-    """The rule over some parameters: a step is learning rate times the root mean square of what it changes.
+    """The rule: a step has the size of the learning rate times the root mean square of the parameter.
 
-    So one rate serves numbers of any size: T5's table of embeddings, drawn with a deviation of 1, and its
-    queries, which hold attention's scale, differ by a factor of 180 at a width of 512. There is no momentum.
+    One rate is therefore right for weights of any size: T5's embeddings, with a standard deviation of 1, and
+    its queries, which include attention's scale, differ by a factor of 180 at a width of 512. No momentum.
     """
 
     def __init__(
@@ -62,7 +59,7 @@ class Adafactor:
                 continue
             weight = block.parameter[block.rows]
             update = squares.scaled(block.parameter.grad[block.rows] * gradient_scale, decay)
-            rate = self.learning_rate * factor * _root_mean_square(weight).clamp(min=LEAST_SIZE)
+            rate = self.learning_rate * factor * _root_mean_square(weight).clamp(min=SCALE_EPS)
             clipped = (_root_mean_square(update) / CLIPPING).clamp(min=1)
             if self.weight_decay:
                 weight.mul_(1 - rate * self.weight_decay)
@@ -74,17 +71,12 @@ def _root_mean_square(x: Tensor) -> Tensor:
 
 
 def build(module: nn.Module, settings: TrainingSettings) -> Optimizer:
-    """The rule over all parameters; decay, as in AdamW, on matrices alone."""
-    parameters, rate = trainable(module), settings.learning_rate
-    groups = {
-        "matrices": ({n: p for n, p in parameters.items() if p.ndim >= 2}, settings.weight_decay),
-        "vectors": ({n: p for n, p in parameters.items() if p.ndim < 2}, 0.0),
-    }
+    """The rule for all parameters; decay, as in AdamW, on matrices alone."""
+    rate, groups = settings.learning_rate, decay_groups(module, settings.weight_decay)
     return Optimizer(
         {
             name: Adafactor(parameter_blocks_of(module, some), learning_rate=rate, weight_decay=decay)
             for name, (some, decay) in groups.items()
-            if some
         }
     )
 

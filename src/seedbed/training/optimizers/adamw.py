@@ -5,15 +5,14 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from seedbed.training.optimizer import Optimizer, Parameters, trainable
+from seedbed.training.optimizer import Optimizer, Parameters, decay_groups
 from seedbed.training.settings import TrainingSettings
 
 
 class AdamW:
-    """The rule over some parameters; a step shrinks them by learning rate times `weight_decay`.
+    """The rule; a step shrinks the parameters by the learning rate times `weight_decay`.
 
-    Calls torch's fused kernel itself: `torch.optim.AdamW` would load the compiler, a second, for the same
-    numbers.
+    It calls torch's fused kernel directly: `torch.optim.AdamW` loads the compiler, which takes a second.
     """
 
     def __init__(
@@ -65,13 +64,9 @@ class AdamW:
 
 def build(module: nn.Module, settings: TrainingSettings) -> Optimizer:
     """Matrices (embeddings too) with decay, vectors (biases, norms) without."""
-    parameters = trainable(module)
-    groups = {
-        "matrices": ({n: p for n, p in parameters.items() if p.ndim >= 2}, settings.weight_decay),
-        "vectors": ({n: p for n, p in parameters.items() if p.ndim < 2}, 0.0),
-    }
     rates = {"learning_rate": settings.learning_rate, "beta1": settings.beta1, "beta2": settings.beta2}
-    return Optimizer({n: AdamW(ps, weight_decay=decay, **rates) for n, (ps, decay) in groups.items() if ps})
+    groups = decay_groups(module, settings.weight_decay).items()
+    return Optimizer({name: AdamW(some, weight_decay=decay, **rates) for name, (some, decay) in groups})
 
 
 OPTIMIZER = build

@@ -1,4 +1,4 @@
-"""Muon for the layers' matrices (Jordan et al. 2024), evened out as NorMuon does; AdamW for all else."""
+"""Muon (Jordan et al. 2024) with NorMuon's normalization for the layers' matrices; AdamW for the rest."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BETA2 = 0.95  # of the neurons' mean squares
 
 
 def orthogonalize(matrices: Tensor) -> Tensor:
-    """Matrices (stack, rows, columns) with their singular values moved towards 1, the vectors kept."""
+    """Matrices (stack, rows, columns) with singular values near 1 and the same singular vectors."""
     tall = matrices.shape[-2] > matrices.shape[-1]
     x = matrices.mT if tall else matrices
     x = x / (torch.linalg.vector_norm(x, dim=(-2, -1), keepdim=True) * 1.02 + 1e-7)
@@ -40,12 +40,12 @@ def orthogonalize(matrices: Tensor) -> Tensor:
 
 
 class Stack:
-    """Matrices of one shape (rows, columns), and what is remembered of them."""
+    """Matrices of one shape (rows, columns), and their optimizer state."""
 
     def __init__(self, blocks: Sequence[ParameterBlock], shape: torch.Size) -> None:
         self.blocks = blocks
         rows, columns = shape
-        # NorMuon evens out the neurons: the rows, or the columns where there are more of them.
+        # NorMuon normalizes neurons: the rows, or the columns if there are more of them.
         self.axis = -1 if rows >= columns else -2
         shape_scale = max(1.0, rows / columns) ** 0.5
         self.scales = [shape_scale * block.step_scale for block in blocks]
@@ -53,7 +53,7 @@ class Stack:
         self.power = torch.zeros_like(self.momentum.sum(self.axis, keepdim=True))
 
     def updates(self, gradient: Tensor, momentum: float, num_updates: int, dtype: torch.dtype) -> Tensor:
-        """The direction of the step for gradients (stack, rows, columns), whose memory is used up."""
+        """The direction of the step for gradients (stack, rows, columns), which are overwritten."""
         self.momentum.lerp_(gradient, 1 - momentum)
         gradient.lerp_(self.momentum, momentum)  # Nesterov
         x = orthogonalize(gradient.to(dtype)).to(gradient.dtype)
@@ -65,14 +65,14 @@ class Stack:
 
 
 class Muon:
-    """Momentum, orthogonalized, its neurons evened out; a few calls for all matrices of one shape.
+    """Orthogonalized momentum with normalized neurons; a few calls for all matrices of one shape.
 
-    The blocks (q, k, v of one parameter) are orthogonalized apart. An update has singular values of about 1,
-    times sqrt(rows / columns) where there are more rows, so that one learning rate serves every shape; then
-    each neuron's mean square is divided out and the norm restored (NorMuon, Li et al. 2510.05491), and the
-    block's own scale comes last. The momentum rises from 0.85 to 0.95 over 300 updates. The products that
-    orthogonalize are of `dtype`: bfloat16 is as good (Jordan) and 2.5 times as fast where a CPU has it (12
-    matrices of 256 x 1024 in 36 ms, 93 in float32; 2026-11-27).
+    The blocks (q, k, v of one parameter) are orthogonalized separately. An update has singular values near 1,
+    times sqrt(rows / columns) if there are more rows, so one learning rate is right for every shape; then
+    each neuron is divided by its root mean square and the norm restored (NorMuon, Li et al. 2510.05491); the
+    scale of the block comes last. The momentum rises from 0.85 to 0.95 over 300 updates. The matmuls of the
+    orthogonalization are in `dtype`: bfloat16 is as good (Jordan) and 2.5 times as fast if the CPU supports
+    it (12 matrices of 256 x 1024 in 36 ms, 93 in float32; 2026-11-27).
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Muon:
                 self.state |= {f"{block.name}.momentum": momentum, f"{block.name}.power": power}
 
     def step(self, factor: float, gradient_scale: float) -> None:
-        """Update every matrix; of a stack all have a gradient or none has."""
+        """Update every matrix; all matrices of a stack have a gradient, or none."""
         momentum = 0.85 + 0.1 * min(1.0, int(self.num_updates) / 300)
         self.num_updates += 1
         learning_rate = self.learning_rate * factor
@@ -115,7 +115,7 @@ class Muon:
 
 
 def build(module: nn.Module, settings: TrainingSettings) -> Optimizer:
-    """Muon over the matrices inside layers (their names have a number), AdamW without decay over all else."""
+    """Muon for the matrices inside layers (their names have a number), AdamW without decay for the rest."""
     parameters = trainable(module)
     inner = {
         n: p for n, p in parameters.items() if p.ndim == 2 and any(part.isdigit() for part in n.split("."))
@@ -142,7 +142,7 @@ def build(module: nn.Module, settings: TrainingSettings) -> Optimizer:
 
 
 def _by_scale(module: nn.Module, parameters: Parameters) -> dict[float, dict[str, nn.Parameter]]:
-    """Parameters apart by how much longer their steps are; one of several blocks takes the shortest."""
+    """Parameters grouped by the scale of their steps; one of several blocks has the smallest scale."""
     scales: dict[int, float] = {}
     for block in parameter_blocks_of(module, parameters):
         scales[id(block.parameter)] = min(block.step_scale, scales.get(id(block.parameter), math.inf))

@@ -30,16 +30,16 @@ def write(path: Path, word: str) -> Path:
     return path
 
 
-def begin(data: Path, out: Path, **wanted: Any) -> Path:
-    return pretrain(str(data), out=out, family="gpt2", steps=3, overrides=SETTINGS, **wanted).model
+def begin(data: Path, out: Path, **options: Any) -> Path:
+    return pretrain(str(data), out=out, family="gpt2", steps=3, overrides=SETTINGS, **options).model
 
 
 def test_a_tokenizer_made_again_in_its_folder_is_the_run_s(tmp_path: Path) -> None:
     data, folder = write(tmp_path / "data.jsonl", "document"), tmp_path / "tokenizer"
     for size in (300, 280):
         train_tokenizer_from(str(data), out=folder, vocab_size=size)
-        wanted: dict[str, Any] = {"tokenizer": str(folder), "family": "gpt2", "overrides": SETTINGS}
-        show(str(data), out=tmp_path / "run", num=1, **wanted)
+        options: dict[str, Any] = {"tokenizer": str(folder), "family": "gpt2", "overrides": SETTINGS}
+        show(str(data), out=tmp_path / "run", num=1, **options)
     model = begin(data, tmp_path / "run", tokenizer=str(folder))
     assert Tokenizer.load(model).fingerprint == Tokenizer.load(folder).fingerprint
     assert Tokenizer.load(model).vocab_size == 280
@@ -59,8 +59,8 @@ def test_shards_of_files_that_change_while_they_are_read_are_refused(
 ) -> None:
     data, split = write(tmp_path / "data.jsonl", "document"), corpus.split_documents
 
-    def meanwhile(*given: Any, **how: Any) -> Any:
-        yield from split(*given, **how)
+    def meanwhile(*arguments: Any, **how: Any) -> Any:
+        yield from split(*arguments, **how)
         write(data, "another thing")
 
     tokenizer = tmp_path / "tokenizer"
@@ -89,13 +89,13 @@ def test_a_tokenizer_s_settings_beside_a_base_are_told_to_have_no_effect(tmp_pat
 def test_a_tokenizer_that_is_not_the_base_s_is_refused(tmp_path: Path) -> None:
     data = write(tmp_path / "data.jsonl", "document")
     base, other = begin(data, tmp_path / "run"), str(write(tmp_path / "other.jsonl", "another"))
-    wanted: dict[str, Any] = {"steps": 3, "overrides": [f"model.base={base}", *SETTINGS[3:]]}
+    options: dict[str, Any] = {"steps": 3, "overrides": [f"model.base={base}", *SETTINGS[3:]]}
     for size in (280, 500):
         train_tokenizer_from(other, out=tmp_path / "t", vocab_size=size)
         with pytest.raises(
             ConfigError, match="is not the tokenizer that the base was trained with; leave it"
         ):
-            pretrain(str(data), out=tmp_path / f"tuned {size}", tokenizer=str(tmp_path / "t"), **wanted)
+            pretrain(str(data), out=tmp_path / f"tuned {size}", tokenizer=str(tmp_path / "t"), **options)
 
 
 def test_a_base_with_a_short_context_is_trained_and_planned_in_it(tmp_path: Path) -> None:

@@ -1,0 +1,233 @@
+"""All that a run reads: tokenizer, shards, objective, mixture, held-out records, its first examples."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from seedbed.base.errors import ConfigError, SeedbedWarning
+from seedbed.base.files import disk_errors, write_file
+from seedbed.base.runtime import Runtime, derive_seed
+from seedbed.base.settings import to_tree
+from seedbed.data.loader import Loader, MixturePart
+from seedbed.data.objective import OBJECTIVES, Objective
+from seedbed.data.prepare import (
+    CorpusShards,
+    prepare_shards,
+    shards_folder,
+    source_fingerprint,
+    training_texts,
+)
+from seedbed.data.records import PairSource, Source, TokenSource
+from seedbed.data.shown import Shown, show_example
+from seedbed.data.vocabulary import Vocabulary
+from seedbed.models.family import Config, Network
+from seedbed.models.network import family, require_vocabulary
+from seedbed.runs.settings import RunSettings
+from seedbed.runs.start import Start
+from seedbed.text.tokenizer import Tokenizer
+from seedbed.text.training import train_tokenizer
+from seedbed.training.loop import Validation
+from seedbed.training.run_folder import RunFolder
+from seedbed.training.settings import TrainingSettings
+
+MEASURED_RECORDS = 64  # held-out records from which the tokens of all are estimated
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PreparedRun:
+    """A run that is ready to train: its settings, its start, its folder, and everything that it reads."""
+
+    settings: RunSettings
+    start: Start
+    folder: RunFolder
+    tokenizer: Tokenizer
+    shards: CorpusShards
+    config: Config
+    objective: Objective
+    mixture: list[MixturePart]
+    held_out: Validation
+
+    def network(self) -> Network:
+        """The network with the weights that training starts from."""
+        module = self.start.network(self.config, seed=self.settings.training.seed)
+        module.set_activation_checkpointing(self.settings.training.checkpoint_activations)
+        return module
+
+    def loader(self) -> Loader:
+        """A loader at the first step of the run."""
+        training = self.settings.training
+        return Loader(self.mixture, batch_tokens=training.batch_tokens, seed=training.seed)
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """The fingerprints of the data and of the base, which must be the same on resume."""
+        base = {} if self.start.base is None else {"base": self.start.base.fingerprint}
+        return {"content": self.shards.fingerprint} | base
+
+    def validation_tokens(self) -> int:
+        """Estimate the tokens that the network reads of the held-out records, from the first of them."""
+        records = list(islice(self.held_out.source.records(0, 0), MEASURED_RECORDS))
+        seed = self.settings.training.seed
+        read = sum(self.objective.example(record, seed).num_tokens for record in records)
+        held = sum(len(r.ids) + (0 if r.answer is None else len(r.answer)) for r in records)
+        shards = (self.shards.validation, self.shards.validation_answers)
+        return sum(shard.num_tokens for shard in shards if shard is not None) * read // max(1, held)
+
+    def first_examples(self, num: int) -> list[Shown]:
+        """The first examples of the run, in the order that it reads them whatever the size of its steps."""
+        loader = Loader(self.mixture, batch_tokens=1, seed=self.settings.training.seed)  # an example a step
+        examples = [example for _ in range(num) for example in loader.next_step()]
+        in_place, labels = self.config.shape == "encoder", self.config.head.labels
+        return [show_example(each, self.tokenizer, in_place=in_place, labels=labels) for each in examples]
+
+
+def prepare_run(
+    settings: RunSettings, start: Start, folder: RunFolder, *, runtime: Runtime | None = None
+) -> PreparedRun:
+    """Make everything that a run in this folder reads, or open it if it exists.
+
+    The tokenizer is in the run's folder, the shards are in `.shards` beside it. With a `runtime` the main
+    rank makes them, and the others wait for it. Warns of labelled records that are truncated or left out.
+    """
+    if runtime is not None and not runtime.is_main:
+        runtime.broadcast_int(0)  # waits here for the main rank
+    kind = OBJECTIVES.get(settings.objective.name)
+    source = source_fingerprint(settings.data)  # of what the tokenizer and the shards are made from
+    tokenizer = _tokenizer(settings, start, folder, source)
+    shards = prepare_shards(
+        settings.data,
+        tokenizer,
+        shards_folder(folder.path),
+        learns_from=kind.learns_from,
+        head_labels=start.labels(settings.objective.name),
+        source=source,
+    )
+    if runtime is not None and runtime.is_main:
+        runtime.broadcast_int(0)
+    training = settings.training
+    config = start.config(settings, vocab_size=tokenizer.vocab_size, labels=shards.labels)
+    require_vocabulary(tokenizer, config)
+    start_id = start.decoder_start_id(config)
+    vocabulary = Vocabulary.of(tokenizer, decoder_start_id=start_id, family=config.family)
+    objective = kind(vocabulary, settings.objective)
+    mixture = [
+        MixturePart(_source(part, shards, training, number=number), part, share)
+        for number, (part, share) in enumerate(objective.mixture())
+    ]
+    for part in mixture:
+        if isinstance(part.source, PairSource):
+            _warn_of_length(part.source, training.context_tokens)
+    num_bytes = shards.validation.num_bytes if objective.reads_text_once else None
+    held_out = Validation(_source(objective, shards, training, validates=True), objective, num_bytes)
+    return PreparedRun(
+        settings=settings,
+        start=start,
+        folder=folder,
+        tokenizer=tokenizer,
+        shards=shards,
+        config=config,
+        objective=objective,
+        mixture=mixture,
+        held_out=held_out,
+    )
+
+
+def _tokenizer(settings: RunSettings, start: Start, run: RunFolder, source: str) -> Tokenizer:
+    """Load the tokenizer in the folder of a run; make it if there is none.
+
+    One that was made with other settings, before the run had a checkpoint, is made again.
+    """
+    folder, tree = run.path / "tokenizer", to_tree(settings)
+    model = {key: tree["model"].get(key) for key in ("family", "base")}
+    made_from = {"tokenizer": tree["tokenizer"], "data": tree["data"], "model": model}
+    objective = OBJECTIVES.get(settings.objective.name)
+    made_from |= {"learns_from": objective.learns_from, "needs": objective.needs}
+    if not run.can_resume:
+        existing = _existing_tokenizer(settings, start)
+        made_from["content"] = source if existing is None else existing.fingerprint
+    content, note = json.dumps(made_from, sort_keys=True).encode(), folder / "made_from.json"
+    if note.exists() and not run.can_resume and note.read_bytes() != content:
+        (folder / "tokenizer.json").unlink(missing_ok=True)
+    if not (folder / "tokenizer.json").exists():
+        made = new_tokenizer(settings, start)
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        write_file(note, content)
+        made.save(folder)
+    return Tokenizer.load(folder)
+
+
+def _existing_tokenizer(settings: RunSettings, start: Start) -> Tokenizer | None:
+    """The tokenizer that the settings name, or that of the base; None if one is to be trained."""
+    base, path = start.base, settings.tokenizer.path
+    own = None if base is None else base.tokenizer
+    if path is not None:
+        loaded = Tokenizer.load(Path(path))
+        if own is not None and own.fingerprint != loaded.fingerprint:
+            raise ConfigError(
+                f"tokenizer.path={path} is not the tokenizer that the base was trained with; leave it out: a "
+                "base has its own"
+            )
+        return loaded
+    if base is not None and own is None:
+        raise ConfigError(f"the base {base.name} has no tokenizer; give one with --tokenizer FOLDER")
+    return own
+
+
+def new_tokenizer(settings: RunSettings, start: Start) -> Tokenizer:
+    """The tokenizer that the settings name, that of the base, or one trained on the training documents."""
+    if (existing := _existing_tokenizer(settings, start)) is not None:
+        return existing
+    objective, chosen = OBJECTIVES.get(settings.objective.name), settings.tokenizer
+    form = family(settings.model.family).special.having(objective.needs)
+    texts = training_texts(settings.data, learns_from=objective.learns_from)
+    return train_tokenizer(texts, chosen.kind, vocab_size=chosen.vocab_size, special=form)
+
+
+def _source(
+    objective: Objective,
+    shards: CorpusShards,
+    training: TrainingSettings,
+    *,
+    validates: bool = False,
+    number: int = 0,
+) -> Source:
+    """The records of one part of a mixture, or the held-out ones."""
+    context = training.context_tokens
+    seed = derive_seed(training.seed, f"part {number}") if number else training.seed
+    shard = shards.validation if validates else shards.train
+    if objective.learns_from == "text":
+        return TokenSource(
+            shard,
+            context_tokens=objective.record_tokens(context),
+            seed=seed,
+            shuffle=not validates,
+            overlap=objective.overlap,
+            cut_anew=objective.cut_anew,
+        )
+    answers = shards.validation_answers if validates else shards.train_answers
+    assert answers is not None
+    most = objective.max_input_tokens(answers.lengths, context)
+    cuts = objective.learns_from == "tags"
+    return PairSource(
+        shard, answers, max_input_tokens=most, seed=seed, shuffle=not validates, cuts_answers=cuts
+    )
+
+
+def _warn_of_length(source: PairSource, context_tokens: int) -> None:
+    total = source.inputs.num_documents
+    for count, what in (
+        (source.num_cut, "are truncated"),
+        (source.num_left_out, "are left out"),
+    ):
+        if count:
+            warnings.warn(
+                f"{count:,} of {total:,} labelled records are longer than training.context_tokens="
+                f"{context_tokens} and {what}; raise it to use all of them",
+                SeedbedWarning,
+                stacklevel=3,
+            )
