@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import asdict, dataclass
-from functools import lru_cache, partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from seedbed.base.runtime import PRECISIONS, begin_peak, peak_resident_bytes
 
 # (tokens, in, out) of the matmuls: those in the layers of 4 x 128, 6 x 384 and 12 x 768 networks.
 SHAPES = ((768, 128, 512), (1024, 384, 1536), (1024, 768, 3072), (1024, 3072, 768))
-BURST_SECONDS = 0.02
+PROBE_SECONDS, BURST_SECONDS = 2.0, 0.02
 # 64 MiB in float32: more than a core's share of the caches, less than a small run needs.
 MEMORY_NUMBERS = 2**24
 WORTHWHILE_GAIN = 1.5
@@ -87,24 +87,20 @@ class Hardware:
         return asdict(self) | {"matmul_flops": self.matmul_flops, "precision": self.precision}
 
 
-@lru_cache(maxsize=4)
-def probe(seconds: float = 2.0, *, device: str = "cpu") -> Hardware:
-    """Measure this machine for about `seconds`, once per process.
+@cache
+def probe() -> Hardware:
+    """Measure this machine's CPU for about two seconds, once per process.
 
-    A rate is that of the fastest of several short bursts, spread over the time: other processes disturb it
-    least.
+    A rate is that of the fastest of several short bursts, which other processes disturb least.
     """
-    place = torch.device(device)
-    measures = _measures(place)
+    cpu, measures = torch.device("cpu"), _measures()
     best = dict.fromkeys(measures, math.inf)
     for call in measures.values():
         call()  # the first call loads the kernels
-    end = time.perf_counter() + seconds
-    while True:
+    end = time.perf_counter() + PROBE_SECONDS
+    while time.perf_counter() <= end:
         for name, call in measures.items():
-            best[name] = min(best[name], seconds_per_call(call, burst=BURST_SECONDS, device=place))
-        if time.perf_counter() > end:
-            break
+            best[name] = min(best[name], seconds_per_call(call, burst=BURST_SECONDS, device=cpu))
     total, available = memory()
     return Hardware(
         cpu=cpu_name(),
@@ -114,7 +110,7 @@ def probe(seconds: float = 2.0, *, device: str = "cpu") -> Hardware:
         memory_bytes=total,
         available_bytes=available,
         gpus=tuple(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())),
-        device=device,
+        device="cpu",
         torch=torch.__version__,
         matmuls=tuple(
             MatmulSpeed(precision, *shape, flops_per_second=2 * math.prod(shape) / best[precision, *shape])
@@ -127,11 +123,11 @@ def probe(seconds: float = 2.0, *, device: str = "cpu") -> Hardware:
     )
 
 
-def _measures(device: torch.device) -> dict[Hashable, Callable[[], object]]:
+def _measures() -> dict[Hashable, Callable[[], object]]:
     """The calls to time, by name and shape."""
     measures: dict[Hashable, Callable[[], object]] = {}
     # All tensors are views of one: the probe's memory must stay below the peak of the run that follows.
-    numbers = torch.ones(MEMORY_NUMBERS, device=device)
+    numbers = torch.ones(MEMORY_NUMBERS)
     for precision in PRECISIONS:
         typed = numbers.view(getattr(torch, precision))
         for n, d_in, d_out in SHAPES:
@@ -139,8 +135,8 @@ def _measures(device: torch.device) -> dict[Hashable, Callable[[], object]]:
             measures[precision, n, d_in, d_out] = partial(F.linear, x, weight)
     matrix = numbers.view(-1, 1024)
     a, b, c = numbers[: 3 * (MEMORY_NUMBERS // 3)].chunk(3)
-    little = torch.ones(8, device=device)
-    measures["read"] = partial(F.linear, torch.ones(1, 1024, device=device), matrix)
+    little = torch.ones(8)
+    measures["read"] = partial(F.linear, torch.ones(1, 1024), matrix)
     measures["copy"] = partial(torch.add, a, b, out=c)
     measures["call"] = partial(torch.add, little, little)
     return measures

@@ -96,10 +96,6 @@ class Runtime:
             return list(values)
         return self.all_reduce_sum(torch.tensor(values, dtype=torch.float64, device=self.device)).tolist()
 
-    def generator(self, seed: int, *keys: int | str) -> torch.Generator:
-        """A generator on the device whose state depends on the seed and the keys alone."""
-        return torch.Generator(self.device).manual_seed(derive_seed(seed, *keys))
-
     def seed_dropout(self, seed: int, *keys: int | str) -> None:
         """Seed torch's global generators, which only dropout uses, by seed, keys and rank."""
         derived = derive_seed(seed, *keys, self.rank)

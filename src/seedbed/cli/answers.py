@@ -15,7 +15,6 @@ from seedbed.generation.language_model import Completion, LanguageModel
 from seedbed.generation.recommended import recommended
 from seedbed.generation.settings import named_settings
 
-WITH_FILL = {"model", "prompts", "fill", "num_candidates", "max_new_tokens", "dtype", "device", "json"}
 SMALL = 5e-5  # a smaller probability has no digits within four decimal places
 
 
@@ -23,7 +22,8 @@ def check_flags(given: Collection[str], *, fill: bool) -> None:
     """Refuse the flags that have no effect with `--fill`, or without it."""
     if not fill and "num_candidates" in given:
         raise UsageError("--num-candidates has no effect without --fill; leave it out, or add --fill")
-    if fill and (foreign := sorted(set(given) - WITH_FILL)):
+    sampling = {name for name, _, _ in named_settings()} - {"max_new_tokens"}
+    if fill and (foreign := sorted(sampling.intersection(given))):
         flag = flag_of(foreign[0])
         raise UsageError(f"{flag} has no effect beside --fill, which samples nothing; leave it out")
 
