@@ -48,10 +48,9 @@ def write_file(path: Path, content: bytes) -> None:
 def replaced_folder(path: Path, *, partial: str, earlier: str) -> Iterator[Path]:
     """Yield a new, empty folder beside `path`; synced, it replaces the folder `path` when the block ends.
 
-    If the block fails, the new folder is deleted and the earlier one stays. After a crash the new folder is
-    still there, as `path` with the ending `partial`; a crash between the two renames leaves the earlier
-    folder with the ending `earlier`, and the next call moves it back. Errors: HardwareError for an OSError
-    outside the block.
+    If the block fails, the earlier folder stays. After a crash the new one has the ending `partial`, and the
+    earlier one perhaps `earlier`: the next call moves it back. Errors: HardwareError for an OSError outside
+    the block.
     """
     aside, replaced = path.with_name(path.name + partial), path.with_name(path.name + earlier)
     try:
