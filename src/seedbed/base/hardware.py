@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Hashable, Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -178,12 +179,8 @@ def instructions() -> str:
 def num_cores() -> int:
     """Physical cores that this process may use; hyperthreads of one core count once."""
     usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
-    siblings = set()
-    for cpu in usable:
-        topology = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology")
-        places = [topology / "physical_package_id", topology / "core_id"]
-        siblings.add(tuple(p.read_text() for p in places) if places[1].exists() else (str(cpu),))
-    return len(siblings)
+    topology = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
+    return len({_read(Path(topology.format(cpu))) or str(cpu) for cpu in usable})
 
 
 def memory() -> tuple[int, int]:
@@ -244,12 +241,10 @@ def disk_free_bytes(folder: str | Path) -> int:
 
 def cpu_info(key: str) -> str:
     """The first processor's value of a key in /proc/cpuinfo, empty if there is none; it reads no further."""
-    try:
-        with Path("/proc/cpuinfo").open() as lines:
-            fields = (line.partition(":") for line in lines)
-            return next((value.strip() for name, _, value in fields if name.strip() == key), "")
-    except OSError:
-        return ""
+    with suppress(OSError), Path("/proc/cpuinfo").open() as lines:
+        fields = (line.partition(":") for line in lines)
+        return next((value.strip() for name, _, value in fields if name.strip() == key), "")
+    return ""
 
 
 def _read(path: Path) -> str:
