@@ -49,8 +49,9 @@ def test_a_stream_is_one_answer(how: dict[str, int], gpt2: Network, tokenizer: T
 def test_a_stream_takes_the_settings_of_an_answer(gpt2: Network, tokenizer: Tokenizer) -> None:
     lm = LanguageModel(gpt2, tokenizer)
     how: dict[str, Any] = {
-        "temperature": 1.5, "top_k": 90, "top_p": 0.95, "min_p": 0.01, "repetition_penalty": 1.2,
-        "no_repeat_ngram_size": 2, "stop": "zz", "eos_ids": [3], "seed": 4, "logprobs": 2,
+        "temperature": 1.5, "top_k": 90, "top_p": 0.95, "min_p": 0.01, "typical_p": 0.9,
+        "repetition_penalty": 1.2, "no_repeat_ngram_size": 2, "stop": "zz", "eos_ids": [3], "seed": 4,
+        "logprobs": 2,
     }  # fmt: skip
     assert set(how) == {name for name, setting, _ in named_settings() if setting.is_streamed} - {
         "max_new_tokens"

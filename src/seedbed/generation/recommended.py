@@ -19,7 +19,6 @@ UNKNOWN: dict[str, Any] = {
     "min_new_tokens": 0,
     "num_beam_groups": 1,
     "diversity_penalty": 0,
-    "typical_p": 1,
     "bad_words_ids": [],
     "suppress_tokens": [],
     "begin_suppress_tokens": [],

@@ -1,4 +1,4 @@
-"""From logits to tokens: temperature, top-k, top-p, min-p, and a sample that depends on its own row alone.
+"""From logits to tokens: temperature, the filters of tokens, and a sample that depends on its own row alone.
 
 A sampled token is the argmax of scores + Gumbel noise, which samples from their softmax (Gumbel 1954;
 Maddison et al. 1411.0030, section 2). The noise of a token is a hash of the sample's key and the token's id,
@@ -128,8 +128,8 @@ def candidates(scores: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor | Non
     """The tokens that may be sampled from scores (R, V): scores (R, C), removed ones -inf, and ids (R, C).
 
     ids None: the whole vocabulary in its order. The kept set is that of `transformers`, top-k before top-p
-    before min-p: all that tie with the k-th stay; of those that tie at the edge of top-p the higher ids stay
-    (`transformers` leaves that open).
+    before min-p before typical-p: all that tie with the k-th stay; of those that tie at the edge of top-p the
+    higher ids stay (`transformers` leaves that open).
     """
     ids = None
     if sampling.top_k is not None and sampling.top_k < scores.size(-1):
@@ -138,6 +138,8 @@ def candidates(scores: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor | Non
         scores, ids = _top_p(scores, ids, sampling.top_p)
     if sampling.min_p:
         scores = _min_p(scores, sampling.min_p)
+    if sampling.typical_p is not None and sampling.typical_p < 1:
+        scores = _typical_p(scores, sampling.typical_p)
     return scores, ids
 
 
@@ -145,6 +147,20 @@ def _min_p(scores: Tensor, p: float) -> Tensor:
     """Scores (R, C) with at least p times the top probability (Nguyen et al. 2407.01082, section 3)."""
     least = scores.amax(-1, keepdim=True) + math.log(p)
     return scores.masked_fill(scores < least, -torch.inf)
+
+
+def _typical_p(scores: Tensor, mass: float) -> Tensor:
+    """Scores (R, C) of the tokens whose -log p is nearest to the entropy, as many as sum to `mass`, and ties.
+
+    Locally typical sampling (Meister et al. 2202.00666, section 4); the top token may be removed.
+    """
+    logprobs = scores.log_softmax(-1)
+    entropy = -(logprobs * logprobs.exp()).nansum(-1, keepdim=True)  # a removed token's -inf * 0 is nan
+    distances = (logprobs + entropy).abs()
+    ordered, order = distances.sort(-1)
+    cumulated = scores.gather(-1, order).softmax(-1).cumsum(-1)
+    last = (cumulated < mass).sum(-1, keepdim=True).clamp_(max=scores.size(-1) - 1)
+    return scores.masked_fill(distances > ordered.gather(-1, last), -torch.inf)
 
 
 def _top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -25,6 +25,7 @@ class GenerationOptions(TypedDict, total=False):
     top_k: int | None
     top_p: float | None
     min_p: float | None
+    typical_p: float | None
     repetition_penalty: float
     no_repeat_ngram_size: int
     stop: str | Sequence[str]
@@ -81,6 +82,7 @@ def _is_number(x: Any) -> bool:
 
 
 _PROBABILITY = between(0, 1, "a probability from 0 to 1")
+_MASS = Allowed(lambda x: _is_number(x) and 0 < x <= 1, "a probability above 0, at most 1")
 _TEMPERATURE = Allowed(
     lambda x: _is_number(x) and (x == 0 or 1e-6 <= x <= 1e6),
     "0 (always the most likely token) or a number from 1e-6 to 1e6",
@@ -104,6 +106,7 @@ class Sampling(NamedTuple):
     top_k: int | None = None
     top_p: float | None = None
     min_p: float | None = None
+    typical_p: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,10 +115,10 @@ class GenerationSettings:
 
     Scores change in the order of `transformers`: first by `repetition_penalty` and `no_repeat_ngram_size`,
     which count prompt and answer (for an encoder-decoder the answer alone), also without sampling; then by
-    `temperature`, `top_k`, `top_p` and `min_p`. An answer also ends where `no_repeat_ngram_size` leaves no
-    token. `eos_ids` default to the model's. `num_samples` answers share the computation of their prompt.
-    `logprobs` n > 0 requests the log-probability of each token and of the n most likely in its place, from
-    the network itself, before all of these.
+    `temperature`, `top_k`, `top_p`, `min_p` and `typical_p`. An answer also ends where `no_repeat_ngram_size`
+    leaves no token. `eos_ids` default to the model's. `num_samples` answers share the computation of their
+    prompt. `logprobs` n > 0 requests the log-probability of each token and of the n most likely in its place,
+    from the network itself, before all of these.
 
     `num_beams` > 1 searches instead of sampling (generation/beam.py): `num_samples` are then the best answers
     found, at most as many as beams. An answer's score is its summed log-probability / its number of tokens **
@@ -136,6 +139,13 @@ class GenerationSettings:
         _PROBABILITY,
         "sampling",
         (0,),
+    )
+    typical_p: float | None = setting(
+        None,
+        "Sample from the most typical tokens whose probabilities sum to p; 1 keeps all.",
+        _MASS,
+        "sampling",
+        (1,),
     )
     repetition_penalty: float = setting(
         1.0, "Above 1: tokens that the text already has become less likely.", _PENALTY
