@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.measuring import machine, parser_of, seconds_of, table, write_json
 
-from seedbed.base.threads import keep_few_kernels, spin_briefly
+from seedbed.base.threads import configure_threads
 
 # d_model, layers, vocabulary, rounds
 SHAPES = ((128, 4, 4096, 60), (384, 6, 4096, 25), (768, 12, 50_257, 9))
@@ -52,8 +52,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a third of the rounds")
     parser.set_defaults(json=Path("build/bench.json"))
     arguments = parser.parse_args()
-    spin_briefly()  # as the command line does, before torch is loaded
-    keep_few_kernels()
+    configure_threads()  # as the command line does, before torch is loaded
     from benchmarks import generation_speed, training_speed
 
     share = 3 if arguments.quick else 1

@@ -84,10 +84,9 @@ def _request(child: Any, name: str, count: int) -> float:
 
 def serve() -> None:
     """Answer each line of stdin, a case and a number of steps, with the median of their seconds."""
-    from seedbed.base.threads import keep_few_kernels, spin_briefly
+    from seedbed.base.threads import configure_threads
 
-    spin_briefly()  # as the command line does, before torch is loaded
-    keep_few_kernels()
+    configure_threads()  # as the command line does, before torch is loaded
     ready: dict[str, Callable[[], None]] = {}
     for line in sys.stdin:
         name, count = json.loads(line)

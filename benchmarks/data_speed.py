@@ -20,7 +20,7 @@ from benchmarks.measuring import machine, parser_of, table, write_json
 
 from seedbed.base.hardware import probe
 from seedbed.base.runtime import Runtime
-from seedbed.base.threads import spin_briefly
+from seedbed.base.threads import configure_threads
 from seedbed.data.loader import Loader, MixturePart, micro_batches
 from seedbed.data.objective import OBJECTIVES
 from seedbed.data.records import PairSource, TokenSource
@@ -108,7 +108,7 @@ def main() -> None:
     """Measure every objective."""
     parser = parser_of(__doc__)
     options = parser.parse_args()
-    spin_briefly()
+    configure_threads()
     precision = probe().precision
     with tempfile.TemporaryDirectory() as folder:
         rows = [measure(name, precision, Path(folder)) for name in OBJECTIVES.names()]

@@ -184,8 +184,3 @@ def test_ctrl_c_that_a_library_turns_into_its_own_error_ends_quietly() -> None:
 )
 def test_durations(text: str, seconds: float) -> None:
     assert parse_seconds(text) == seconds
-
-
-def test_a_default_duration_is_one_already() -> None:
-    """`seedbed demo` without --budget ended with a traceback: typer parses the default too."""
-    assert parse_seconds(150.0) == 150.0

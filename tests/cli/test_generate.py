@@ -91,6 +91,7 @@ def test_blanks_are_filled_for_machines(
         ("bert", ["--fill", "___", "--top-k", 3], ["--top-k has no effect beside --fill", "leave it out"]),
         ("bert", ["--fill", "___", "--temperature", 1.0], ["--temperature has no effect beside --fill"]),
         ("bert", ["--fill", "___", "--num-beams", 2], ["--num-beams has no effect beside --fill"]),
+        ("bert", ["--fill", "___", "--allow-pickle", "--top-p", 0.5], ["--top-p has no effect beside"]),
         ("bert", ["--fill", "___", "--num-candidates", 0], ["num_candidates=0", "at least 1"]),
         ("bert", ["___"], ["encoder-only", "--fill"]),
         ("bert", ["--fill", "___", "--max-new-tokens", 3], ["max_new_tokens=3 has no effect on a masked"]),

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from seedbed.base.hardware import cpu_vendor
+from seedbed.base.hardware import cpu_info
 from seedbed.nn import matmul as matmul_module
 from seedbed.nn.matmul import (
     LARGE_FOR_ONE,
@@ -77,7 +77,7 @@ def test_the_choice_is_that_of_the_processor() -> None:
         for capability in ("AVX2", "DEFAULT"):
             low, high = onednn_tokens(vendor, capability)
             assert high < low
-    own = onednn_tokens(cpu_vendor(), torch.backends.cpu.get_cpu_capability())
+    own = onednn_tokens(cpu_info("vendor_id"), torch.backends.cpu.get_cpu_capability())
     assert own == matmul_module.ONEDNN_TOKENS or not matmul_module.HAS_ONEDNN
 
 

@@ -26,13 +26,10 @@ USUAL_PEAK_FRACTION, TOKENS_PER_PARAMETER = 0.4, 20
 def examine_machine() -> dict[str, Any]:
     """Return the hardware, its measured rates, the installed extras and the presets with their costs."""
     found = probe()
+    versions = {"python": platform.python_version(), "torch": str(torch.__version__)}
     return {
-        "versions": {
-            "seedbed": __version__,
-            "python": platform.python_version(),
-            "torch": str(torch.__version__),
-        },
-        "hardware": found.to_dict() | {"precision": found.precision},
+        "versions": {"seedbed": __version__} | versions,
+        "hardware": found.to_dict(),
         "disk_free_bytes": disk_free_bytes(Path()),
         "extras": installed_extras(),
         "presets": [

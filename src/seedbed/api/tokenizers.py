@@ -38,7 +38,6 @@ def train_tokenizer_from(
     family: str | None = None,
     objective: str | None = None,
     vocab_size: int = 4096,
-    text_field: str = "text",
     whole: bool = False,
 ) -> dict[str, Any]:
     """Train a tokenizer on a corpus, write it to the folder `out`, and return its kind and size.
@@ -54,18 +53,14 @@ def train_tokenizer_from(
             require_matching_family(named_family(family).sized(64, 1), objective)
         chosen = OBJECTIVES.get(objective)
         form, learns_from = form.having(chosen.needs), chosen.learns_from
-    settings = DataSettings(train=data, text_field=text_field)
+    settings = DataSettings(train=data)
     if whole:
         settings = replace(settings, validation_fraction=0)
     texts = training_texts(settings, learns_from=learns_from)
     tokenizer = train_tokenizer(texts, kind, vocab_size=vocab_size, special=form)
     tokenizer.save(out)
-    return {
-        "kind": tokenizer.kind,
-        "vocab_size": tokenizer.vocab_size,
-        "asked": vocab_size,
-        "folder": str(out),
-    }
+    sizes = {"vocab_size": tokenizer.vocab_size, "asked": vocab_size}
+    return {"kind": tokenizer.kind, **sizes, "folder": str(out)}
 
 
 def inspect(model: str | Path, text: str) -> list[TextToken]:

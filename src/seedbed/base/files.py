@@ -15,7 +15,6 @@ from pathlib import Path
 
 from seedbed.base.errors import HardwareError, SeedbedWarning
 
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 MANIFEST = "manifest.json"
 PART, LOCK, DAMAGED = ".part", ".lock", ".damaged"
 
@@ -49,10 +48,9 @@ def write_file(path: Path, content: bytes) -> None:
 def replaced_folder(path: Path, *, partial: str, earlier: str) -> Iterator[Path]:
     """Yield a new, empty folder beside `path`; synced, it replaces the folder `path` when the block ends.
 
-    If the block fails, the new folder is deleted and the earlier one stays. After a crash the new folder is
-    still there, as `path` with the ending `partial`; a crash between the two renames leaves the earlier
-    folder with the ending `earlier`, and the next call moves it back. Errors: HardwareError for an OSError
-    outside the block.
+    If the block fails, the earlier folder stays. After a crash the new one has the ending `partial`, and the
+    earlier one perhaps `earlier`: the next call moves it back. Errors: HardwareError for an OSError outside
+    the block.
     """
     aside, replaced = path.with_name(path.name + partial), path.with_name(path.name + earlier)
     try:
@@ -176,22 +174,17 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 def disk_error(path: Path, number: int) -> HardwareError:
     """The error for an `errno` number of the operating system while writing `path`; it says what to do."""
-    kept = "what was written before is intact"
     file = next((parent for parent in (path, *path.parents) if parent.is_file()), None)
     if number in (errno.ENOTDIR, errno.EEXIST) and file is not None:
         return HardwareError(f"cannot write {path}: {file} is a file, not a folder; choose another name")
+    problem = f"cannot write {path}: {os.strerror(number)}"
+    advice = "choose a folder that can be written"
     if number == errno.EFBIG:
-        return HardwareError(
-            f"no space left to write {path}: {os.strerror(number)} for its disk or for `ulimit -f`; "
-            f"{kept}: raise the limit or choose another disk, then run the same command again"
-        )
-    if number in NO_SPACE:
+        problem = f"no space left to write {path}: {os.strerror(number)} for its disk or for `ulimit -f`"
+        advice = "raise the limit or choose another disk, then run the same command again"
+    elif number in (errno.ENOSPC, errno.EDQUOT):
         folder = next(parent for parent in (path, *path.parents) if parent.exists())
-        free = shutil.disk_usage(folder).free / 2**20
-        return HardwareError(
-            f"no space left to write {path}: {free:.1f} MiB free on its disk ({os.strerror(number)}); "
-            f"{kept}: free some space, then run the same command again"
-        )
-    return HardwareError(
-        f"cannot write {path}: {os.strerror(number)}; {kept}: choose a folder that can be written"
-    )
+        free = f"{shutil.disk_usage(folder).free / 2**20:.1f} MiB free on its disk"
+        problem = f"no space left to write {path}: {free} ({os.strerror(number)})"
+        advice = "free some space, then run the same command again"
+    return HardwareError(f"{problem}; what was written before is intact: {advice}")

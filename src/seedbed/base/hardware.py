@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Hashable, Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from functools import lru_cache, partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from seedbed.base.runtime import PRECISIONS, begin_peak, peak_resident_bytes
 
 # (tokens, in, out) of the matmuls: those in the layers of 4 x 128, 6 x 384 and 12 x 768 networks.
 SHAPES = ((768, 128, 512), (1024, 384, 1536), (1024, 768, 3072), (1024, 3072, 768))
-BURST_SECONDS = 0.02
+PROBE_SECONDS, BURST_SECONDS = 2.0, 0.02
 # 64 MiB in float32: more than a core's share of the caches, less than a small run needs.
 MEMORY_NUMBERS = 2**24
 WORTHWHILE_GAIN = 1.5
@@ -77,40 +79,29 @@ class Hardware:
     @property
     def precision(self) -> str:
         """bfloat16 if it is clearly faster than float32 at its best shape: casts and rounding cost too."""
-        rates: dict[tuple[int, ...], dict[str, float]] = {}
-        for p in self.matmuls:
-            rates.setdefault((p.num_tokens, p.d_in, p.d_out), {})[p.precision] = p.flops_per_second
-        gain = max(rate["bfloat16"] / rate["float32"] for rate in rates.values())
-        return "bfloat16" if gain > WORTHWHILE_GAIN else "float32"
+        rates = {((p.num_tokens, p.d_in, p.d_out), p.precision): p.flops_per_second for p in self.matmuls}
+        gains = (rates[shape, "bfloat16"] / rates[shape, "float32"] for shape, _ in rates)
+        return "bfloat16" if max(gains) > WORTHWHILE_GAIN else "float32"
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as JSON."""
         return asdict(self) | {"matmul_flops": self.matmul_flops, "precision": self.precision}
 
 
-@lru_cache(maxsize=4)
-def probe(seconds: float = 2.0, *, device: str = "cpu") -> Hardware:
-    """Measure this machine for about `seconds`, once per process.
+@cache
+def probe() -> Hardware:
+    """Measure this machine's CPU for about two seconds, once per process.
 
-    A rate is that of the fastest of several short bursts, spread over the time: other processes disturb it
-    least.
+    A rate is that of the fastest of several short bursts, which other processes disturb least.
     """
-    place = torch.device(device)
-    measures = _measures(place)
+    cpu, measures = torch.device("cpu"), _measures()
     best = dict.fromkeys(measures, math.inf)
     for call in measures.values():
         call()  # the first call loads the kernels
-    end = time.perf_counter() + seconds
-    while True:
+    end = time.perf_counter() + PROBE_SECONDS
+    while time.perf_counter() <= end:
         for name, call in measures.items():
-            best[name] = min(best[name], seconds_per_call(call, burst=BURST_SECONDS, device=place))
-        if time.perf_counter() > end:
-            break
-    matmuls = [
-        MatmulSpeed(precision, *shape, flops_per_second=2 * math.prod(shape) / best[precision, *shape])
-        for precision in PRECISIONS
-        for shape in SHAPES
-    ]
+            best[name] = min(best[name], seconds_per_call(call, burst=BURST_SECONDS, device=cpu))
     total, available = memory()
     return Hardware(
         cpu=cpu_name(),
@@ -120,20 +111,24 @@ def probe(seconds: float = 2.0, *, device: str = "cpu") -> Hardware:
         memory_bytes=total,
         available_bytes=available,
         gpus=tuple(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())),
-        device=device,
+        device="cpu",
         torch=torch.__version__,
-        matmuls=tuple(matmuls),
+        matmuls=tuple(
+            MatmulSpeed(precision, *shape, flops_per_second=2 * math.prod(shape) / best[precision, *shape])
+            for precision in PRECISIONS
+            for shape in SHAPES
+        ),
         read_bytes=4 * MEMORY_NUMBERS / best["read"],
         copy_bytes=4 * MEMORY_NUMBERS / best["copy"],
         call_seconds=best["call"],
     )
 
 
-def _measures(device: torch.device) -> dict[Hashable, Callable[[], object]]:
+def _measures() -> dict[Hashable, Callable[[], object]]:
     """The calls to time, by name and shape."""
     measures: dict[Hashable, Callable[[], object]] = {}
     # All tensors are views of one: the probe's memory must stay below the peak of the run that follows.
-    numbers = torch.ones(MEMORY_NUMBERS, device=device)
+    numbers = torch.ones(MEMORY_NUMBERS)
     for precision in PRECISIONS:
         typed = numbers.view(getattr(torch, precision))
         for n, d_in, d_out in SHAPES:
@@ -141,8 +136,8 @@ def _measures(device: torch.device) -> dict[Hashable, Callable[[], object]]:
             measures[precision, n, d_in, d_out] = partial(F.linear, x, weight)
     matrix = numbers.view(-1, 1024)
     a, b, c = numbers[: 3 * (MEMORY_NUMBERS // 3)].chunk(3)
-    little = torch.ones(8, device=device)
-    measures["read"] = partial(F.linear, torch.ones(1, 1024, device=device), matrix)
+    little = torch.ones(8)
+    measures["read"] = partial(F.linear, torch.ones(1, 1024), matrix)
     measures["copy"] = partial(torch.add, a, b, out=c)
     measures["call"] = partial(torch.add, little, little)
     return measures
@@ -151,15 +146,12 @@ def _measures(device: torch.device) -> dict[Hashable, Callable[[], object]]:
 def seconds_per_call(call: Callable[[], object], *, burst: float = 0.0, device: torch.device) -> float:
     """Seconds per call, over as many calls as a burst of seconds has time for, at least one."""
     _finish(device)
-    started = time.perf_counter()
-    num_calls = 0
-    while True:
+    started, num_calls = time.perf_counter(), 0
+    while num_calls == 0 or time.perf_counter() - started <= burst:
         call()
         num_calls += 1
-        elapsed = time.perf_counter() - started
-        if elapsed > burst:
-            _finish(device)
-            return (time.perf_counter() - started) / num_calls
+    _finish(device)
+    return (time.perf_counter() - started) / num_calls
 
 
 def _finish(device: torch.device) -> None:
@@ -173,44 +165,29 @@ def cpu_name() -> str:
     if sys.platform == "darwin":
         command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-    return _cpu_info("model name") or platform.processor() or platform.machine()
-
-
-def cpu_vendor() -> str:
-    """The processor's maker as it names itself, `AuthenticAMD`; empty if the system does not say."""
-    return _cpu_info("vendor_id")
+    return cpu_info("model name") or platform.processor() or platform.machine()
 
 
 def instructions() -> str:
     """The widest vector or matrix instructions that torch can use."""
-    flags = set(_cpu_info("flags").split())
-    for name, flag in (("amx", "amx_bf16"), ("avx512", "avx512f"), ("avx2", "avx2")):
-        if flag in flags:
-            return name
-    if platform.machine() in ("arm64", "aarch64"):
-        return "neon"
-    return torch.backends.cpu.get_cpu_capability().lower()
+    if "amx_bf16" in cpu_info("flags").split():
+        return "amx"
+    is_arm = platform.machine() in ("arm64", "aarch64")
+    return "neon" if is_arm else torch.backends.cpu.get_cpu_capability().lower()
 
 
 def num_cores() -> int:
     """Physical cores that this process may use; hyperthreads of one core count once."""
     usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
-    siblings = set()
-    for cpu in usable:
-        topology = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology")
-        places = [topology / "physical_package_id", topology / "core_id"]
-        siblings.add(tuple(p.read_text() for p in places) if places[1].exists() else (str(cpu),))
-    return len(siblings)
+    topology = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
+    return len({_read(Path(topology.format(cpu))) or str(cpu) for cpu in usable})
 
 
 def memory() -> tuple[int, int]:
     """Bytes of memory in total and free for this process, within its control group's limit."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    available = total
-    info = _read(Path("/proc/meminfo"))
-    for line in info.splitlines():
-        if line.startswith("MemAvailable:"):
-            available = int(line.split()[1]) * 1024
+    free = re.search(r"^MemAvailable: +(\d+) kB", _read(Path("/proc/meminfo")), re.MULTILINE)
+    available = int(free[1]) * 1024 if free else total
     for limit, used in _group_limits(_read(Path("/proc/self/cgroup")), Path("/sys/fs/cgroup")):
         if limit < total:
             total, available = limit, min(available, limit - used)
@@ -239,18 +216,17 @@ class ResidentPeak:
     """
 
     def __init__(self) -> None:
-        self.first_bytes = begin_peak()
-        self._peak_bytes = 0
+        self._first_bytes, self._peak_bytes = begin_peak(), 0
         self.is_exact = Path("/proc/self/clear_refs").exists()
 
     def lap(self) -> int:
         """Return freed memory to the system and start a lap -> bytes in use now, above the start."""
         self._peak_bytes = self.most()
-        return begin_peak() - self.first_bytes
+        return begin_peak() - self._first_bytes
 
     def peak(self) -> int:
         """The peak of this lap in bytes, above the start."""
-        return peak_resident_bytes() - self.first_bytes
+        return peak_resident_bytes() - self._first_bytes
 
     def most(self) -> int:
         """The peak of all laps in bytes, above the start."""
@@ -263,14 +239,12 @@ def disk_free_bytes(folder: str | Path) -> int:
     return shutil.disk_usage(next(p for p in (path, *path.parents) if p.exists())).free
 
 
-def _cpu_info(key: str) -> str:
+def cpu_info(key: str) -> str:
     """The first processor's value of a key in /proc/cpuinfo, empty if there is none; it reads no further."""
-    try:
-        with Path("/proc/cpuinfo").open() as lines:
-            fields = (line.partition(":") for line in lines)
-            return next((value.strip() for name, _, value in fields if name.strip() == key), "")
-    except OSError:
-        return ""
+    with suppress(OSError), Path("/proc/cpuinfo").open() as lines:
+        fields = (line.partition(":") for line in lines)
+        return next((value.strip() for name, _, value in fields if name.strip() == key), "")
+    return ""
 
 
 def _read(path: Path) -> str:

@@ -14,11 +14,9 @@ MAX_BYTES = 1 << 28  # the largest tokenizer.json of 2025 has 34 MB
 def read_file(file: Path) -> bytes:
     """The content of a file; BundleError if it cannot be read or is larger than MAX_BYTES."""
     try:
-        size = file.stat().st_size
-        if size > MAX_BYTES:
-            raise BundleError(
-                f"{file} has {size} bytes, more than the allowed {MAX_BYTES}; use a model's own file"
-            )
+        if (size := file.stat().st_size) > MAX_BYTES:
+            allowed = f"more than the allowed {MAX_BYTES}; use a model's own file"
+            raise BundleError(f"{file} has {size} bytes, {allowed}")
         return file.read_bytes()
     except OSError as error:
         raise BundleError(f"{file} cannot be read: {error.strerror}; check its permissions") from None
@@ -31,7 +29,6 @@ def read_object(file: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:  # not JSON, or not UTF-8
         raise BundleError(f"{file} is not JSON ({error}); write or download it again") from None
     if not isinstance(values, dict):
-        raise BundleError(
-            f"{file} contains a {type(values).__name__}, not an object; write or download it again"
-        )
+        kind = type(values).__name__
+        raise BundleError(f"{file} contains a {kind}, not an object; write or download it again")
     return values

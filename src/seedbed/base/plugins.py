@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import pkgutil
 from typing import Generic, TypeVar, cast
 
@@ -21,11 +20,8 @@ class PluginPackage(Generic[T]):
 
     def names(self) -> list[str]:
         """List the plug-ins, sorted, without importing them."""
-        found = importlib.util.find_spec(self.package)
-        assert found is not None and found.submodule_search_locations is not None, self.package
-        return sorted(
-            m.name for m in pkgutil.iter_modules(found.submodule_search_locations) if m.name[0] != "_"
-        )
+        modules = pkgutil.iter_modules(importlib.import_module(self.package).__path__)
+        return sorted(module.name for module in modules if module.name[0] != "_")
 
     def require(self, name: str) -> None:
         """Raise UsageError with the nearest name if no plug-in has this one; nothing is imported."""

@@ -56,9 +56,8 @@ class Runtime:
         if world_size > 1:
             if place.type == "cuda":
                 torch.cuda.set_device(place)
-            dist.init_process_group(
-                "nccl" if place.type == "cuda" else "gloo", rank=rank, world_size=world_size
-            )
+            backend = "nccl" if place.type == "cuda" else "gloo"
+            dist.init_process_group(backend, rank=rank, world_size=world_size)
         return cls(device=place, precision=precision, rank=rank, world_size=world_size)
 
     def __enter__(self) -> Runtime:
@@ -97,10 +96,6 @@ class Runtime:
             return list(values)
         return self.all_reduce_sum(torch.tensor(values, dtype=torch.float64, device=self.device)).tolist()
 
-    def generator(self, seed: int, *keys: int | str) -> torch.Generator:
-        """A generator on the device whose state depends on the seed and the keys alone."""
-        return torch.Generator(self.device).manual_seed(derive_seed(seed, *keys))
-
     def seed_dropout(self, seed: int, *keys: int | str) -> None:
         """Seed torch's global generators, which only dropout uses, by seed, keys and rank."""
         derived = derive_seed(seed, *keys, self.rank)
@@ -115,27 +110,22 @@ def keep_freed_memory() -> None:
 
     Every step frees and allocates the same large buffers; with glibc's defaults each costs its page faults.
     """
-    if sys.platform == "linux":
-        library = ctypes.CDLL(None)
-        if hasattr(library, "mallopt"):
-            library.mallopt(MALLOC_TRIM_THRESHOLD, 2**31 - 1)
-            library.mallopt(MALLOC_MMAP_THRESHOLD, 2**30)
-
-
-def release_freed_memory() -> None:
-    """Return the memory that tensors have freed to the system, so that it does not count in the next peak."""
-    if sys.platform == "linux":
-        library = ctypes.CDLL(None)
-        if hasattr(library, "malloc_trim"):
-            library.malloc_trim(0)
+    _call_glibc("mallopt", MALLOC_TRIM_THRESHOLD, 2**31 - 1)
+    _call_glibc("mallopt", MALLOC_MMAP_THRESHOLD, 2**30)
 
 
 def begin_peak() -> int:
     """Restart `peak_resident_bytes` from here if the system can (Linux) -> the bytes in use now."""
-    release_freed_memory()
+    _call_glibc("malloc_trim", 0)  # memory that tensors have freed must not count in the next peak
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # proc(5): resets the peak of the resident set
     return peak_resident_bytes()
+
+
+def _call_glibc(name: str, *arguments: int) -> None:
+    """Call a function that only glibc has; elsewhere nothing happens."""
+    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), name):
+        getattr(library, name)(*arguments)
 
 
 def derive_seed(seed: int, *keys: int | str) -> int:

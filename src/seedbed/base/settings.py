@@ -8,15 +8,17 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import re
 import tomllib
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import tomli_w
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import to_jsonable_python
 
 from seedbed.base.errors import UsageError, nearest
 
@@ -93,7 +95,7 @@ def split_override(override: str) -> tuple[KeyPath, str]:
 
 def to_tree(settings: Any) -> Tree:
     """Turn settings into a nested mapping of plain values, defaults included; None means not set."""
-    return {field.name: _plain(getattr(settings, field.name)) for field in dataclasses.fields(settings)}
+    return typing.cast(Tree, to_jsonable_python(settings))
 
 
 def to_toml(settings: Any) -> str:
@@ -101,9 +103,7 @@ def to_toml(settings: Any) -> str:
 
     `load_settings` reads the same settings back, since only a setting whose default is None may be None.
     """
-    lines: list[str] = []
-    _write_table(settings, (), lines)
-    return "\n".join(lines).strip() + "\n"
+    return "\n".join(_table_lines(to_tree(settings), ())).strip() + "\n"
 
 
 def difference(left: Any, right: Any) -> dict[str, tuple[Any, Any]]:
@@ -121,39 +121,22 @@ def flatten(settings: Any) -> dict[str, Any]:
         if isinstance(value, Mapping):
             flat |= {f"{key}.{inner}": deep for inner, deep in flatten(value).items()}
         else:
-            flat[key] = _plain(value)
+            flat[key] = to_jsonable_python(value)
     return flat
 
 
-def _plain(value: Any) -> Any:
-    """Turn a value into one that TOML and JSON can express."""
-    if dataclasses.is_dataclass(value):
-        return to_tree(value)
-    if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(inner) for inner in value]
-    return str(value) if isinstance(value, Path) else value
-
-
-def _write_table(settings: Any, path: KeyPath, lines: list[str]) -> None:
-    """Append a table's own keys, then its tables, so that no key ends up in the wrong table."""
+def _table_lines(table: Tree, path: KeyPath) -> Iterator[str]:
+    """The lines of a table's own keys, then those of its tables, so that no key is in the wrong table."""
     if path:
-        lines += ["", f"[{'.'.join(path)}]"]
-    tables: dict[str, Any] = {}
-    for field in dataclasses.fields(settings):
-        value = getattr(settings, field.name)
-        if dataclasses.is_dataclass(value):
-            tables[field.name] = value
-        elif value is None:
-            assert field.default is None, (
-                f"{field.name} is None and its default is not: TOML cannot express that"
-            )
-            lines.append(f"# {field.name} is not set")
-        else:
-            lines.append(tomli_w.dumps({field.name: _plain(value)}).strip())
-    for name, table in tables.items():
-        _write_table(table, (*path, name), lines)
+        yield from ("", f"[{'.'.join(path)}]")
+    for key, value in table.items():
+        if value is None:
+            yield f"# {key} is not set"
+        elif not isinstance(value, dict):
+            yield tomli_w.dumps({key: value}).strip()
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _table_lines(value, (*path, key))
 
 
 def _parse(text: str) -> Any:
@@ -187,8 +170,7 @@ def _validate(schema: type[Settings], tree: Tree, texts: Texts) -> Settings:
     for path, value, problem in problems:
         if problem["type"] == "string_type" and path in texts and not isinstance(value, str):
             # `--set data.train=2024` looks like a number and means text.
-            again = {key: text for key, text in texts.items() if key != path}
-            return _validate(schema, merge(tree, _nest(path, texts[path])), again)
+            return _validate(schema, merge(tree, _nest(path, texts[path])), texts)
     path, value, _ = problems[0]
     raise UsageError(
         _explain(path, value, [problem for other, _, problem in problems if other == path], texts)
@@ -249,15 +231,7 @@ def _explain(path: KeyPath, value: Any, problems: Sequence[Any], texts: Texts) -
     if problems[0]["type"] in ("missing", "missing_argument"):
         key = ".".join((*path, str(problems[0]["loc"][-1])))
         return f"the setting {key} is missing; write it in the settings file or as --set {key}=VALUE"
-    allowed = dict.fromkeys(map(_words, problems))
+    words = (_ALLOWED.get(problem["type"], problem["msg"]) for problem in problems)
+    allowed = dict.fromkeys(re.sub("^(Input should be|Value error,) ", "", text) for text in words)
     shown = json.dumps(value, default=str)
     return f"{'.'.join(path)} = {shown}{_origin(path, texts)}: allowed is {' or '.join(allowed)}"
-
-
-def _words(problem: Any) -> str:
-    """The allowed values, as in pydantic's message."""
-    if problem["type"] in _ALLOWED:
-        return _ALLOWED[problem["type"]]
-    if problem["type"] == "literal_error":
-        return str(problem["ctx"]["expected"])
-    return str(problem["msg"]).removeprefix("Input should be ").removeprefix("Value error, ")

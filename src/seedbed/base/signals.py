@@ -34,7 +34,6 @@ class StopSignals:
     def __exit__(self, *exception: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
-        self._before = {}
 
     @contextmanager
     def hold(self) -> Iterator[None]:

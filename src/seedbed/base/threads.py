@@ -10,20 +10,15 @@ import os
 # 2026-11-24).
 SPIN_COUNT = "10000"
 
-
-def spin_briefly() -> None:
-    """Let threads spin briefly and then sleep, unless the user has set how they wait."""
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
-
-
 # Kernels that oneDNN caches, and torch once more, each for one shape of a matmul. Steps differ in tokens, so
 # in bfloat16 the default of 1024 each fills the memory: a 3 x 192 LLaMA with 1024 tokens per step took 0.5
 # GiB more than its first step after 30 steps and 1.5 GiB more after 300; with 64, 170 MiB (2026-11-24).
 CACHED_KERNELS = "64"
 
 
-def keep_few_kernels() -> None:
-    """Cache few kernels, unless the user has set how many."""
+def configure_threads() -> None:
+    """Let threads spin briefly and then sleep, and cache few kernels, unless the user has set these."""
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
     for name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
         os.environ.setdefault(name, CACHED_KERNELS)

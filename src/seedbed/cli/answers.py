@@ -15,7 +15,6 @@ from seedbed.generation.language_model import Completion, LanguageModel
 from seedbed.generation.recommended import recommended
 from seedbed.generation.settings import named_settings
 
-WITH_FILL = {"model", "prompts", "fill", "num_candidates", "max_new_tokens", "dtype", "device", "json"}
 SMALL = 5e-5  # a smaller probability has no digits within four decimal places
 
 
@@ -23,11 +22,10 @@ def check_flags(given: Collection[str], *, fill: bool) -> None:
     """Refuse the flags that have no effect with `--fill`, or without it."""
     if not fill and "num_candidates" in given:
         raise UsageError("--num-candidates has no effect without --fill; leave it out, or add --fill")
-    foreign = sorted(set(given) - WITH_FILL) if fill else []
-    if foreign:
-        raise UsageError(
-            f"{flag_of(foreign[0])} has no effect beside --fill, which samples nothing; leave it out"
-        )
+    sampling = {name for name, _, _ in named_settings()} - {"max_new_tokens"}
+    if fill and (foreign := sorted(sampling.intersection(given))):
+        flag = flag_of(foreign[0])
+        raise UsageError(f"{flag} has no effect beside --fill, which samples nothing; leave it out")
 
 
 def complete(lm: LanguageModel, texts: list[str], how: dict[str, Any], given: set[str], json: bool) -> None:
@@ -36,10 +34,8 @@ def complete(lm: LanguageModel, texts: list[str], how: dict[str, Any], given: se
     continues = lm.config.shape == "decoder"
     num_samples = how["num_samples"]
     if len(texts) == 1 and num_samples == 1 and how["num_beams"] == 1 and not json:
-        streamed = {
-            name: how[name] for name, setting, _ in named_settings() if setting.is_streamed and name in how
-        }
-        stream = lm.stream(texts[0], **streamed)
+        streamed = [name for name, setting, _ in named_settings() if setting.is_streamed and name in how]
+        stream = lm.stream(texts[0], **{name: how[name] for name in streamed})
         print(texts[0] if continues else "", end="", flush=True)
         for chunk in stream:
             print(chunk, end="", flush=True)
@@ -48,14 +44,12 @@ def complete(lm: LanguageModel, texts: list[str], how: dict[str, Any], given: se
         report_full_context(lm, [stream.completion], how["max_new_tokens"])
         return
     answers = lm.generate(texts, **how)
-    several = [answer if num_samples > 1 else [answer] for answer in answers]
-    rows = [(prompt, answer) for prompt, group in zip(texts, several, strict=True) for answer in group]
+    groups = answers if num_samples > 1 else [[answer] for answer in answers]
+    rows = [(prompt, answer) for prompt, group in zip(texts, groups, strict=True) for answer in group]
     if json:
-        found = [
-            {"prompt": prompt} | {key: value for key, value in asdict(answer).items() if value is not None}
-            for prompt, answer in rows
-        ]
-        print_json({"completions": found})
+        found = [{"prompt": prompt} | asdict(answer) for prompt, answer in rows]
+        known = [{key: value for key, value in row.items() if value is not None} for row in found]
+        print_json({"completions": known})
     else:
         for number, (prompt, answer) in enumerate(rows, 1):
             heading = f"--- {number}\n" if len(rows) > 1 else ""
@@ -76,14 +70,13 @@ def fill_blanks(
     for number, result in enumerate(filled, 1):
         if len(filled) > 1:
             print(f"{'' if number == 1 else chr(10)}--- {number}")
-        print(result.text)
-        print()
+        print(f"{result.text}\n")
         _print_candidates(result)
 
 
 def _print_candidates(result: Filled) -> None:
     """Print one table: the candidates of each blank with their probabilities."""
-    columns, rows = ["blank", "candidate", "probability"], []
+    rows = []
     for number, candidates in enumerate(result.blanks, 1):
         names = [c.text.strip() for c in candidates]
         seen = Counter(names)
@@ -93,8 +86,9 @@ def _print_candidates(result: Filled) -> None:
             digits = f"{probability:.4f}" if probability >= SMALL else f"{probability:.1e}"
             rows.append([str(number) if at == 0 else "", shown, digits])
     if len(result.blanks) == 1:
-        columns, rows = columns[1:], [row[1:] for row in rows]
-    print_table("", columns, rows, numbers=[0, 2] if len(columns) == 3 else [1])
+        print_table("", ["candidate", "probability"], [row[1:] for row in rows], numbers=[1])
+    else:
+        print_table("", ["blank", "candidate", "probability"], rows, numbers=[0, 2])
 
 
 def report_recommended(lm: LanguageModel, used: Mapping[str, Any], given: Collection[str]) -> None:

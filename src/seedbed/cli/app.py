@@ -7,8 +7,8 @@ import re
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from functools import partial
 from types import FrameType
 from typing import Annotated, Any, NoReturn
 
@@ -16,7 +16,7 @@ import typer
 
 from seedbed import __version__
 from seedbed.base.errors import SeedbedError, SeedbedWarning
-from seedbed.base.threads import keep_few_kernels, spin_briefly
+from seedbed.base.threads import configure_threads
 from seedbed.cli.chat import chat
 from seedbed.cli.demo import demo
 from seedbed.cli.doctor import doctor
@@ -75,8 +75,7 @@ def _root(
 
 def main() -> NoReturn:
     """Run the command line with this process's arguments and end the process with its exit code."""
-    spin_briefly()
-    keep_few_kernels()
+    configure_threads()
     interrupts = _record_interrupts()
     try:
         code = run(sys.argv[1:])
@@ -112,14 +111,18 @@ def _record_interrupts() -> list[int]:
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; a user's error is one line on stderr, without a traceback."""
     try:
-        with _one_line_warnings():
+        with warnings.catch_warnings():
+            warnings.showwarning = partial(_show_warning, warnings.showwarning)
             code = app(args=arguments, prog_name="seedbed", standalone_mode=False)
         sys.stdout.flush()
         return int(code or 0)
     except SeedbedError as error:
         return _fail(str(error), error.exit_code)
     except typer.TyperException as error:
-        return _fail(_usage_message(error), error.exit_code) if arguments else _print_help(error)
+        if arguments:
+            return _fail(_usage_message(error), error.exit_code)
+        print(error.ctx.get_help(), file=sys.stderr)  # type: ignore[attr-defined]
+        return error.exit_code
     except BrokenPipeError:
         # The reader has closed the pipe; Python must not fail again when it flushes stdout at exit.
         sys.stdout = open("/dev/null", "w")  # noqa: SIM115
@@ -127,12 +130,6 @@ def run(arguments: Sequence[str]) -> int:
     except OSError as error:
         path = f"{error.filename}: " if error.filename else ""
         return _fail(f"{path}{error.strerror or error}; check that the path exists and its permissions", 1)
-
-
-def _print_help(error: typer.TyperException) -> int:
-    """Print the help for a command line without a verb."""
-    print(error.ctx.get_help(), file=sys.stderr)  # type: ignore[attr-defined]
-    return error.exit_code
 
 
 def _usage_message(error: typer.TyperException) -> str:
@@ -146,22 +143,12 @@ def _usage_message(error: typer.TyperException) -> str:
     return f"{message[0].lower()}{message[1:]}{end} see {command} --help"
 
 
-@contextmanager
-def _one_line_warnings() -> Iterator[None]:
+def _show_warning(show: Any, message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
     """Print our own warnings as one line on stderr, without the file and line that raised them."""
-    show = warnings.showwarning
-
-    def show_ours(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
-        if issubclass(category, SeedbedWarning):
-            print(f"seedbed: warning: {' '.join(str(message).split())}", file=sys.stderr)
-        else:
-            show(message, category, *place, **more)
-
-    warnings.showwarning = show_ours
-    try:
-        yield
-    finally:
-        warnings.showwarning = show
+    if issubclass(category, SeedbedWarning):
+        print(f"seedbed: warning: {' '.join(str(message).split())}", file=sys.stderr)
+    else:
+        show(message, category, *place, **more)
 
 
 def _fail(message: str, code: int) -> int:

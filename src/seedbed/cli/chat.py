@@ -8,16 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from seedbed.cli.options import (
-    MODEL_HELP,
-    AllowPickle,
-    Device,
-    Dtype,
-    Json,
-    given_flags,
-    read_settings,
-    takes_settings,
-)
+from seedbed.cli.options import MODEL_HELP, AllowPickle, Device, Dtype, Json, read_settings, takes_settings
 from seedbed.generation.settings import GenerationSettings, named_settings
 
 NOT_HERE = ["logprobs", *(name for name, setting, _ in named_settings() if not setting.is_streamed)]
@@ -46,12 +37,11 @@ def chat(
     from seedbed.cli.console import print_json
     from seedbed.generation.loading import load as load_model
 
-    how = read_settings(flags)
+    how, given = read_settings(context)
     settings = GenerationSettings(**how)
     lm = load_model(model, dtype=dtype, device=device, allow_pickle=allow_pickle)
-    report_recommended(lm, how, given_flags(context))
-    session = Session(lm, settings)
-    session.begin(system, load)
+    report_recommended(lm, how, given)
+    session = Session(lm, settings, system=system, load=load)
     if sys.stdin.isatty() and not json:
         run_in_terminal(session, model)
         return

@@ -6,18 +6,15 @@ import contextlib
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-from rich.text import Text
-
 from seedbed.base.errors import SeedbedError, UsageError, nearest
 from seedbed.base.files import write_file
 from seedbed.cli.answers import is_context_full
-from seedbed.cli.console import MAX_COLUMNS, console, say
+from seedbed.cli.console import MAX_COLUMNS, print_facts, say
 from seedbed.cli.wrapping import StreamWrap
 from seedbed.generation.chat import HEAD_ROLES, Conversation
 from seedbed.generation.language_model import LanguageModel, Stream
@@ -40,30 +37,29 @@ HELP = {
     "Ctrl-C": "stop an answer; at the prompt, quit",
     "//": "start a message that begins with /",
 }
+COMMANDS = ("/set", "/reset", "/save", "/help", "/exit")
 
 
 class Session:
-    """A conversation, its settings, and the commands that change them."""
+    """A conversation, its settings, and the commands that change them.
 
-    def __init__(self, lm: LanguageModel, settings: GenerationSettings) -> None:
+    It begins with a saved conversation, a system prompt, or both: the prompt then replaces the saved one.
+    Errors: those of the template, and messages that it refuses, before the first message.
+    """
+
+    def __init__(
+        self, lm: LanguageModel, settings: GenerationSettings, *, system: str | None, load: Path | None
+    ) -> None:
         self.lm, self.settings = lm, settings
-        self.talk = Conversation(lm)
-        self._own: Path | None = None  # the file that this conversation may overwrite
+        self._own = load  # the file that this conversation may overwrite
         self.is_over = False
-
-    def begin(self, system: str | None, load: Path | None) -> None:
-        """Start from a saved conversation, a system prompt, or both: the prompt then replaces the saved one.
-
-        Errors: those of the template, and messages that it refuses, before the first message.
-        """
         messages = [] if load is None else read_messages(load)
-        self._own = load
         if system is not None:
             while messages and messages[0].get("role") in HEAD_ROLES:
                 del messages[0]
             messages.insert(0, {"role": "system", "content": system})
-        Conversation(self.lm, messages).prompt(".", max_new_tokens=self.settings.max_new_tokens)
-        self.talk = Conversation(self.lm, messages)
+        Conversation(lm, messages).prompt(".", max_new_tokens=settings.max_new_tokens)
+        self.talk = Conversation(lm, messages)
 
     def message(self, line: str) -> str | None:
         """Return the message of a line; run it and return None if it is a command or blank."""
@@ -98,18 +94,21 @@ class Session:
     def _command(self, line: str) -> None:
         """Run a line that begins with a slash; UsageError for an unknown command or a wrong value."""
         name, _, rest = line.strip().partition(" ")
-        commands: dict[str, Callable[[str], None]] = {
-            "/set": self._set,
-            "/reset": self._reset,
-            "/save": self._save,
-            "/help": self._help,
-            "/exit": self._exit,
-        }
-        if name not in commands:
-            raise UsageError(
-                f"no command {name}; {nearest(name, commands)}; to send a message that begins with /, type //"
-            )
-        commands[name](rest.strip())
+        match name:
+            case "/set":
+                self._set(rest.strip())
+            case "/reset":
+                self.talk.reset()
+                say("Conversation cleared" + (", system prompt kept." if self.talk.messages else "."))
+            case "/save":
+                self._save(rest.strip())
+            case "/help":
+                print_facts("", HELP, stderr=True)
+            case "/exit":
+                self.is_over = True
+            case _:
+                near = nearest(name, COMMANDS)
+                raise UsageError(f"no command {name}; {near}; to send a message that begins with /, type //")
 
     def _set(self, rest: str) -> None:
         key, _, text = rest.replace("=", " ", 1).partition(" ")
@@ -119,11 +118,8 @@ class Session:
             self.settings = replace(self.settings, **{key: _number(key, text.strip())})
         elif key:
             raise UsageError(f"/set {key}: no value; write /set {key} NUMBER")
-        say(", ".join(f"{key} {_shown(getattr(self.settings, key))}" for key in ([key] if key else NUMBERS)))
-
-    def _reset(self, rest: str) -> None:
-        self.talk.reset()
-        say("Conversation cleared" + (", system prompt kept." if self.talk.messages else "."))
+        values = {key: getattr(self.settings, key) for key in ([key] if key else NUMBERS)}
+        say(", ".join(f"{key} {'none' if value is None else value}" for key, value in values.items()))
 
     def _save(self, rest: str) -> None:
         if not rest:
@@ -136,36 +132,21 @@ class Session:
         self._own = path
         say(f"Saved {len(self.talk.messages)} messages to {path}; resume with --load {path}.")
 
-    def _help(self, rest: str) -> None:
-        table = Table.grid(padding=(0, 2, 0, 0))
-        table.add_column(no_wrap=True)
-        table.add_column(style="dim")
-        for name, what in HELP.items():
-            table.add_row(Text(name), Text(what))
-        console(stderr=True).print(table)
-
-    def _exit(self, rest: str) -> None:
-        self.is_over = True
-
 
 def run_in_pipe(session: Session, *, is_quiet: bool) -> None:
     """Answer each line of stdin; an error ends the command."""
-    for line in _piped_lines():
-        if (text := session.message(line.removesuffix("\n"))) is not None:
-            chunks, stream = [], session.answer(text)
-            for chunk in stream:
-                chunks.append(chunk)
-                print("" if is_quiet else chunk, end="", flush=True)
-            print(end="" if is_quiet else "\n", flush=True)
-            session.report_cut(stream)
-            session.talk.add(text, "".join(chunks))
-        if session.is_over:
-            return
-
-
-def _piped_lines() -> Iterator[str]:
     try:
-        yield from sys.stdin
+        for line in sys.stdin:
+            if (text := session.message(line.removesuffix("\n"))) is not None:
+                chunks, stream = [], session.answer(text)
+                for chunk in stream:
+                    chunks.append(chunk)
+                    print("" if is_quiet else chunk, end="", flush=True)
+                print(end="" if is_quiet else "\n", flush=True)
+                session.report_cut(stream)
+                session.talk.add(text, "".join(chunks))
+            if session.is_over:
+                return
     except UnicodeDecodeError as error:
         raise UsageError(f"the input is not UTF-8 ({error.reason}); convert it to UTF-8") from None
 
@@ -242,13 +223,7 @@ def _number(key: str, text: str) -> Any:
     if text == "none" and NUMBERS[key] is None:
         return None
     for kind in (int, float):
-        try:
+        with contextlib.suppress(ValueError):
             return kind(text)
-        except ValueError:
-            continue
     allowed = "a number, or none" if NUMBERS[key] is None else "a number"
     raise UsageError(f"/set {key} {text}: not a number; give {allowed}")
-
-
-def _shown(value: Any) -> str:
-    return "none" if value is None else str(value)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pydantic_core import from_json, to_json
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -24,7 +24,8 @@ def console(*, stderr: bool = False) -> Console:
 
 def print_json(value: Any) -> None:
     """Print one JSON object; a number that is not finite becomes null, since JSON has none."""
-    print(json.dumps(_finite(value), ensure_ascii=False, default=str))
+    plain = from_json(to_json(value, inf_nan_mode="null", fallback=str))
+    print(json.dumps(plain, ensure_ascii=False))
 
 
 def print_facts(title: str, facts: Mapping[str, str | None], *, stderr: bool = False) -> None:
@@ -61,12 +62,3 @@ def say(text: str) -> None:
     """Print a message on stderr; in a pipe it is one line, however long."""
     out = console(stderr=True)
     out.print(Text(text, style="dim"), soft_wrap=not out.is_terminal)
-
-
-def _finite(value: Any) -> Any:
-    """Replace the numbers that JSON cannot represent."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, Mapping):
-        return {str(key): _finite(inner) for key, inner in value.items()}
-    return [_finite(inner) for inner in value] if isinstance(value, (list, tuple)) else value

@@ -31,48 +31,35 @@ def demo(
         say(f"{name}:")
         show_plan(plan.to_dict(), settings)
 
-    if families:
-        found = families_demo(
-            out=out, budget_seconds=budget or 600.0, callback=TrainingProgress, on_plan=on_plan
-        )
-        _print_families(found, out, json=json)
-        return
-    result = api.demo(out=out, budget_seconds=budget or 150.0, callback=TrainingProgress, on_plan=on_plan)
+    run, seconds = (families_demo, 600.0) if families else (api.demo, 150.0)
+    result = run(out=out, budget_seconds=budget or seconds, callback=TrainingProgress, on_plan=on_plan)
     if json:
         print_json(result)
         return
+    if families:
+        _print_families(result, out)
+        return
     rows = []
     for name in ("transformer", "lstm"):
-        run = result[name]
-        rows.append(
-            [
-                name,
-                f"{run['plan']['parameters']:,}",
-                f"{run['metrics']['validation_bits_per_byte']:.3f}",
-                f"{run['measured']['seconds']:.0f} ({run['plan']['seconds']:.0f})",
-                f"{run['measured']['peak_bytes'] / 2**20:.0f} ({run['plan']['peak_bytes'] / 2**20:.0f})",
-            ]
-        )
+        plan, measured = result[name]["plan"], result[name]["measured"]
+        bits = result[name]["metrics"]["validation_bits_per_byte"]
+        time = f"{measured['seconds']:.0f} ({plan['seconds']:.0f})"
+        memory = f"{measured['peak_bytes'] / 2**20:.0f} ({plan['peak_bytes'] / 2**20:.0f})"
+        rows.append([name, f"{plan['parameters']:,}", f"{bits:.3f}", time, memory])
     columns = ["network", "parameters", "bits/byte", "s (planned)", "MiB (planned)"]
     print_table("Held-out text, the same tokens", columns, rows, numbers=range(1, 5))
-    print_facts(
-        "", {"report": result["report"], "next": f'seedbed generate {out}/runs/transformer "Return a"'}
-    )
+    following = f'seedbed generate {out}/runs/transformer "Return a"'
+    print_facts("", {"report": result["report"], "next": following})
 
 
-def _print_families(found: dict[str, Any], out: Path, *, json: bool) -> None:
-    from seedbed.cli.console import print_facts, print_json, print_table
+def _print_families(found: dict[str, Any], out: Path) -> None:
+    from seedbed.cli.console import print_facts, print_table
     from seedbed.report.families import finding, read_models, tables
 
-    if json:
-        print_json(found)
-        return
     kinds, scores = tables(read_models(found["families"], {}))
     columns, rows = kinds.plain()
     for title, chosen in (("What they are", (0, 1, 2)), ("", (0, 3, 4))):
         print_table(title, [columns[at] for at in chosen], [[row[at] for at in chosen] for row in rows])
     print_table("What they do, held out; \u00b1 half of a 95% interval, * the best", *scores.plain())
-    print_facts(
-        finding(found["families"]),
-        {"report": found["report"], "next": f'seedbed generate {out}/runs/bert "x = ___" --fill'},
-    )
+    following = f'seedbed generate {out}/runs/bert "x = ___" --fill'
+    print_facts(finding(found["families"]), {"report": found["report"], "next": following})

@@ -48,10 +48,10 @@ def _show_machine(found: Mapping[str, Any]) -> None:
         "disk": f"{bytes_text(found['disk_free_bytes'])} free in this folder",
         "matmul": f"{rates} GFLOP/s",
         "bandwidth": f"{hardware['read_bytes'] / 1e9:.1f} GB/s read from memory",
-        "extras": f"not installed: {', '.join(missing)} (pip install 'seedbed[NAME]')"
-        if missing
-        else "all installed",
+        "extras": "all installed",
     }
+    if missing:
+        facts["extras"] = f"not installed: {', '.join(missing)} (pip install 'seedbed[NAME]')"
     print_facts("This machine", facts)
     print()
     fitting = sorted((row for row in found["presets"] if row["fits"]), key=lambda row: row["parameters"])
@@ -62,15 +62,13 @@ def _show_machine(found: Mapping[str, Any]) -> None:
         rows.append([row["model"], count_text(row["parameters"]), bytes_text(row["state_bytes"]), time])
     columns = ["model", "parameters", "state", "time"]
     print_table("Models whose training state fits in memory", columns, rows, numbers=range(1, 4))
-    print_facts(
-        "",
-        {
-            "state": "weights, gradients and optimizer state in float32; activations are not included",
-            "time": "estimate: 20 tokens per parameter at 40% of the measured float32 matmul rate; "
-            "seedbed plan MODEL is more exact",
-            "too large": f"{len(found['presets']) - len(fitting)} of {len(found['presets'])} presets",
-        },
-    )
+    notes = {
+        "state": "weights, gradients and optimizer state in float32; activations are not included",
+        "time": "estimate: 20 tokens per parameter at 40% of the measured float32 matmul rate; "
+        "seedbed plan MODEL is more exact",
+        "too large": f"{len(found['presets']) - len(fitting)} of {len(found['presets'])} presets",
+    }
+    print_facts("", notes)
 
 
 def _show_folder(found: Mapping[str, Any]) -> None:

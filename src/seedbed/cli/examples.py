@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
 from seedbed.cli.console import console, print_json
+from seedbed.data.shown import Shown, ShownToken
 from seedbed.report.examples import Part, counts, legend, parts, sides, visible
-
-if TYPE_CHECKING:
-    from seedbed.data.shown import Shown, ShownToken
 
 # Colour never carries a meaning alone: there is always an underline, a mark or a name beside it.
 STYLES = {
@@ -29,20 +27,14 @@ BETWEEN = "\u2502"  # separates tokens where there is no colour
 
 
 def show_examples(examples: Sequence[Shown], *, json: bool) -> None:
-    """Print examples for people or as JSON."""
-    rows = [example.to_dict() for example in examples]
+    """Print examples as JSON, or wrapped to the terminal with a legend of their marks."""
+    rows: list[Mapping[str, Any]] = [example.to_dict() for example in examples]
     if json:
         print_json({"examples": rows})
-    else:
-        _print_examples(rows)
-
-
-def _print_examples(examples: Sequence[Mapping[str, Any]]) -> None:
-    """Print examples (as `Shown.to_dict` gives them) wrapped to the terminal, and a legend of their marks."""
+        return
     out = console()
-    for number, example in enumerate(examples, 1):
-        heading = Text(f"Example {number}", style="bold" if len(examples) > 1 else "")
-        heading = Text.assemble(heading, ": ") if len(examples) > 1 else Text()
+    for number, example in enumerate(rows, 1):
+        heading = Text.assemble((f"Example {number}", "bold"), ": ") if len(rows) > 1 else Text()
         _print(out, heading + Text(counts(example)), indent=0)
         for name, tokens in sides(example):
             if name:
@@ -51,7 +43,7 @@ def _print_examples(examples: Sequence[Mapping[str, Any]]) -> None:
         if example["label"] is not None:
             _print(out, Text.assemble("label ", (example["label"], STYLES["wanted"])))
         out.print()
-    if marks := legend(examples):
+    if marks := legend(rows):
         _print(out, Text(marks, style="dim"), indent=0)
 
 
@@ -62,8 +54,7 @@ def print_tokens(tokens: Sequence[ShownToken]) -> None:
     line = Text()
     shown = [token for token in tokens if token.text]
     for at, token in enumerate(shown):
-        plain = visible(token.text)
-        plain += f" ({token.kind})" if token.kind != "text" else ""
+        plain = visible(token.text) + (f" ({token.kind})" if token.kind != "text" else "")
         known = token.kind not in ("unknown", "control")
         style = (TINTS[at % 2] if known else f"{STYLES['unknown']} bold") if tinted else ""
         line.append(plain, style=style)

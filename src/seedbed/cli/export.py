@@ -32,13 +32,11 @@ def export(
     if json:
         print_json(made)
         return
-    print_facts(
-        f"Exported {model}",
-        {
-            "folder": made["folder"],
-            "model": f"{made['family']}, {count_text(made['parameters'])} parameters in {made['dtype']}",
-            "files": ", ".join(made["files"]),
-            "size": bytes_text(made["bytes"]),
-            "next": made["next"],
-        },
-    )
+    facts = {
+        "folder": made["folder"],
+        "model": f"{made['family']}, {count_text(made['parameters'])} parameters in {made['dtype']}",
+        "files": ", ".join(made["files"]),
+        "size": bytes_text(made["bytes"]),
+        "next": made["next"],
+    }
+    print_facts(f"Exported {model}", facts)

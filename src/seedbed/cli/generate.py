@@ -7,16 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from seedbed.cli.options import (
-    MODEL_HELP,
-    AllowPickle,
-    Device,
-    Dtype,
-    Json,
-    given_flags,
-    read_settings,
-    takes_settings,
-)
+from seedbed.base.errors import BundleError, UsageError
+from seedbed.cli.options import MODEL_HELP, AllowPickle, Device, Dtype, Json, read_settings, takes_settings
 from seedbed.generation.settings import GenerationSettings
 
 
@@ -41,13 +33,11 @@ def generate(
     **flags: Any,
 ) -> None:
     """Complete prompts or fill blanks. A single completion is streamed."""
-    from seedbed.base.errors import BundleError, UsageError
     from seedbed.cli.answers import check_flags, complete, fill_blanks
     from seedbed.generation.loading import load
 
-    given = given_flags(context)
+    how, given = read_settings(context)
     check_flags(given, fill=fill)
-    how = read_settings(flags)
     GenerationSettings(**how)  # a wrong value is refused before the model is loaded
     texts = prompts or [_from_stdin()]
     if how["logprobs"] and not json:
@@ -67,8 +57,6 @@ def generate(
 
 def _from_stdin() -> str:
     """Read the prompt from a pipe, without the newline that a shell appends."""
-    from seedbed.base.errors import UsageError
-
     if sys.stdin.isatty():
         raise UsageError('no prompt; write seedbed generate MODEL "a prompt", or pipe one in')
     return sys.stdin.read().removesuffix("\n")

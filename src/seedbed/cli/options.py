@@ -6,7 +6,7 @@ import inspect
 import re
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 
 import typer
 
@@ -17,39 +17,18 @@ Verb = TypeVar("Verb", bound=Callable[..., None])
 _UNIT_SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
-def parse_seconds(text: str | float) -> float:
-    """Parse a duration (`90`, `90s`, `10m`, `1.5h`) into seconds; typer passes a default, a number, too."""
-    if not isinstance(text, str):
-        return text
+def parse_seconds(text: str) -> float:
+    """Parse a duration (`90`, `90s`, `10m`, `1.5h`) into seconds."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|)", text.strip())
     if not match or float(match[1]) == 0:
         raise typer.BadParameter(f"{text!r} is not a duration; use 90s, 10m or 1.5h.")
     return float(match[1]) * _UNIT_SECONDS[match[2]]
 
 
-def given_flags(context: typer.Context) -> set[str]:
-    """Return the parameters that are on the command line, whatever their values."""
-    sources = ((name, context.get_parameter_source(name)) for name in context.params)
-    return {name for name, source in sources if source is not None and source.name == "COMMANDLINE"}
-
-
-class Form(NamedTuple):
-    """A flag that differs from its setting: its type, default and placeholder, and its parser."""
-
-    kind: Any
-    default: Any
-    metavar: str
-    parse: Callable[[Any], Any]
-
-
-_FORMS = {
-    "stop": Form(list[str] | None, None, "TEXT", lambda texts: tuple(texts or ())),
-    "early_stopping": Form(
-        Literal["true", "false", "never"],
-        "false",
-        "WHEN",
-        {"true": True, "false": False, "never": "never"}.__getitem__,
-    ),
+# The flags that differ from their settings: type, default and placeholder.
+_FORMS: dict[str, tuple[Any, Any, str]] = {
+    "stop": (list[str] | None, None, "TEXT"),
+    "early_stopping": (Literal["true", "false", "never"], "false", "WHEN"),
 }
 _WITHOUT_FLAG = {"eos_ids"}  # token ids are for Python
 
@@ -57,7 +36,8 @@ _WITHOUT_FLAG = {"eos_ids"}  # token ids are for Python
 def takes_settings(*, but: Collection[str] = (), **defaults: Any) -> Callable[[Verb], Verb]:
     """Add a flag for each generation setting except `but`, before the verb's keyword-only parameters.
 
-    The verb gets their values as `**flags`, for `read_settings`; `defaults` replace the settings' own.
+    The verb accepts their values as `**flags` and gets the settings from `read_settings`; `defaults` replace
+    the settings' own.
     """
     keyword, types = inspect.Parameter.KEYWORD_ONLY, get_type_hints(GenerationSettings)
 
@@ -66,10 +46,8 @@ def takes_settings(*, but: Collection[str] = (), **defaults: Any) -> Callable[[V
         for name, setting, default in named_settings():
             if name in _WITHOUT_FLAG.union(but):
                 continue
-            kind, value = types[name], defaults.get(name, default)
-            metavar = "N" if int in (kind, *get_args(kind)) else "X"
-            if name in _FORMS:
-                kind, value, metavar, _ = _FORMS[name]
+            metavar = "N" if int in (types[name], *get_args(types[name])) else "X"
+            kind, value, metavar = _FORMS.get(name, (types[name], defaults.get(name, default), metavar))
             option = typer.Option(flag_of(name), help=setting.meaning, metavar=metavar)
             annotation: Any = Annotated[kind, option]
             flags.append(inspect.Parameter(name, keyword, default=value, annotation=annotation))
@@ -88,9 +66,15 @@ def flag_of(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def read_settings(flags: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings that the flags set."""
-    return {name: _FORMS[name].parse(value) if name in _FORMS else value for name, value in flags.items()}
+def read_settings(context: typer.Context) -> tuple[dict[str, Any], set[str]]:
+    """Return the generation settings that the flags set, and the parameters that are on the command line."""
+    flags = context.params
+    how = {name: flags[name] for name, _, _ in named_settings() if name in flags}
+    how["stop"] = tuple(how["stop"] or ())
+    if how.get("early_stopping") in ("true", "false"):
+        how["early_stopping"] = how["early_stopping"] == "true"
+    sources = {name: context.get_parameter_source(name) for name in flags}
+    return how, {name for name, source in sources.items() if source and source.name == "COMMANDLINE"}
 
 
 MODEL_HELP = "A bundle or run folder, a .gguf file, package:NAME, or org/name on the hub."

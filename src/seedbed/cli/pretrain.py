@@ -18,27 +18,28 @@ def pretrain(
     data: Annotated[str, typer.Argument(help="A file, a folder, builtin:prose or builtin:code.")],
     out: Out,
     family: Annotated[
-        str | None, typer.Option(help="The family: bert, gpt2, llama, t5, bart, lstm, seedling, ...")
+        str | None, typer.Option(help="The model family: bert, gpt2, llama, t5, bart, lstm, seedling ...")
     ] = None,
-    recipe: Annotated[str | None, typer.Option(help="A set of proven settings: fast, classic.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="Preset training settings: fast or classic.")] = None,
     settings: Annotated[Path | None, typer.Option("--settings", help="A TOML file of settings.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Steps to train.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Number of training steps.")] = None,
     budget: Budget = None,
-    tokenizer: Annotated[str | None, typer.Option(help="A folder with tokenizer.json.")] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option(help="A folder with tokenizer.json; default: train one.")
+    ] = None,
     objective: Annotated[
-        str | None,
-        typer.Option(help="The objective, if not that of the family: masked, causal, completion, ..."),
+        str | None, typer.Option(help="The training objective; default: the family's.")
     ] = None,
     overrides: Overrides = None,
     device: Device = "auto",
     show: Show = None,
     tensorboard: Annotated[
         bool,
-        typer.Option("--tensorboard", help="Also write the metrics to OUT/tensorboard (extra `track`)."),
+        typer.Option("--tensorboard", help="Also write metrics to OUT/tensorboard (extra: track)."),
     ] = False,
     json: Json = False,
 ) -> None:
-    """Train a base model from a corpus; the same command resumes a run that was stopped."""
+    """Train a base model from a corpus. The same command resumes a stopped run."""
     from seedbed.api import pretrain as api
     from seedbed.cli.console import print_json
     from seedbed.cli.examples import show_examples

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from seedbed.base.units import bytes_text, count_text, seconds_text
 from seedbed.cli.console import console, print_facts, say
@@ -20,7 +20,6 @@ class TrainingProgress:
     def __init__(self, name: str = "") -> None:
         self._task_name, self._label = name or "training", f"{name}: " if name else ""
         self._bar: Progress | None = None
-        self._task = TaskID(0)
         self._num_steps = 0
         self._printed_at = time.monotonic()
 
@@ -37,7 +36,7 @@ class TrainingProgress:
             name, count, figures = (TextColumn(text) for text in texts)
             columns = (name, *bar, count, figures, TimeRemainingColumn(compact=True))
             self._bar = Progress(*columns, console=terminal, transient=True, refresh_per_second=4)
-            self._task = self._bar.add_task(self._task_name, total=num_steps, completed=step, figures="")
+            self._bar.add_task(self._task_name, total=num_steps, completed=step, figures="")
             self._bar.start()
 
     def record(self, line: Mapping[str, Any]) -> None:
@@ -61,7 +60,7 @@ class TrainingProgress:
         if line.get("peak_fraction"):
             figures += f"  {line['peak_fraction']:.0%} of peak"
         if self._bar is not None:
-            self._bar.update(self._task, completed=line["step"], figures=figures)
+            self._bar.update(self._bar.task_ids[0], completed=line["step"], figures=figures)
         elif time.monotonic() - self._printed_at >= SECONDS_BETWEEN_LINES:
             self._printed_at = time.monotonic()
             left = line["seconds"] / line["step"] * (self._num_steps - line["step"])
@@ -87,8 +86,6 @@ def show_plan(plan: Mapping[str, Any], settings: Any, *, stderr: bool = True) ->
     if (use := plan.get("generation")) is not None:
         prompt = f"a prompt of {use['prompt_tokens']} tokens ({seconds_text(use['prompt_seconds'])})"
         memory = f"about {bytes_text(use['peak_bytes'])} with {use['context_tokens']:,} tokens"
-        facts |= {
-            "generation": f"{count_text(use['tokens_per_second'])} tokens/s after {prompt}",
-            "generation memory": memory,
-        }
+        facts["generation"] = f"{count_text(use['tokens_per_second'])} tokens/s after {prompt}"
+        facts["generation memory"] = memory
     print_facts("Plan", facts, stderr=stderr)

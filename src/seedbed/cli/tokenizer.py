@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from seedbed.base.errors import UsageError
 from seedbed.cli.options import Json
 
 Kind = Annotated[
@@ -57,7 +58,6 @@ def tokenizer(
 ) -> None:
     """Train a tokenizer, or show how one encodes a text. It trains on the whole corpus."""
     from seedbed.api import tokenizers as api
-    from seedbed.base.errors import UsageError
     from seedbed.cli.console import print_facts, print_json
 
     if seed is not None and (inspect is None or objective is None):

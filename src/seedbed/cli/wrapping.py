@@ -46,12 +46,11 @@ class StreamWrap:
         self._gap, self._word, self._is_begun = "", "", True
         if breaks:
             self._column = 0
-        if self._column + len(gap) + size <= self._width:
+        if size <= self._width:
+            if self._column + len(gap) + size > self._width:  # on the next line, or here without the indent
+                shown, gap, self._column = shown + "\n" * (self._column > 0), "", 0
             self._column += len(gap) + size
             return shown + gap + word
-        if size <= self._width:  # on the next line; on this one if only the indent is too deep
-            shown, self._column = shown + "\n" * (self._column > 0), size
-            return shown + word
         if self._column + len(gap) < self._width:
             shown, self._column = shown + gap, self._column + len(gap)
         for character in word:

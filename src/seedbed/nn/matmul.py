@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from seedbed.base.hardware import cpu_vendor
+from seedbed.base.hardware import cpu_info
 
 Call = Callable[[Tensor], Tensor]
 LARGE_NUMBERS, LARGE_FOR_ONE = 2**19, 768 * 768  # of a weight that is read from memory; for one token
@@ -34,7 +34,9 @@ def onednn_tokens(vendor: str, capability: str) -> tuple[int, int]:
 
 
 HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-ONEDNN_TOKENS = onednn_tokens(cpu_vendor(), torch.backends.cpu.get_cpu_capability()) if HAS_ONEDNN else (1, 0)
+ONEDNN_TOKENS = (
+    onednn_tokens(cpu_info("vendor_id"), torch.backends.cpu.get_cpu_capability()) if HAS_ONEDNN else (1, 0)
+)
 
 
 def is_plain(x: Tensor) -> bool:

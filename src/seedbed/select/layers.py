@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seedbed.base.runtime import Runtime
+from seedbed.base.runtime import Runtime, derive_seed
 from seedbed.models.family import Network
 from seedbed.models.network import build
 from seedbed.models.recurrent import RecurrentNetwork
@@ -123,7 +123,7 @@ def stand_in(network: Network, levels: Sequence[int], runtime: Runtime) -> Netwo
     The network itself, which may be on the meta device, is not changed.
     """
     random = torch.empty(RANDOM_NUMBERS, device=runtime.device)
-    random.normal_(0, DEVIATION, generator=runtime.generator(0))
+    random.normal_(0, DEVIATION, generator=torch.Generator(runtime.device).manual_seed(derive_seed(0)))
     with only_layers(network, levels):
         tables = _tables(network)
         copies: dict[int, Any] = {}  # deepcopy's memo: copies by the identity of the original
