@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from seedbed.base.errors import SeedbedWarning, UsageError, nearest
+from seedbed.base.errors import UsageError, nearest
+from seedbed.generation.scoring import flat
 from seedbed.hub.vectors import VectorSettings
 from seedbed.models.family import Network
 from seedbed.models.transformer import Transformer
@@ -33,20 +33,11 @@ def chosen_vectors(
     return settings.pooling if pooling is None else pooling, is_normalized
 
 
-def kept_vectors(settings: VectorSettings | None) -> VectorSettings | None:
-    """The settings of a model's folder that a bundle can keep; a warning names the others."""
-    if settings is None or settings.problem is None:
-        return settings
-    message = f"{settings.problem}, which the bundle does not keep; take it from the model's own folder"
-    warnings.warn(message, SeedbedWarning, stacklevel=3)
-    return None
-
-
 @torch.no_grad()
 def row_states(module: Network, rows: Sequence[Sequence[int]]) -> Iterator[tuple[int, Tensor]]:
     """The index of each row with its last hidden states (tokens, d_model) in float32, shorter rows first.
 
-    They are the encoder's if there is one. Rows of similar length are read together.
+    They are the encoder's if there is one.
     """
     encodes = isinstance(module, Transformer) and module.encoder is not None
     for members, ids, layout in batches(rows, module.device):
@@ -76,5 +67,4 @@ def batches(
         else:
             groups.append([r])
     for members in groups:
-        ids = torch.tensor([i for r in members for i in rows[r]], device=device)
-        yield members, ids, Layout.of([len(rows[r]) for r in members], device=device)
+        yield members, *flat([rows[r] for r in members], device)

@@ -46,9 +46,8 @@ class Engine:
         chunk_tokens: int = 512,
     ) -> None:
         self.module, self.tokenizer = module, tokenizer
-        self._eos_ids = tuple(eos_ids)
+        self._eos_ids, self._forced_eos = tuple(eos_ids), tuple(forced_eos_ids)
         self._forced_bos = () if forced_bos_id is None else (forced_bos_id,)
-        self._forced_eos = tuple(forced_eos_ids)
         self._rows = Rows(
             module, max_rows=max_rows, max_state_tokens=max_state_tokens, chunk_tokens=chunk_tokens
         )
@@ -61,10 +60,9 @@ class Engine:
     def submit(self, request: Request) -> list[Answer]:
         """Accept a request -> its answers, to which `step` adds tokens; UsageError for an invalid one."""
         request.check(self.module.config, has_tokenizer=self.tokenizer is not None)
-        prompt, settings = request.prompt_ids, request.settings
-        max_positions = self.module.config.max_positions
-        max_tokens = settings.max_new_tokens
-        if max_positions is not None:  # a full context still predicts one token
+        prompt, settings, max_tokens = request.prompt_ids, request.settings, request.settings.max_new_tokens
+        if (max_positions := self.module.config.max_positions) is not None:
+            # A full context still predicts one token.
             max_tokens = min(max_tokens, max(1, max_positions - len(prompt)))
         seed = secrets.randbits(63) if settings.seed is None else settings.seed
         eos_ids = frozenset(self._eos_ids if settings.eos_ids is None else settings.eos_ids)
@@ -107,10 +105,8 @@ class Engine:
             if not readers:
                 return []
             logits = self.module.output(hidden).float()  # (R, V)
-        if any(row.beams is not None for row in readers):
-            answers = self._search(readers, logits)
-        else:
-            answers = self._advance(readers, logits)
+        searches = any(row.beams is not None for row in readers)
+        answers = (self._search if searches else self._advance)(readers, logits)
         self._rows.remove_finished()
         return answers
 
@@ -147,7 +143,7 @@ class Engine:
         running_rows = self._rows.running
         first = {row.beams: r for r, row in reversed(list(enumerate(running_rows)))}
         sources = list(range(len(running_rows)))
-        begun = [search.has_begun for search in searches]
+        begun = [search.num_tokens > 0 for search in searches]
         for search, had_begun, running in zip(searches, begun, beam.advance(searches, logprobs), strict=True):
             r = first[search]
             check_finite([c.logprob for c in running] or [search.hypotheses[0].score])

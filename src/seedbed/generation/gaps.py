@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,12 +25,11 @@ from torch import Tensor
 from seedbed.base.errors import UsageError
 from seedbed.data.objective import OBJECTIVES
 from seedbed.generation.beam import continuations
-from seedbed.generation.filling import Candidate, Filled, Filler, MaskFiller, require_count
+from seedbed.generation.filling import Candidate, Filled, MaskFiller, require_count
 from seedbed.generation.sampling import check_finite
-from seedbed.generation.scoring import target_logprobs
+from seedbed.generation.scoring import source_inputs, target_logprobs
 from seedbed.models.family import Network
 from seedbed.models.network import FAMILIES, family
-from seedbed.nn.layout import Layout
 from seedbed.nn.state import DecodeState
 from seedbed.text.blanks import BlankedText, InfillPrompt, MarkedBlanks, infill_ids
 from seedbed.text.special_form import BEFORE, BLANK_KEY
@@ -47,13 +47,6 @@ class Gap(NamedTuple):
     closings: tuple[tuple[int, ...], ...]  # one of them closes the blank
 
 
-class Found(NamedTuple):
-    """A closed beam, and the log-probability of its tokens and of what closes them."""
-
-    token_ids: tuple[int, ...]
-    logprob: float
-
-
 def filler_of(
     module: Network,
     tokenizer: Tokenizer | None,
@@ -61,7 +54,7 @@ def filler_of(
     start_ids: Callable[[], Sequence[int]],
     eos_ids: Sequence[int],
     blank: object = None,
-) -> Filler:
+) -> MaskFiller | GapFiller:
     """Return the way in which this network fills blanks; UsageError where it fills none.
 
     `start_ids` returns what an encoder-decoder's answers start with; `eos_ids` end answers. `blank` is the
@@ -135,7 +128,7 @@ def _sentinels(tokenizer: Tokenizer, blank: object) -> tuple[int, ...]:
     return () if blank == "mask" else tokenizer.sentinel_ids
 
 
-class GapFiller(Filler):
+class GapFiller:
     """A decoder or an encoder-decoder that writes the tokens of blanks, the first blank first."""
 
     def __init__(
@@ -146,8 +139,8 @@ class GapFiller(Filler):
         start_ids: Sequence[int] = (),
         eos_ids: Sequence[int],
     ) -> None:
-        self.encoder: MarkedBlanks | InfillPrompt = encoder
-        self._module, self._start_ids, self._eos_ids = module, tuple(start_ids), tuple(eos_ids)
+        self.encoder, self._module = encoder, module
+        self._start_ids, self._eos_ids = tuple(start_ids), tuple(eos_ids)
         self._ordinary = frozenset(encoder.fillers) - {*eos_ids}
         self._barred = torch.full((module.config.vocab_size,), -torch.inf)  # (V,)
         self._barred[sorted(self._ordinary)] = 0
@@ -166,12 +159,11 @@ class GapFiller(Filler):
         num_tokens = MAX_NEW_TOKENS if max_new_tokens is None else max_new_tokens
         require_count("max_new_tokens", num_tokens)
         plans = [(text, self._gaps(text)) for text in texts]
-        for text, gaps in plans:
-            self._check_length(text, gaps, num_tokens)
+        for _, gaps in plans:
+            self._check_length(gaps, num_tokens)
         return [self._fill(text, gaps, num_candidates, num_tokens) for text, gaps in plans]
 
     def _gaps(self, text: BlankedText) -> list[Gap]:
-        """The blanks of a text in order."""
         num, encoder = len(text.places), self.encoder
         ends = tuple((i,) for i in dict.fromkeys(self._eos_ids))
         if isinstance(encoder, InfillPrompt):
@@ -196,8 +188,7 @@ class GapFiller(Filler):
             )
         return [gaps[0]._replace(before=(*self._start_ids, *gaps[0].before)), *gaps[1:]]
 
-    def _check_length(self, text: BlankedText, gaps: Sequence[Gap], num_tokens: int) -> None:
-        """Raise a UsageError where the text with its blanks full is longer than the decoder's context."""
+    def _check_length(self, gaps: Sequence[Gap], num_tokens: int) -> None:
         most = self._module.config.max_positions
         # The decoder reads what closes the last blank, except its last token.
         longest = sum(len(gap.before) for gap in gaps) + num_tokens * len(gaps)
@@ -209,45 +200,33 @@ class GapFiller(Filler):
             )
 
     def _fill(self, text: BlankedText, gaps: Sequence[Gap], num_candidates: int, num_tokens: int) -> Filled:
-        """Fill the blanks of one text in order."""
-        device = self._module.device
+        module = self._module
         capacity = sum(len(gap.before) for gap in gaps) + num_tokens * len(gaps) + CLOSING_TOKENS
-        source: dict[str, Any] = {}
-        if self._module.config.shape == "encoder-decoder":
-            source["source"] = torch.tensor(text.ids, device=device)
-            source["source_layout"] = Layout.of([len(text.ids)], device=device)
-        state: DecodeState = self._module.start(1, capacity, **source)
+        source = [text.ids] if module.config.shape == "encoder-decoder" else []
+        state: DecodeState = module.start(1, capacity, **source_inputs(source, module.device))
         fills, blanks = list[list[int]](), list[list[Candidate]]()
         for place, gap in zip(text.places, gaps, strict=True):
             before = (*(fills[-1] if fills else ()), *gap.before)
-            read = torch.tensor(before, device=device)
-            hidden = self._module.extend(state, read, state.layout([len(before)]))[-1:]
-            beside = self._beside(text, fills, place)
-            found = self._search(
-                state, hidden, gap, beside, num_candidates=num_candidates, num_tokens=num_tokens
-            )
-            blanks.append([Candidate(name, [*f.token_ids], math.exp(f.logprob)) for name, f in found])
+            read = torch.tensor(before, device=module.device)
+            hidden = module.extend(state, read, state.layout([len(before)]))[-1:]
+            spans = dict(zip(text.places, fills, strict=False))
+            ids = chain(*(spans.get(at, [i]) for at, i in enumerate(text.ids[:place])))
+            last = [i for i in ids if i in self._ordinary][-1:]
+            text_of = partial(self.encoder.added_text, last)
+            blanks.append(self._search(state, hidden, gap, text_of, num_candidates, num_tokens))
             fills.append(blanks[-1][0].token_ids)
         return Filled(self.encoder.fill(text, fills), blanks)
-
-    def _beside(self, text: BlankedText, fills: Sequence[Sequence[int]], place: int) -> Callable[..., str]:
-        """Return a function: the tokens of a blank -> its text, with the blanks before it filled."""
-        spans = dict(zip(text.places, fills, strict=False))
-        before = chain(*(spans.get(at, [i]) for at, i in enumerate(text.ids[:place])))
-        last = [i for i in before if i in self._ordinary][-1:]
-        return lambda token_ids: self.encoder.added_text(last, token_ids)
 
     def _search(
         self,
         state: DecodeState,
         hidden: Tensor,
         gap: Gap,
-        beside: Callable[..., str],
-        *,
+        text_of: Callable[[Sequence[int]], str],
         num_candidates: int,
         num_tokens: int,
-    ) -> list[tuple[str, Found]]:
-        """Return the best candidates with their texts, after a state of one row with hidden state (1, M).
+    ) -> list[Candidate]:
+        """Return the best candidates of a gap, after a state of one row with hidden state (1, M).
 
         A beam is dropped when its probability is below that of all num_candidates found, since more tokens
         can only lower it. The state is restored at the end.
@@ -255,17 +234,17 @@ class GapFiller(Filler):
         state.select([0, 0])  # row 0 stays idle: the search returns to it
         beams: list[tuple[int, ...]] = [()]
         barred, scores = self._barred.to(hidden.device), hidden.new_zeros(1, dtype=torch.float32)
-        found: dict[str, Found] = {}
+        found: dict[str, tuple[float, tuple[int, ...]]] = {}  # log-probability and tokens of each text
         for length in range(num_tokens + 1):
             logprobs = self._module.output(hidden).float().log_softmax(-1)  # (B, V)
             closed = (scores + self._closing(state, logprobs, gap)).tolist()
             check_finite(closed)
             for token_ids, logprob in zip(beams, closed, strict=True):
-                text = beside(token_ids)
-                if text not in found or logprob > found[text].logprob:
-                    found[text] = Found(token_ids, logprob)
-            best = sorted(found.items(), key=lambda item: -item[1].logprob)[:num_candidates]
-            worst = best[-1][1].logprob if len(best) == num_candidates else -math.inf
+                text = text_of(token_ids)
+                if text not in found or logprob > found[text][0]:
+                    found[text] = (logprob, token_ids)
+            best = sorted(found.items(), key=lambda item: -item[1][0])[:num_candidates]
+            worst = best[-1][1][0] if len(best) == num_candidates else -math.inf
             if length == num_tokens:
                 break
             width = max(NUM_BEAMS, num_candidates)
@@ -279,7 +258,7 @@ class GapFiller(Filler):
             beams = [(*beams[c.beam], c.token_id) for c in running]
             scores = scores.new_tensor([c.logprob for c in running])
         state.select([0])
-        return best
+        return [Candidate(text, [*ids], math.exp(logprob)) for text, (logprob, ids) in best]
 
     def _closing(self, state: DecodeState, logprobs: Tensor, gap: Gap) -> Tensor:
         """Return the log-probability (B,) of the gap's closings, from that of the next token (B, V)."""

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from seedbed.base.errors import UsageError
-from seedbed.generation.filling import Filler
-from seedbed.generation.gaps import filler_of
+from seedbed.generation.filling import MaskFiller
+from seedbed.generation.gaps import GapFiller, filler_of
 from seedbed.generation.request import Request, check_ids
 from seedbed.generation.settings import GenerationSettings
 from seedbed.hub.vectors import VectorSettings
@@ -53,8 +53,11 @@ class Inputs:
     @property
     def eos_ids(self) -> tuple[int, ...]:
         """The tokens that end an answer."""
-        own = None if self.tokenizer is None else self.tokenizer.eos_id
-        return self._named("eos_token_id", own)
+        return self._named("eos_token_id", getattr(self.tokenizer, "eos_id", None))
+
+    @property
+    def _bos_ids(self) -> tuple[int, ...]:
+        return self._named("bos_token_id", getattr(self.tokenizer, "bos_id", None))
 
     def blank_ids(self, text: str) -> list[int]:
         """The token ids of a text with blanks, each `___` or the model's own mark, for `generate`.
@@ -65,8 +68,7 @@ class Inputs:
         return list(self._filler.encoder.encode(text).ids)
 
     @cached_property
-    def _filler(self) -> Filler:
-        """The filler of blanks; a UsageError if this model fills none."""
+    def _filler(self) -> MaskFiller | GapFiller:
         return filler_of(
             self.module,
             self.tokenizer,
@@ -107,8 +109,7 @@ class Inputs:
             ids = (*tokenizer.begin_ids, *tokenizer.encode(prompt))
         if ids:
             return ids
-        begins = None if self.tokenizer is None else self.tokenizer.bos_id
-        starts = self._named("bos_token_id", begins) or self.eos_ids
+        starts = self._bos_ids or self.eos_ids
         if not starts:
             raise UsageError(
                 "the prompt is empty, and this model names no token that begins or ends a document; give at "
@@ -144,8 +145,7 @@ class Inputs:
         """The tokens, one or none, that an encoder-decoder's answers start with."""
         if self.config.shape != "encoder-decoder":
             return ()
-        begins = None if self.tokenizer is None else self.tokenizer.bos_id
-        starts = self._named("decoder_start_token_id") or self._named("bos_token_id", begins)
+        starts = self._named("decoder_start_token_id") or self._bos_ids
         if not starts:
             raise UsageError(
                 "this encoder-decoder names no token that its answers start with; put decoder_start_token_id "
@@ -157,9 +157,9 @@ class Inputs:
         """The tokens in `generation` under a key: one, several, or none; else the default."""
         named = self.generation.get(key)
         named = default if named is None else named
-        if named is None:
-            return ()
-        return tuple(named) if isinstance(named, (list, tuple)) else (named,)
+        if isinstance(named, (list, tuple)):
+            return tuple(named)
+        return () if named is None else (named,)
 
     def _read(self, prompt: Prompt) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The tokens before the answer, and the encoder's source."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Unpack
 
-from seedbed.base.errors import UsageError
+from seedbed.base.errors import SeedbedWarning, UsageError
 from seedbed.generation.answer import Answer
-from seedbed.generation.embedding import kept_vectors
 from seedbed.generation.engine import Engine
 from seedbed.generation.filling import require_count
 from seedbed.generation.inputs import Prompt, is_single, several_of
@@ -132,7 +132,11 @@ class LanguageModel(Reading):
 
     def save(self, path: Path | str, *, card: str = "") -> None:
         """Write a bundle, a folder in Hugging Face layout."""
-        vectors = kept_vectors(self.vectors)
+        vectors = self.vectors
+        if vectors is not None and vectors.problem is not None:
+            lost = f"{vectors.problem}, which the bundle does not keep; take it from the model's own folder"
+            warnings.warn(lost, SeedbedWarning, stacklevel=2)
+            vectors = None
         save_bundle(
             Path(path), self.module, self.tokenizer, card=card, generation=self.generation, vectors=vectors
         )

@@ -87,24 +87,26 @@ class Reading(Inputs):
             with evaluating(self.module):
                 return self._class_logits(ids[mask], layout, **segments)
         if decoder_input_ids is not None or self.config.shape == "encoder-decoder":
-            return self._decoder_logits(ids[mask], layout, ids, decoder_input_ids)
+            return self._decoder_logits(ids[mask], layout, len(ids), decoder_input_ids)
         if not layout.lengths:
             width = len(self.config.head.labels) or self.config.vocab_size
             return torch.zeros(*ids.shape, width, device=self.device)
         with evaluating(self.module):
             return restore(self.module.output(self.module(ids[mask], layout, **segments)), mask)
 
-    def _decoder_logits(self, source: Tensor, layout: Layout, ids: Tensor, answers: Tensor | None) -> Tensor:
-        """Logits of answers (batch, seq) over a source (N,), a row of it for each row of ids."""
+    def _decoder_logits(
+        self, source: Tensor, layout: Layout, num_rows: int, answers: Tensor | None
+    ) -> Tensor:
+        """Logits of answers (num_rows, seq) over a source (N,), a row of it for each."""
         if self.config.shape != "encoder-decoder" or answers is None:
             raise UsageError(
                 f"decoder_input_ids belong to an encoder-decoder and it needs them; this network's shape is "
                 f"{self.config.shape!r}, and they were {'not ' if answers is None else ''}given"
             )
         answers = self._table(answers, "decoder_input_ids")
-        if not len(answers) == len(ids) == len(layout.lengths):
+        if not len(answers) == num_rows == len(layout.lengths):
             raise UsageError(
-                f"input_ids have {len(ids)} rows, {len(layout.lengths)} documents that are not empty, and "
+                f"input_ids have {num_rows} rows, {len(layout.lengths)} documents that are not empty, and "
                 f"decoder_input_ids {len(answers)} rows; give one document per row and as many answers"
             )
         check_ids(answers.flatten().tolist(), self.config, num_read=answers.size(1))
@@ -121,9 +123,11 @@ class Reading(Inputs):
         for a model without classes.
         """
         head = self._need_labels("classification", "classes")
-        rows = [row for row, _ in self._documents(texts)]
-        logits = self._label_logits(rows)
-        results = [classified(head, of_row) for of_row in logits]
+        results = []
+        for logits in self._label_logits([row for row, _ in self._documents(texts)]):
+            scores = _probabilities(head, logits).tolist()
+            best = max(range(len(scores)), key=scores.__getitem__)
+            results.append(Classification(head.labels[best], dict(zip(head.labels, scores, strict=True))))
         return results[0] if is_single(texts) else results
 
     def tag(self, texts: Prompt | Sequence[Prompt]) -> Any:
@@ -136,7 +140,7 @@ class Reading(Inputs):
         documents = self._documents(texts)
         logits = self._label_logits([row for row, _ in documents])
         results = [
-            tagged(head, of_row, row, spans, text if isinstance(text, str) else None)
+            _tags(head, of_row, row, spans, text if isinstance(text, str) else None)
             for of_row, (row, spans), text in zip(logits, documents, several_of(texts), strict=True)
         ]
         return results[0] if is_single(texts) else results
@@ -186,8 +190,7 @@ class Reading(Inputs):
             if source:
                 check_ids(source, self.config, num_read=len(source), name="source")
                 sources.append(source)
-            num_read = len(before) + len(ids) - 1  # the last token is not read
-            check_ids((*before, *ids), self.config, num_read=num_read)
+            check_ids((*before, *ids), self.config, num_read=len(before) + len(ids) - 1)  # not the last
             rows.append((before, ids))
         with evaluating(self.module):
             return score_rows(self.module, rows, sources=sources)
@@ -203,24 +206,14 @@ class Reading(Inputs):
         where the folder's pooling is not supported.
         """
         pooling, normalize = chosen_vectors(self.vectors, pooling, normalize)
-        single, rows = is_single(texts), [row for row, _ in self._documents(texts)]
+        rows = [row for row, _ in self._documents(texts)]
         with evaluating(self.module):
             vectors = embed_rows(self.module, rows, pooling=pooling)
         vectors = torch.nn.functional.normalize(vectors, dim=-1) if normalize else vectors
-        return vectors[0] if single else vectors
+        return vectors[0] if is_single(texts) else vectors
 
 
-# ---- labels
-
-
-def classified(head: HeadConfig, logits: Tensor) -> Classification:
-    """The classification by the logits (labels,) of a row."""
-    scores = _probabilities(head, logits).tolist()
-    best = max(range(len(scores)), key=scores.__getitem__)
-    return Classification(head.labels[best], dict(zip(head.labels, scores, strict=True)))
-
-
-def tagged(
+def _tags(
     head: HeadConfig, logits: Tensor, ids: Sequence[int], spans: Sequence[tuple[int, int]], text: str | None
 ) -> list[Tag]:
     """The tags by the logits (tokens, labels) of a row, of the tokens with characters in its text."""
@@ -235,7 +228,7 @@ def tagged(
 
 
 def _probabilities(head: HeadConfig, logits: Tensor) -> Tensor:
-    """(..., labels) -> (..., labels)."""
+
     if head.kind == "classification" and len(head.labels) == 1:
         return logits.float()
     return logits.float().sigmoid() if head.several_labels else logits.float().softmax(-1)

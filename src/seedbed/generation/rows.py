@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate, chain
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +14,8 @@ from torch import Tensor, nn
 from seedbed.base.errors import UsageError
 from seedbed.generation import beam
 from seedbed.generation.answer import Answer
+from seedbed.generation.scoring import source_inputs
 from seedbed.models.family import Network
-from seedbed.nn.layout import Layout
 from seedbed.nn.state import DecodeState
 
 
@@ -93,9 +92,35 @@ class Rows:
         self._queue.append(row)
 
     def admit(self) -> None:
-        """Give answers that were shared a row each, then start waiting rows, as far as the limits allow."""
+        """Give shared rows' answers a row each, then start waiting ones in order, as the limits allow."""
         self._split_shared()
-        self._admit_waiting()
+        if not self._queue:
+            return
+        admitted: list[Row] = []
+        load = sum(len(row.answers) if row.is_shared else 1 for row in self.running)
+        capacity, longest, budget = self._capacity, self._longest, self._chunk_tokens
+        while self._queue:
+            row = self._queue[0]
+            num_source = len(row.source_ids)
+            longer = max(longest, row.capacity + num_source)
+            is_full = load > 0 and load + row.num_rows > self._max_running(longer)
+            if is_full or (admitted and num_source > budget):
+                break
+            admitted.append(self._queue.popleft())
+            load, longest, budget = load + row.num_rows, longer, budget - num_source
+            capacity = max(capacity, row.capacity)
+        if not admitted:
+            return
+        self._longest = longest
+        self._reserve(min(load, self._max_running(longest)), capacity)
+        assert self._state is not None
+        self._state.join(self._start(admitted))
+        for row in admitted:
+            self.running.append(row)
+            if row.beams is not None:
+                idle = range(1, row.beams.num_beams)
+                self.running += [Row((), row.answers, row.capacity, row.beams) for _ in idle]
+        self._sampled = None
 
     def read(self) -> tuple[list[Row], Tensor]:
         """Read the rows' next tokens -> the rows to sample from, and their last hidden states (R, M)."""
@@ -180,43 +205,9 @@ class Rows:
                 sources.append(self.running.index(row))
         self.select(rows, sources)
 
-    def _admit_waiting(self) -> None:
-        """Start waiting rows, in the order they came, as far as the limits allow for their answers."""
-        if not self._queue:
-            return
-        admitted: list[Row] = []
-        load = sum(len(row.answers) if row.is_shared else 1 for row in self.running)
-        capacity, longest, budget = self._capacity, self._longest, self._chunk_tokens
-        while self._queue:
-            row = self._queue[0]
-            num_source = len(row.source_ids)
-            longer = max(longest, row.capacity + num_source)
-            is_full = load > 0 and load + row.num_rows > self._max_running(longer)
-            if is_full or (admitted and num_source > budget):
-                break
-            admitted.append(self._queue.popleft())
-            load, longest, budget = load + row.num_rows, longer, budget - num_source
-            capacity = max(capacity, row.capacity)
-        if not admitted:
-            return
-        self._longest = longest
-        self._reserve(min(load, self._max_running(longest)), capacity)
-        assert self._state is not None
-        self._state.join(self._start(admitted))
-        for row in admitted:
-            self.running.append(row)
-            if row.beams is not None:
-                idle = range(1, row.beams.num_beams)
-                self.running += [Row((), row.answers, row.capacity, row.beams) for _ in idle]
-        self._sampled = None
-
     def _start(self, rows: Sequence[Row]) -> DecodeState:
         """The state of new rows, with the encoder's output for their sources, which a search's rows share."""
-        sources: dict[str, Any] = {}
-        if rows[0].source_ids:  # a network reads one with every request or with none
-            ids = torch.tensor(list(chain(*(row.source_ids for row in rows))), device=self._device)
-            layout = Layout.of([len(row.source_ids) for row in rows], device=self._device)
-            sources = {"source": ids, "source_layout": layout}
+        sources = source_inputs([row.source_ids for row in rows], self._device)
         with evaluating(self.module):
             state: DecodeState = self.module.start(len(rows), 1, **sources)
         if any(row.beams is not None for row in rows):
