@@ -3,8 +3,8 @@
 The semantics are those of `transformers` (`generate` with num_beams > 1 and do_sample off, 5.x): a step
 takes the (1 + end tokens) x num_beams most likely continuations, at least two per beam; the first num_beams
 of these that do not end continue, and those that end are kept if they are among the first num_beams.
-Letters: G searches that advance together, B beams of each that were read (one before the first token, since
-all are the prompt), K num_beams, C continuations, V vocabulary.
+Letters: G searches that advance together, B beams of each that were read (one before the first token), K
+num_beams, C continuations, V vocabulary.
 """
 
 from __future__ import annotations

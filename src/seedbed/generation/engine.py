@@ -1,9 +1,8 @@
 """Requests that are answered together: a set of rows and a `step` that advances them all.
 
 A batch call submits requests and steps until all are finished, a stream takes text after each step, a server
-submits while others run. An answer does not depend on its neighbours, with one exception: a network's logits
-do in their last bits, because a matmul of another size sums in another order, so a choice between two tokens
-that are equally likely to within rounding may differ.
+submits while others run. An answer depends on its neighbours only through the last bits of logits, since a
+matmul of another size sums in another order: tokens that are equally likely to within rounding may change.
 """
 
 from __future__ import annotations
@@ -28,9 +27,9 @@ from seedbed.text.tokenizer import Tokenizer
 class Engine:
     """Answers requests with one network, many at once.
 
-    The limits are those of Rows. `eos_ids` end an answer whose settings name none; `forced_bos_id` is the
-    first token after a prompt of a single one, and one of `forced_eos_ids` is the last that max_new_tokens
-    allows, as in `transformers`.
+    The limits are those of Rows. `eos_ids` end an answer whose settings name none; as in `transformers`,
+    one of `forced_bos_ids` follows a prompt of one token, and one of `forced_eos_ids` is the last token that
+    max_new_tokens allows.
     """
 
     def __init__(
@@ -39,15 +38,15 @@ class Engine:
         tokenizer: Tokenizer | None = None,
         *,
         eos_ids: Sequence[int] = (),
-        forced_bos_id: int | None = None,
+        forced_bos_ids: Sequence[int] = (),
         forced_eos_ids: Sequence[int] = (),
         max_rows: int = 64,
         max_state_tokens: int = 16_384,
         chunk_tokens: int = 512,
     ) -> None:
         self.module, self.tokenizer = module, tokenizer
-        self._eos_ids, self._forced_eos = tuple(eos_ids), tuple(forced_eos_ids)
-        self._forced_bos = () if forced_bos_id is None else (forced_bos_id,)
+        self._eos_ids = tuple(eos_ids)
+        self._forced_bos, self._forced_eos = tuple(forced_bos_ids), tuple(forced_eos_ids)
         self._rows = Rows(
             module, max_rows=max_rows, max_state_tokens=max_state_tokens, chunk_tokens=chunk_tokens
         )

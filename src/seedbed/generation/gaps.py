@@ -1,12 +1,11 @@
 """Blanks filled by a model that writes any number of tokens for each.
 
 A span model (T5: Raffel et al. 1910.10683, section 3.1.4) reads a sentinel in each blank and writes
-`<extra_id_0> span <extra_id_1> span ...`. A denoising model (BART: Lewis et al. 1910.13461, section 2.2)
-reads a mask in each and writes the whole text again. A decoder that was trained to fill in the middle
-(Bavarian et al. 2207.14255) reads the text before and after its one blank and writes the blank's. All three
-are one search: the decoder is made to read what comes before a blank, with the best candidates of earlier
-blanks in it; beams of ordinary tokens continue from there; and a candidate is a beam with the tokens after it
-that close the blank. So no answer can lack a sentinel, repeat one or change the user's text.
+`<extra_id_0> span <extra_id_1> span ...`; a denoising model (BART: Lewis et al. 1910.13461, section 2.2)
+reads a mask in each and writes the whole text again; a decoder trained to fill in the middle (Bavarian et al.
+2207.14255) reads the text around its one blank and writes the blank's. All three are one search: the decoder
+reads what comes before a blank, with the best candidates of earlier ones; beams of ordinary tokens continue
+from there; a candidate is a beam and the tokens that close its blank. So sentinels and text stay as they are.
 
 Letters: B beams, V vocabulary, M d_model.
 """
@@ -57,10 +56,9 @@ def filler_of(
 ) -> MaskFiller | GapFiller:
     """Return the way in which this network fills blanks; UsageError where it fills none.
 
-    `start_ids` returns what an encoder-decoder's answers start with; `eos_ids` end answers. `blank` is the
-    value of BLANK_KEY in the model's files. Where they have none, an encoder-decoder uses what its tokenizer
-    has, of sentinels and mask the sentinels (CodeT5 has a mask that it was not pre-trained with), and a
-    decoder the prompt of the objective whose special tokens its tokenizer has.
+    `start_ids` returns what an encoder-decoder's answers start with; `blank` is the value of BLANK_KEY in the
+    model's files. Without it an encoder-decoder uses its sentinels, else its mask (CodeT5 was not pre-trained
+    with its mask), and a decoder the prompt of the objective whose special tokens its tokenizer has.
     """
     shape, kind = module.config.shape, module.config.head.kind
     if shape == "decoder" and kind == "lm":
@@ -87,7 +85,7 @@ def _require_tokenizer(tokenizer: Tokenizer | None) -> Tokenizer:
 
 
 def _infill_template(module: Network, tokenizer: Tokenizer | None, blank: object) -> str:
-    """Return the prompt by which a decoder fills a blank."""
+
     if isinstance(blank, str) and BEFORE in blank:
         return blank
     kinds = [OBJECTIVES.get(name) for name in OBJECTIVES.names()]
@@ -111,7 +109,7 @@ def _fills_none(problem: str, instead: str) -> UsageError:
 
 
 def _sentinels(tokenizer: Tokenizer, blank: object) -> tuple[int, ...]:
-    """Return the sentinels that blanks become for an encoder-decoder, none where they become masks."""
+
     has = {"sentinels": bool(tokenizer.sentinel_ids), "mask": tokenizer.mask_id is not None}
     if not any(has.values()):
         raise UsageError(
@@ -151,10 +149,9 @@ class GapFiller:
     ) -> list[Filled]:
         """Fill the blanks of texts with candidates of 0 to max_new_tokens tokens, 16 where None.
 
-        A candidate's probability is that of all its tokens and of what closes the blank: an end token, or the
-        next sentinel of a span model; for a denoising model the first 4 tokens of the text after the blank.
-        It is not normalized, so those of a blank sum to less than 1. Of candidates with the same text the
-        most likely one is kept.
+        A candidate's probability, not normalized, is that of its tokens and of what closes the blank: an end
+        token, or the next sentinel of a span model; for a denoising model the first 4 tokens after the blank.
+        Of candidates with the same text the most likely one is kept.
         """
         num_tokens = MAX_NEW_TOKENS if max_new_tokens is None else max_new_tokens
         require_count("max_new_tokens", num_tokens)

@@ -106,7 +106,7 @@ class Inputs:
             ids = tuple(self._need_tokenizer("a text").encode_document(prompt))
         else:
             tokenizer = self._need_tokenizer("a text")
-            ids = (*tokenizer.begin_ids, *tokenizer.encode(prompt))
+            ids = (*tokenizer.around_ids[0], *tokenizer.encode(prompt))
         if ids:
             return ids
         starts = self._bos_ids or self.eos_ids

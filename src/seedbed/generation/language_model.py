@@ -27,11 +27,10 @@ class LanguageModel(Reading):
     """A language model of any shape, for text or token ids.
 
     `generation` is the content of a bundle's `generation_config.json`: its `eos_token_id` (one or several)
-    ends answers, else the tokenizer's; an encoder-decoder reads the prompt and begins its answer after
-    `decoder_start_token_id`, else `bos_token_id`; `forced_bos_token_id` and `forced_eos_token_id` come first
-    and last. Beams and temperatures that it recommends are not used: the defaults are those of `generate`,
-    and generation/recommended.py reports the file's. Without a tokenizer token ids work, and what needs text
-    raises a UsageError.
+    ends answers, else the tokenizer's; an encoder-decoder's answer begins after `decoder_start_token_id`,
+    else `bos_token_id`; `forced_bos_token_id` and `forced_eos_token_id` come first and last. The settings
+    that it recommends are not used, but reported by generation/recommended.py. Without a tokenizer token ids
+    work, and what needs text raises a UsageError.
     """
 
     def generate(
@@ -100,12 +99,11 @@ class LanguageModel(Reading):
 
     def engine(self, **limits: int) -> Engine:
         """An engine over this model, for requests that join and leave; `limits` are those of Engine."""
-        forced_bos = self._named("forced_bos_token_id")
         return Engine(
             self.module,
             self.tokenizer,
             eos_ids=self.eos_ids,
-            forced_bos_id=forced_bos[0] if forced_bos else None,
+            forced_bos_ids=self._named("forced_bos_token_id")[:1],
             forced_eos_ids=self._named("forced_eos_token_id"),
             **limits,
         )
@@ -116,10 +114,9 @@ class LanguageModel(Reading):
         """Fill the blanks of a text, each `___` or the model's own mask or sentinel: a Filled for each text.
 
         A single text gives one result, not a list of one. A masked model puts one token into each blank, as
-        if the others stayed blank; an encoder-decoder, with the sentinels or masks of its training, up to
-        `max_new_tokens` (16), given the best candidates in the blanks before. Probabilities are those of
-        MaskFiller and GapFiller; special tokens are never candidates. Errors: UsageError for a text without a
-        blank or longer than the context, and for a model that fills none.
+        if the others stayed blank; other models up to `max_new_tokens` (16), given the best candidates in the
+        blanks before. Probabilities are those of MaskFiller and GapFiller. Errors: UsageError for a text
+        without a blank or longer than the context, and for a model that fills none.
         """
         filler = self._filler
         require_count("num_candidates", num_candidates)

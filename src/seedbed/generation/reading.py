@@ -9,15 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seedbed.base.errors import UsageError
-from seedbed.generation.embedding import batches, chosen_vectors, embed_rows
+from seedbed.base.errors import UsageError, nearest
 from seedbed.generation.inputs import Inputs, Prompt, is_single, several_of
 from seedbed.generation.request import Score, check_ids, require_continuing
 from seedbed.generation.rows import evaluating
-from seedbed.generation.scoring import score_rows
+from seedbed.generation.scoring import batches, row_states, score_rows
+from seedbed.hub.vectors import VectorSettings
 from seedbed.models.transformer import Transformer
 from seedbed.nn.config import HeadConfig
 from seedbed.nn.layout import Layout, restore
+
+POOLINGS = ("mean", "first")
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,9 @@ class Reading(Inputs):
         """Logits of input_ids (batch, seq) -> (batch, seq, vocab_size), zeros at padding.
 
         attention_mask (batch, seq) is 0 at padding, on either side; document_ids (batch, seq) distinguish
-        documents packed into one row: each is read alone, its positions from 0. token_type_ids (batch, seq)
-        are the segments of an encoder that has them, 0 by default. An encoder-decoder reads input_ids and
-        gives the logits of decoder_input_ids (batch, seq). A network with tags gives (batch, seq, labels),
-        one with classes (batch, labels), and so needs one document per row.
+        documents packed into one row, each read alone; token_type_ids (batch, seq) are the segments of an
+        encoder, 0 by default. An encoder-decoder reads input_ids and gives the logits of decoder_input_ids
+        (batch, seq). A network with tags gives (batch, seq, labels), one with classes (batch, labels).
         """
         ids = self._table(input_ids, "input_ids")
         mask = self._beside(ids, attention_mask, "attention_mask", default=1).bool()
@@ -205,11 +206,22 @@ class Reading(Inputs):
         mean without normalization. Errors: UsageError for an empty text or one longer than the context, or
         where the folder's pooling is not supported.
         """
-        pooling, normalize = chosen_vectors(self.vectors, pooling, normalize)
+        own = self.vectors or VectorSettings()
+        if pooling is None and own.problem is not None:
+            raise UsageError(
+                f"{own.problem}, which is not supported; give pooling='mean' or 'first' for vectors of "
+                "another kind, which the model was not trained for"
+            )
+        pooling = own.pooling if pooling is None else pooling
+        if pooling not in POOLINGS:
+            raise UsageError(f"pooling {pooling!r} is unknown; {nearest(str(pooling), POOLINGS)}")
         rows = [row for row, _ in self._documents(texts)]
+        vectors = torch.empty(len(rows), self.config.d_model, device=self.device)
         with evaluating(self.module):
-            vectors = embed_rows(self.module, rows, pooling=pooling)
-        vectors = torch.nn.functional.normalize(vectors, dim=-1) if normalize else vectors
+            for r, states in row_states(self.module, rows):
+                vectors[r] = states.mean(0) if pooling == "mean" else states[0]
+        if own.normalize if normalize is None else normalize:
+            vectors = torch.nn.functional.normalize(vectors, dim=-1)
         return vectors[0] if is_single(texts) else vectors
 
 

@@ -1,8 +1,8 @@
-"""Log-probabilities of tokens, many rows per pass."""
+"""Whole rows read many per pass: their log-probabilities and last hidden states."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from seedbed.generation.request import Score
 from seedbed.models.family import Network
+from seedbed.models.transformer import Transformer
 from seedbed.nn.layout import Layout
 
 # Tokens per pass, and the number of logits in memory at once (256 MiB in float32).
@@ -82,3 +83,29 @@ def target_logprobs(module: Network, hidden: Tensor, targets: Tensor) -> Tensor:
     return torch.cat(
         [module.output(some).float().log_softmax(-1).gather(-1, ids[:, None])[:, 0] for some, ids in parts]
     )
+
+
+def batches(
+    rows: Sequence[Sequence[int]], device: torch.device
+) -> Iterator[tuple[list[int], Tensor, Layout]]:
+    """Rows of similar length, PASS_TOKENS tokens together, a longer row alone: indices, ids (N,), layout."""
+    groups: list[list[int]] = []
+    for r in sorted(range(len(rows)), key=lambda r: len(rows[r])):
+        if groups and (len(groups[-1]) + 1) * len(rows[r]) <= PASS_TOKENS:
+            groups[-1].append(r)
+        else:
+            groups.append([r])
+    for members in groups:
+        yield members, *flat([rows[r] for r in members], device)
+
+
+@torch.no_grad()
+def row_states(module: Network, rows: Sequence[Sequence[int]]) -> Iterator[tuple[int, Tensor]]:
+    """The index of each row with its last hidden states (tokens, d_model) in float32, shorter rows first.
+
+    They are the encoder's if there is one.
+    """
+    encodes = isinstance(module, Transformer) and module.encoder is not None
+    for members, ids, layout in batches(rows, module.device):
+        hidden = (module.encode if encodes else module)(ids, layout)  # type: ignore[operator]
+        yield from zip(members, hidden.float().split(layout.lengths), strict=True)

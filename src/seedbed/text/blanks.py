@@ -196,7 +196,7 @@ class InfillPrompt(BlankEncoder):
             )
         texts = {BEFORE: parts[0], AFTER: parts[1]}
         marked = "".join(texts.get(part, part) for part in _template_parts(self._template))
-        ids = (*self._tokenizer.begin_ids, *self._ids(marked, self._mark_ids, add_special_tokens=False))
+        ids = (*self._tokenizer.around_ids[0], *self._ids(marked, self._mark_ids, add_special_tokens=False))
         return BlankedText(ids, (len(ids),), tuple(parts))
 
     def fill(self, blanked: BlankedText, fills: Sequence[Sequence[int]]) -> str:

@@ -12,12 +12,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from seedbed.base.errors import BundleError, UsageError
+from seedbed.text.special_tokens import NAMES
 from seedbed.text.template_encoder import TemplateEncoder
 from seedbed.text.template_worker import WORKER
 from seedbed.text.tokenizer import Tokenizer
 
 Message = Mapping[str, Any]
-SPECIAL_NAMES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
+
 # The tag with which transformers finds what the assistant said; `if true` takes its place.
 GENERATION = re.compile(r"(\{%[-+]?\s*)(end)?generation(\s*[-+]?%\})")
 INNER_ATTRIBUTE = re.compile(r"""(?:\.\s*|[\[(]\s*["'])(__\w+)""")
@@ -39,12 +40,8 @@ class ChatTemplate:
         self.source, self.tokenizer = source, tokenizer
         self._source = GENERATION.sub(lambda m: f"{m[1]}{'endif' if m[2] else 'if true'}{m[3]}", source)
         self._encoder = TemplateEncoder(tokenizer, source)
-        tokens = {f"{name}_token": tokenizer.config.get(f"{name}_token") for name in SPECIAL_NAMES}
-        self._variables = {
-            key: str(token["content"] if isinstance(token, dict) else token)
-            for key, token in tokens.items()
-            if token
-        }
+        names = {role: tokenizer.special_name(role) for role in NAMES}
+        self._variables = {role: name for role, name in names.items() if name is not None}
 
     @classmethod
     def of(cls, tokenizer: Tokenizer) -> ChatTemplate | None:
@@ -80,19 +77,14 @@ class ChatTemplate:
             raise UsageError("a message has lists nested too deeply; give texts") from None
         variables |= {"messages": marked, "add_generation_prompt": add_generation_prompt}
         answer = WORKER.render(self._source, variables)
-        if "refused" in answer:
-            raise UsageError(
-                f"the model's chat template refuses these messages: {self._line(answer['refused'])}; "
-                "change them"
-            )
-        if "endless" in answer:
-            raise BundleError(f"the model's chat template does not end: {answer['endless']}; {ADVICE}")
-        if "error" in answer:
-            raise BundleError(f"the model's chat template fails: {self._line(answer['error'])}; {ADVICE}")
-        return str(answer["text"])
-
-    def _line(self, text: str) -> str:
-        return " ".join(self._encoder.unmark(text).split())[:300]
+        if "text" in answer:
+            return str(answer["text"])
+        ((problem, reason),) = answer.items()
+        line = " ".join(self._encoder.unmark(reason).split())[:300]
+        if problem == "refused":
+            raise UsageError(f"the model's chat template refuses these messages: {line}; change them")
+        verb = "does not end" if problem == "endless" else "fails"
+        raise BundleError(f"the model's chat template {verb}: {line}; {ADVICE}")
 
 
 def check_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
@@ -117,7 +109,16 @@ def _check_message(message: Message, at: int) -> dict[str, Any]:
     kept = {str(key): value for key, value in message.items() if value is not None}
     content = kept.get("content")
     if isinstance(content, Sequence) and not isinstance(content, str):
-        kept["content"] = content = "".join(_text_part(part, at) for part in content)
+        texts: list[Any] = [
+            p.get("text") if isinstance(p, Mapping) and p.get("type") == "text" else None for p in content
+        ]
+        for part, text in zip(content, texts, strict=True):
+            if not isinstance(text, str):
+                raise UsageError(
+                    f"message {at} has the part {str(part)[:60]!r}; this model reads text: give "
+                    '{"type": "text", "text": ..} alone'
+                )
+        kept["content"] = content = "".join(texts)
     if not isinstance(content, str) and (content is not None or "tool_calls" not in kept):
         raise UsageError(
             f"message {at} has the content {str(content)[:40]!r}; give a text, or a list of text parts"
@@ -128,12 +129,3 @@ def _check_message(message: Message, at: int) -> dict[str, Any]:
         raise UsageError(
             f"message {at} contains what JSON cannot represent: {error}; give texts and numbers"
         ) from None
-
-
-def _text_part(part: Any, at: int) -> str:
-    if isinstance(part, Mapping) and part.get("type") == "text" and isinstance(part.get("text"), str):
-        return str(part["text"])
-    raise UsageError(
-        f"message {at} has the part {str(part)[:60]!r}; this model reads text: give "
-        '{"type": "text", "text": ..} alone'
-    )

@@ -13,7 +13,6 @@ from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, pro
 from seedbed.base.errors import BundleError
 from seedbed.base.json_file import read_object
 from seedbed.text.library import read_text
-from seedbed.text.special_tokens import SpecialTokens
 
 WORD_END = "</w>"
 ENDINGS = r"'s|'t|'re|'ve|'m|'ll|'d"
@@ -40,8 +39,7 @@ def read_vocabulary(file: Path) -> dict[str, int]:
 
 def read_lines(file: Path) -> dict[str, int]:
     """The tokens of a vocab.txt, one per line, with their line number from 0; the last of equal lines."""
-    lines = read_text(file).split("\n")
-    return {line: i for i, line in enumerate(lines[:-1] if not lines[-1] else lines)}
+    return {line: i for i, line in enumerate(read_text(file).removesuffix("\n").split("\n"))}
 
 
 def read_merges(file: Path) -> list[tuple[str, str]]:
@@ -102,11 +100,11 @@ def cut_core(
 
 
 def word_end_core(
-    vocabulary: dict[str, int], merges: list[tuple[str, str]], special: SpecialTokens
+    vocabulary: dict[str, int], merges: list[tuple[str, str]], unknown: str | None
 ) -> tokenizers.Tokenizer:
     """BPE over lower-cased words with an end mark (Radford et al. 2018, section 4.1)."""
     core = tokenizers.Tokenizer(
-        models.BPE(vocabulary, merges, unk_token=special.name("unk_token"), end_of_word_suffix=WORD_END)
+        models.BPE(vocabulary, merges, unk_token=unknown, end_of_word_suffix=WORD_END)
     )
     core.normalizer = normalizers.BertNormalizer(lowercase=True)
     core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -115,13 +113,12 @@ def word_end_core(
 
 
 def word_piece_core(
-    vocabulary: dict[str, int], config: Mapping[str, Any], special: SpecialTokens
+    vocabulary: dict[str, int], config: Mapping[str, Any], unknown: str | None
 ) -> tokenizers.Tokenizer:
     """WordPiece over BERT's words (Devlin et al. 2019, section 3).
 
     Without `do_lower_case`, a vocabulary without capital letters lower-cases texts.
     """
-    unknown = special.name("unk_token")
     if unknown not in vocabulary:
         raise BundleError("its vocab.txt has no token for unknown text, such as [UNK]; download it again")
     cased = any(re.search("[A-Z]", text) for text in vocabulary if not text.startswith("["))
@@ -141,9 +138,7 @@ def word_piece_core(
 
 def _flag(config: Mapping[str, Any], key: str) -> bool | None:
     value = config.get(key)
-    if value is None:
-        return None
-    if not isinstance(value, bool):
+    if value is not None and not isinstance(value, bool):
         raise BundleError(f"its tokenizer_config.json has {str(value)[:40]!r} as {key}; give true or false")
     return value
 
