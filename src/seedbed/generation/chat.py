@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from itertools import accumulate, chain
+from itertools import accumulate, chain, takewhile
 from typing import Any
 
 from seedbed.base.errors import UsageError
@@ -61,7 +61,7 @@ class Conversation:
         self.messages, self.num_unseen, self._num_tokens = self._turns()[0], 0, {}
 
     def _count_tokens(self, turn: list[dict[str, Any]]) -> int:
-        """Tokens of a turn's texts, without those of the template."""
+
         texts = [str(value) for message in turn for value in message.values()]
         tokenizer = self._lm.chat_template.tokenizer
         for text in texts:
@@ -70,15 +70,12 @@ class Conversation:
         return sum(self._num_tokens[text] for text in texts)
 
     def _turns(self) -> tuple[list[dict[str, Any]], list[list[dict[str, Any]]]]:
-        head: list[dict[str, Any]] = []
+        head = [*takewhile(lambda message: message["role"] in HEAD_ROLES, self.messages)]
         turns: list[list[dict[str, Any]]] = []
-        for message in self.messages:
-            if not turns and message["role"] in HEAD_ROLES:
-                head.append(message)
-            elif not turns or message["role"] == "user":
-                turns.append([message])
-            else:
-                turns[-1].append(message)
+        for message in self.messages[len(head) :]:
+            if not turns or message["role"] == "user":
+                turns.append([])
+            turns[-1].append(message)
         return head, turns
 
 
@@ -88,8 +85,8 @@ def most_that_fit(
     """The largest number of the last turns whose prompt has at most `limit` tokens, and that prompt.
 
     `render` gives the prompt with a number of turns, `sizes` the tokens of each turn's texts. The number is
-    estimated from them and from what the template added per turn to the prompt before, until one more turn is
-    known not to fit. A prompt without turns is returned however many tokens it has.
+    estimated from them and from what the template added per turn to the prompt before. A prompt without turns
+    is returned however many tokens it has.
     """
     total, added, num_tried = len(sizes), 0.0, 0
     after = list(accumulate(reversed(sizes), initial=0))  # tokens of the texts of the last 0, 1, .. turns

@@ -27,9 +27,8 @@ from seedbed.text.tokenizer import Tokenizer
 class Engine:
     """Answers requests with one network, many at once.
 
-    The limits are those of Rows. `eos_ids` end an answer whose settings name none; as in `transformers`,
-    one of `forced_bos_ids` follows a prompt of one token, and one of `forced_eos_ids` is the last token that
-    max_new_tokens allows.
+    `limits` are those of Rows. `eos_ids` end an answer whose settings name none; as in `transformers`, one of
+    `forced_bos_ids` follows a prompt of one token, and one of `forced_eos_ids` is the last of max_new_tokens.
     """
 
     def __init__(
@@ -40,16 +39,12 @@ class Engine:
         eos_ids: Sequence[int] = (),
         forced_bos_ids: Sequence[int] = (),
         forced_eos_ids: Sequence[int] = (),
-        max_rows: int = 64,
-        max_state_tokens: int = 16_384,
-        chunk_tokens: int = 512,
+        **limits: int,
     ) -> None:
         self.module, self.tokenizer = module, tokenizer
         self._eos_ids = tuple(eos_ids)
         self._forced_bos, self._forced_eos = tuple(forced_bos_ids), tuple(forced_eos_ids)
-        self._rows = Rows(
-            module, max_rows=max_rows, max_state_tokens=max_state_tokens, chunk_tokens=chunk_tokens
-        )
+        self._rows = Rows(module, **limits)
 
     @property
     def is_busy(self) -> bool:

@@ -62,8 +62,7 @@ class Inputs:
     def blank_ids(self, text: str) -> list[int]:
         """The token ids of a text with blanks, each `___` or the model's own mark, for `generate`.
 
-        A blank becomes the mask or the next sentinel, as in the model's training; all else stays text.
-        Errors: UsageError for a text without a blank, and for a model that fills none.
+        All else stays text. Errors: UsageError for a text without a blank, and for a model that fills none.
         """
         return list(self._filler.encoder.encode(text).ids)
 
@@ -118,13 +117,14 @@ class Inputs:
         return starts[:1]
 
     def _documents(self, texts: Prompt | Sequence[Prompt]) -> list[tuple[list[int], list[tuple[int, int]]]]:
-        """Each text's tokens, special ones included, and their characters in the text; checked."""
+        """Each text's tokens, special ones included, with their characters or else positions; checked."""
         found = []
         for text in several_of(texts):
             if isinstance(text, str):
                 row, spans = self._need_tokenizer("a text").encode_spans(text)
             else:
-                row, spans = list(self._encode(text)), []
+                row = list(self._encode(text))
+                spans = [(i, i + 1) for i in range(len(row))]
             check_ids(row, self.config, num_read=len(row))
             if not row:
                 raise UsageError("a text is empty, so there is nothing to read; leave it out")
@@ -132,7 +132,7 @@ class Inputs:
         return found
 
     def _need_labels(self, kind: str, what: str) -> HeadConfig:
-        """The network's head; a UsageError if it is of another kind."""
+
         head = self.config.head
         if head.kind != kind:
             raise UsageError(

@@ -61,18 +61,17 @@ class LanguageModel(Reading):
     ) -> Any:
         """Answer messages with the model's own template: a Completion, or a list of `num_samples` (> 1).
 
-        Messages are those of OpenAI's API, `[{"role": "user", "content": "a question"}]`; names of special
-        tokens in them stay text. The settings are those of `generate`; for a streamed answer give
-        `chat_ids(messages)` to `stream`. Errors: UsageError for a model without a template.
+        Messages are those of OpenAI's API, `[{"role": "user", "content": "a question"}]`. The settings are
+        those of `generate`; for a streamed answer give `chat_ids(messages)` to `stream`. Errors: UsageError
+        for a model without a template.
         """
         return self.generate(self.chat_ids(messages), max_new_tokens, **how)
 
     def stream(self, prompt: Prompt, max_new_tokens: int = 64, **how: Unpack[GenerationOptions]) -> Stream:
         """Answer one prompt in chunks of text, which joined are the text that `generate` gives.
 
-        A chunk never splits a character and has no part of a stop text. After the last one the stream's
-        `completion` says why the answer ended. The settings are those of `generate` for one sampled answer.
-        Errors: UsageError for a model without a tokenizer.
+        A chunk never splits a character and has no part of a stop text. The settings are those of `generate`
+        for one sampled answer. Errors: UsageError for a model without a tokenizer.
         """
         self._need_tokenizer("streaming text")
         settings = GenerationSettings.of(max_new_tokens, how)
@@ -98,7 +97,7 @@ class LanguageModel(Reading):
         return template
 
     def engine(self, **limits: int) -> Engine:
-        """An engine over this model, for requests that join and leave; `limits` are those of Engine."""
+        """An engine over this model, for requests that join and leave; `limits` are those of Rows."""
         return Engine(
             self.module,
             self.tokenizer,

@@ -26,8 +26,8 @@ POOLINGS = ("mean", "first")
 class Classification:
     """The most likely label of a text, and the score of each label.
 
-    Scores are probabilities that sum to 1, or independent ones where several labels may apply; a head with
-    one label is a regression, whose score is the number itself.
+    Scores are probabilities, independent ones where several labels may apply; that of a regression, a head
+    with one label, is the number itself.
     """
 
     label: str
@@ -120,8 +120,7 @@ class Reading(Inputs):
     def classify(self, texts: Prompt | Sequence[Prompt]) -> Any:
         """The class of each text or list of token ids: a Classification each, one for a single text.
 
-        Texts are read as documents, with the tokens that the tokenizer puts around them. Errors: UsageError
-        for a model without classes.
+        The special tokens around a text are read, too. Errors: UsageError for a model without classes.
         """
         head = self._need_labels("classification", "classes")
         results = []
@@ -134,16 +133,22 @@ class Reading(Inputs):
     def tag(self, texts: Prompt | Sequence[Prompt]) -> Any:
         """The label of each token of each text or list of ids: a list of Tags each, one for a single text.
 
-        The tokens that the tokenizer puts around a text are left out. Errors: UsageError for a model without
-        tags.
+        The special tokens around a text are left out. Errors: UsageError for a model without tags.
         """
         head = self._need_labels("tagging", "tags")
         documents = self._documents(texts)
-        logits = self._label_logits([row for row, _ in documents])
-        results = [
-            _tags(head, of_row, row, spans, text if isinstance(text, str) else None)
-            for of_row, (row, spans), text in zip(logits, documents, several_of(texts), strict=True)
-        ]
+        rows = self._label_logits([row for row, _ in documents])
+        results = []
+        for logits, (_, spans), text in zip(rows, documents, several_of(texts), strict=True):
+            scores, best = _probabilities(head, logits).max(-1)
+            found = zip(spans, best.tolist(), scores.tolist(), strict=True)
+            results.append(
+                [
+                    Tag(text[a:b] if isinstance(text, str) else None, head.labels[label], score, a, b)
+                    for (a, b), label, score in found
+                    if b > a
+                ]
+            )
         return results[0] if is_single(texts) else results
 
     @torch.no_grad()
@@ -160,15 +165,12 @@ class Reading(Inputs):
         return [found[r] for r in range(len(rows))]
 
     def _class_logits(self, ids: Tensor, layout: Layout, segments: Tensor | None = None) -> Tensor:
-        """Logits (rows, labels) of the classes of flat ids (N,), none of the rows empty.
-
-        An encoder-decoder's decoder reads the row again, shifted: after its start token, without the last
-        token (BART, 1910.13461, 3.2).
-        """
+        """Logits (rows, labels) of the classes of flat ids (N,), none of the rows empty."""
         module = self.module
         assert isinstance(module, Transformer)
         if module.config.shape != "encoder-decoder":
             return module.classify(module(ids, layout, segments=segments), layout)
+        # The decoder reads the row again, shifted: start token first, last token left out (1910.13461, 3.2).
         starts = ids.new_tensor(self._start_ids())
         shifted = torch.cat([part for row in ids.split(layout.lengths) for part in (starts, row[:-1])])
         return module.classify(module(shifted, layout, source=ids, source_layout=layout), layout)
@@ -176,8 +178,8 @@ class Reading(Inputs):
     def score(self, prompt: Prompt, completion: Prompt) -> Score:
         """The log-probability of `completion` after `prompt` (text or token ids), summed and per token.
 
-        The two are encoded separately, as a prompt and its answer are. An empty prompt is the beginning of a
-        document; an encoder-decoder reads the prompt and scores the completion as its answer.
+        The two are encoded separately. An empty prompt is the beginning of a document; an encoder-decoder
+        reads the prompt and scores the completion as its answer.
         """
         return self.score_batch([(prompt, completion)])[0]
 
@@ -223,20 +225,6 @@ class Reading(Inputs):
         if own.normalize if normalize is None else normalize:
             vectors = torch.nn.functional.normalize(vectors, dim=-1)
         return vectors[0] if is_single(texts) else vectors
-
-
-def _tags(
-    head: HeadConfig, logits: Tensor, ids: Sequence[int], spans: Sequence[tuple[int, int]], text: str | None
-) -> list[Tag]:
-    """The tags by the logits (tokens, labels) of a row, of the tokens with characters in its text."""
-    scores, best = _probabilities(head, logits).max(-1)
-    places = spans if text is not None else [(i, i + 1) for i in range(len(ids))]
-    found = zip(places, best.tolist(), scores.tolist(), strict=True)
-    return [
-        Tag(None if text is None else text[start:end], head.labels[label], score, start, end)
-        for (start, end), label, score in found
-        if end > start
-    ]
 
 
 def _probabilities(head: HeadConfig, logits: Tensor) -> Tensor:

@@ -1,9 +1,8 @@
 """Less repetition: a penalty on tokens that the text already has, and a ban on repeated n-grams.
 
 The semantics are those of `transformers`' RepetitionPenaltyLogitsProcessor (Keskar et al. 1909.05858, section
-4.1; a negative score is multiplied, which makes the token less likely, too) and NoRepeatNGramLogitsProcessor.
-The text is what the decoder has read: prompt and answer, or an encoder-decoder's start token and answer.
-Letters: R rows, V vocabulary.
+4.1; a negative score is multiplied) and NoRepeatNGramLogitsProcessor. The text is what the decoder has read:
+prompt and answer, or an encoder-decoder's start token and answer. Letters: R rows, V vocabulary.
 """
 
 from __future__ import annotations

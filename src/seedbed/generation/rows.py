@@ -36,8 +36,8 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 class Row:
     """A row of the decode state: the tokens that it has not read yet, and its answers.
 
-    A row of several answers reads what they share, the prompt but its last token; then each gets a copy. A
-    beam search has neighbouring rows from the start, of which the first alone reads the prompt.
+    A row of several answers reads the prompt but its last token; then each answer gets a copy. A beam search
+    has neighbouring rows from the start, of which the first alone reads the prompt.
     """
 
     pending: Sequence[int]
@@ -69,7 +69,9 @@ class Rows:
     prompts and as many of sources (more for a single source) beside one token per running answer.
     """
 
-    def __init__(self, module: Network, *, max_rows: int, max_state_tokens: int, chunk_tokens: int) -> None:
+    def __init__(
+        self, module: Network, *, max_rows: int = 64, max_state_tokens: int = 1 << 14, chunk_tokens: int = 512
+    ) -> None:
         for name, value in (("max_rows", max_rows), ("chunk_tokens", chunk_tokens)):
             if value < 1:
                 raise UsageError(f"{name}={value} is not allowed: an engine needs at least 1 to advance")
@@ -181,7 +183,7 @@ class Rows:
         self.remove_finished()
 
     def _max_running(self, capacity: int) -> int:
-        """Rows that may run together when the longest has so many tokens."""
+
         return max(1, min(self._max_rows, self._max_state_tokens // capacity))
 
     def _split_shared(self) -> None:

@@ -1,7 +1,6 @@
 """The tokenizer of a folder without a tokenizer.json, from legacy files.
 
-Its kind is that of `tokenizer_class` in tokenizer_config.json, else of `model_type` in config.json, else the
-only one that has such files.
+Its kind is that of `tokenizer_class`, else of `model_type`, else the only one that has such files.
 """
 
 from __future__ import annotations

@@ -73,8 +73,8 @@ def scored_core(
 def model_core(model: SentencePieceModel, entries: Sequence[Entry]) -> tokenizers.Tokenizer:
     """A tokenizer that splits as the model does, with `entries` in place of its own; their index is their id.
 
-    User-defined entries are added tokens; control entries are not yet. Errors: BundleError where the library
-    lacks a mechanism of the model.
+    User-defined entries are added tokens; control entries are not yet. Errors: BundleError for a model whose
+    mechanism the library lacks.
     """
     if model.kind not in (UNIGRAM, BPE) or model.suffix or not model.escape_spaces:
         raise BundleError(

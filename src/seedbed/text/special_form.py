@@ -27,11 +27,10 @@ NAMES = {"eos": END_OF_TEXT, "mask": "<mask>"}
 class SpecialForm:
     """Special tokens with their roles, the templates around a text, and the tokenizer's kind.
 
-    The tokens of `first` have the ids from 0 on in this order; those of `behind` and then of `own`, which an
-    objective named by their texts, follow the rest of the vocabulary. `roles` maps `eos`, `pad`, `mask` and
-    so on to a token. `single` and `pair` are the templates of one text and of two in the syntax of the
-    `tokenizers` library, empty where nothing is added. The sentinels end the vocabulary, the first of them
-    with the highest id (Raffel et al. 2020).
+    The tokens of `first` have the ids from 0 on; those of `behind` and then of `own`, which an objective
+    named by their texts, follow the rest of the vocabulary. `roles` maps `eos`, `pad`, `mask` and so on to a
+    token. `single` and `pair` are the templates of one text and of two in the syntax of the `tokenizers`
+    library. The sentinels end the vocabulary, the first with the highest id (Raffel et al. 2020).
     """
 
     kind: str = "bpe"

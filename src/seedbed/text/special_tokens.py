@@ -63,25 +63,21 @@ def read_special_tokens(
     """
     values = {name: text for name, text in defaults.items() if text in vocabulary}
     values |= {key: config[key] for key in (*NAMES, *LISTS) if key in config}
+    is_listed = "added_tokens_decoder" in config
+    if not is_listed and (file := folder / "special_tokens_map.json").is_file():
+        values |= {k: v for k, v in read_object(file).items() if k in (*NAMES, *LISTS)}
+    named = {k: _token(v, mask=k == "mask_token") for k, v in values.items() if k in NAMES and v is not None}
+    more = tuple(_token(v) for key in LISTS for v in _list(values.get(key)))
     placed: dict[int, AddedToken] = {}
-    if "added_tokens_decoder" in config:
+    if is_listed:
         for key, value in _items(config["added_tokens_decoder"], "added_tokens_decoder"):
             placed[_id(key)] = _token(value, special=False)
-    else:
-        if (file := folder / "special_tokens_map.json").is_file():
-            values |= {k: v for k, v in read_object(file).items() if k in (*NAMES, *LISTS)}
-        if (file := folder / "added_tokens.json").is_file():
-            roles = {_token(v).content for k, v in values.items() if k in NAMES and v is not None}
-            roles |= {_token(v).content for key in LISTS for v in _list(values.get(key))}
-            for text, key in _items(read_object(file), file.name):
-                placed[_id(key)] = _token(
-                    {"content": text, "normalized": text not in roles}, special=text in roles
-                )
-    named = {k: v for k, v in values.items() if k in NAMES and v is not None}
-    more = [_token(v) for key in LISTS for v in _list(values.get(key))]
-    return SpecialTokens(
-        {k: _token(v, mask=k == "mask_token") for k, v in named.items()}, tuple(more), placed
-    )
+    elif (file := folder / "added_tokens.json").is_file():
+        special = {token.content for token in (*named.values(), *more)}
+        for text, key in _items(read_object(file), file.name):
+            flags = {"content": text, "normalized": text not in special}
+            placed[_id(key)] = _token(flags, special=text in special)
+    return SpecialTokens(named, more, placed)
 
 
 def _token(value: object, *, special: bool = True, mask: bool = False) -> AddedToken:

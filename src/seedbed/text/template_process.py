@@ -1,9 +1,8 @@
 """Renders chat templates in a process of its own, which ends when one takes too long or too much memory.
 
 A template comes with a model from anywhere. The engine's fuel stops loops, but a list that contains itself
-twice, forty times over, takes few steps to build and all memory to print: only a process can be stopped
-there. It runs as a script, with the folder of minijinja as its argument, and imports nothing of ours.
-`template_worker` is its other side.
+twice, forty times over, takes few steps to build and all memory to print. It runs as a script, with the
+folder of minijinja as its argument, and imports nothing of ours. `template_worker` is its other side.
 """
 
 from __future__ import annotations

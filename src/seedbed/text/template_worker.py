@@ -1,8 +1,8 @@
 """Starts, uses and replaces the process that renders chat templates.
 
 Starting Python takes 20 ms and rendering a prompt 0.3 ms, so one process renders for the whole program. A
-request is a line of JSON, an answer another: the process reads a whole request before it writes, and the
-program sends a whole request before it reads, so neither waits for the other however long the lines are.
+request is a line of JSON, an answer another; each side reads a whole line before it writes one, so neither
+waits for the other however long the lines are.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ NOT_THE_TEMPLATES = (0, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signa
 class TemplateWorker:
     """A process with limits, started by the first render and replaced when a template exceeds a limit.
 
-    Threads may share it; a forked child starts its own. The process has its own session, so Ctrl-C in a
-    terminal does not reach it, and it ends with its input, so it does not outlive a killed program.
+    Threads share it; a forked child starts its own. Its own session keeps Ctrl-C from it; it ends with its
+    input, so it does not outlive a killed program.
     """
 
     def __init__(self) -> None:

@@ -44,8 +44,7 @@ SAFE_CUT = re.compile(r"(?<=\S)(?=[^\S\x0b\x0c\x1c-\x1f\x85])")
 def blocks(text: str, *, block_characters: int = BLOCK_CHARACTERS) -> Iterator[str]:
     """Split a long text where white space begins: the tokens of the blocks, joined, are those of the whole.
 
-    A text without white space stays whole. This is exact for the kinds of `KINDS`; another tokenizer that
-    marks the beginning of a text has one more mark per block.
+    This is exact for the kinds of `KINDS`; another tokenizer that marks beginnings has a mark per block.
     """
     start = 0
     while len(text) - start > block_characters and (cut := SAFE_CUT.search(text, start + block_characters)):
@@ -234,16 +233,15 @@ class Tokenizer:
     def save(self, folder: Path | str) -> None:
         """Write tokenizer_config.json, then tokenizer.json, as `transformers.AutoTokenizer` loads them.
 
-        A chat template has a file of its own. Each file is written whole or not at all, so a folder with
-        tokenizer.json has a whole tokenizer. Errors: HardwareError where the folder cannot be written.
+        A chat template has a file of its own; tokenizer.json is last, so a folder with it is complete.
+        Errors: HardwareError where the folder cannot be written.
         """
         folder = Path(folder)
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        template, values = self.config.get("chat_template"), dict(self.config)
-        if isinstance(template, str):
-            write_file(folder / TEMPLATE_FILE, template.encode())
-            del values["chat_template"]
+        values = dict(self.config)
+        if isinstance(values.get("chat_template"), str):
+            write_file(folder / TEMPLATE_FILE, values.pop("chat_template").encode())
         config = json.dumps(values, indent=2, ensure_ascii=False)
         write_file(folder / "tokenizer_config.json", f"{config}\n".encode())
         write_file(folder / "tokenizer.json", self._core.to_str(pretty=True).encode())

@@ -128,7 +128,7 @@ def _frequent_characters(texts: Iterator[str], num_entries: int) -> list[str]:
         if not text.isascii():
             counts.update(re.sub(r"[\x00-\x7F]+", "", text))
     symbols = byte_symbols()
-    return ["".join(symbols[byte] for byte in c.encode()) for c in _ranked(counts)[:num_entries]]
+    return ["".join(symbols[byte] for byte in c.encode()) for c in _by_frequency(counts)[:num_entries]]
 
 
 def _frequent_words(texts: Iterator[str], num_entries: int) -> list[str]:
@@ -214,14 +214,9 @@ def _count_words(texts: Iterable[Iterable[str]]) -> Counter[str]:
 
 
 def _by_frequency(words: Mapping[str, int]) -> list[str]:
-    """The characters of counted words, most frequent first."""
+    """The characters of counted words, most frequent first, equal ones in the order of their code points."""
     counts: Counter[str] = Counter()
     for word, count in words.items():
         for character in word:
             counts[character] += count
-    return _ranked(counts)
-
-
-def _ranked(counts: Mapping[str, int]) -> list[str]:
-    """Characters by their counts, largest first; those of equal counts in the order of their code points."""
     return sorted(counts, key=lambda c: (-counts[c], c))

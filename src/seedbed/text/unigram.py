@@ -1,8 +1,8 @@
 """The vocabulary of a unigram model from counted words (Kudo 2018, section 3.2), the same in every run.
 
-A model is a probability per entry; a word's is the sum over all its segmentations. Training begins with the
-frequent substrings and drops those that the words need least, round by round, with two steps of expectation
-maximization in each round.
+A word's probability is the sum over its segmentations into entries. Training begins with the frequent
+substrings and drops those that the words need least, round by round, after two steps of expectation
+maximization.
 """
 
 from __future__ import annotations
