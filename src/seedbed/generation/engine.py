@@ -76,10 +76,9 @@ class Engine:
             for index in range(settings.num_samples)
         ]
         capacity = len(prompt) + max_tokens - 1  # the last token is not read
-        if is_search:
-            self._rows.add(Row(prompt, answers, capacity, beam.Beams(settings, limits, history)))
-        else:
-            self._rows.add(Row(prompt if len(answers) == 1 else prompt[:-1], answers, capacity))
+        beams = beam.Beams(settings, limits, history) if is_search else None
+        own = prompt if is_search or len(answers) == 1 else prompt[:-1]
+        self._rows.add(Row(own, answers, capacity, beams))
         return answers
 
     @torch.inference_mode()

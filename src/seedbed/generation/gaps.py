@@ -61,36 +61,28 @@ def filler_of(
     with its mask), and a decoder the prompt of the objective whose special tokens its tokenizer has.
     """
     shape, kind = module.config.shape, module.config.head.kind
-    if shape == "decoder" and kind == "lm":
-        template = _infill_template(module, tokenizer, blank)
-        tokenizer = _require_tokenizer(tokenizer)
-        return GapFiller(module, InfillPrompt(tokenizer, template), eos_ids=eos_ids)
-    if kind != "mlm" and not (shape == "encoder-decoder" and kind == "lm"):
+    if kind != "mlm" and (kind != "lm" or shape == "encoder"):
         head = "masked head" if shape == "encoder" else "head that writes"
         raise _fills_none(f"this {module.config.family} has no {head}", "the file of this model that has one")
-    tokenizer = _require_tokenizer(tokenizer)
-    if kind == "mlm":
-        return MaskFiller(module, MarkedBlanks(tokenizer))
-    encoder = MarkedBlanks(tokenizer, sentinels=_sentinels(tokenizer, blank), whole_gaps=True)
-    return GapFiller(module, encoder, start_ids=start_ids(), eos_ids=eos_ids)
-
-
-def _require_tokenizer(tokenizer: Tokenizer | None) -> Tokenizer:
+    template = _infill_template(module, tokenizer, blank) if kind == "lm" and shape == "decoder" else ""
     if tokenizer is None:
         raise UsageError(
             "filling blanks needs a tokenizer, and this model has none; put the tokenizer.json of its "
             "training beside its config.json"
         )
-    return tokenizer
+    if kind == "mlm":
+        return MaskFiller(module, MarkedBlanks(tokenizer))
+    if template:
+        return GapFiller(module, InfillPrompt(tokenizer, template), eos_ids=eos_ids)
+    encoder = MarkedBlanks(tokenizer, sentinels=_sentinels(tokenizer, blank), whole_gaps=True)
+    return GapFiller(module, encoder, start_ids=start_ids(), eos_ids=eos_ids)
 
 
 def _infill_template(module: Network, tokenizer: Tokenizer | None, blank: object) -> str:
-
     if isinstance(blank, str) and BEFORE in blank:
         return blank
-    kinds = [OBJECTIVES.get(name) for name in OBJECTIVES.names()]
-    for template in (kind.infill for kind in kinds if kind.infill is not None):
-        if tokenizer is not None and infill_ids(tokenizer, template) is not None:
+    for template in (OBJECTIVES.get(name).infill for name in OBJECTIVES.names()):
+        if template is not None and tokenizer is not None and infill_ids(tokenizer, template) is not None:
             return template
     raise _fills_none(
         f"this {module.config.family} is a decoder, which reads only what stands before a blank",
@@ -109,7 +101,6 @@ def _fills_none(problem: str, instead: str) -> UsageError:
 
 
 def _sentinels(tokenizer: Tokenizer, blank: object) -> tuple[int, ...]:
-
     has = {"sentinels": bool(tokenizer.sentinel_ids), "mask": tokenizer.mask_id is not None}
     if not any(has.values()):
         raise UsageError(

@@ -132,7 +132,6 @@ class Inputs:
         return found
 
     def _need_labels(self, kind: str, what: str) -> HeadConfig:
-
         head = self.config.head
         if head.kind != kind:
             raise UsageError(

@@ -34,10 +34,7 @@ class LanguageModel(Reading):
     """
 
     def generate(
-        self,
-        prompts: Prompt | Sequence[Prompt],
-        max_new_tokens: int = 64,
-        **how: Unpack[GenerationOptions],
+        self, prompts: Prompt | Sequence[Prompt], max_new_tokens: int = 64, **how: Unpack[GenerationOptions]
     ) -> Any:
         """Answer each prompt, text or token ids: a Completion each, or a list of `num_samples` (> 1) each.
 

@@ -228,7 +228,6 @@ class Reading(Inputs):
 
 
 def _probabilities(head: HeadConfig, logits: Tensor) -> Tensor:
-
     if head.kind == "classification" and len(head.labels) == 1:
         return logits.float()
     return logits.float().sigmoid() if head.several_labels else logits.float().softmax(-1)

@@ -114,8 +114,12 @@ class Rows:
         if not admitted:
             return
         self._longest = longest
-        self._reserve(min(load, self._max_running(longest)), capacity)
-        assert self._state is not None
+        if self._state is None or capacity > self._capacity:  # a larger state takes over what it held
+            state: DecodeState = self.module.start(min(load, self._max_running(longest)), capacity)
+            state.select([])
+            if self._state is not None:
+                state.join(self._state)
+            self._state, self._capacity = state, capacity
         self._state.join(self._start(admitted))
         for row in admitted:
             self.running.append(row)
@@ -183,7 +187,6 @@ class Rows:
         self.remove_finished()
 
     def _max_running(self, capacity: int) -> int:
-
         return max(1, min(self._max_rows, self._max_state_tokens // capacity))
 
     def _split_shared(self) -> None:
@@ -216,13 +219,3 @@ class Rows:
             num_rows = [1 if row.beams is None else row.beams.num_beams for row in rows]
             state.select([r for r, num in enumerate(num_rows) for _ in range(num)])
         return state
-
-    def _reserve(self, num_rows: int, capacity: int) -> None:
-        """Provide a state for rows of `capacity` tokens: a larger one takes over what a smaller one holds."""
-        if self._state is not None and capacity <= self._capacity:
-            return
-        state: DecodeState = self.module.start(num_rows, capacity)
-        state.select([])
-        if self._state is not None:
-            state.join(self._state)
-        self._state, self._capacity = state, capacity

@@ -64,7 +64,6 @@ def passes(order: Sequence[int], lengths: Sequence[int]) -> list[list[int]]:
 
 
 def _logprobs(module: Network, rows: Sequence[Pair], sources: Sequence[Sequence[int]]) -> list[float]:
-
     device = module.device
     # The last token predicts nothing.
     inputs, layout = flat([[*before, *ids][:-1] for before, ids in rows], device)

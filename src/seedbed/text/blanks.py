@@ -60,7 +60,6 @@ class BlankEncoder:
         return tuple(sorted(named - self._tokenizer.special_ids - {*self._mark_ids}))
 
     def _split(self, text: str) -> list[str]:
-
         if not isinstance(text, str):
             raise UsageError(f"{str(text)[:60]!r} is not a text; give text with blanks")
         refuse_surrogates([text])

@@ -70,7 +70,7 @@ class ChatTemplate:
 
     def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> str:
         """The text of messages as the model reads it, for display."""
-        return self._encoder.unmark(self._render(messages, add_generation_prompt))
+        return RESERVED.sub("", self._render(messages, add_generation_prompt))
 
     def encode(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> list[int]:
         """The ids of messages; names of special tokens in a message stay text."""
@@ -90,7 +90,7 @@ class ChatTemplate:
         if "text" in answer:
             return str(answer["text"])
         ((problem, reason),) = answer.items()
-        line = " ".join(self._encoder.unmark(reason).split())[:300]
+        line = " ".join(RESERVED.sub("", reason).split())[:300]
         if problem == "refused":
             raise UsageError(f"the model's chat template refuses these messages: {line}; change them")
         verb = "does not end" if problem == "endless" else "fails"
@@ -166,27 +166,21 @@ class TemplateEncoder:
 
     def mark(self, value: Any, *, by_model: bool = False) -> Any:
         """A copy of a JSON value with every text in it marked; UsageError for a text with marks in it."""
-        if isinstance(value, str):
-            return self._mark(value, self._special if by_model else self._pattern)
         if isinstance(value, dict):
             return {self.mark(key): self.mark(inner, by_model=by_model) for key, inner in value.items()}
-        return [self.mark(inner, by_model=by_model) for inner in value] if isinstance(value, list) else value
-
-    def _mark(self, text: str, pattern: re.Pattern[str]) -> str:
-        refuse_surrogates([text])
-        if found := RESERVED.search(text):
+        if not isinstance(value, str):
+            return [self.mark(v, by_model=by_model) for v in value] if isinstance(value, list) else value
+        refuse_surrogates([value])
+        if found := RESERVED.search(value):
             raise UsageError(
                 f"the text has U+{ord(found[0]):04X} at character {found.start()}, a noncharacter that "
                 "Unicode keeps for programs' own use; remove it"
             )
-        sizes = range(1, min(self._longest, len(text) + 1))
-        before = SEAM if any(text[:n] in self._tails for n in sizes) else ""
-        after = SEAM if any(text[-n:] in self._heads for n in sizes) else ""
-        return before + pattern.sub(f"{OPEN}\\g<0>{CLOSE}", text) + after
-
-    def unmark(self, rendered: str) -> str:
-        """The rendered text without marks, for display."""
-        return RESERVED.sub("", rendered)
+        sizes = range(1, min(self._longest, len(value) + 1))
+        before = SEAM if any(value[:n] in self._tails for n in sizes) else ""
+        after = SEAM if any(value[-n:] in self._heads for n in sizes) else ""
+        pattern = self._special if by_model else self._pattern
+        return before + pattern.sub(f"{OPEN}\\g<0>{CLOSE}", value) + after
 
     def encode(self, rendered: str) -> list[int]:
         """The ids of a rendered text: the template's names become special tokens, users' stay text.

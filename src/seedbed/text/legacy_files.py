@@ -101,8 +101,8 @@ def _build(folder: Path, config: dict[str, Any]) -> tuple[tokenizers.Tokenizer, 
     elif kind == "gpt":
         core = word_end_core(vocabulary, read_merges(files[1]), special.name("unk_token"))
     else:
-        pattern = QWEN2 if kind == "qwen2" else None
-        core = byte_core(vocabulary, read_merges(files[1]), config, pattern)
+        pattern, prefix = (QWEN2 if kind == "qwen2" else None), config.get("add_prefix_space") is True
+        core = byte_core(vocabulary, read_merges(files[1]), pattern, prefix=prefix)
     special.add_to(core)
     bos = special.name("bos_token") if config.get("add_bos_token") is True else None
     eos = special.name("eos_token") if config.get("add_eos_token") is True else None

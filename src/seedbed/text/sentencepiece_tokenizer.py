@@ -61,9 +61,8 @@ def scored_core(
     vocabulary: dict[str, int], merges: list[tuple[str, str]], *, unknown: str | None, prefix: bool
 ) -> tokenizers.Tokenizer:
     """BPE as in LLaMA 2's tokenizer.json: text outside the vocabulary becomes bytes."""
-    core = tokenizers.Tokenizer(
-        models.BPE(vocabulary, merges, unk_token=unknown, fuse_unk=True, byte_fallback=True)
-    )
+    bpe = models.BPE(vocabulary, merges, unk_token=unknown, fuse_unk=True, byte_fallback=True)
+    core = tokenizers.Tokenizer(bpe)
     begins = [normalizers.Prepend(METASPACE)] if prefix else []
     core.normalizer = normalizers.Sequence([*begins, normalizers.Replace(" ", METASPACE)])
     core.decoder = _decoder(byte_fallback=True, strip=prefix)
@@ -94,17 +93,14 @@ def model_core(model: SentencePieceModel, entries: Sequence[Entry]) -> tokenizer
         core = scored_core(vocabulary, merges, unknown=named[unknown].text, prefix=False)
         core.model.byte_fallback = model.byte_fallback
     else:
-        core = tokenizers.Tokenizer(
-            models.Unigram([(e.text, e.score) for e in named], unknown, byte_fallback=model.byte_fallback)
-        )
+        scores = [(e.text, e.score) for e in named]
+        core = tokenizers.Tokenizer(models.Unigram(scores, unknown, byte_fallback=model.byte_fallback))
     symbols = [entry.text for entry in entries if entry.type == USER_DEFINED]
     if len(symbols) > MAX_SYMBOLS:
         raise BundleError(f"its model has {len(symbols)} user-defined symbols, allowed are {MAX_SYMBOLS}")
     _set_spaces(core, model, named, symbols)
     # Matched in the normalized text, which has the first space.
-    core.add_tokens(
-        [AddedToken(t, normalized=bool(t.strip(f" {METASPACE}")), special=False) for t in symbols]
-    )
+    core.add_tokens([AddedToken(t, normalized=bool(t.strip(f" {METASPACE}"))) for t in symbols])
     strip = model.dummy_prefix or model.remove_extra_spaces
     never = any(entry.type == UNUSED for entry in entries)
     core.decoder = _decoder(byte_fallback=model.byte_fallback, strip=strip, never=never)

@@ -80,22 +80,18 @@ class TemplateWorker:
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
         channel = self._running[1]
         self._is_idle = False
-        answer = bytearray()
         try:
             channel.settimeout(WALL_SECONDS)
             channel.sendall(line)
-            while not answer.endswith(b"\n"):
-                part = channel.recv(1 << 20)
-                if not part:
-                    return self._end()
-                answer += part
+            with channel.makefile("rb", 1 << 20) as answers:
+                answer = answers.readline()
         except ConnectionError:
-            return self._end()
+            answer = b""
         except TimeoutError:
             self._end()
             return TOO_LONG
-        self._is_idle = True
-        return bytes(answer)
+        self._is_idle = answer.endswith(b"\n")
+        return answer if self._is_idle else self._end()
 
     def _end(self) -> int:
         """End the process if it has not ended by itself -> its exit code."""

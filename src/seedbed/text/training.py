@@ -12,6 +12,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -70,20 +71,14 @@ def train_tokenizer(
             f"tokens; choose at least {needed + form.num_tokens}"
         )
     split = (block for text in texts for block in blocks(text))
-    if kind in BYTE_KINDS:
-        core = _byte_core(kind, split, num_entries, form.first)
-    elif kind == "wordpiece":
-        core = _word_piece_core(split, num_entries, form)
-    else:
-        core = _unigram_core(split, num_entries, form)
+    make = {"wordpiece": _word_piece_core, "unigram": _unigram_core}.get(kind, partial(_byte_core, kind))
+    core = make(split, num_entries, form)
     form.add_to(core, joins=kind in JOINED)
     config: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast", "seedbed_kind": kind}
     return Tokenizer(core, config | {"clean_up_tokenization_spaces": False} | form.config())
 
 
-def _byte_core(
-    kind: str, texts: Iterator[str], num_entries: int, first: Sequence[str]
-) -> tokenizers.Tokenizer:
+def _byte_core(kind: str, texts: Iterator[str], num_entries: int, form: SpecialForm) -> tokenizers.Tokenizer:
     merges: list[tuple[str, str]] = []
     entries = byte_symbols()
     if kind == "bpe":
@@ -91,12 +86,12 @@ def _byte_core(
     elif kind != "bytes":
         find = _frequent_characters if kind == "characters" else _frequent_words
         entries += find(texts, num_entries - 256)
-    vocabulary = {entry: i for i, entry in enumerate([*first, *entries])}
+    vocabulary = {entry: i for i, entry in enumerate([*form.first, *entries])}
     core = tokenizers.Tokenizer(models.BPE(vocab=vocabulary, merges=merges, ignore_merges=kind != "bpe"))
     core.pre_tokenizer = _pre_tokenizer(kind)
-    if first and kind in ("characters", "bytes"):
+    if form.first and kind in ("characters", "bytes"):
         # A run is looked up as a whole, so none may be the name of a special token.
-        names = [Entry(name, type=CONTROL) for name in first]
+        names = [Entry(name, type=CONTROL) for name in form.first]
         apart = pre_tokenizers.Split(Regex(hidden_pattern(names)), "merged_with_previous")
         core.pre_tokenizer = pre_tokenizers.Sequence([apart, core.pre_tokenizer])
     core.decoder = decoders.ByteLevel()
