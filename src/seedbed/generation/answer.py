@@ -124,7 +124,7 @@ class Answer:
         )
 
     def _read(self) -> TextOutput:
-        """Decode the tokens since the last call; one that ended the answer has no text."""
+        """Decode the tokens since the last call, without an end token."""
         assert self._output is not None
         for token_id in self.token_ids[self._num_read :]:
             if token_id not in self._eos_ids:

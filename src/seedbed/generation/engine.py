@@ -136,13 +136,12 @@ class Engine:
         running_rows = self._rows.running
         first = {row.beams: r for r, row in reversed(list(enumerate(running_rows)))}
         sources = list(range(len(running_rows)))
-        begun = [search.num_tokens > 0 for search in searches]
-        for search, had_begun, running in zip(searches, begun, beam.advance(searches, logprobs), strict=True):
+        for search, running in zip(searches, beam.advance(searches, logprobs), strict=True):
             r = first[search]
             check_finite([c.logprob for c in running] or [search.hypotheses[0].score])
             for place, (_, parent, token) in enumerate(running):
                 running_rows[r + place].pending = (token,)
-                sources[r + place] = r + parent if had_begun else r
+                sources[r + place] = r + parent if search.num_tokens > 1 else r  # at first one row read all
             if search.is_done:
                 for answer in running_rows[r].answers:
                     for token in search.hypotheses[answer.sample_index].token_ids:

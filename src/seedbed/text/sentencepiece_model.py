@@ -52,6 +52,7 @@ class SentencePieceModel:
     escape_spaces: bool = True
 
 
+STORED_AS = {bool: int, str: bytes}
 # The field numbers of three messages, with our names and types.
 ENTRY = {1: ("text", str), 2: ("score", float), 3: ("type", int)}
 TRAINER = {3: ("kind", int), 24: ("suffix", bool), 35: ("byte_fallback", bool)}
@@ -100,7 +101,7 @@ def _message(content: bytes, fields: Mapping[int, tuple[str, type]]) -> dict[str
     for number, value in _fields(content):
         if number in fields:
             name, of_type = fields[number]
-            if not isinstance(value, {bool: int, str: bytes}.get(of_type, of_type)):
+            if not isinstance(value, STORED_AS.get(of_type, of_type)):
                 raise ValueError(f"its {name} has the wrong type")
             found[name] = value.decode() if isinstance(value, bytes) and of_type is str else of_type(value)
     return found
