@@ -7,7 +7,7 @@ import torch
 
 import seedbed
 from seedbed.base.errors import UsageError
-from seedbed.generation import embedding
+from seedbed.generation import scoring
 from seedbed.nn.layout import Layout
 
 ROWS = [[5, 6, 7], [9], [4] * 20, [8, 3]]
@@ -29,7 +29,7 @@ def test_rows_together_give_what_each_gives_alone(
     lm = model(name)
     together = lm.embed(ROWS, pooling=pooling)
     assert together.shape == (4, 64) and together.dtype == torch.float32
-    monkeypatch.setattr(embedding, "BATCH_TOKENS", 3)
+    monkeypatch.setattr(scoring, "PASS_TOKENS", 3)
     for row, vector, small in zip(ROWS, together, lm.embed(ROWS, pooling=pooling), strict=True):
         module, ids, layout = lm.module.eval(), torch.tensor(row), Layout.of([len(row)])
         with torch.no_grad():

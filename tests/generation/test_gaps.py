@@ -124,7 +124,7 @@ def expected_gaps(kind: str, first: Sequence[str]) -> tuple[Expected, Expected]:
 
 
 def by_text(reference: Reference, probabilities: dict[tuple[int, ...], float]) -> list[tuple[Any, float]]:
-    """The best spelling of each text, likeliest first."""
+    """The best spelling of each text, most likely first."""
     best: dict[str, tuple[Any, float]] = {}
     for ids, probability in probabilities.items():
         text = reference.tokenizer.decode([reference.ids["▁the"], *ids])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from seedbed.generation.embedding import row_states
+from seedbed.generation.scoring import row_states
 from seedbed.models.family import Network
 
 WEIGHT_DECAY, ITERATIONS = 1e-3, 100

@@ -13,8 +13,7 @@ from seedbed.text.stream import TextStream
 class TextOutput:
     """Turns token ids into text that is final: what may be the beginning of a stop text is held back.
 
-    The text ends before the first stop text that is complete, character by character: token boundaries have
-    no effect.
+    The text ends before the stop text that is complete first; token boundaries have no effect.
     """
 
     def __init__(self, stream: TextStream, stop: Sequence[str] = ()) -> None:
@@ -32,8 +31,7 @@ class TextOutput:
     def finish(self) -> None:
         """Add what was held back: no token follows."""
         self._add(self._stream.flush())
-        self.text += self._held
-        self._held = ""
+        self.text, self._held = self.text + self._held, ""
 
     def take(self) -> str:
         """The text that became final since the last call."""
@@ -48,8 +46,7 @@ class TextOutput:
         found = [(at + len(stop), at) for stop in self._stop if (at := held.find(stop)) >= 0]
         if found:
             self.is_stopped = True
-            self.text += held[: min(found)[1]]
-            self._held = ""
+            self.text, self._held = self.text + held[: min(found)[1]], ""
             return
         sizes = range(min(len(held), self._max_held), 0, -1)
         num_held = next((n for n in sizes if any(stop.startswith(held[-n:]) for stop in self._stop)), 0)
@@ -58,11 +55,7 @@ class TextOutput:
 
 
 class Answer:
-    """An answer to a request as it grows; the engine that accepted the request pushes its tokens.
-
-    `sample_index` counts the answers to one request, `history` knows which tokens would repeat, and `stream`
-    decodes the tokens.
-    """
+    """An answer to a request as it grows, the `sample_index`-th of several; the engine pushes its tokens."""
 
     def __init__(
         self,
@@ -126,11 +119,12 @@ class Answer:
         """The result of a finished answer."""
         assert self.finish_reason is not None
         text = None if self._output is None else self._read().text
-        logprobs = self.logprobs if self.num_logprobs else None
-        return Completion(text, self.token_ids, self.finish_reason, logprobs)
+        return Completion(
+            text, self.token_ids, self.finish_reason, self.logprobs if self.num_logprobs else None
+        )
 
     def _read(self) -> TextOutput:
-        """Decode the tokens since the last call; one that ended the answer has no text."""
+        """Decode the tokens since the last call, without an end token."""
         assert self._output is not None
         for token_id in self.token_ids[self._num_read :]:
             if token_id not in self._eos_ids:

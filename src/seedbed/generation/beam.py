@@ -3,8 +3,8 @@
 The semantics are those of `transformers` (`generate` with num_beams > 1 and do_sample off, 5.x): a step
 takes the (1 + end tokens) x num_beams most likely continuations, at least two per beam; the first num_beams
 of these that do not end continue, and those that end are kept if they are among the first num_beams.
-Letters: G searches that advance together, B beams of each that were read (one before the first token, since
-all are the prompt), K num_beams, C continuations, V vocabulary.
+Letters: G searches that advance together, B beams of each that were read (one before the first token), K
+num_beams, C continuations, V vocabulary.
 """
 
 from __future__ import annotations
@@ -65,13 +65,8 @@ def split(
 
 def in_place(running: Sequence[Continuation]) -> list[Continuation]:
     """The same in another order: each beam's first continuation in its place, so that fewest rows move."""
-    placed: dict[int, Continuation] = {}
-    moved = []
-    for c in running:
-        if c.beam in placed:
-            moved.append(c)
-        else:
-            placed[c.beam] = c
+    placed = {c.beam: c for c in reversed(running)}
+    moved = [c for c in running if placed[c.beam] is not c]
     free = [place for place in range(len(running)) if place not in placed]
     placed |= dict(zip(free, moved, strict=True))
     return [placed[place] for place in range(len(running))]
@@ -89,22 +84,12 @@ class Beams:
         self._token_ids: list[tuple[int, ...]] = [()] * num_beams
         self._length_penalty, self._early_stopping = settings.length_penalty, settings.early_stopping
         self._limits = limits
-        self._histories = [] if history is None else [history.fork() for _ in range(num_beams)]
-
-    @property
-    def histories(self) -> Sequence[History | None]:
-        """The history of each beam, where repetition matters."""
-        return self._histories or [None] * self.num_beams
+        self.histories = [None if history is None else history.fork() for _ in range(num_beams)]
 
     @property
     def num_tokens(self) -> int:
-        """Tokens of each beam."""
+        """Tokens of each beam; the beams differ once there are any."""
         return len(self._token_ids[0])
-
-    @property
-    def has_begun(self) -> bool:
-        """The beams differ."""
-        return self.num_tokens > 0
 
     @property
     def forced_ids(self) -> tuple[int, ...]:
@@ -120,13 +105,12 @@ class Beams:
         is_last = num_tokens >= self._limits.max_tokens
         possible = [c for c in found if c.logprob != -math.inf]
         running, ended = split(possible, self.num_beams, eos_ids=self._limits.eos_ids, is_last=is_last)
-        for c in ended:
-            self._add((*self._token_ids[c.beam], c.token_id), c.logprob)
+        ends = [((*self._token_ids[c.beam], c.token_id), c.logprob) for c in ended]
         if len(ended if is_last else running) < self.num_beams:
             running = []
-            for token_ids, score in zip(self._token_ids, self.scores, strict=True) if self.has_begun else ():
-                self._add(token_ids, score)
-        self.hypotheses = sorted(self.hypotheses, key=lambda h: -h.score)[: self.num_beams]
+            ends += zip(self._token_ids, self.scores, strict=True) if self.num_tokens else ()
+        added = [Hypothesis(ids, logprob / len(ids) ** self._length_penalty) for ids, logprob in ends]
+        self.hypotheses = sorted(self.hypotheses + added, key=lambda h: -h.score)[: self.num_beams]
         self.is_done = not running or (
             len(self.hypotheses) == self.num_beams and not self._can_improve(running[0].logprob, num_tokens)
         )
@@ -135,34 +119,26 @@ class Beams:
         running = in_place(running)
         self._token_ids = [(*self._token_ids[c.beam], c.token_id) for c in running]
         self.scores = [c.logprob for c in running]
-        if self._histories:
-            self._histories = follow(self._histories, [c.beam for c in running])
-            for history, c in zip(self._histories, running, strict=True):
+        self.histories = follow(self.histories, [c.beam for c in running])
+        for history, c in zip(self.histories, running, strict=True):
+            if history is not None:
                 history.push(c.token_id)
         return running
 
     def _can_improve(self, best: float, num_tokens: int) -> bool:
-        """Whether a beam may still beat the worst of num_beams hypotheses.
-
-        `best` is the largest summed log-probability of a beam of `num_tokens` tokens. early_stopping True
-        ends at once; False scores the beam as if it ended here; "never" takes the best score that it can
-        reach, at max_tokens where a positive penalty favours long answers.
-        """
+        """Whether a beam of `num_tokens` tokens and log-probability `best` may beat the worst hypothesis."""
         if self._early_stopping is True:
             return False
+        # As if it ended here; "never": the best that it can reach where a penalty favours long answers.
         is_longest = self._early_stopping == "never" and self._length_penalty > 0
         length = self._limits.max_tokens if is_longest else num_tokens
         return bool(best / length**self._length_penalty > self.hypotheses[-1].score)
 
-    def _add(self, token_ids: tuple[int, ...], logprob: float) -> None:
-        """Add a hypothesis."""
-        self.hypotheses.append(Hypothesis(token_ids, logprob / len(token_ids) ** self._length_penalty))
-
 
 def advance(searches: Sequence[Beams], logprobs: Sequence[Tensor]) -> list[list[Continuation]]:
-    """Advance searches by the log-probabilities (B, V) of their beams -> the new beams of each.
+    """Advance searches, those of one size together, by the log-probabilities (B, V) of their beams.
 
-    Searches of one size advance together.
+    Returns the new beams of each.
     """
     groups: dict[tuple[int, int, int], list[int]] = {}
     for i, (beams, rows) in enumerate(zip(searches, logprobs, strict=True)):

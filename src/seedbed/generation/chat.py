@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from itertools import accumulate, chain
+from functools import cache
+from itertools import accumulate, chain, takewhile
 from typing import Any
 
 from seedbed.base.errors import UsageError
@@ -26,7 +27,7 @@ class Conversation:
         self._lm = lm
         self.messages = check_messages(messages) if messages else []
         self.num_unseen = 0  # turns that the last prompt left out
-        self._num_tokens: dict[str, int] = {}  # of the texts in messages, each counted once
+        self._num_tokens = cache(lambda text: len(lm.chat_template.tokenizer.encode(text)))
 
     def prompt(self, text: str, *, max_new_tokens: int) -> list[int]:
         """The token ids of the conversation with a new message of the user's at its end.
@@ -43,7 +44,8 @@ class Conversation:
             kept = chain(*turns[len(turns) - num_kept :])
             return self._lm.chat_ids([*head, *kept, {"role": "user", "content": text}])
 
-        num_kept, ids = most_that_fit(render, [self._count_tokens(turn) for turn in turns], limit)
+        sizes = [sum(self._num_tokens(str(v)) for m in turn for v in m.values()) for turn in turns]
+        num_kept, ids = most_that_fit(render, sizes, limit)
         if len(ids) > limit:
             raise UsageError(
                 f"the message and what comes before every turn have {len(ids)} tokens, but "
@@ -58,27 +60,16 @@ class Conversation:
 
     def reset(self) -> None:
         """Remove all turns; the messages before them stay."""
-        self.messages, self.num_unseen, self._num_tokens = self._turns()[0], 0, {}
-
-    def _count_tokens(self, turn: list[dict[str, Any]]) -> int:
-        """Tokens of a turn's texts, without those of the template."""
-        texts = [str(value) for message in turn for value in message.values()]
-        tokenizer = self._lm.chat_template.tokenizer
-        for text in texts:
-            if text not in self._num_tokens:
-                self._num_tokens[text] = len(tokenizer.encode(text))
-        return sum(self._num_tokens[text] for text in texts)
+        self.messages, self.num_unseen = self._turns()[0], 0
+        self._num_tokens.cache_clear()
 
     def _turns(self) -> tuple[list[dict[str, Any]], list[list[dict[str, Any]]]]:
-        head: list[dict[str, Any]] = []
+        head = [*takewhile(lambda message: message["role"] in HEAD_ROLES, self.messages)]
         turns: list[list[dict[str, Any]]] = []
-        for message in self.messages:
-            if not turns and message["role"] in HEAD_ROLES:
-                head.append(message)
-            elif not turns or message["role"] == "user":
-                turns.append([message])
-            else:
-                turns[-1].append(message)
+        for message in self.messages[len(head) :]:
+            if not turns or message["role"] == "user":
+                turns.append([])
+            turns[-1].append(message)
         return head, turns
 
 
@@ -88,8 +79,8 @@ def most_that_fit(
     """The largest number of the last turns whose prompt has at most `limit` tokens, and that prompt.
 
     `render` gives the prompt with a number of turns, `sizes` the tokens of each turn's texts. The number is
-    estimated from them and from what the template added per turn to the prompt before, until one more turn is
-    known not to fit. A prompt without turns is returned however many tokens it has.
+    estimated from them and from what the template added per turn to the prompt before. A prompt without turns
+    is returned however many tokens it has.
     """
     total, added, num_tried = len(sizes), 0.0, 0
     after = list(accumulate(reversed(sizes), initial=0))  # tokens of the texts of the last 0, 1, .. turns

@@ -1,9 +1,8 @@
 """Requests that are answered together: a set of rows and a `step` that advances them all.
 
 A batch call submits requests and steps until all are finished, a stream takes text after each step, a server
-submits while others run. An answer does not depend on its neighbours, with one exception: a network's logits
-do in their last bits, because a matmul of another size sums in another order, so a choice between two tokens
-that are equally likely to within rounding may differ.
+submits while others run. An answer depends on its neighbours only through the last bits of logits, since a
+matmul of another size sums in another order: tokens that are equally likely to within rounding may change.
 """
 
 from __future__ import annotations
@@ -28,9 +27,8 @@ from seedbed.text.tokenizer import Tokenizer
 class Engine:
     """Answers requests with one network, many at once.
 
-    The limits are those of Rows. `eos_ids` end an answer whose settings name none; `forced_bos_id` is the
-    first token after a prompt of a single one, and one of `forced_eos_ids` is the last that max_new_tokens
-    allows, as in `transformers`.
+    `limits` are those of Rows. `eos_ids` end an answer whose settings name none; as in `transformers`, one of
+    `forced_bos_ids` follows a prompt of one token, and one of `forced_eos_ids` is the last of max_new_tokens.
     """
 
     def __init__(
@@ -39,19 +37,14 @@ class Engine:
         tokenizer: Tokenizer | None = None,
         *,
         eos_ids: Sequence[int] = (),
-        forced_bos_id: int | None = None,
+        forced_bos_ids: Sequence[int] = (),
         forced_eos_ids: Sequence[int] = (),
-        max_rows: int = 64,
-        max_state_tokens: int = 16_384,
-        chunk_tokens: int = 512,
+        **limits: int,
     ) -> None:
         self.module, self.tokenizer = module, tokenizer
         self._eos_ids = tuple(eos_ids)
-        self._forced_bos = () if forced_bos_id is None else (forced_bos_id,)
-        self._forced_eos = tuple(forced_eos_ids)
-        self._rows = Rows(
-            module, max_rows=max_rows, max_state_tokens=max_state_tokens, chunk_tokens=chunk_tokens
-        )
+        self._forced_bos, self._forced_eos = tuple(forced_bos_ids), tuple(forced_eos_ids)
+        self._rows = Rows(module, **limits)
 
     @property
     def is_busy(self) -> bool:
@@ -61,10 +54,9 @@ class Engine:
     def submit(self, request: Request) -> list[Answer]:
         """Accept a request -> its answers, to which `step` adds tokens; UsageError for an invalid one."""
         request.check(self.module.config, has_tokenizer=self.tokenizer is not None)
-        prompt, settings = request.prompt_ids, request.settings
-        max_positions = self.module.config.max_positions
-        max_tokens = settings.max_new_tokens
-        if max_positions is not None:  # a full context still predicts one token
+        prompt, settings, max_tokens = request.prompt_ids, request.settings, request.settings.max_new_tokens
+        if (max_positions := self.module.config.max_positions) is not None:
+            # A full context still predicts one token.
             max_tokens = min(max_tokens, max(1, max_positions - len(prompt)))
         seed = secrets.randbits(63) if settings.seed is None else settings.seed
         eos_ids = frozenset(self._eos_ids if settings.eos_ids is None else settings.eos_ids)
@@ -84,10 +76,9 @@ class Engine:
             for index in range(settings.num_samples)
         ]
         capacity = len(prompt) + max_tokens - 1  # the last token is not read
-        if is_search:
-            self._rows.add(Row(prompt, answers, capacity, beam.Beams(settings, limits, history)))
-        else:
-            self._rows.add(Row(prompt if len(answers) == 1 else prompt[:-1], answers, capacity))
+        beams = beam.Beams(settings, limits, history) if is_search else None
+        own = prompt if is_search or len(answers) == 1 else prompt[:-1]
+        self._rows.add(Row(own, answers, capacity, beams))
         return answers
 
     @torch.inference_mode()
@@ -107,10 +98,8 @@ class Engine:
             if not readers:
                 return []
             logits = self.module.output(hidden).float()  # (R, V)
-        if any(row.beams is not None for row in readers):
-            answers = self._search(readers, logits)
-        else:
-            answers = self._advance(readers, logits)
+        searches = any(row.beams is not None for row in readers)
+        answers = (self._search if searches else self._advance)(readers, logits)
         self._rows.remove_finished()
         return answers
 
@@ -147,13 +136,12 @@ class Engine:
         running_rows = self._rows.running
         first = {row.beams: r for r, row in reversed(list(enumerate(running_rows)))}
         sources = list(range(len(running_rows)))
-        begun = [search.has_begun for search in searches]
-        for search, had_begun, running in zip(searches, begun, beam.advance(searches, logprobs), strict=True):
+        for search, running in zip(searches, beam.advance(searches, logprobs), strict=True):
             r = first[search]
             check_finite([c.logprob for c in running] or [search.hypotheses[0].score])
             for place, (_, parent, token) in enumerate(running):
                 running_rows[r + place].pending = (token,)
-                sources[r + place] = r + parent if had_begun else r
+                sources[r + place] = r + parent if search.num_tokens > 1 else r  # at first one row read all
             if search.is_done:
                 for answer in running_rows[r].answers:
                     for token in search.hypotheses[answer.sample_index].token_ids:

@@ -6,20 +6,17 @@ A masked model puts one token into each (this file); other models write any numb
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 import torch
 from torch import Tensor
 
 from seedbed.base.errors import UsageError
 from seedbed.generation.sampling import check_finite
-from seedbed.generation.scoring import LOGIT_NUMBERS, passes
+from seedbed.generation.scoring import LOGIT_NUMBERS, flat, passes
 from seedbed.models.family import Network
-from seedbed.nn.layout import Layout
-from seedbed.text.blanks import BlankedText, BlankEncoder
+from seedbed.text.blanks import BlankedText, MarkedBlanks
 
 
 @dataclass(frozen=True)
@@ -39,28 +36,16 @@ class Filled:
     blanks: list[list[Candidate]]
 
 
-class Filler(ABC):
-    """One way to fill blanks: `encoder` encodes a text with blanks, `fill` finds candidates for them."""
-
-    encoder: BlankEncoder
-
-    @abstractmethod
-    def fill(
-        self, texts: Sequence[BlankedText], *, num_candidates: int, max_new_tokens: int | None
-    ) -> list[Filled]:
-        """Fill the blanks of texts; `max_new_tokens` for each blank, None for the default."""
-
-
 def require_count(name: str, value: int) -> None:
     """Raise a UsageError where a value is not a whole number of at least 1."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise UsageError(f"{name}={value!r} is not allowed: give a whole number of at least 1")
 
 
-class MaskFiller(Filler):
+class MaskFiller:
     """A masked model: one token per blank, each predicted with the other blanks masked."""
 
-    def __init__(self, module: Network, encoder: BlankEncoder) -> None:
+    def __init__(self, module: Network, encoder: MarkedBlanks) -> None:
         self.encoder, self._module = encoder, module
 
     @torch.inference_mode()
@@ -77,19 +62,15 @@ class MaskFiller(Filler):
                 "into each blank; leave it out"
             )
         module, encoder = self._module, self.encoder
-        device = module.device
-        fillers = torch.tensor(encoder.fillers, device=device)
+        fillers = torch.tensor(encoder.fillers, device=module.device)
         lengths = [len(text.ids) for text in texts]
         found: dict[int, Filled] = {}
         for members in passes(sorted(range(len(texts)), key=lengths.__getitem__, reverse=True), lengths):
-            layout = Layout.of([lengths[m] for m in members], device=device)
-            ids = torch.tensor([*chain(*(texts[m].ids for m in members))], device=device)
+            ids, layout = flat([texts[m].ids for m in members], module.device)
             starts = (end - n + 1 for end, n in zip(layout.last_tokens(), layout.lengths, strict=True))
-            at = [
-                start + place for start, m in zip(starts, members, strict=True) for place in texts[m].places
-            ]
-            hidden = module(ids, layout)[torch.tensor(at, device=device)]
-            best = iter(_candidates(module, hidden, fillers, num_candidates))
+            rows = zip(starts, members, strict=True)
+            at = ids.new_tensor([start + place for start, m in rows for place in texts[m].places])
+            best = iter(_candidates(module, module(ids, layout)[at], fillers, num_candidates))
             for m in members:
                 blanks = [
                     [Candidate(encoder.text(i), [i], p) for i, p in next(best)] for _ in texts[m].places

@@ -1,12 +1,11 @@
 """Blanks filled by a model that writes any number of tokens for each.
 
 A span model (T5: Raffel et al. 1910.10683, section 3.1.4) reads a sentinel in each blank and writes
-`<extra_id_0> span <extra_id_1> span ...`. A denoising model (BART: Lewis et al. 1910.13461, section 2.2)
-reads a mask in each and writes the whole text again. A decoder that was trained to fill in the middle
-(Bavarian et al. 2207.14255) reads the text before and after its one blank and writes the blank's. All three
-are one search: the decoder is made to read what comes before a blank, with the best candidates of earlier
-blanks in it; beams of ordinary tokens continue from there; and a candidate is a beam with the tokens after it
-that close the blank. So no answer can lack a sentinel, repeat one or change the user's text.
+`<extra_id_0> span <extra_id_1> span ...`; a denoising model (BART: Lewis et al. 1910.13461, section 2.2)
+reads a mask in each and writes the whole text again; a decoder trained to fill in the middle (Bavarian et al.
+2207.14255) reads the text around its one blank and writes the blank's. All three are one search: the decoder
+reads what comes before a blank, with the best candidates of earlier ones; beams of ordinary tokens continue
+from there; a candidate is a beam and the tokens that close its blank. So sentinels and text stay as they are.
 
 Letters: B beams, V vocabulary, M d_model.
 """
@@ -15,8 +14,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,12 +24,11 @@ from torch import Tensor
 from seedbed.base.errors import UsageError
 from seedbed.data.objective import OBJECTIVES
 from seedbed.generation.beam import continuations
-from seedbed.generation.filling import Candidate, Filled, Filler, MaskFiller, require_count
+from seedbed.generation.filling import Candidate, Filled, MaskFiller, require_count
 from seedbed.generation.sampling import check_finite
-from seedbed.generation.scoring import target_logprobs
+from seedbed.generation.scoring import source_inputs, target_logprobs
 from seedbed.models.family import Network
 from seedbed.models.network import FAMILIES, family
-from seedbed.nn.layout import Layout
 from seedbed.nn.state import DecodeState
 from seedbed.text.blanks import BlankedText, InfillPrompt, MarkedBlanks, infill_ids
 from seedbed.text.special_form import BEFORE, BLANK_KEY
@@ -47,13 +46,6 @@ class Gap(NamedTuple):
     closings: tuple[tuple[int, ...], ...]  # one of them closes the blank
 
 
-class Found(NamedTuple):
-    """A closed beam, and the log-probability of its tokens and of what closes them."""
-
-    token_ids: tuple[int, ...]
-    logprob: float
-
-
 def filler_of(
     module: Network,
     tokenizer: Tokenizer | None,
@@ -61,45 +53,36 @@ def filler_of(
     start_ids: Callable[[], Sequence[int]],
     eos_ids: Sequence[int],
     blank: object = None,
-) -> Filler:
+) -> MaskFiller | GapFiller:
     """Return the way in which this network fills blanks; UsageError where it fills none.
 
-    `start_ids` returns what an encoder-decoder's answers start with; `eos_ids` end answers. `blank` is the
-    value of BLANK_KEY in the model's files. Where they have none, an encoder-decoder uses what its tokenizer
-    has, of sentinels and mask the sentinels (CodeT5 has a mask that it was not pre-trained with), and a
-    decoder the prompt of the objective whose special tokens its tokenizer has.
+    `start_ids` returns what an encoder-decoder's answers start with; `blank` is the value of BLANK_KEY in the
+    model's files. Without it an encoder-decoder uses its sentinels, else its mask (CodeT5 was not pre-trained
+    with its mask), and a decoder the prompt of the objective whose special tokens its tokenizer has.
     """
     shape, kind = module.config.shape, module.config.head.kind
-    if shape == "decoder" and kind == "lm":
-        template = _infill_template(module, tokenizer, blank)
-        tokenizer = _require_tokenizer(tokenizer)
-        return GapFiller(module, InfillPrompt(tokenizer, template), eos_ids=eos_ids)
-    if kind != "mlm" and not (shape == "encoder-decoder" and kind == "lm"):
+    if kind != "mlm" and (kind != "lm" or shape == "encoder"):
         head = "masked head" if shape == "encoder" else "head that writes"
         raise _fills_none(f"this {module.config.family} has no {head}", "the file of this model that has one")
-    tokenizer = _require_tokenizer(tokenizer)
-    if kind == "mlm":
-        return MaskFiller(module, MarkedBlanks(tokenizer))
-    encoder = MarkedBlanks(tokenizer, sentinels=_sentinels(tokenizer, blank), whole_gaps=True)
-    return GapFiller(module, encoder, start_ids=start_ids(), eos_ids=eos_ids)
-
-
-def _require_tokenizer(tokenizer: Tokenizer | None) -> Tokenizer:
+    template = _infill_template(module, tokenizer, blank) if kind == "lm" and shape == "decoder" else ""
     if tokenizer is None:
         raise UsageError(
             "filling blanks needs a tokenizer, and this model has none; put the tokenizer.json of its "
             "training beside its config.json"
         )
-    return tokenizer
+    if kind == "mlm":
+        return MaskFiller(module, MarkedBlanks(tokenizer))
+    if template:
+        return GapFiller(module, InfillPrompt(tokenizer, template), eos_ids=eos_ids)
+    encoder = MarkedBlanks(tokenizer, sentinels=_sentinels(tokenizer, blank), whole_gaps=True)
+    return GapFiller(module, encoder, start_ids=start_ids(), eos_ids=eos_ids)
 
 
 def _infill_template(module: Network, tokenizer: Tokenizer | None, blank: object) -> str:
-    """Return the prompt by which a decoder fills a blank."""
     if isinstance(blank, str) and BEFORE in blank:
         return blank
-    kinds = [OBJECTIVES.get(name) for name in OBJECTIVES.names()]
-    for template in (kind.infill for kind in kinds if kind.infill is not None):
-        if tokenizer is not None and infill_ids(tokenizer, template) is not None:
+    for template in (OBJECTIVES.get(name).infill for name in OBJECTIVES.names()):
+        if template is not None and tokenizer is not None and infill_ids(tokenizer, template) is not None:
             return template
     raise _fills_none(
         f"this {module.config.family} is a decoder, which reads only what stands before a blank",
@@ -118,7 +101,6 @@ def _fills_none(problem: str, instead: str) -> UsageError:
 
 
 def _sentinels(tokenizer: Tokenizer, blank: object) -> tuple[int, ...]:
-    """Return the sentinels that blanks become for an encoder-decoder, none where they become masks."""
     has = {"sentinels": bool(tokenizer.sentinel_ids), "mask": tokenizer.mask_id is not None}
     if not any(has.values()):
         raise UsageError(
@@ -135,7 +117,7 @@ def _sentinels(tokenizer: Tokenizer, blank: object) -> tuple[int, ...]:
     return () if blank == "mask" else tokenizer.sentinel_ids
 
 
-class GapFiller(Filler):
+class GapFiller:
     """A decoder or an encoder-decoder that writes the tokens of blanks, the first blank first."""
 
     def __init__(
@@ -146,8 +128,8 @@ class GapFiller(Filler):
         start_ids: Sequence[int] = (),
         eos_ids: Sequence[int],
     ) -> None:
-        self.encoder: MarkedBlanks | InfillPrompt = encoder
-        self._module, self._start_ids, self._eos_ids = module, tuple(start_ids), tuple(eos_ids)
+        self.encoder, self._module = encoder, module
+        self._start_ids, self._eos_ids = tuple(start_ids), tuple(eos_ids)
         self._ordinary = frozenset(encoder.fillers) - {*eos_ids}
         self._barred = torch.full((module.config.vocab_size,), -torch.inf)  # (V,)
         self._barred[sorted(self._ordinary)] = 0
@@ -158,20 +140,18 @@ class GapFiller(Filler):
     ) -> list[Filled]:
         """Fill the blanks of texts with candidates of 0 to max_new_tokens tokens, 16 where None.
 
-        A candidate's probability is that of all its tokens and of what closes the blank: an end token, or the
-        next sentinel of a span model; for a denoising model the first 4 tokens of the text after the blank.
-        It is not normalized, so those of a blank sum to less than 1. Of candidates with the same text the
-        most likely one is kept.
+        A candidate's probability, not normalized, is that of its tokens and of what closes the blank: an end
+        token, or the next sentinel of a span model; for a denoising model the first 4 tokens after the blank.
+        Of candidates with the same text the most likely one is kept.
         """
         num_tokens = MAX_NEW_TOKENS if max_new_tokens is None else max_new_tokens
         require_count("max_new_tokens", num_tokens)
         plans = [(text, self._gaps(text)) for text in texts]
-        for text, gaps in plans:
-            self._check_length(text, gaps, num_tokens)
+        for _, gaps in plans:
+            self._check_length(gaps, num_tokens)
         return [self._fill(text, gaps, num_candidates, num_tokens) for text, gaps in plans]
 
     def _gaps(self, text: BlankedText) -> list[Gap]:
-        """The blanks of a text in order."""
         num, encoder = len(text.places), self.encoder
         ends = tuple((i,) for i in dict.fromkeys(self._eos_ids))
         if isinstance(encoder, InfillPrompt):
@@ -196,8 +176,7 @@ class GapFiller(Filler):
             )
         return [gaps[0]._replace(before=(*self._start_ids, *gaps[0].before)), *gaps[1:]]
 
-    def _check_length(self, text: BlankedText, gaps: Sequence[Gap], num_tokens: int) -> None:
-        """Raise a UsageError where the text with its blanks full is longer than the decoder's context."""
+    def _check_length(self, gaps: Sequence[Gap], num_tokens: int) -> None:
         most = self._module.config.max_positions
         # The decoder reads what closes the last blank, except its last token.
         longest = sum(len(gap.before) for gap in gaps) + num_tokens * len(gaps)
@@ -209,45 +188,33 @@ class GapFiller(Filler):
             )
 
     def _fill(self, text: BlankedText, gaps: Sequence[Gap], num_candidates: int, num_tokens: int) -> Filled:
-        """Fill the blanks of one text in order."""
-        device = self._module.device
+        module = self._module
         capacity = sum(len(gap.before) for gap in gaps) + num_tokens * len(gaps) + CLOSING_TOKENS
-        source: dict[str, Any] = {}
-        if self._module.config.shape == "encoder-decoder":
-            source["source"] = torch.tensor(text.ids, device=device)
-            source["source_layout"] = Layout.of([len(text.ids)], device=device)
-        state: DecodeState = self._module.start(1, capacity, **source)
+        source = [text.ids] if module.config.shape == "encoder-decoder" else []
+        state: DecodeState = module.start(1, capacity, **source_inputs(source, module.device))
         fills, blanks = list[list[int]](), list[list[Candidate]]()
         for place, gap in zip(text.places, gaps, strict=True):
             before = (*(fills[-1] if fills else ()), *gap.before)
-            read = torch.tensor(before, device=device)
-            hidden = self._module.extend(state, read, state.layout([len(before)]))[-1:]
-            beside = self._beside(text, fills, place)
-            found = self._search(
-                state, hidden, gap, beside, num_candidates=num_candidates, num_tokens=num_tokens
-            )
-            blanks.append([Candidate(name, [*f.token_ids], math.exp(f.logprob)) for name, f in found])
+            read = torch.tensor(before, device=module.device)
+            hidden = module.extend(state, read, state.layout([len(before)]))[-1:]
+            spans = dict(zip(text.places, fills, strict=False))
+            ids = chain(*(spans.get(at, [i]) for at, i in enumerate(text.ids[:place])))
+            last = [i for i in ids if i in self._ordinary][-1:]
+            text_of = partial(self.encoder.added_text, last)
+            blanks.append(self._search(state, hidden, gap, text_of, num_candidates, num_tokens))
             fills.append(blanks[-1][0].token_ids)
         return Filled(self.encoder.fill(text, fills), blanks)
-
-    def _beside(self, text: BlankedText, fills: Sequence[Sequence[int]], place: int) -> Callable[..., str]:
-        """Return a function: the tokens of a blank -> its text, with the blanks before it filled."""
-        spans = dict(zip(text.places, fills, strict=False))
-        before = chain(*(spans.get(at, [i]) for at, i in enumerate(text.ids[:place])))
-        last = [i for i in before if i in self._ordinary][-1:]
-        return lambda token_ids: self.encoder.added_text(last, token_ids)
 
     def _search(
         self,
         state: DecodeState,
         hidden: Tensor,
         gap: Gap,
-        beside: Callable[..., str],
-        *,
+        text_of: Callable[[Sequence[int]], str],
         num_candidates: int,
         num_tokens: int,
-    ) -> list[tuple[str, Found]]:
-        """Return the best candidates with their texts, after a state of one row with hidden state (1, M).
+    ) -> list[Candidate]:
+        """Return the best candidates of a gap, after a state of one row with hidden state (1, M).
 
         A beam is dropped when its probability is below that of all num_candidates found, since more tokens
         can only lower it. The state is restored at the end.
@@ -255,17 +222,17 @@ class GapFiller(Filler):
         state.select([0, 0])  # row 0 stays idle: the search returns to it
         beams: list[tuple[int, ...]] = [()]
         barred, scores = self._barred.to(hidden.device), hidden.new_zeros(1, dtype=torch.float32)
-        found: dict[str, Found] = {}
+        found: dict[str, tuple[float, tuple[int, ...]]] = {}  # log-probability and tokens of each text
         for length in range(num_tokens + 1):
             logprobs = self._module.output(hidden).float().log_softmax(-1)  # (B, V)
             closed = (scores + self._closing(state, logprobs, gap)).tolist()
             check_finite(closed)
             for token_ids, logprob in zip(beams, closed, strict=True):
-                text = beside(token_ids)
-                if text not in found or logprob > found[text].logprob:
-                    found[text] = Found(token_ids, logprob)
-            best = sorted(found.items(), key=lambda item: -item[1].logprob)[:num_candidates]
-            worst = best[-1][1].logprob if len(best) == num_candidates else -math.inf
+                text = text_of(token_ids)
+                if text not in found or logprob > found[text][0]:
+                    found[text] = (logprob, token_ids)
+            best = sorted(found.items(), key=lambda item: -item[1][0])[:num_candidates]
+            worst = best[-1][1][0] if len(best) == num_candidates else -math.inf
             if length == num_tokens:
                 break
             width = max(NUM_BEAMS, num_candidates)
@@ -279,7 +246,7 @@ class GapFiller(Filler):
             beams = [(*beams[c.beam], c.token_id) for c in running]
             scores = scores.new_tensor([c.logprob for c in running])
         state.select([0])
-        return best
+        return [Candidate(text, [*ids], math.exp(logprob)) for text, (logprob, ids) in best]
 
     def _closing(self, state: DecodeState, logprobs: Tensor, gap: Gap) -> Tensor:
         """Return the log-probability (B,) of the gap's closings, from that of the next token (B, V)."""

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from seedbed.base.errors import UsageError
-from seedbed.generation.filling import Filler
-from seedbed.generation.gaps import filler_of
+from seedbed.generation.filling import MaskFiller
+from seedbed.generation.gaps import GapFiller, filler_of
 from seedbed.generation.request import Request, check_ids
 from seedbed.generation.settings import GenerationSettings
 from seedbed.hub.vectors import VectorSettings
@@ -53,20 +53,21 @@ class Inputs:
     @property
     def eos_ids(self) -> tuple[int, ...]:
         """The tokens that end an answer."""
-        own = None if self.tokenizer is None else self.tokenizer.eos_id
-        return self._named("eos_token_id", own)
+        return self._named("eos_token_id", getattr(self.tokenizer, "eos_id", None))
+
+    @property
+    def _bos_ids(self) -> tuple[int, ...]:
+        return self._named("bos_token_id", getattr(self.tokenizer, "bos_id", None))
 
     def blank_ids(self, text: str) -> list[int]:
         """The token ids of a text with blanks, each `___` or the model's own mark, for `generate`.
 
-        A blank becomes the mask or the next sentinel, as in the model's training; all else stays text.
-        Errors: UsageError for a text without a blank, and for a model that fills none.
+        All else stays text. Errors: UsageError for a text without a blank, and for a model that fills none.
         """
         return list(self._filler.encoder.encode(text).ids)
 
     @cached_property
-    def _filler(self) -> Filler:
-        """The filler of blanks; a UsageError if this model fills none."""
+    def _filler(self) -> MaskFiller | GapFiller:
         return filler_of(
             self.module,
             self.tokenizer,
@@ -104,11 +105,10 @@ class Inputs:
             ids = tuple(self._need_tokenizer("a text").encode_document(prompt))
         else:
             tokenizer = self._need_tokenizer("a text")
-            ids = (*tokenizer.begin_ids, *tokenizer.encode(prompt))
+            ids = (*tokenizer.around_ids[0], *tokenizer.encode(prompt))
         if ids:
             return ids
-        begins = None if self.tokenizer is None else self.tokenizer.bos_id
-        starts = self._named("bos_token_id", begins) or self.eos_ids
+        starts = self._bos_ids or self.eos_ids
         if not starts:
             raise UsageError(
                 "the prompt is empty, and this model names no token that begins or ends a document; give at "
@@ -117,13 +117,14 @@ class Inputs:
         return starts[:1]
 
     def _documents(self, texts: Prompt | Sequence[Prompt]) -> list[tuple[list[int], list[tuple[int, int]]]]:
-        """Each text's tokens, special ones included, and their characters in the text; checked."""
+        """Each text's tokens, special ones included, with their characters or else positions; checked."""
         found = []
         for text in several_of(texts):
             if isinstance(text, str):
                 row, spans = self._need_tokenizer("a text").encode_spans(text)
             else:
-                row, spans = list(self._encode(text)), []
+                row = list(self._encode(text))
+                spans = [(i, i + 1) for i in range(len(row))]
             check_ids(row, self.config, num_read=len(row))
             if not row:
                 raise UsageError("a text is empty, so there is nothing to read; leave it out")
@@ -131,7 +132,6 @@ class Inputs:
         return found
 
     def _need_labels(self, kind: str, what: str) -> HeadConfig:
-        """The network's head; a UsageError if it is of another kind."""
         head = self.config.head
         if head.kind != kind:
             raise UsageError(
@@ -144,8 +144,7 @@ class Inputs:
         """The tokens, one or none, that an encoder-decoder's answers start with."""
         if self.config.shape != "encoder-decoder":
             return ()
-        begins = None if self.tokenizer is None else self.tokenizer.bos_id
-        starts = self._named("decoder_start_token_id") or self._named("bos_token_id", begins)
+        starts = self._named("decoder_start_token_id") or self._bos_ids
         if not starts:
             raise UsageError(
                 "this encoder-decoder names no token that its answers start with; put decoder_start_token_id "
@@ -157,9 +156,9 @@ class Inputs:
         """The tokens in `generation` under a key: one, several, or none; else the default."""
         named = self.generation.get(key)
         named = default if named is None else named
-        if named is None:
-            return ()
-        return tuple(named) if isinstance(named, (list, tuple)) else (named,)
+        if isinstance(named, (list, tuple)):
+            return tuple(named)
+        return () if named is None else (named,)
 
     def _read(self, prompt: Prompt) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The tokens before the answer, and the encoder's source."""

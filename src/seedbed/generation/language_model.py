@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Unpack
 
-from seedbed.base.errors import UsageError
+from seedbed.base.errors import SeedbedWarning, UsageError
 from seedbed.generation.answer import Answer
-from seedbed.generation.embedding import kept_vectors
 from seedbed.generation.engine import Engine
 from seedbed.generation.filling import require_count
 from seedbed.generation.inputs import Prompt, is_single, several_of
@@ -27,18 +27,14 @@ class LanguageModel(Reading):
     """A language model of any shape, for text or token ids.
 
     `generation` is the content of a bundle's `generation_config.json`: its `eos_token_id` (one or several)
-    ends answers, else the tokenizer's; an encoder-decoder reads the prompt and begins its answer after
-    `decoder_start_token_id`, else `bos_token_id`; `forced_bos_token_id` and `forced_eos_token_id` come first
-    and last. Beams and temperatures that it recommends are not used: the defaults are those of `generate`,
-    and generation/recommended.py reports the file's. Without a tokenizer token ids work, and what needs text
-    raises a UsageError.
+    ends answers, else the tokenizer's; an encoder-decoder's answer begins after `decoder_start_token_id`,
+    else `bos_token_id`; `forced_bos_token_id` and `forced_eos_token_id` come first and last. The settings
+    that it recommends are not used, but reported by generation/recommended.py. Without a tokenizer token ids
+    work, and what needs text raises a UsageError.
     """
 
     def generate(
-        self,
-        prompts: Prompt | Sequence[Prompt],
-        max_new_tokens: int = 64,
-        **how: Unpack[GenerationOptions],
+        self, prompts: Prompt | Sequence[Prompt], max_new_tokens: int = 64, **how: Unpack[GenerationOptions]
     ) -> Any:
         """Answer each prompt, text or token ids: a Completion each, or a list of `num_samples` (> 1) each.
 
@@ -62,18 +58,17 @@ class LanguageModel(Reading):
     ) -> Any:
         """Answer messages with the model's own template: a Completion, or a list of `num_samples` (> 1).
 
-        Messages are those of OpenAI's API, `[{"role": "user", "content": "a question"}]`; names of special
-        tokens in them stay text. The settings are those of `generate`; for a streamed answer give
-        `chat_ids(messages)` to `stream`. Errors: UsageError for a model without a template.
+        Messages are those of OpenAI's API, `[{"role": "user", "content": "a question"}]`. The settings are
+        those of `generate`; for a streamed answer give `chat_ids(messages)` to `stream`. Errors: UsageError
+        for a model without a template.
         """
         return self.generate(self.chat_ids(messages), max_new_tokens, **how)
 
     def stream(self, prompt: Prompt, max_new_tokens: int = 64, **how: Unpack[GenerationOptions]) -> Stream:
         """Answer one prompt in chunks of text, which joined are the text that `generate` gives.
 
-        A chunk never splits a character and has no part of a stop text. After the last one the stream's
-        `completion` says why the answer ended. The settings are those of `generate` for one sampled answer.
-        Errors: UsageError for a model without a tokenizer.
+        A chunk never splits a character and has no part of a stop text. The settings are those of `generate`
+        for one sampled answer. Errors: UsageError for a model without a tokenizer.
         """
         self._need_tokenizer("streaming text")
         settings = GenerationSettings.of(max_new_tokens, how)
@@ -99,13 +94,12 @@ class LanguageModel(Reading):
         return template
 
     def engine(self, **limits: int) -> Engine:
-        """An engine over this model, for requests that join and leave; `limits` are those of Engine."""
-        forced_bos = self._named("forced_bos_token_id")
+        """An engine over this model, for requests that join and leave; `limits` are those of Rows."""
         return Engine(
             self.module,
             self.tokenizer,
             eos_ids=self.eos_ids,
-            forced_bos_id=forced_bos[0] if forced_bos else None,
+            forced_bos_ids=self._named("forced_bos_token_id")[:1],
             forced_eos_ids=self._named("forced_eos_token_id"),
             **limits,
         )
@@ -116,10 +110,9 @@ class LanguageModel(Reading):
         """Fill the blanks of a text, each `___` or the model's own mask or sentinel: a Filled for each text.
 
         A single text gives one result, not a list of one. A masked model puts one token into each blank, as
-        if the others stayed blank; an encoder-decoder, with the sentinels or masks of its training, up to
-        `max_new_tokens` (16), given the best candidates in the blanks before. Probabilities are those of
-        MaskFiller and GapFiller; special tokens are never candidates. Errors: UsageError for a text without a
-        blank or longer than the context, and for a model that fills none.
+        if the others stayed blank; other models up to `max_new_tokens` (16), given the best candidates in the
+        blanks before. Probabilities are those of MaskFiller and GapFiller. Errors: UsageError for a text
+        without a blank or longer than the context, and for a model that fills none.
         """
         filler = self._filler
         require_count("num_candidates", num_candidates)
@@ -132,7 +125,11 @@ class LanguageModel(Reading):
 
     def save(self, path: Path | str, *, card: str = "") -> None:
         """Write a bundle, a folder in Hugging Face layout."""
-        vectors = kept_vectors(self.vectors)
+        vectors = self.vectors
+        if vectors is not None and vectors.problem is not None:
+            lost = f"{vectors.problem}, which the bundle does not keep; take it from the model's own folder"
+            warnings.warn(lost, SeedbedWarning, stacklevel=2)
+            vectors = None
         save_bundle(
             Path(path), self.module, self.tokenizer, card=card, generation=self.generation, vectors=vectors
         )

@@ -9,23 +9,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seedbed.base.errors import UsageError
-from seedbed.generation.embedding import batches, chosen_vectors, embed_rows
+from seedbed.base.errors import UsageError, nearest
 from seedbed.generation.inputs import Inputs, Prompt, is_single, several_of
 from seedbed.generation.request import Score, check_ids, require_continuing
 from seedbed.generation.rows import evaluating
-from seedbed.generation.scoring import score_rows
+from seedbed.generation.scoring import batches, row_states, score_rows
+from seedbed.hub.vectors import VectorSettings
 from seedbed.models.transformer import Transformer
 from seedbed.nn.config import HeadConfig
 from seedbed.nn.layout import Layout, restore
+
+POOLINGS = ("mean", "first")
 
 
 @dataclass(frozen=True)
 class Classification:
     """The most likely label of a text, and the score of each label.
 
-    Scores are probabilities that sum to 1, or independent ones where several labels may apply; a head with
-    one label is a regression, whose score is the number itself.
+    Scores are probabilities, independent ones where several labels may apply; that of a regression, a head
+    with one label, is the number itself.
     """
 
     label: str
@@ -62,10 +64,9 @@ class Reading(Inputs):
         """Logits of input_ids (batch, seq) -> (batch, seq, vocab_size), zeros at padding.
 
         attention_mask (batch, seq) is 0 at padding, on either side; document_ids (batch, seq) distinguish
-        documents packed into one row: each is read alone, its positions from 0. token_type_ids (batch, seq)
-        are the segments of an encoder that has them, 0 by default. An encoder-decoder reads input_ids and
-        gives the logits of decoder_input_ids (batch, seq). A network with tags gives (batch, seq, labels),
-        one with classes (batch, labels), and so needs one document per row.
+        documents packed into one row, each read alone; token_type_ids (batch, seq) are the segments of an
+        encoder, 0 by default. An encoder-decoder reads input_ids and gives the logits of decoder_input_ids
+        (batch, seq). A network with tags gives (batch, seq, labels), one with classes (batch, labels).
         """
         ids = self._table(input_ids, "input_ids")
         mask = self._beside(ids, attention_mask, "attention_mask", default=1).bool()
@@ -87,24 +88,26 @@ class Reading(Inputs):
             with evaluating(self.module):
                 return self._class_logits(ids[mask], layout, **segments)
         if decoder_input_ids is not None or self.config.shape == "encoder-decoder":
-            return self._decoder_logits(ids[mask], layout, ids, decoder_input_ids)
+            return self._decoder_logits(ids[mask], layout, len(ids), decoder_input_ids)
         if not layout.lengths:
             width = len(self.config.head.labels) or self.config.vocab_size
             return torch.zeros(*ids.shape, width, device=self.device)
         with evaluating(self.module):
             return restore(self.module.output(self.module(ids[mask], layout, **segments)), mask)
 
-    def _decoder_logits(self, source: Tensor, layout: Layout, ids: Tensor, answers: Tensor | None) -> Tensor:
-        """Logits of answers (batch, seq) over a source (N,), a row of it for each row of ids."""
+    def _decoder_logits(
+        self, source: Tensor, layout: Layout, num_rows: int, answers: Tensor | None
+    ) -> Tensor:
+        """Logits of answers (num_rows, seq) over a source (N,), a row of it for each."""
         if self.config.shape != "encoder-decoder" or answers is None:
             raise UsageError(
                 f"decoder_input_ids belong to an encoder-decoder and it needs them; this network's shape is "
                 f"{self.config.shape!r}, and they were {'not ' if answers is None else ''}given"
             )
         answers = self._table(answers, "decoder_input_ids")
-        if not len(answers) == len(ids) == len(layout.lengths):
+        if not len(answers) == num_rows == len(layout.lengths):
             raise UsageError(
-                f"input_ids have {len(ids)} rows, {len(layout.lengths)} documents that are not empty, and "
+                f"input_ids have {num_rows} rows, {len(layout.lengths)} documents that are not empty, and "
                 f"decoder_input_ids {len(answers)} rows; give one document per row and as many answers"
             )
         check_ids(answers.flatten().tolist(), self.config, num_read=answers.size(1))
@@ -117,28 +120,35 @@ class Reading(Inputs):
     def classify(self, texts: Prompt | Sequence[Prompt]) -> Any:
         """The class of each text or list of token ids: a Classification each, one for a single text.
 
-        Texts are read as documents, with the tokens that the tokenizer puts around them. Errors: UsageError
-        for a model without classes.
+        The special tokens around a text are read, too. Errors: UsageError for a model without classes.
         """
         head = self._need_labels("classification", "classes")
-        rows = [row for row, _ in self._documents(texts)]
-        logits = self._label_logits(rows)
-        results = [classified(head, of_row) for of_row in logits]
+        results = []
+        for logits in self._label_logits([row for row, _ in self._documents(texts)]):
+            scores = _probabilities(head, logits).tolist()
+            best = max(range(len(scores)), key=scores.__getitem__)
+            results.append(Classification(head.labels[best], dict(zip(head.labels, scores, strict=True))))
         return results[0] if is_single(texts) else results
 
     def tag(self, texts: Prompt | Sequence[Prompt]) -> Any:
         """The label of each token of each text or list of ids: a list of Tags each, one for a single text.
 
-        The tokens that the tokenizer puts around a text are left out. Errors: UsageError for a model without
-        tags.
+        The special tokens around a text are left out. Errors: UsageError for a model without tags.
         """
         head = self._need_labels("tagging", "tags")
         documents = self._documents(texts)
-        logits = self._label_logits([row for row, _ in documents])
-        results = [
-            tagged(head, of_row, row, spans, text if isinstance(text, str) else None)
-            for of_row, (row, spans), text in zip(logits, documents, several_of(texts), strict=True)
-        ]
+        rows = self._label_logits([row for row, _ in documents])
+        results = []
+        for logits, (_, spans), text in zip(rows, documents, several_of(texts), strict=True):
+            scores, best = _probabilities(head, logits).max(-1)
+            found = zip(spans, best.tolist(), scores.tolist(), strict=True)
+            results.append(
+                [
+                    Tag(text[a:b] if isinstance(text, str) else None, head.labels[label], score, a, b)
+                    for (a, b), label, score in found
+                    if b > a
+                ]
+            )
         return results[0] if is_single(texts) else results
 
     @torch.no_grad()
@@ -155,15 +165,12 @@ class Reading(Inputs):
         return [found[r] for r in range(len(rows))]
 
     def _class_logits(self, ids: Tensor, layout: Layout, segments: Tensor | None = None) -> Tensor:
-        """Logits (rows, labels) of the classes of flat ids (N,), none of the rows empty.
-
-        An encoder-decoder's decoder reads the row again, shifted: after its start token, without the last
-        token (BART, 1910.13461, 3.2).
-        """
+        """Logits (rows, labels) of the classes of flat ids (N,), none of the rows empty."""
         module = self.module
         assert isinstance(module, Transformer)
         if module.config.shape != "encoder-decoder":
             return module.classify(module(ids, layout, segments=segments), layout)
+        # The decoder reads the row again, shifted: start token first, last token left out (1910.13461, 3.2).
         starts = ids.new_tensor(self._start_ids())
         shifted = torch.cat([part for row in ids.split(layout.lengths) for part in (starts, row[:-1])])
         return module.classify(module(shifted, layout, source=ids, source_layout=layout), layout)
@@ -171,8 +178,8 @@ class Reading(Inputs):
     def score(self, prompt: Prompt, completion: Prompt) -> Score:
         """The log-probability of `completion` after `prompt` (text or token ids), summed and per token.
 
-        The two are encoded separately, as a prompt and its answer are. An empty prompt is the beginning of a
-        document; an encoder-decoder reads the prompt and scores the completion as its answer.
+        The two are encoded separately. An empty prompt is the beginning of a document; an encoder-decoder
+        reads the prompt and scores the completion as its answer.
         """
         return self.score_batch([(prompt, completion)])[0]
 
@@ -186,8 +193,7 @@ class Reading(Inputs):
             if source:
                 check_ids(source, self.config, num_read=len(source), name="source")
                 sources.append(source)
-            num_read = len(before) + len(ids) - 1  # the last token is not read
-            check_ids((*before, *ids), self.config, num_read=num_read)
+            check_ids((*before, *ids), self.config, num_read=len(before) + len(ids) - 1)  # not the last
             rows.append((before, ids))
         with evaluating(self.module):
             return score_rows(self.module, rows, sources=sources)
@@ -202,40 +208,26 @@ class Reading(Inputs):
         mean without normalization. Errors: UsageError for an empty text or one longer than the context, or
         where the folder's pooling is not supported.
         """
-        pooling, normalize = chosen_vectors(self.vectors, pooling, normalize)
-        single, rows = is_single(texts), [row for row, _ in self._documents(texts)]
+        own = self.vectors or VectorSettings()
+        if pooling is None and own.problem is not None:
+            raise UsageError(
+                f"{own.problem}, which is not supported; give pooling='mean' or 'first' for vectors of "
+                "another kind, which the model was not trained for"
+            )
+        pooling = own.pooling if pooling is None else pooling
+        if pooling not in POOLINGS:
+            raise UsageError(f"pooling {pooling!r} is unknown; {nearest(str(pooling), POOLINGS)}")
+        rows = [row for row, _ in self._documents(texts)]
+        vectors = torch.empty(len(rows), self.config.d_model, device=self.device)
         with evaluating(self.module):
-            vectors = embed_rows(self.module, rows, pooling=pooling)
-        vectors = torch.nn.functional.normalize(vectors, dim=-1) if normalize else vectors
-        return vectors[0] if single else vectors
-
-
-# ---- labels
-
-
-def classified(head: HeadConfig, logits: Tensor) -> Classification:
-    """The classification by the logits (labels,) of a row."""
-    scores = _probabilities(head, logits).tolist()
-    best = max(range(len(scores)), key=scores.__getitem__)
-    return Classification(head.labels[best], dict(zip(head.labels, scores, strict=True)))
-
-
-def tagged(
-    head: HeadConfig, logits: Tensor, ids: Sequence[int], spans: Sequence[tuple[int, int]], text: str | None
-) -> list[Tag]:
-    """The tags by the logits (tokens, labels) of a row, of the tokens with characters in its text."""
-    scores, best = _probabilities(head, logits).max(-1)
-    places = spans if text is not None else [(i, i + 1) for i in range(len(ids))]
-    found = zip(places, best.tolist(), scores.tolist(), strict=True)
-    return [
-        Tag(None if text is None else text[start:end], head.labels[label], score, start, end)
-        for (start, end), label, score in found
-        if end > start
-    ]
+            for r, states in row_states(self.module, rows):
+                vectors[r] = states.mean(0) if pooling == "mean" else states[0]
+        if own.normalize if normalize is None else normalize:
+            vectors = torch.nn.functional.normalize(vectors, dim=-1)
+        return vectors[0] if is_single(texts) else vectors
 
 
 def _probabilities(head: HeadConfig, logits: Tensor) -> Tensor:
-    """(..., labels) -> (..., labels)."""
     if head.kind == "classification" and len(head.labels) == 1:
         return logits.float()
     return logits.float().sigmoid() if head.several_labels else logits.float().softmax(-1)

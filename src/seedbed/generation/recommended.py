@@ -1,8 +1,4 @@
-"""The settings that a bundle's `generation_config.json` recommends.
-
-`transformers`' generate uses them as defaults. Ours has the defaults of its signature, for every model, and
-reports what the file recommends.
-"""
+"""The settings that a bundle's `generation_config.json` recommends: reported, and not used as defaults."""
 
 from __future__ import annotations
 
@@ -37,12 +33,11 @@ def recommended(generation: Mapping[str, Any], *, is_source: bool) -> tuple[dict
     unknown = {
         name: values[name] for name, neutral in UNKNOWN.items() if values.get(name, neutral) != neutral
     }
-    names = ["repetition_penalty", "no_repeat_ngram_size"]
-    settings: dict[str, Any] = {}
-    if "max_new_tokens" in counts:
-        settings["max_new_tokens"] = counts["max_new_tokens"]
-    elif is_source and "max_length" in counts:
-        settings["max_new_tokens"] = counts["max_length"] - 1
+    names = ["max_new_tokens", "repetition_penalty", "no_repeat_ngram_size"]
+    if "max_new_tokens" not in counts:
+        values.pop("max_new_tokens", None)
+        if is_source and "max_length" in counts:
+            values["max_new_tokens"] = counts["max_length"] - 1
     num_beams, samples = counts.get("num_beams", 1), bool(values.get("do_sample"))
     if num_beams > 1 and samples:
         unknown |= {"num_beams": num_beams, "do_sample": True}
@@ -51,5 +46,5 @@ def recommended(generation: Mapping[str, Any], *, is_source: bool) -> tuple[dict
     elif samples:
         names += Sampling._fields
     off = {name: (*setting.neutral, default) for name, setting, default in named_settings()}
-    settings |= {name: values[name] for name in names if values.get(name) not in (None, *off[name])}
-    return settings, unknown
+    off["max_new_tokens"] = ()  # the default of `chat` is another one
+    return {name: values[name] for name in names if values.get(name) not in (None, *off[name])}, unknown

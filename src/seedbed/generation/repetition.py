@@ -1,9 +1,8 @@
 """Less repetition: a penalty on tokens that the text already has, and a ban on repeated n-grams.
 
 The semantics are those of `transformers`' RepetitionPenaltyLogitsProcessor (Keskar et al. 1909.05858, section
-4.1; a negative score is multiplied, which makes the token less likely, too) and NoRepeatNGramLogitsProcessor.
-The text is what the decoder has read: prompt and answer, or an encoder-decoder's start token and answer.
-Letters: R rows, V vocabulary.
+4.1; a negative score is multiplied) and NoRepeatNGramLogitsProcessor. The text is what the decoder has read:
+prompt and answer, or an encoder-decoder's start token and answer. Letters: R rows, V vocabulary.
 """
 
 from __future__ import annotations
@@ -17,15 +16,11 @@ from torch import Tensor
 from seedbed.base.errors import UsageError
 from seedbed.generation.settings import GenerationSettings
 
-# The first n - 1 tokens of n-grams, and the distinct tokens that follow them.
-Followers = dict[tuple[int, ...], tuple[int, ...]]
-
 
 class History:
     """The text of one answer: its tokens, and those that would complete one of its n-grams.
 
-    Adding a token takes the same time after any text. `fork` copies what the answer added; the prompt's
-    n-grams are shared.
+    Adding a token takes the same time after any text.
     """
 
     def __init__(
@@ -35,7 +30,8 @@ class History:
         self._seen: set[int] = set()
         self._seen_ids = torch.empty(64, dtype=torch.int64)  # the first len(_seen) count
         self._recent: tuple[int, ...] = ()  # up to ngram_size - 1 tokens
-        self._followers: Followers = {}
+        # The first n - 1 tokens of n-grams, and the distinct tokens that follow them.
+        self._followers: dict[tuple[int, ...], tuple[int, ...]] = {}
         for token_id in prompt_ids:
             self.push(token_id)
         self._prompt_followers, self._followers = self._followers, {}
@@ -94,20 +90,18 @@ class History:
         self._recent = (*self._recent, token_id)[-num_before:]
 
     def fork(self) -> History:
-        """A copy, to be continued separately."""
+        """A copy, to be continued separately, that shares the prompt's n-grams."""
         other = copy(self)
         other._seen, other._seen_ids = self._seen.copy(), self._seen_ids.clone()
         other._followers = self._followers.copy()
         return other
 
 
-def follow(histories: Sequence[History], sources: Sequence[int]) -> list[History]:
+def follow(histories: Sequence[History | None], sources: Sequence[int]) -> list[History | None]:
     """The histories sources[i] for each i: the last that selects a history gets it, the others get forks."""
     last = {source: i for i, source in enumerate(sources)}
-    return [
-        histories[source] if last[source] == i else histories[source].fork()
-        for i, source in enumerate(sources)
-    ]
+    found = ((i, source, histories[source]) for i, source in enumerate(sources))
+    return [history and (history if last[source] == i else history.fork()) for i, source, history in found]
 
 
 def discourage(scores: Tensor, histories: Sequence[History | None]) -> Tensor:
@@ -115,21 +109,18 @@ def discourage(scores: Tensor, histories: Sequence[History | None]) -> Tensor:
 
     Scores are logits where tokens are sampled and log-probabilities in beam search, as in `transformers`.
     """
-    rows = [(r, history) for r, history in enumerate(histories) if history is not None]
+    rows = [(r * scores.size(-1), history) for r, history in enumerate(histories) if history is not None]
     if not rows:
         return scores
-    vocab_size = scores.size(-1)
     changed = scores.clone()
     flat = changed.view(-1)
-    penalized = [(r, history) for r, history in rows if history.penalty != 1]
-    if penalized:
-        at = torch.cat([history.seen_ids + r * vocab_size for r, history in penalized])
+    if penalized := [(start, history) for start, history in rows if history.penalty != 1]:
+        at = torch.cat([history.seen_ids + start for start, history in penalized]).to(scores.device)
         penalty = torch.tensor([history.penalty for _, history in penalized], dtype=scores.dtype)
-        penalty = penalty.repeat_interleave(torch.tensor([len(h.seen_ids) for _, h in penalized]))
-        at, penalty = at.to(scores.device), penalty.to(scores.device)
+        counts = torch.tensor([len(history.seen_ids) for _, history in penalized])
+        penalty = penalty.repeat_interleave(counts).to(scores.device)
         some = flat[at]
         flat[at] = torch.where(some < 0, some * penalty, some / penalty)
-    banned = [history.banned_ids + r * vocab_size for r, history in rows if history.ngram_size]
-    if banned:
+    if banned := [history.banned_ids + start for start, history in rows if history.ngram_size]:
         flat[torch.cat(banned).to(scores.device)] = -torch.inf
     return changed

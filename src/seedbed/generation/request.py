@@ -87,8 +87,7 @@ class Completion:
     """An answer: all sampled token ids, an end token included; the text before an end token or stop text.
 
     `text` is None without a tokenizer, `logprobs` unless requested. `finish_reason` is "stop" for an end
-    token or a stop text, "length" at max_new_tokens or the end of the context, "cancelled" for a cancelled
-    request.
+    token or a stop text, "length" at max_new_tokens or the end of the context, else "cancelled".
     """
 
     text: str | None

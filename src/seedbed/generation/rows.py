@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate, chain
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +14,8 @@ from torch import Tensor, nn
 from seedbed.base.errors import UsageError
 from seedbed.generation import beam
 from seedbed.generation.answer import Answer
+from seedbed.generation.scoring import source_inputs
 from seedbed.models.family import Network
-from seedbed.nn.layout import Layout
 from seedbed.nn.state import DecodeState
 
 
@@ -37,8 +36,8 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 class Row:
     """A row of the decode state: the tokens that it has not read yet, and its answers.
 
-    A row of several answers reads what they share, the prompt but its last token; then each gets a copy. A
-    beam search has neighbouring rows from the start, of which the first alone reads the prompt.
+    A row of several answers reads the prompt but its last token; then each answer gets a copy. A beam search
+    has neighbouring rows from the start, of which the first alone reads the prompt.
     """
 
     pending: Sequence[int]
@@ -70,7 +69,9 @@ class Rows:
     prompts and as many of sources (more for a single source) beside one token per running answer.
     """
 
-    def __init__(self, module: Network, *, max_rows: int, max_state_tokens: int, chunk_tokens: int) -> None:
+    def __init__(
+        self, module: Network, *, max_rows: int = 64, max_state_tokens: int = 1 << 14, chunk_tokens: int = 512
+    ) -> None:
         for name, value in (("max_rows", max_rows), ("chunk_tokens", chunk_tokens)):
             if value < 1:
                 raise UsageError(f"{name}={value} is not allowed: an engine needs at least 1 to advance")
@@ -93,9 +94,39 @@ class Rows:
         self._queue.append(row)
 
     def admit(self) -> None:
-        """Give answers that were shared a row each, then start waiting rows, as far as the limits allow."""
+        """Give shared rows' answers a row each, then start waiting ones in order, as the limits allow."""
         self._split_shared()
-        self._admit_waiting()
+        if not self._queue:
+            return
+        admitted: list[Row] = []
+        load = sum(len(row.answers) if row.is_shared else 1 for row in self.running)
+        capacity, longest, budget = self._capacity, self._longest, self._chunk_tokens
+        while self._queue:
+            row = self._queue[0]
+            num_source = len(row.source_ids)
+            longer = max(longest, row.capacity + num_source)
+            is_full = load > 0 and load + row.num_rows > self._max_running(longer)
+            if is_full or (admitted and num_source > budget):
+                break
+            admitted.append(self._queue.popleft())
+            load, longest, budget = load + row.num_rows, longer, budget - num_source
+            capacity = max(capacity, row.capacity)
+        if not admitted:
+            return
+        self._longest = longest
+        if self._state is None or capacity > self._capacity:  # a larger state takes over what it held
+            state: DecodeState = self.module.start(min(load, self._max_running(longest)), capacity)
+            state.select([])
+            if self._state is not None:
+                state.join(self._state)
+            self._state, self._capacity = state, capacity
+        self._state.join(self._start(admitted))
+        for row in admitted:
+            self.running.append(row)
+            if row.beams is not None:
+                idle = range(1, row.beams.num_beams)
+                self.running += [Row((), row.answers, row.capacity, row.beams) for _ in idle]
+        self._sampled = None
 
     def read(self) -> tuple[list[Row], Tensor]:
         """Read the rows' next tokens -> the rows to sample from, and their last hidden states (R, M)."""
@@ -156,7 +187,6 @@ class Rows:
         self.remove_finished()
 
     def _max_running(self, capacity: int) -> int:
-        """Rows that may run together when the longest has so many tokens."""
         return max(1, min(self._max_rows, self._max_state_tokens // capacity))
 
     def _split_shared(self) -> None:
@@ -180,56 +210,12 @@ class Rows:
                 sources.append(self.running.index(row))
         self.select(rows, sources)
 
-    def _admit_waiting(self) -> None:
-        """Start waiting rows, in the order they came, as far as the limits allow for their answers."""
-        if not self._queue:
-            return
-        admitted: list[Row] = []
-        load = sum(len(row.answers) if row.is_shared else 1 for row in self.running)
-        capacity, longest, budget = self._capacity, self._longest, self._chunk_tokens
-        while self._queue:
-            row = self._queue[0]
-            num_source = len(row.source_ids)
-            longer = max(longest, row.capacity + num_source)
-            is_full = load > 0 and load + row.num_rows > self._max_running(longer)
-            if is_full or (admitted and num_source > budget):
-                break
-            admitted.append(self._queue.popleft())
-            load, longest, budget = load + row.num_rows, longer, budget - num_source
-            capacity = max(capacity, row.capacity)
-        if not admitted:
-            return
-        self._longest = longest
-        self._reserve(min(load, self._max_running(longest)), capacity)
-        assert self._state is not None
-        self._state.join(self._start(admitted))
-        for row in admitted:
-            self.running.append(row)
-            if row.beams is not None:
-                idle = range(1, row.beams.num_beams)
-                self.running += [Row((), row.answers, row.capacity, row.beams) for _ in idle]
-        self._sampled = None
-
     def _start(self, rows: Sequence[Row]) -> DecodeState:
         """The state of new rows, with the encoder's output for their sources, which a search's rows share."""
-        sources: dict[str, Any] = {}
-        if rows[0].source_ids:  # a network reads one with every request or with none
-            ids = torch.tensor(list(chain(*(row.source_ids for row in rows))), device=self._device)
-            layout = Layout.of([len(row.source_ids) for row in rows], device=self._device)
-            sources = {"source": ids, "source_layout": layout}
+        sources = source_inputs([row.source_ids for row in rows], self._device)
         with evaluating(self.module):
             state: DecodeState = self.module.start(len(rows), 1, **sources)
         if any(row.beams is not None for row in rows):
             num_rows = [1 if row.beams is None else row.beams.num_beams for row in rows]
             state.select([r for r, num in enumerate(num_rows) for _ in range(num)])
         return state
-
-    def _reserve(self, num_rows: int, capacity: int) -> None:
-        """Provide a state for rows of `capacity` tokens: a larger one takes over what a smaller one holds."""
-        if self._state is not None and capacity <= self._capacity:
-            return
-        state: DecodeState = self.module.start(num_rows, capacity)
-        state.select([])
-        if self._state is not None:
-            state.join(self._state)
-        self._state, self._capacity = state, capacity

@@ -1,4 +1,4 @@
-"""Log-probabilities of tokens, many rows per pass."""
+"""Whole rows read many per pass: their log-probabilities and last hidden states."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from seedbed.generation.request import Score
 from seedbed.models.family import Network
+from seedbed.models.transformer import Transformer
 from seedbed.nn.layout import Layout
 
 # Tokens per pass, and the number of logits in memory at once (256 MiB in float32).
@@ -21,14 +22,22 @@ LOGIT_NUMBERS = 1 << 26
 Pair = tuple[Sequence[int], Sequence[int]]
 
 
+def flat(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Layout]:
+    """Rows of token ids as a flat batch: ids (N,) and their layout."""
+    ids = torch.tensor([*chain(*rows)], device=device)
+    return ids, Layout.of([len(row) for row in rows], device=device)
+
+
+def source_inputs(rows: Sequence[Sequence[int]], device: torch.device) -> dict[str, Any]:
+    """The arguments with which a network reads the rows as its source; none where they have no tokens."""
+    return dict(zip(("source", "source_layout"), flat(rows, device), strict=True)) if any(rows) else {}
+
+
 @torch.inference_mode()
 def score_rows(
     module: Network, rows: Sequence[Pair], *, sources: Sequence[Sequence[int]] = ()
 ) -> list[Score]:
-    """The score of each row's second part after its first; rows of similar length are read together.
-
-    An encoder-decoder has a source per row.
-    """
+    """The score of each row's second part after its first; an encoder-decoder has a source per row."""
     lengths = [len(before) + len(ids) for before, ids in rows]
     lengths = [a + len(b) for a, b in zip(lengths, sources, strict=True)] if sources else lengths
     scores = {r: Score(0.0, [], []) for r, (_, ids) in enumerate(rows) if not ids}
@@ -43,39 +52,26 @@ def score_rows(
     return [scores[r] for r in range(len(rows))]
 
 
-def passes(order: Sequence[int], lengths: Sequence[int]) -> Iterator[list[int]]:
+def passes(order: Sequence[int], lengths: Sequence[int]) -> list[list[int]]:
     """Group rows into passes of at most PASS_TOKENS tokens, a longer row alone."""
-    members: list[int] = []
+    groups: list[list[int]] = []
     for r in order:
-        if members and sum(lengths[m] for m in members) + lengths[r] > PASS_TOKENS:
-            yield members
-            members = []
-        members.append(r)
-    if members:
-        yield members
+        if groups and sum(lengths[m] for m in groups[-1]) + lengths[r] <= PASS_TOKENS:
+            groups[-1].append(r)
+        else:
+            groups.append([r])
+    return groups
 
 
 def _logprobs(module: Network, rows: Sequence[Pair], sources: Sequence[Sequence[int]]) -> list[float]:
-    """The log-probability of each scored token, row after row."""
     device = module.device
-    inputs: list[int] = []
-    targets: list[int] = []
-    at: list[int] = []  # where each target is predicted
-    lengths: list[int] = []
-    for before, ids in rows:
-        read = [*before, *ids][:-1]  # the last token predicts nothing
-        at += range(len(inputs) + len(before) - 1, len(inputs) + len(before) - 1 + len(ids))
-        inputs += read
-        targets += ids
-        lengths.append(len(read))
-    source: dict[str, Any] = {}
-    if sources:
-        layout = Layout.of([len(ids) for ids in sources], device=device)
-        source = {"source": torch.tensor([*chain(*sources)], device=device), "source_layout": layout}
-    layout = Layout.of(lengths, device=device)
-    hidden = module(torch.tensor(inputs, device=device), layout, **source)[torch.tensor(at, device=device)]
-    logprobs = target_logprobs(module, hidden, torch.tensor(targets, device=device))
-    return list(logprobs.tolist())
+    # The last token predicts nothing.
+    inputs, layout = flat([[*before, *ids][:-1] for before, ids in rows], device)
+    ends = zip(layout.last_tokens(), rows, strict=True)
+    at = [*chain(*(range(end + 1 - len(ids), end + 1) for end, (_, ids) in ends))]  # each target's
+    hidden = module(inputs, layout, **source_inputs(sources, device))[torch.tensor(at, device=device)]
+    targets = torch.tensor([*chain(*(ids for _, ids in rows))], device=device)
+    return list(target_logprobs(module, hidden, targets).tolist())
 
 
 def target_logprobs(module: Network, hidden: Tensor, targets: Tensor) -> Tensor:
@@ -86,3 +82,29 @@ def target_logprobs(module: Network, hidden: Tensor, targets: Tensor) -> Tensor:
     return torch.cat(
         [module.output(some).float().log_softmax(-1).gather(-1, ids[:, None])[:, 0] for some, ids in parts]
     )
+
+
+def batches(
+    rows: Sequence[Sequence[int]], device: torch.device
+) -> Iterator[tuple[list[int], Tensor, Layout]]:
+    """Rows of similar length, PASS_TOKENS tokens together, a longer row alone: indices, ids (N,), layout."""
+    groups: list[list[int]] = []
+    for r in sorted(range(len(rows)), key=lambda r: len(rows[r])):
+        if groups and (len(groups[-1]) + 1) * len(rows[r]) <= PASS_TOKENS:
+            groups[-1].append(r)
+        else:
+            groups.append([r])
+    for members in groups:
+        yield members, *flat([rows[r] for r in members], device)
+
+
+@torch.no_grad()
+def row_states(module: Network, rows: Sequence[Sequence[int]]) -> Iterator[tuple[int, Tensor]]:
+    """The index of each row with its last hidden states (tokens, d_model) in float32, shorter rows first.
+
+    They are the encoder's if there is one.
+    """
+    encodes = isinstance(module, Transformer) and module.encoder is not None
+    for members, ids, layout in batches(rows, module.device):
+        hidden = (module.encode if encodes else module)(ids, layout)  # type: ignore[operator]
+        yield from zip(members, hidden.float().split(layout.lengths), strict=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property, partial
 from itertools import chain
@@ -33,25 +32,16 @@ class BlankedText(NamedTuple):
     parts: tuple[str, ...]  # one more than blanks
 
 
-class BlankEncoder(ABC):
-    """Encodes texts with blanks, and decodes the tokens that fill them.
+class BlankEncoder:
+    """What encoders of texts with blanks share.
 
-    `mark_ids` are the special tokens that it puts into a text, `names` the texts that stand for a blank
+    `mark_ids` are the special tokens that one puts into a text, `names` the texts that stand for a blank
     besides `___`.
     """
 
     def __init__(self, tokenizer: Tokenizer, mark_ids: Sequence[int], names: Sequence[str] = ()) -> None:
-        self._tokenizer, self._mark_ids = tokenizer, tuple(mark_ids)
-        self._names = tuple(names)
+        self._tokenizer, self._mark_ids, self._names = tokenizer, tuple(mark_ids), tuple(names)
         self._blank = re.compile("|".join([f"{BLANK}_*", *map(re.escape, names)]))
-
-    @abstractmethod
-    def encode(self, text: str) -> BlankedText:
-        """Encode a text with its blanks; UsageError for one without a blank."""
-
-    @abstractmethod
-    def fill(self, blanked: BlankedText, fills: Sequence[Sequence[int]]) -> str:
-        """Return the text with the tokens fills[i] in blank i; the rest stays as the user wrote it."""
 
     def text(self, token_id: int) -> str:
         """Return the text of a token alone."""
@@ -70,7 +60,6 @@ class BlankEncoder(ABC):
         return tuple(sorted(named - self._tokenizer.special_ids - {*self._mark_ids}))
 
     def _split(self, text: str) -> list[str]:
-        """Split a text at its blanks."""
         if not isinstance(text, str):
             raise UsageError(f"{str(text)[:60]!r} is not a text; give text with blanks")
         refuse_surrogates([text])
@@ -116,33 +105,32 @@ class MarkedBlanks(BlankEncoder):
     def __init__(
         self, tokenizer: Tokenizer, *, sentinels: Sequence[int] = (), whole_gaps: bool = False
     ) -> None:
-        added, mask_id = tokenizer.added_tokens, tokenizer.mask_id
-        if not sentinels and (mask_id is None or mask_id not in added):
+        added, marks = tokenizer.added_tokens, tuple(sentinels) or (tokenizer.mask_id,)
+        if not added.keys() >= {*marks}:
             raise UsageError(
                 "this model's tokenizer has no mask token, which a blank becomes; put mask_token into its "
                 "tokenizer_config.json, or use a model that was trained to fill masks"
             )
         self._whole_gaps, self._is_numbered = whole_gaps, bool(sentinels)
-        marks = tuple(sentinels) if mask_id is None or sentinels else (mask_id,)
-        self._marks = [added[i] for i in marks]
-        super().__init__(tokenizer, marks, [mark.content for mark in self._marks])
+        self._marks = {i: added[i] for i in marks if i is not None}
+        super().__init__(tokenizer, [*self._marks], [mark.content for mark in self._marks.values()])
 
     def sentinels(self, num: int) -> tuple[int, ...]:
         """Return the sentinels of the first blanks, at most `num`; () where blanks become masks."""
         return self._mark_ids[:num] if self._is_numbered else ()
 
     def encode(self, text: str) -> BlankedText:
-        """Encode a text with its blanks marked, and the special tokens around it."""
+        """Encode a text with its blanks marked, and the special tokens around it; UsageError without one."""
         parts = self._split(text)
         num = len(parts) - 1
         expected = self.sentinels(num) or self._mark_ids * num
-        if len(expected) < len(parts) - 1:
+        if len(expected) < num:
             raise UsageError(
-                f"a text has {len(parts) - 1} blanks, but this model's tokenizer has {len(expected)} "
+                f"a text has {num} blanks, but this model's tokenizer has {len(expected)} "
                 "sentinels to number them; cut the text into shorter ones"
             )
         before = [part.rstrip(" ") if self._whole_gaps else part for part in parts[:-1]]
-        names = [self._tokenizer.added_tokens[i].content for i in expected]
+        names = [self._marks[i].content for i in expected]
         marked = "".join(chain(*zip(before, names, strict=True))) + parts[-1]
         ids = self._ids(marked, expected, add_special_tokens=True)
         places = [at for at, token_id in enumerate(ids) if token_id in self._mark_ids]
@@ -153,7 +141,7 @@ class MarkedBlanks(BlankEncoder):
 
     def fill(self, blanked: BlankedText, fills: Sequence[Sequence[int]]) -> str:
         """Return the text with the tokens fills[i] in blank i; the rest stays as the user wrote it."""
-        read, text, start = list[int](), blanked.parts[0], 0
+        read, text, start, mark = list[int](), blanked.parts[0], 0, self._marks[self._mark_ids[0]]
         for place, fill, after in zip(blanked.places, fills, blanked.parts[1:], strict=True):
             read += blanked.ids[start:place]
             added, start = self.added_text(read, fill), place + 1
@@ -161,7 +149,7 @@ class MarkedBlanks(BlankEncoder):
                 text = text.rstrip(" ")
                 text += added if text and not text[-1].isspace() else added.lstrip()
             elif self._spells_spaces:
-                text = text.rstrip() if self._marks[0].lstrip else text
+                text = text.rstrip() if mark.lstrip else text
                 text += added if text else added.lstrip()
             elif added[:1].isspace() or not read:  # a word of its own: the user's spaces stay
                 text += added.lstrip()
@@ -170,7 +158,7 @@ class MarkedBlanks(BlankEncoder):
             if self._whole_gaps:
                 text += after if text else after.lstrip(" ")
             else:
-                text += after.lstrip() if self._marks[0].rstrip else after
+                text += after.lstrip() if mark.rstrip else after
             read += fill
         return text
 
@@ -199,7 +187,7 @@ class InfillPrompt(BlankEncoder):
         self._template = template
 
     def encode(self, text: str) -> BlankedText:
-        """Encode the prompt, with the special tokens that stand before a text; the blank is at its end."""
+        """Encode the prompt, with the special tokens before a text; UsageError unless it has one blank."""
         parts = self._split(text)
         if len(parts) > 2:
             raise UsageError(
@@ -207,9 +195,8 @@ class InfillPrompt(BlankEncoder):
             )
         texts = {BEFORE: parts[0], AFTER: parts[1]}
         marked = "".join(texts.get(part, part) for part in _template_parts(self._template))
-        ids = self._ids(marked, self._mark_ids, add_special_tokens=False)
-        ids = [*self._tokenizer.begin_ids, *ids]
-        return BlankedText(tuple(ids), (len(ids),), tuple(parts))
+        ids = (*self._tokenizer.around_ids[0], *self._ids(marked, self._mark_ids, add_special_tokens=False))
+        return BlankedText(ids, (len(ids),), tuple(parts))
 
     def fill(self, blanked: BlankedText, fills: Sequence[Sequence[int]]) -> str:
         """Return the text with the tokens fills[0] in its blank."""

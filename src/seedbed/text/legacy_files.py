@@ -1,7 +1,6 @@
 """The tokenizer of a folder without a tokenizer.json, from legacy files.
 
-Its kind is that of `tokenizer_class` in tokenizer_config.json, else of `model_type` in config.json, else the
-only one that has such files.
+Its kind is that of `tokenizer_class`, else of `model_type`, else the only one that has such files.
 """
 
 from __future__ import annotations
@@ -81,8 +80,8 @@ def read_legacy_files(folder: Path) -> tuple[tokenizers.Tokenizer, dict[str, Any
             raise BundleError(str(error) if str(folder) in str(error) else f"{folder}: {error}") from None
     kept = {key: config[key] for key in KEPT if key in config}
     kept |= {role: token.content for role, token in special.named.items()}
-    more = [token.content for token in special.more]
-    kept |= {"extra_special_tokens": more} if more else {}
+    if special.more:
+        kept["extra_special_tokens"] = [token.content for token in special.more]
     return core, {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False} | kept
 
 
@@ -98,24 +97,15 @@ def _build(folder: Path, config: dict[str, Any]) -> tuple[tokenizers.Tokenizer, 
     vocabulary = read_lines(files[0]) if kind == "bert" else read_vocabulary(files[0])
     special = read_special_tokens(folder, config, DEFAULTS[kind], frozenset(vocabulary))
     if kind == "bert":
-        core = word_piece_core(vocabulary, config, special)
+        core = word_piece_core(vocabulary, config, special.name("unk_token"))
     elif kind == "gpt":
-        core = word_end_core(vocabulary, read_merges(files[1]), special)
+        core = word_end_core(vocabulary, read_merges(files[1]), special.name("unk_token"))
     else:
-        pattern = QWEN2 if kind == "qwen2" else None
-        core = byte_core(vocabulary, read_merges(files[1]), config, pattern)
+        pattern, prefix = (QWEN2 if kind == "qwen2" else None), config.get("add_prefix_space") is True
+        core = byte_core(vocabulary, read_merges(files[1]), pattern, prefix=prefix)
     special.add_to(core)
-    _surround(kind, core, special, config)
-    return core, special
-
-
-def _surround(
-    kind: str, core: tokenizers.Tokenizer, special: SpecialTokens, config: Mapping[str, Any]
-) -> None:
-    bos, eos = (
-        special.name(f"{role}_token") if config.get(f"add_{role}_token") is True else None
-        for role in ("bos", "eos")
-    )
+    bos = special.name("bos_token") if config.get("add_bos_token") is True else None
+    eos = special.name("eos_token") if config.get("add_eos_token") is True else None
     cls, sep = special.name("cls_token"), special.name("sep_token")
     if kind == "bert":
         surround(core, cls, sep, segments=True)
@@ -125,6 +115,7 @@ def _surround(
         core.post_processor = processors.ByteLevel(trim_offsets=False)
         if bos or eos:
             surround(core, bos, eos)
+    return core, special
 
 
 def _kind(folder: Path, config: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:

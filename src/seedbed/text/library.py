@@ -46,14 +46,14 @@ def refuse_long_entries(content: bytes) -> None:
 
     Only a file with so long a string is parsed once more for this; a character map is one, too.
     """
+
+    def refuse_long(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        for key, value in pairs:
+            entries = value if key == "vocab" and isinstance(value, list) else []
+            if any(isinstance(e, list) and e and len(str(e[0])) > MAX_ENTRY_CHARACTERS for e in entries):
+                raise ValueError(f"it has an entry longer than {MAX_ENTRY_CHARACTERS} characters")
+        return dict(pairs)
+
     texts = content.replace(b'\\"', b"__").split(b'"')
     if max(map(len, texts)) > MAX_ENTRY_CHARACTERS:
-        json.loads(content, object_pairs_hook=_refuse_long)
-
-
-def _refuse_long(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    for key, value in pairs:
-        entries = value if key == "vocab" and isinstance(value, list) else []
-        if any(isinstance(e, list) and e and len(str(e[0])) > MAX_ENTRY_CHARACTERS for e in entries):
-            raise ValueError(f"it has an entry longer than {MAX_ENTRY_CHARACTERS} characters")
-    return dict(pairs)
+        json.loads(content, object_pairs_hook=refuse_long)

@@ -52,8 +52,9 @@ class SentencePieceModel:
     escape_spaces: bool = True
 
 
+STORED_AS = {bool: int, str: bytes}
 # The field numbers of three messages, with our names and types.
-ENTRY = {1: ("text", bytes), 2: ("score", float), 3: ("type", int)}
+ENTRY = {1: ("text", str), 2: ("score", float), 3: ("type", int)}
 TRAINER = {3: ("kind", int), 24: ("suffix", bool), 35: ("byte_fallback", bool)}
 TRAINER |= {40: ("unk_id", int), 41: ("bos_id", int), 42: ("eos_id", int), 43: ("pad_id", int)}
 NORMALIZER = {2: ("charsmap", bytes), 3: ("dummy_prefix", bool)}
@@ -75,7 +76,12 @@ def _parse(content: bytes) -> SentencePieceModel:
     values: dict[str, Any] = {}
     for number, value in _fields(content):
         if number == 1 and isinstance(value, bytes):
-            entries.append(_entry(value))
+            entry = Entry(**{"text": ""} | _message(value, ENTRY))
+            entries.append(entry)
+            if not entry.text or not math.isfinite(entry.score) or not NORMAL <= entry.type <= BYTE:
+                raise ValueError(
+                    f"it has the entry {entry.text[:40]!r} of type {entry.type} with score {entry.score}"
+                )
         elif number in (2, 3) and isinstance(value, bytes):
             values |= _message(value, TRAINER if number == 2 else NORMALIZER)
         if len(entries) > MAX_ENTRIES:
@@ -89,25 +95,15 @@ def _parse(content: bytes) -> SentencePieceModel:
     return SentencePieceModel(tuple(entries), **values)
 
 
-def _entry(content: bytes) -> Entry:
-    values = _message(content, ENTRY)
-    entry = Entry(**values | {"text": values.get("text", b"").decode()})
-    if not entry.text or not math.isfinite(entry.score) or not NORMAL <= entry.type <= BYTE:
-        raise ValueError(
-            f"it has the entry {entry.text[:40]!r} of type {entry.type} with score {entry.score}"
-        )
-    return entry
-
-
 def _message(content: bytes, fields: Mapping[int, tuple[str, type]]) -> dict[str, Any]:
     """The values of a message's known fields by name."""
     found: dict[str, Any] = {}
     for number, value in _fields(content):
         if number in fields:
             name, of_type = fields[number]
-            if not isinstance(value, int if of_type is bool else of_type):
+            if not isinstance(value, STORED_AS.get(of_type, of_type)):
                 raise ValueError(f"its {name} has the wrong type")
-            found[name] = of_type(value)
+            found[name] = value.decode() if isinstance(value, bytes) and of_type is str else of_type(value)
     return found
 
 

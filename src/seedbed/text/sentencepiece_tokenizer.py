@@ -61,9 +61,8 @@ def scored_core(
     vocabulary: dict[str, int], merges: list[tuple[str, str]], *, unknown: str | None, prefix: bool
 ) -> tokenizers.Tokenizer:
     """BPE as in LLaMA 2's tokenizer.json: text outside the vocabulary becomes bytes."""
-    core = tokenizers.Tokenizer(
-        models.BPE(vocabulary, merges, unk_token=unknown, fuse_unk=True, byte_fallback=True)
-    )
+    bpe = models.BPE(vocabulary, merges, unk_token=unknown, fuse_unk=True, byte_fallback=True)
+    core = tokenizers.Tokenizer(bpe)
     begins = [normalizers.Prepend(METASPACE)] if prefix else []
     core.normalizer = normalizers.Sequence([*begins, normalizers.Replace(" ", METASPACE)])
     core.decoder = _decoder(byte_fallback=True, strip=prefix)
@@ -73,8 +72,8 @@ def scored_core(
 def model_core(model: SentencePieceModel, entries: Sequence[Entry]) -> tokenizers.Tokenizer:
     """A tokenizer that splits as the model does, with `entries` in place of its own; their index is their id.
 
-    User-defined entries are added tokens; control entries are not yet. Errors: BundleError where the library
-    lacks a mechanism of the model.
+    User-defined entries are added tokens; control entries are not yet. Errors: BundleError for a model whose
+    mechanism the library lacks.
     """
     if model.kind not in (UNIGRAM, BPE) or model.suffix or not model.escape_spaces:
         raise BundleError(
@@ -94,17 +93,14 @@ def model_core(model: SentencePieceModel, entries: Sequence[Entry]) -> tokenizer
         core = scored_core(vocabulary, merges, unknown=named[unknown].text, prefix=False)
         core.model.byte_fallback = model.byte_fallback
     else:
-        core = tokenizers.Tokenizer(
-            models.Unigram([(e.text, e.score) for e in named], unknown, byte_fallback=model.byte_fallback)
-        )
+        scores = [(e.text, e.score) for e in named]
+        core = tokenizers.Tokenizer(models.Unigram(scores, unknown, byte_fallback=model.byte_fallback))
     symbols = [entry.text for entry in entries if entry.type == USER_DEFINED]
     if len(symbols) > MAX_SYMBOLS:
         raise BundleError(f"its model has {len(symbols)} user-defined symbols, allowed are {MAX_SYMBOLS}")
     _set_spaces(core, model, named, symbols)
     # Matched in the normalized text, which has the first space.
-    core.add_tokens(
-        [AddedToken(t, normalized=bool(t.strip(f" {METASPACE}")), special=False) for t in symbols]
-    )
+    core.add_tokens([AddedToken(t, normalized=bool(t.strip(f" {METASPACE}"))) for t in symbols])
     strip = model.dummy_prefix or model.remove_extra_spaces
     never = any(entry.type == UNUSED for entry in entries)
     core.decoder = _decoder(byte_fallback=model.byte_fallback, strip=strip, never=never)
@@ -125,10 +121,8 @@ def _set_spaces(
         two = table.normalize_str("\r") == table.normalize_str("\n")
         steps += [*([normalizers.Replace("\r\n", "\n\n")] if two else []), table]
     if model.remove_extra_spaces:
-        steps += [
-            normalizers.Replace(Regex(rf"\A +|[ {METASPACE}]+\z"), ""),
-            normalizers.Replace(Regex(" {2,}"), " "),
-        ]
+        steps.append(normalizers.Replace(Regex(rf"\A +|[ {METASPACE}]+\z"), ""))
+        steps.append(normalizers.Replace(Regex(" {2,}"), " "))
     if model.dummy_prefix and symbols:
         # The library normalizes the symbols, too: with the space they would match at a beginning only.
         before = normalizers.Sequence(steps)
@@ -140,20 +134,17 @@ def _set_spaces(
     texts = {entry.text for entry in entries}
     # Words are encoded one by one where no entry crosses into the next word: the same tokens, faster.
     split = METASPACE in texts and not any(METASPACE in text[1:] for text in texts if text[:1] != NEVER)
-    splits: list[pre_tokenizers.PreTokenizer] = [
-        pre_tokenizers.Metaspace(METASPACE, prepend_scheme="never", split=split)
-    ]
-    if model.kind == UNIGRAM and (pattern := hidden_pattern(entries)):
-        splits.append(pre_tokenizers.Split(Regex(pattern), "merged_with_previous"))
-    core.pre_tokenizer = pre_tokenizers.Sequence(splits)
+    spaces = pre_tokenizers.Metaspace(METASPACE, prepend_scheme="never", split=split)
+    pattern = hidden_pattern(entries) if model.kind == UNIGRAM else ""
+    hidden = [pre_tokenizers.Split(Regex(pattern), "merged_with_previous")] if pattern else []
+    core.pre_tokenizer = pre_tokenizers.Sequence([spaces, *hidden])
 
 
 def hidden_pattern(entries: Sequence[Entry]) -> str:
     """A pattern for the beginning of each entry that SentencePiece never matches in a text.
 
-    The library matches all entries of a unigram model; a text split behind that beginning contains none of
-    these. The split is where no other entry crosses it, and not between two characters that are both unknown,
-    which would be one unknown token.
+    The library matches all entries; a text split behind that beginning contains none of these. The split is
+    where no other entry crosses it, and not between two unknown characters, which would be one token.
     """
     hidden = [e.text for e in entries if e.type in (UNKNOWN, CONTROL, BYTE) and len(e.text) > 1]
     if len(hidden) > MAX_CONTROLS:
@@ -177,10 +168,10 @@ def _literal(text: str) -> str:
 
 
 def _decoder(*, byte_fallback: bool, strip: bool, never: bool = False) -> decoders.Decoder:
-    steps: list[decoders.Decoder] = [decoders.Replace(NEVER, "")] if never else []
-    steps.append(decoders.Replace(METASPACE, " "))
-    steps += [decoders.ByteFallback()] if byte_fallback else []
-    return decoders.Sequence([*steps, decoders.Fuse(), *([decoders.Strip(" ", 1, 0)] if strip else [])])
+    bytes_too = [decoders.ByteFallback()] if byte_fallback else []
+    ends = [decoders.Fuse(), *([decoders.Strip(" ", 1, 0)] if strip else [])]
+    begins = [decoders.Replace(NEVER, "")] if never else []
+    return decoders.Sequence([*begins, decoders.Replace(METASPACE, " "), *bytes_too, *ends])
 
 
 # ---- the families
@@ -211,7 +202,12 @@ def build(
     core = model_core(model, entries)
     special = read_special_tokens(folder, config, defaults, frozenset(e.text for e in entries))
     if kind == "t5":
-        special = replace(special, more=(*_sentinels(config), *special.more))
+        count = config.get("extra_ids", 100)
+        if not isinstance(count, int) or not 0 <= count <= MAX_SENTINELS:
+            raise BundleError(f"its tokenizer_config.json has {str(count)[:40]!r} extra_ids; give a count")
+        names = (f"<extra_id_{i}>" for i in reversed(range(count)))  # in the order of their ids
+        sentinels = (AddedToken(name, normalized=False, special=True) for name in names)
+        special = replace(special, more=(*sentinels, *special.more))
     _add_special(core, special, entries)
     eos, bos = special.name("eos_token"), special.name("bos_token")
     if kind == "t5":
@@ -230,8 +226,7 @@ def build_marian(
 ) -> tuple[tokenizers.Tokenizer, SpecialTokens]:
     """Marian's tokenizer: the source's model splits, vocab.json has the ids of both sides' entries.
 
-    An entry of the target alone is never made of a text, but decodes. An entry that vocab.json lacks is not
-    used; in transformers it is unknown.
+    An entry of the target alone only decodes; one that vocab.json lacks is not used.
     """
     if sorted(vocabulary.values()) != list(range(len(vocabulary))):
         raise BundleError("its vocab.json does not count ids from 0 without a gap; download it again")
@@ -259,11 +254,3 @@ def _add_special(core: tokenizers.Tokenizer, special: SpecialTokens, entries: Se
     known = {token.content for token in core.get_added_tokens_decoder().values()}
     controls = [e.text for e in entries if e.type == CONTROL and e.text not in known]
     core.add_special_tokens([AddedToken(text, normalized=False) for text in controls])
-
-
-def _sentinels(config: Mapping[str, Any]) -> list[AddedToken]:
-    """T5's sentinels in the order of their ids, the last first."""
-    count = config.get("extra_ids", 100)
-    if not isinstance(count, int) or not 0 <= count <= MAX_SENTINELS:
-        raise BundleError(f"its tokenizer_config.json has {str(count)[:40]!r} extra_ids; give a count")
-    return [AddedToken(f"<extra_id_{i}>", normalized=False, special=True) for i in reversed(range(count))]

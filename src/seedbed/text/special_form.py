@@ -27,11 +27,10 @@ NAMES = {"eos": END_OF_TEXT, "mask": "<mask>"}
 class SpecialForm:
     """Special tokens with their roles, the templates around a text, and the tokenizer's kind.
 
-    The tokens of `first` have the ids from 0 on in this order; those of `behind` and then of `own`, which an
-    objective named by their texts, follow the rest of the vocabulary. `roles` maps `eos`, `pad`, `mask` and
-    so on to a token. `single` and `pair` are the templates of one text and of two in the syntax of the
-    `tokenizers` library, empty where nothing is added. The sentinels end the vocabulary, the first of them
-    with the highest id (Raffel et al. 2020).
+    The tokens of `first` have the ids from 0 on; those of `behind` and then of `own`, which an objective
+    named by their texts, follow the rest of the vocabulary. `roles` maps `eos`, `pad`, `mask` and so on to a
+    token. `single` and `pair` are the templates of one text and of two in the syntax of the `tokenizers`
+    library. The sentinels end the vocabulary, the first with the highest id (Raffel et al. 2020).
     """
 
     kind: str = "bpe"
@@ -61,13 +60,13 @@ class SpecialForm:
 
     def having(self, needed: Collection[str]) -> SpecialForm:
         """Return the form with every token `needed`, each a role of ROLES or a text; old ids stay."""
-        missing = [role for role in NAMES if role in needed and role not in self.roles]
+        missing = {role: name for role, name in NAMES.items() if role in needed and role not in self.roles}
         own = [token for token in needed if token not in (*ROLES, *self.tokens)]
         return replace(
             self,
-            behind=(*self.behind, *(NAMES[role] for role in missing)),
+            behind=(*self.behind, *missing.values()),
             own=(*self.own, *own),
-            roles=dict(self.roles) | {role: NAMES[role] for role in missing},
+            roles=dict(self.roles) | missing,
             num_sentinels=self.num_sentinels or (NUM_SENTINELS if "sentinels" in needed else 0),
         )
 
@@ -77,12 +76,8 @@ class SpecialForm:
         With `joins` a mask or sentinel takes the space before it, as RoBERTa's mask does.
         """
         joining = {self.roles.get("mask"), *(self.sentinels if self.sentinels_join else ())} if joins else {}
-        core.add_special_tokens(
-            [
-                AddedToken(t, special=True, normalized=False, lstrip=t in joining)
-                for t in (*self.tokens, *self.sentinels)
-            ]
-        )
+        tokens = (*self.tokens, *self.sentinels)
+        core.add_special_tokens([AddedToken(t, normalized=False, lstrip=t in joining) for t in tokens])
         if self.single:
             ids = [(t, core.token_to_id(t)) for t in self.tokens if t in self.single]
             core.post_processor = processors.TemplateProcessing(
@@ -120,15 +115,7 @@ ROBERTA = SpecialForm(
     pair="<s> $A </s> </s> $B </s>",
 )
 MARIAN = SpecialForm(first=("<pad>", "</s>", "<unk>"), roles=_ENDS, single="$A </s>", pair="$A </s> $B </s>")
-T5 = SpecialForm(
-    kind="unigram",
-    first=MARIAN.first,
-    roles=_ENDS,
-    single=MARIAN.single,
-    pair=MARIAN.pair,
-    num_sentinels=NUM_SENTINELS,
-    sentinels_join=False,
-)
+T5 = replace(MARIAN, kind="unigram", num_sentinels=NUM_SENTINELS, sentinels_join=False)
 
 
 def form_of_kind(kind: str | None) -> SpecialForm:

@@ -1,4 +1,4 @@
-"""The control tokens that lie beside a tokenizer's older files, as transformers reads them."""
+"""The special tokens beside a tokenizer's legacy files, as transformers reads them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAX_ADDED = 1 << 16
 
 @dataclass(frozen=True)
 class SpecialTokens:
-    """The tokens with a role, by that role; those without; and those whose id a file fixes."""
+    """The tokens with a role, by that role; those without; and those whose id is in a file."""
 
     named: dict[str, AddedToken]
     more: tuple[AddedToken, ...]
@@ -36,7 +36,9 @@ class SpecialTokens:
         """Add the tokens; a BundleError where one does not get the id that its file gives it."""
         roles = {token.content for token in self.named.values()}
         placed = sorted(self.placed.items())
-        core.add_tokens([_token(vars_of(t), special=t.special or t.content in roles) for _, t in placed])
+        for _, token in placed:
+            token.special |= token.content in roles
+        core.add_tokens([token for _, token in placed])
         # The flags of the last addition count.
         known = {token.content for token in self.placed.values()}
         others = [t for t in (*self.named.values(), *self.more) if t.content not in known]
@@ -57,47 +59,37 @@ def read_special_tokens(
 ) -> SpecialTokens:
     """What tokenizer_config.json, special_tokens_map.json and added_tokens.json say, else the defaults.
 
-    A default counts only where the vocabulary has it. Errors: BundleError for what is no token.
+    A default counts only where the vocabulary has it. Errors: BundleError for what is not a token.
     """
     values = {name: text for name, text in defaults.items() if text in vocabulary}
     values |= {key: config[key] for key in (*NAMES, *LISTS) if key in config}
+    is_listed = "added_tokens_decoder" in config
+    if not is_listed and (file := folder / "special_tokens_map.json").is_file():
+        values |= {k: v for k, v in read_object(file).items() if k in (*NAMES, *LISTS)}
+    named = {k: _token(v, mask=k == "mask_token") for k, v in values.items() if k in NAMES and v is not None}
+    more = tuple(_token(v) for key in LISTS for v in _list(values.get(key)))
     placed: dict[int, AddedToken] = {}
-    if "added_tokens_decoder" in config:
+    if is_listed:
         for key, value in _items(config["added_tokens_decoder"], "added_tokens_decoder"):
             placed[_id(key)] = _token(value, special=False)
-    else:
-        if (file := folder / "special_tokens_map.json").is_file():
-            values |= {k: v for k, v in read_object(file).items() if k in (*NAMES, *LISTS)}
-        if (file := folder / "added_tokens.json").is_file():
-            roles = {_token(v).content for k, v in values.items() if k in NAMES and v is not None}
-            roles |= {_token(v).content for key in LISTS for v in _list(values.get(key))}
-            for text, key in _items(read_object(file), file.name):
-                placed[_id(key)] = _token(
-                    {"content": text, "normalized": text not in roles}, special=text in roles
-                )
-    named = {k: v for k, v in values.items() if k in NAMES and v is not None}
-    more = [_token(v) for key in LISTS for v in _list(values.get(key))]
-    return SpecialTokens(
-        {k: _token(v, mask=k == "mask_token") for k, v in named.items()}, tuple(more), placed
-    )
-
-
-def vars_of(token: AddedToken) -> dict[str, Any]:
-    """The text and the flags of a token."""
-    flags = ("content", "single_word", "lstrip", "rstrip", "normalized")
-    return {name: getattr(token, name) for name in flags}
+    elif (file := folder / "added_tokens.json").is_file():
+        special = {token.content for token in (*named.values(), *more)}
+        for text, key in _items(read_object(file), file.name):
+            flags = {"content": text, "normalized": text not in special}
+            placed[_id(key)] = _token(flags, special=text in special)
+    return SpecialTokens(named, more, placed)
 
 
 def _token(value: object, *, special: bool = True, mask: bool = False) -> AddedToken:
     """A token from its text, or from an object with its text and flags."""
-    given: dict[str, Any] = value if isinstance(value, dict) else {"content": value}
-    content = given.get("content")
-    flags = {name: given[name] for name in ("single_word", "lstrip", "rstrip", "normalized") if name in given}
+    entry: dict[str, Any] = value if isinstance(value, dict) else {"content": value}
+    content = entry.get("content")
+    flags = {name: entry[name] for name in ("single_word", "lstrip", "rstrip", "normalized") if name in entry}
     if not isinstance(content, str) or not content or not all(isinstance(f, bool) for f in flags.values()):
-        raise BundleError(f"its files have {str(value)[:60]!r} as a token, which is none; give a text")
+        raise BundleError(f"its files have {str(value)[:60]!r} as a token, which is not one; give a text")
     if not isinstance(value, dict):
         flags = {"normalized": False, "lstrip": mask}
-    return AddedToken(content, special=bool(given.get("special", special)) or special, **flags)
+    return AddedToken(content, special=bool(entry.get("special")) or special, **flags)
 
 
 def _id(value: object) -> int:
@@ -110,17 +102,14 @@ def _id(value: object) -> int:
 
 def _items(value: object, name: str) -> list[tuple[str, Any]]:
     if not isinstance(value, dict) or len(value) > MAX_ADDED:
-        raise BundleError(f"its {name} is no object of at most {MAX_ADDED} tokens; download it again")
+        raise BundleError(f"its {name} is not an object of at most {MAX_ADDED} tokens; download it again")
     return list(value.items())
 
 
 def _list(value: object) -> list[Any]:
-    """A list of tokens, the values of an object of them, or none."""
-    if value is None:
-        return []
-    values = list(value.values()) if isinstance(value, dict) else value
+    values = list(value.values()) if isinstance(value, dict) else [] if value is None else value
     if not isinstance(values, list) or len(values) > MAX_ADDED:
         raise BundleError(
-            f"its additional special tokens are no list of at most {MAX_ADDED}; download it again"
+            f"its additional special tokens are not a list of at most {MAX_ADDED}; download it again"
         )
     return values

@@ -1,9 +1,8 @@
 """Renders chat templates in a process of its own, which ends when one takes too long or too much memory.
 
 A template comes with a model from anywhere. The engine's fuel stops loops, but a list that contains itself
-twice, forty times over, takes few steps to build and all memory to print: only a process can be stopped
-there. It runs as a script, with the folder of minijinja as its argument, and imports nothing of ours.
-`template_worker` is its other side.
+twice, forty times over, takes few steps to build and all memory to print. It runs as a script, with the
+folder of minijinja as its argument, and imports nothing of ours. `template_worker` is its other side.
 """
 
 from __future__ import annotations
@@ -83,31 +82,26 @@ def size_bytes() -> int:
         return 0
 
 
-def serve() -> None:
-    """Answer each line of stdin, `{"source": .., "variables": ..}`, with a line on stdout.
+def main() -> None:
+    """Answer each line of stdin, `{"source": .., "variables": ..}`, with a line on stdout, within the limits.
 
     It returns where stdin ends, or after an answer that left too much memory behind.
     """
-    limit = size_bytes() + KEPT_BYTES
-    for line in sys.stdin.buffer:
-        signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)  # its signal ends the process
-        answer = json.dumps(render(**json.loads(line))).encode()
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        sys.stdout.buffer.write(answer + b"\n")
-        sys.stdout.buffer.flush()
-        del line, answer
-        if size_bytes() > limit:
-            return
-
-
-def main() -> None:
-    """Set the limits of this process, then serve."""
     for kind, limit in ((resource.RLIMIT_AS, MEMORY_BYTES), (resource.RLIMIT_CORE, 0)):
         resource.setrlimit(kind, (limit, limit))
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     sys.path.append(sys.argv[1])
+    most_bytes = size_bytes() + KEPT_BYTES
     try:
-        serve()
+        for line in sys.stdin.buffer:
+            signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)  # its signal ends the process
+            answer = json.dumps(render(**json.loads(line))).encode()
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            sys.stdout.buffer.write(answer + b"\n")
+            sys.stdout.buffer.flush()
+            del line, answer
+            if size_bytes() > most_bytes:
+                return
     except MemoryError:
         os._exit(OUT_OF_MEMORY)
 

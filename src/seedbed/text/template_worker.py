@@ -1,8 +1,8 @@
 """Starts, uses and replaces the process that renders chat templates.
 
 Starting Python takes 20 ms and rendering a prompt 0.3 ms, so one process renders for the whole program. A
-request is a line of JSON, an answer another: the process reads a whole request before it writes, and the
-program sends a whole request before it reads, so neither waits for the other however long the lines are.
+request is a line of JSON, an answer another; each side reads a whole line before it writes one, so neither
+waits for the other however long the lines are.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ NOT_THE_TEMPLATES = (0, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signa
 class TemplateWorker:
     """A process with limits, started by the first render and replaced when a template exceeds a limit.
 
-    Threads may share it; a forked child starts its own. The process has its own session, so Ctrl-C in a
-    terminal does not reach it, and it ends with its input, so it does not outlive a killed program.
+    Threads share it; a forked child starts its own. Its own session keeps Ctrl-C from it; it ends with its
+    input, so it does not outlive a killed program.
     """
 
     def __init__(self) -> None:
@@ -80,22 +80,18 @@ class TemplateWorker:
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
         channel = self._running[1]
         self._is_idle = False
-        answer = bytearray()
         try:
             channel.settimeout(WALL_SECONDS)
             channel.sendall(line)
-            while not answer.endswith(b"\n"):
-                part = channel.recv(1 << 20)
-                if not part:
-                    return self._end()
-                answer += part
+            with channel.makefile("rb", 1 << 20) as answers:
+                answer = answers.readline()
         except ConnectionError:
-            return self._end()
+            answer = b""
         except TimeoutError:
             self._end()
             return TOO_LONG
-        self._is_idle = True
-        return bytes(answer)
+        self._is_idle = answer.endswith(b"\n")
+        return answer if self._is_idle else self._end()
 
     def _end(self) -> int:
         """End the process if it has not ended by itself -> its exit code."""

@@ -26,10 +26,11 @@ from seedbed.text.sentencepiece_model import METASPACE
 from seedbed.text.stream import ByteStream, TextStream, WindowStream
 
 END_OF_TEXT = "<|endoftext|>"
-# The names of the end-of-document token in published files, for a file that names none.
-END_NAMES = (END_OF_TEXT, "</s>", "<|end_of_text|>", "<eos>")
-# Likewise the mask: BERT's and RoBERTa's.
-MASK_NAMES = ("[MASK]", "<mask>")
+# The end-of-document token and the mask in published files, for a file that names none.
+PUBLISHED = {
+    "eos_token": (END_OF_TEXT, "</s>", "<|end_of_text|>", "<eos>"),
+    "mask_token": ("[MASK]", "<mask>"),
+}
 # Where transformers stores a tokenizer's chat template, and further ones.
 TEMPLATE_FILE, TEMPLATE_FOLDER = "chat_template.jinja", "additional_chat_templates"
 # Characters per call of the library, which allocates about 100 bytes per token until the call ends.
@@ -43,14 +44,10 @@ SAFE_CUT = re.compile(r"(?<=\S)(?=[^\S\x0b\x0c\x1c-\x1f\x85])")
 def blocks(text: str, *, block_characters: int = BLOCK_CHARACTERS) -> Iterator[str]:
     """Split a long text where white space begins: the tokens of the blocks, joined, are those of the whole.
 
-    A text without white space stays whole. This is exact for the kinds of `KINDS`; another tokenizer that
-    marks the beginning of a text has one more mark per block.
+    This is exact for the kinds of `KINDS`; another tokenizer that marks beginnings has a mark per block.
     """
     start = 0
-    while len(text) - start > block_characters:
-        cut = SAFE_CUT.search(text, start + block_characters)
-        if cut is None:
-            break
+    while len(text) - start > block_characters and (cut := SAFE_CUT.search(text, start + block_characters)):
         yield text[start : cut.start()]
         start = cut.start()
     yield text[start:] if start else text
@@ -64,7 +61,7 @@ def byte_symbols() -> list[str]:
 
 
 def refuse_surrogates(texts: Iterable[str]) -> None:
-    """Raise a UsageError that names the first character which UTF-8 cannot encode."""
+    """Raise a UsageError that names the first character that UTF-8 cannot encode."""
     for text in texts:
         try:
             text.encode()
@@ -91,17 +88,20 @@ class Tokenizer:
         if self.vocab_size > MAX_IDS:  # the library counts to it when it writes
             raise BundleError(f"the tokenizer has the id {self.vocab_size - 1}, allowed are {MAX_IDS} ids")
         self.kind = str(config.get("seedbed_kind") or type(core.model).__name__.lower())
-        self.eos_id = self._special_id("eos_token", END_NAMES)
-        self.mask_id = self._special_id("mask_token", MASK_NAMES)
-        self.bos_id, self.pad_id, self.unk_id, self.cls_id, self.sep_id = (
-            self._special_id(f"{name}_token") for name in ("bos", "pad", "unk", "cls", "sep")
+        self.eos_id, self.mask_id, self.bos_id, self.pad_id, self.unk_id, self.cls_id, self.sep_id = (
+            self._special_id(f"{role}_token") for role in ("eos", "mask", "bos", "pad", "unk", "cls", "sep")
         )
         self.special_ids = frozenset(i for i, t in core.get_added_tokens_decoder().items() if t.special)
 
-    def _special_id(self, key: str, otherwise: Sequence[str] = ()) -> int | None:
-        named = self.config.get(key)
-        names = [named["content"] if isinstance(named, dict) else str(named)] if named else otherwise
+    def _special_id(self, role: str) -> int | None:
+        name = self.special_name(role)
+        names = PUBLISHED.get(role, ()) if name is None else (name,)
         return next((i for name in names if (i := self._core.token_to_id(name)) is not None), None)
+
+    def special_name(self, role: str) -> str | None:
+        """The text of the token that tokenizer_config.json has in a role such as `eos_token`."""
+        token = self.config.get(role)
+        return str(token["content"] if isinstance(token, dict) else token) if token else None
 
     @cached_property
     def sentinel_ids(self) -> tuple[int, ...]:
@@ -114,16 +114,14 @@ class Tokenizer:
         """Which tokens begin a word (vocab_size,), for masks over whole words; special tokens always do.
 
         WordPiece: all without its mark of a continuation. Bytes: those whose first byte is ASCII and neither
-        letter nor digit (a space, for example); a text's first token always begins one. SentencePiece: those
-        that begin with its mark of a space.
+        letter nor digit (a space, for example). SentencePiece: those that begin with its mark of a space.
         """
         begins = np.ones(self.vocab_size, dtype=np.bool_)
         inside = str(getattr(self._core.model, "continuing_subword_prefix", None) or "")
         for name, i in self._core.get_vocab(with_added_tokens=False).items():
-            raw = self.token_bytes(i)
             if i in self.special_ids:
                 continue
-            if raw is not None:
+            if (raw := self.token_bytes(i)) is not None:
                 first = raw[:1].decode("latin-1")
                 begins[i] = first.isascii() and not first.isalnum()
             elif inside:
@@ -159,14 +157,9 @@ class Tokenizer:
         """The ids of a text with the special tokens that the file puts around it, such as [CLS] and [SEP]."""
         return self.encode_spans(text)[0]
 
-    @property
-    def begin_ids(self) -> tuple[int, ...]:
-        """The special tokens that the file puts before a text: <s> for LLaMA, none for GPT-2."""
-        return self.around_ids[0]
-
     @cached_property
     def around_ids(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """The special tokens that the file puts before a text, and those after it."""
+        """The special tokens that the file puts before a text (<s> for LLaMA), and those after it."""
         ordinary = (self.decode([i]) for i in range(self.vocab_size) if i not in self.special_ids)
         text = next((text for text in ordinary if text and self.encode(text)), "")
         with library_errors("the tokenizer"):
@@ -205,12 +198,11 @@ class Tokenizer:
         """A decoder of one id at a time, for streamed output."""
         if self._bytes is not None:
             return ByteStream(self.token_bytes)
-        return WindowStream(lambda ids: self.decode(ids))
+        return WindowStream(self.decode)
 
     def token(self, token_id: int) -> str:
         """One token for display: its text, `<0xE2>` for incomplete bytes, the name of a special token."""
-        raw = self.token_bytes(token_id)
-        if raw is not None:
+        if (raw := self.token_bytes(token_id)) is not None:
             try:
                 return raw.decode()
             except UnicodeDecodeError:
@@ -241,16 +233,15 @@ class Tokenizer:
     def save(self, folder: Path | str) -> None:
         """Write tokenizer_config.json, then tokenizer.json, as `transformers.AutoTokenizer` loads them.
 
-        A chat template has a file of its own. Each file is written whole or not at all, so a folder with
-        tokenizer.json has a whole tokenizer. Errors: HardwareError where the folder cannot be written.
+        A chat template has a file of its own; tokenizer.json is last, so a folder with it is complete.
+        Errors: HardwareError where the folder cannot be written.
         """
         folder = Path(folder)
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        template, values = self.config.get("chat_template"), dict(self.config)
-        if isinstance(template, str):
-            write_file(folder / TEMPLATE_FILE, template.encode())
-            del values["chat_template"]
+        values = dict(self.config)
+        if isinstance(values.get("chat_template"), str):
+            write_file(folder / TEMPLATE_FILE, values.pop("chat_template").encode())
         config = json.dumps(values, indent=2, ensure_ascii=False)
         write_file(folder / "tokenizer_config.json", f"{config}\n".encode())
         write_file(folder / "tokenizer.json", self._core.to_str(pretty=True).encode())
@@ -260,10 +251,10 @@ class Tokenizer:
         """Read a folder with tokenizer.json or legacy files, or a tokenizer.json and the files beside it."""
         path = Path(path)
         file = path / "tokenizer.json" if path.is_dir() else path
-        if not file.is_file() and has_legacy_files(path):
-            core, config = read_legacy_files(path)
-            return cls(core, config | _template_files(path))
         if not file.is_file():
+            if has_legacy_files(path):
+                core, config = read_legacy_files(path)
+                return cls(core, config | _template_files(path))
             raise BundleError(f"{file} does not exist; a tokenizer is a tokenizer.json or a folder with one")
         config_file = file.parent / "tokenizer_config.json"
         content = read_file(file)

@@ -1,13 +1,9 @@
 """Tokenizers trained from texts, the same in every run.
 
-The kinds `bpe`, `characters`, `words` and `bytes` are one mechanism, byte-level BPE (Radford et al. 2019,
-section 2.2): every byte is a token, and the kinds differ in the longer tokens of the vocabulary and in where
-a text is split. Text outside the vocabulary becomes bytes, so `decode(encode(s)) == s` for every string that
-UTF-8 can encode.
-
-`wordpiece` and `unigram` lose what the published ones lose. The former is that of BERT's uncased models: it
-drops case and accents. The latter is T5's: white space of any length and kind is one space. In both, text
-outside the vocabulary is unknown.
+The kinds `bpe`, `characters`, `words` and `bytes` are byte-level BPE (Radford et al. 2019, section 2.2): they
+differ in the tokens beyond single bytes and in where a text is split, and decode every text exactly.
+`wordpiece`, that of BERT's uncased models, drops case and accents; `unigram`, T5's, makes all white space
+single spaces. In both, text outside the vocabulary is unknown.
 """
 
 from __future__ import annotations
@@ -16,17 +12,17 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any
 
 import tokenizers
-from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
 
 from seedbed.base.errors import ConfigError
 from seedbed.text.sentencepiece_model import CONTROL, METASPACE, UNKNOWN, Entry, SentencePieceModel
 from seedbed.text.sentencepiece_tokenizer import hidden_pattern, model_core
 from seedbed.text.special_form import SpecialForm, form_of_kind
-from seedbed.text.special_tokens import SpecialTokens
 from seedbed.text.tokenizer import Tokenizer, blocks, byte_symbols
 from seedbed.text.unigram import unigram_entries
 from seedbed.text.vocabulary_files import MAX_WORD_CHARACTERS, word_piece_core
@@ -55,10 +51,8 @@ def train_tokenizer(
     The kind defaults to the form's, and the form to the kind's. `bpe` merges the most frequent pairs first
     (Sennrich et al. 2016); `wordpiece` does so with the letters of a word; `unigram` keeps the substrings
     that maximize the likelihood of the texts (Kudo 2018); `words` has words with the space before them;
-    `characters` those beyond ASCII (an ASCII one is its byte); `bytes` nothing more.
-
-    Errors: ConfigError for an unknown kind, for one that needs a token which the form lacks, and for a
-    vocabulary that is too small.
+    `characters` those beyond ASCII (an ASCII one is its byte); `bytes` nothing more. Errors: ConfigError for
+    an unknown kind, one that needs a token which the form lacks, and a vocabulary that is too small.
     """
     form = special or form_of_kind(kind)
     kind = kind or form.kind
@@ -77,33 +71,27 @@ def train_tokenizer(
             f"tokens; choose at least {needed + form.num_tokens}"
         )
     split = (block for text in texts for block in blocks(text))
-    if kind in BYTE_KINDS:
-        core = _byte_core(kind, split, num_entries, form.first)
-    elif kind == "wordpiece":
-        core = _word_piece_core(split, num_entries, form)
-    else:
-        core = _unigram_core(split, num_entries, form)
+    make = {"wordpiece": _word_piece_core, "unigram": _unigram_core}.get(kind, partial(_byte_core, kind))
+    core = make(split, num_entries, form)
     form.add_to(core, joins=kind in JOINED)
     config: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast", "seedbed_kind": kind}
     return Tokenizer(core, config | {"clean_up_tokenization_spaces": False} | form.config())
 
 
-def _byte_core(
-    kind: str, texts: Iterator[str], num_entries: int, first: Sequence[str]
-) -> tokenizers.Tokenizer:
+def _byte_core(kind: str, texts: Iterator[str], num_entries: int, form: SpecialForm) -> tokenizers.Tokenizer:
     merges: list[tuple[str, str]] = []
+    entries = byte_symbols()
     if kind == "bpe":
         entries, merges = _pairs(texts, num_entries - 256)
-    else:
-        find = {"characters": _frequent_characters, "words": _frequent_words}
-        found = find[kind](texts, num_entries - 256) if kind in find else []
-        entries = [*byte_symbols(), *found]
-    vocabulary = {entry: i for i, entry in enumerate([*first, *entries])}
+    elif kind != "bytes":
+        find = _frequent_characters if kind == "characters" else _frequent_words
+        entries += find(texts, num_entries - 256)
+    vocabulary = {entry: i for i, entry in enumerate([*form.first, *entries])}
     core = tokenizers.Tokenizer(models.BPE(vocab=vocabulary, merges=merges, ignore_merges=kind != "bpe"))
     core.pre_tokenizer = _pre_tokenizer(kind)
-    if first and kind in ("characters", "bytes"):
+    if form.first and kind in ("characters", "bytes"):
         # A run is looked up as a whole, so none may be the name of a special token.
-        names = [Entry(name, type=CONTROL) for name in first]
+        names = [Entry(name, type=CONTROL) for name in form.first]
         apart = pre_tokenizers.Split(Regex(hidden_pattern(names)), "merged_with_previous")
         core.pre_tokenizer = pre_tokenizers.Sequence([apart, core.pre_tokenizer])
     core.decoder = decoders.ByteLevel()
@@ -135,7 +123,7 @@ def _frequent_characters(texts: Iterator[str], num_entries: int) -> list[str]:
         if not text.isascii():
             counts.update(re.sub(r"[\x00-\x7F]+", "", text))
     symbols = byte_symbols()
-    return ["".join(symbols[byte] for byte in c.encode()) for c in _ranked(counts)[:num_entries]]
+    return ["".join(symbols[byte] for byte in c.encode()) for c in _by_frequency(counts)[:num_entries]]
 
 
 def _frequent_words(texts: Iterator[str], num_entries: int) -> list[str]:
@@ -153,10 +141,8 @@ def _word_piece_core(texts: Iterator[str], num_entries: int, form: SpecialForm) 
 
     It orders letters and equal pairs as a hash map does, unless it gets all letters as special tokens.
     """
-    unknown = form.roles["unk"]
-    special = SpecialTokens({"unk_token": AddedToken(unknown)}, (), {})
-    lower = {"do_lower_case": True}
-    core = word_piece_core({name: i for i, name in enumerate(form.first)}, lower, special)
+    unknown, lower = form.roles["unk"], {"do_lower_case": True}
+    core = word_piece_core({name: i for i, name in enumerate(form.first)}, lower, unknown)
 
     def words_of(text: str) -> list[str]:
         return [word for word, _ in core.pre_tokenizer.pre_tokenize_str(core.normalizer.normalize_str(text))]
@@ -180,7 +166,7 @@ def _word_piece_core(texts: Iterator[str], num_entries: int, form: SpecialForm) 
         show_progress=False,
     )
     trained.train_from_iterator((word for word in words for _ in range(counts[word])), trainer)
-    return word_piece_core(trained.get_vocab(), lower, special)
+    return word_piece_core(trained.get_vocab(), lower, unknown)
 
 
 def _unigram_core(texts: Iterator[str], num_entries: int, form: SpecialForm) -> tokenizers.Tokenizer:
@@ -205,9 +191,8 @@ def _unigram_core(texts: Iterator[str], num_entries: int, form: SpecialForm) -> 
 
 def _unigram(entries: Sequence[Entry]) -> tokenizers.Tokenizer:
     core = model_core(SentencePieceModel(tuple(entries)), entries)
-    removed = normalizers.Replace(Regex(REMOVED), "")
-    spaces = normalizers.Replace(Regex(SPACES), " ")
-    core.normalizer = normalizers.Sequence([normalizers.NFKC(), removed, spaces, core.normalizer])
+    replace = [normalizers.Replace(Regex(REMOVED), ""), normalizers.Replace(Regex(SPACES), " ")]
+    core.normalizer = normalizers.Sequence([normalizers.NFKC(), *replace, core.normalizer])
     return core
 
 
@@ -224,14 +209,9 @@ def _count_words(texts: Iterable[Iterable[str]]) -> Counter[str]:
 
 
 def _by_frequency(words: Mapping[str, int]) -> list[str]:
-    """The characters of counted words, most frequent first."""
+    """The characters of counted words, most frequent first, equal ones in the order of their code points."""
     counts: Counter[str] = Counter()
     for word, count in words.items():
         for character in word:
             counts[character] += count
-    return _ranked(counts)
-
-
-def _ranked(counts: Mapping[str, int]) -> list[str]:
-    """Characters by their counts, largest first; those of equal counts in the order of their code points."""
     return sorted(counts, key=lambda c: (-counts[c], c))

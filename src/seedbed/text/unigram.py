@@ -1,8 +1,8 @@
 """The vocabulary of a unigram model from counted words (Kudo 2018, section 3.2), the same in every run.
 
-A model is a probability per entry; a word's is the sum over all its segmentations. Training begins with the
-frequent substrings and drops those that the words need least, round by round, with two steps of expectation
-maximization in each round.
+A word's probability is the sum over its segmentations into entries. Training begins with the frequent
+substrings and drops those that the words need least, round by round, after two steps of expectation
+maximization.
 """
 
 from __future__ import annotations
@@ -42,23 +42,22 @@ class _Lattice:
         self.start = self.end - size
         self._by_end = _slices(ends)
         # By where an edge starts, the last first.
-        self._from = np.argsort(size - ends, kind="stable").astype(np.int32)
-        self._by_start = _slices((size - ends)[self._from])
+        order = np.argsort(size - ends, kind="stable").astype(np.int32)
+        self._by_start = [order[part] for part in _slices((size - ends)[order])]
 
     def forward(self, chances: Floats) -> Floats:
         """The summed probability of all paths to each position; `chances` is the probability per edge."""
         before = np.zeros(self.num_positions)
         before[self.first] = 1
-        for part in self._by_end:
-            np.add.at(before, self.end[part], before[self.start[part]] * chances[part])
+        for edges in self._by_end:
+            np.add.at(before, self.end[edges], before[self.start[edges]] * chances[edges])
         return before
 
     def backward(self, chances: Floats) -> Floats:
         """The summed probability of all paths from each position to the end of its text."""
         behind = np.zeros(self.num_positions)
         behind[self.last] = 1
-        for part in self._by_start:
-            edges = self._from[part]
+        for edges in self._by_start:
             np.add.at(behind, self.start[edges], behind[self.end[edges]] * chances[edges])
         return behind
 
@@ -72,8 +71,7 @@ class _Lattice:
 
     def without_itself(self, probabilities: Floats) -> Floats:
         """The probability of each text split into at least two entries."""
-        chances = np.where(self.is_whole, 0.0, probabilities[self.entry])
-        found: Floats = self.forward(chances)[self.last]
+        found: Floats = self.forward(np.where(self.is_whole, 0.0, probabilities[self.entry]))[self.last]
         return found
 
 

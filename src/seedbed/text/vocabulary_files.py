@@ -13,7 +13,6 @@ from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, pro
 from seedbed.base.errors import BundleError
 from seedbed.base.json_file import read_object
 from seedbed.text.library import read_text
-from seedbed.text.special_tokens import SpecialTokens
 
 WORD_END = "</w>"
 ENDINGS = r"'s|'t|'re|'ve|'m|'ll|'d"
@@ -21,6 +20,7 @@ WORDS = r"[^\r\n\p{L}\p{N}]?\p{L}+"
 REST = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 QWEN2 = rf"(?i:{ENDINGS})|{WORDS}|\p{{N}}|{REST}"  # Qwen2 and 3 split at these: each digit is a token
 MAX_WORD_CHARACTERS = 100  # a longer word is unknown to BERT's WordPiece
+Merges = list[tuple[str, str]]
 
 
 def read_vocabulary(file: Path) -> dict[str, int]:
@@ -40,11 +40,10 @@ def read_vocabulary(file: Path) -> dict[str, int]:
 
 def read_lines(file: Path) -> dict[str, int]:
     """The tokens of a vocab.txt, one per line, with their line number from 0; the last of equal lines."""
-    lines = read_text(file).split("\n")
-    return {line: i for i, line in enumerate(lines[:-1] if not lines[-1] else lines)}
+    return {line: i for i, line in enumerate(read_text(file).removesuffix("\n").split("\n"))}
 
 
-def read_merges(file: Path) -> list[tuple[str, str]]:
+def read_merges(file: Path) -> Merges:
     """The pairs of a merges.txt, in order, without the line of its version."""
     pairs = []
     for number, line in enumerate(read_text(file).split("\n"), 1):
@@ -58,10 +57,7 @@ def read_merges(file: Path) -> list[tuple[str, str]]:
 
 
 def byte_core(
-    vocabulary: dict[str, int],
-    merges: list[tuple[str, str]],
-    config: Mapping[str, Any],
-    pattern: str | None = None,
+    vocabulary: dict[str, int], merges: Merges, pattern: str | None = None, *, prefix: bool = False
 ) -> tokenizers.Tokenizer:
     """Byte-level BPE over GPT-2's words (Radford et al. 2019, section 2.2), or over a pattern's matches."""
     missing = 256 - sum(symbol in vocabulary for symbol in pre_tokenizers.ByteLevel.alphabet())
@@ -72,7 +68,6 @@ def byte_core(
     if pattern is not None:
         return cut_core(vocabulary, merges, (pattern,), composed=True)
     core = tokenizers.Tokenizer(models.BPE(vocabulary, merges))
-    prefix = config.get("add_prefix_space") is True
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix)
     core.decoder = decoders.ByteLevel()
     return core
@@ -80,7 +75,7 @@ def byte_core(
 
 def cut_core(
     vocabulary: dict[str, int],
-    merges: list[tuple[str, str]],
+    merges: Merges,
     patterns: Sequence[str],
     *,
     composed: bool,
@@ -92,22 +87,18 @@ def cut_core(
     """
     core = tokenizers.Tokenizer(models.BPE(vocabulary, merges, ignore_merges=whole_words))
     splits = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in patterns]
-    core.pre_tokenizer = pre_tokenizers.Sequence(
-        [*splits, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
-    )
+    to_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    core.pre_tokenizer = pre_tokenizers.Sequence([*splits, to_bytes])
     if composed:
         core.normalizer = normalizers.NFC()
     core.decoder = decoders.ByteLevel()
     return core
 
 
-def word_end_core(
-    vocabulary: dict[str, int], merges: list[tuple[str, str]], special: SpecialTokens
-) -> tokenizers.Tokenizer:
+def word_end_core(vocabulary: dict[str, int], merges: Merges, unknown: str | None) -> tokenizers.Tokenizer:
     """BPE over lower-cased words with an end mark (Radford et al. 2018, section 4.1)."""
-    core = tokenizers.Tokenizer(
-        models.BPE(vocabulary, merges, unk_token=special.name("unk_token"), end_of_word_suffix=WORD_END)
-    )
+    bpe = models.BPE(vocabulary, merges, unk_token=unknown, end_of_word_suffix=WORD_END)
+    core = tokenizers.Tokenizer(bpe)
     core.normalizer = normalizers.BertNormalizer(lowercase=True)
     core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     core.decoder = decoders.BPEDecoder(suffix=WORD_END)
@@ -115,20 +106,18 @@ def word_end_core(
 
 
 def word_piece_core(
-    vocabulary: dict[str, int], config: Mapping[str, Any], special: SpecialTokens
+    vocabulary: dict[str, int], config: Mapping[str, Any], unknown: str | None
 ) -> tokenizers.Tokenizer:
     """WordPiece over BERT's words (Devlin et al. 2019, section 3).
 
     Without `do_lower_case`, a vocabulary without capital letters lower-cases texts.
     """
-    unknown = special.name("unk_token")
     if unknown not in vocabulary:
         raise BundleError("its vocab.txt has no token for unknown text, such as [UNK]; download it again")
     cased = any(re.search("[A-Z]", text) for text in vocabulary if not text.startswith("["))
     lower, chinese = _flag(config, "do_lower_case"), _flag(config, "tokenize_chinese_chars")
-    core = tokenizers.Tokenizer(
-        models.WordPiece(vocabulary, unk_token=unknown, max_input_chars_per_word=MAX_WORD_CHARACTERS)
-    )
+    model = models.WordPiece(vocabulary, unk_token=unknown, max_input_chars_per_word=MAX_WORD_CHARACTERS)
+    core = tokenizers.Tokenizer(model)
     core.normalizer = normalizers.BertNormalizer(
         handle_chinese_chars=chinese is not False,
         strip_accents=_flag(config, "strip_accents"),
@@ -141,9 +130,7 @@ def word_piece_core(
 
 def _flag(config: Mapping[str, Any], key: str) -> bool | None:
     value = config.get(key)
-    if value is None:
-        return None
-    if not isinstance(value, bool):
+    if value is not None and not isinstance(value, bool):
         raise BundleError(f"its tokenizer_config.json has {str(value)[:40]!r} as {key}; give true or false")
     return value
 
