@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from seedbed.hub.bundle import open_bundle, save_bundle
 from seedbed.models.network import FAMILIES, build, export_tensors, family, import_tensors, initialize
+from seedbed.models.weights import expand
 from seedbed.nn.layout import Layout, restore
 from seedbed.nn.linear import named_parts
 from seedbed.text.training import train_tokenizer
@@ -104,8 +105,8 @@ def test_no_two_cases_have_one_name() -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_the_rules_name_every_parameter(case: str) -> None:
     name, parts = CASES[case].family, dict(named_parts(build(CASES[case], "meta")))
-    listed = [pair for rule in family(name).rules(CASES[case]) for pair in rule.pairs(9, parts, "ours")]
-    forgotten = sorted(set(parts) - {part for ours, _ in listed for part in ours})
+    listed = [ours for ours, *_ in expand(family(name).rules(CASES[case]), 9) if ours[0] in parts]
+    forgotten = sorted(set(parts) - {part for ours in listed for part in ours})
     assert not forgotten, f"rules() of {name} forget {', '.join(forgotten)}"
 
 

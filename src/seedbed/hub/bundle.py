@@ -136,20 +136,21 @@ def mismatch_errors(path: Path) -> Iterator[None]:
     except BundleError as error:
         problem = str(error)
         if not problem.startswith(str(path.parent)):
-            reason = _reason(read_object(path.with_name(CONFIG)))
+            reason = _reason(path.parent)
             problem = f"{path}: " + (f"{problem.partition('; ')[0]}; {reason}" if reason else problem)
         raise BundleError(problem) from None
 
 
-def _reason(values: Mapping[str, Any]) -> str | None:
+def _reason(folder: Path) -> str | None:
     """Why weights cannot be read: what is not supported in their `config.json`, if anything."""
+    values = read_object(folder / CONFIG)
     if isinstance(quantized := values.get("quantization_config"), dict):
         method = str(quantized.get("quant_method", "an unnamed method"))[:40]
         return (
             f"{CONFIG} says that they are quantized by {method!r}, which is not supported; take the "
             "model that is not quantized, or a .gguf file"
         )
-    chosen = next(f for f in map(family, FAMILIES.names()) if values.get("model_type") in f.model_types)
+    chosen = _family_of(values, folder)
     names, supported = values.get("architectures"), sorted(chosen.architectures.values())
     names = names if isinstance(names, list) else []
     if not supported or any(name in supported for name in names):
@@ -219,15 +220,12 @@ def stored_dtype(path: Path, *, allow_pickle: bool = False) -> str:
 
 
 def _family_of(values: Mapping[str, Any], path: Path) -> Family:
-    families = [family(name) for name in FAMILIES.names()]
-    model_type = str(values.get("model_type"))
-    for one in families:
-        if model_type in one.model_types:
-            return one
-    known = [name for one in families for name in one.model_types]
-    raise BundleError(
-        f"{path / CONFIG} has the model_type {model_type!r}, an unknown family; {nearest(model_type, known)}"
-    )
+    families = {one.model_type: one for one in map(family, FAMILIES.names())}
+    if (kind := str(values.get("model_type"))) not in families:
+        raise BundleError(
+            f"{path / CONFIG} has the model_type {kind!r}, an unknown family; {nearest(kind, families)}"
+        )
+    return families[kind]
 
 
 def _write(

@@ -100,7 +100,7 @@ def _family_of(file: GgufFile) -> tuple[Family, GgufForm]:
 
 
 def _config(file: GgufFile, chosen: Family) -> Config:
-    values = _translate(file) | {"model_type": chosen.model_types[0]}
+    values = _translate(file) | {"model_type": chosen.model_type}
     try:
         return chosen.read_config(values)
     except ConfigError as error:

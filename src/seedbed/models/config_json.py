@@ -11,6 +11,7 @@ from seedbed.base.errors import BundleError, ConfigError, nearest
 from seedbed.nn.config import PARALLEL, POST, PRE, Activation, ModelConfig, RecurrentConfig, Shape
 
 SIZES = ("vocab_size", "d_model", "num_layers", "num_heads", "d_ff")  # fields that config.json must have
+OWN_PREFIX = "seedbed_"  # of the `model_type` of a family without a public class
 
 
 def make_config(
@@ -82,9 +83,9 @@ def require_values(values: Mapping[str, Any], allowed: Mapping[str, Any], reason
 
 
 def write_own_config(config: ModelConfig | RecurrentConfig) -> dict[str, Any]:
-    """The `config.json` of a family without a public class: our fields and our own `model_type`."""
+    """The `config.json` of a family without a public class: our `model_type` and fields."""
     values: dict[str, Any] = json.loads(json.dumps(asdict(config)))
-    return {"model_type": f"seedbed_{values.pop('family')}"} | values
+    return {"model_type": OWN_PREFIX + values.pop("family")} | values
 
 
 def read_own_config(values: Mapping[str, Any]) -> ModelConfig | RecurrentConfig:
@@ -92,7 +93,7 @@ def read_own_config(values: Mapping[str, Any]) -> ModelConfig | RecurrentConfig:
     kind: type[ModelConfig | RecurrentConfig] = RecurrentConfig if "cell" in values else ModelConfig
     known = {f.name for f in fields(kind)}
     found = {key: value for key, value in _nest_flat_fields(values).items() if key in known}
-    found["family"] = str(values["model_type"]).removeprefix("seedbed_")
+    found["family"] = str(values["model_type"]).removeprefix(OWN_PREFIX)
     required = [f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING]
     if missing := [name for name in required if name not in found]:
         raise BundleError(

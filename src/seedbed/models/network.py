@@ -20,11 +20,7 @@ from seedbed.text.tokenizer import Tokenizer
 
 MAX_TABLES = 1 << 24  # numbers in tables of positions that a network may have beyond its file's
 FAMILIES: PluginPackage[Family] = PluginPackage("seedbed.models.families", "FAMILY")
-
-
-def family(name: str) -> Family:
-    """The family of a name."""
-    return FAMILIES.get(name)
+family = FAMILIES.get  # by its name
 
 
 def build(config: Config, device: str | torch.device = "cpu") -> Network:

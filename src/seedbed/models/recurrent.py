@@ -50,10 +50,6 @@ class RecurrentNetwork(NetworkBase):
         state.advance(layout, memory)
         return hidden
 
-    def set_activation_checkpointing(self, enabled: bool) -> None:
-        """Store only each layer's input for the backward pass and recompute the rest (1604.06174)."""
-        self.checkpoint_activations = enabled
-
     def _run(self, ids: Tensor, layout: Layout, memory: Tensor) -> tuple[Tensor, Tensor]:
         """ids (N,), memory (num_layers, 1 or 2, B, M) -> hidden states (N, M), the memory after them."""
         dropout = self.config.dropout

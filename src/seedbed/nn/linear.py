@@ -181,6 +181,12 @@ class NetworkBase(nn.Module):
         """The type of its hidden states outside autocast."""
         return self.embed.dtype
 
+    def set_activation_checkpointing(self, enabled: bool) -> None:
+        """Store only each layer's input for the backward pass and recompute the rest (1604.06174)."""
+        for module in self.modules():
+            if hasattr(module, "checkpoint_activations"):
+                module.checkpoint_activations = enabled  # type: ignore[assignment]
+
 
 def replace(root: nn.Module, path: str, new: nn.Module) -> None:
     """Replace the Linear-like module or the embedding at `path` of `root` by `new`.

@@ -92,7 +92,7 @@ def initialize(module: Transformer, generator: torch.Generator) -> None:
 
 FAMILY = Family(
     name="palm",
-    model_types=("cohere",),
+    published_as="cohere",
     architectures={"lm": "CohereForCausalLM"},
     presets={
         "8b": sized(4096, 32),

@@ -8,7 +8,7 @@ from typing import Any
 
 from seedbed.base.errors import BundleError
 from seedbed.models.families import llama
-from seedbed.models.family import GgufForm
+from seedbed.models.family import GgufForm, public_classes
 from seedbed.nn.config import AttentionConfig, ModelConfig, PositionConfig
 
 ROTARY_BASE = 1_000_000.0
@@ -59,8 +59,7 @@ def write_config(config: ModelConfig) -> dict[str, Any]:
 FAMILY = replace(
     llama.FAMILY,
     name="qwen2",
-    model_types=("qwen2",),
-    architectures=llama.architectures("Qwen2"),
+    architectures=public_classes("Qwen2"),
     presets={
         "0.5b": _config(896, 24, 14, 4864, num_kv_heads=2, max_positions=131_072, tie_embeddings=True),
         "1.5b": _config(1536, 28, 12, 8960, num_kv_heads=2, max_positions=131_072, tie_embeddings=True),

@@ -166,7 +166,6 @@ def initialize(module: Transformer, generator: torch.Generator) -> None:
 
 FAMILY = Family(
     name="t5",
-    model_types=("t5",),
     architectures={"lm": "T5ForConditionalGeneration"},
     presets={
         "small": sized(512, 6, 8, 2048),
