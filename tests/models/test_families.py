@@ -82,7 +82,7 @@ def test_a_tokenizer_has_the_special_tokens_of_its_config(name: str) -> None:
         start, pad = written.get("decoder_start_token_id"), written.get("pad_token_id", tokenizer.pad_id)
         assert start in (None, tokenizer.pad_id, tokenizer.eos_id) and pad == tokenizer.pad_id
         if shape_of(config) == "encoder":
-            assert tokenizer.mask_id is not None, "name the encoder's control tokens as special=SpecialForm()"
+            assert tokenizer.mask_id is not None, "name the encoder's special tokens as special=SpecialForm()"
             assert tokenizer.cls_id == tokenizer.encode_document("a")[0]
         else:
             assert tokenizer.eos_id is not None

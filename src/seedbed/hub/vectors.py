@@ -35,10 +35,7 @@ class VectorSettings:
 
 
 def read_vectors(folder: Path) -> VectorSettings | None:
-    """The vector settings of a folder, None if it has none.
-
-    Errors: BundleError if one of its files is damaged.
-    """
+    """The vector settings of a folder, None if it has none. Errors: BundleError if a file is damaged."""
     if not (folder / MODULES).is_file() and not (folder / POOLING / CONFIG).is_file():
         return None
     kinds = _modules(folder / MODULES) if (folder / MODULES).is_file() else ["Transformer", "Pooling"]

@@ -57,10 +57,7 @@ class ConfigKeys:
         return fields
 
     def write(self, config: ModelConfig) -> dict[str, Any]:
-        """The values of `config.json` for the fields in the table.
-
-        Errors: ConfigError where the family has no name for the activation.
-        """
+        """The values of `config.json`; ConfigError where the family has no name for the activation."""
         theirs = {ours: name for name, ours in reversed(list(self.activations.items()))}
         if (ours := config.activation) not in theirs and "activation" in self.keys:
             raise ConfigError(f"{config.family} has no activation={ours!r}; {nearest(ours, theirs)}")
@@ -72,10 +69,7 @@ class ConfigKeys:
 
 
 def require_values(values: Mapping[str, Any], allowed: Mapping[str, Any], reason: str) -> None:
-    """Refuse a `config.json` with other values of these keys than the allowed ones.
-
-    An absent key is allowed, null equals false. Errors: BundleError.
-    """
+    """Refuse other values of these keys of `config.json`; an absent key is allowed, null equals false."""
     found = {key: values.get(key, value) for key, value in allowed.items()}
     if refused := [key for key, value in allowed.items() if found[key] != value and (found[key] or value)]:
         has, may = (", ".join(f"{key}={table[key]!r}" for key in refused) for table in (found, allowed))

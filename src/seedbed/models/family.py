@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from seedbed.base.errors import ConfigError, nearest
+from seedbed.base.errors import ConfigError
 from seedbed.models import initialization
 from seedbed.models.config_json import OWN_PREFIX, read_own_config, write_own_config
 from seedbed.models.recurrent import RecurrentNetwork
@@ -31,9 +31,8 @@ CLASS_ENDINGS: dict[HeadKind, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class GgufForm:
-    """How GGUF files store a family's weights."""
+    """How GGUF files store a family's weights; their `general.architecture` is its name."""
 
-    architectures: tuple[str, ...]  # the values of `general.architecture` that are read
     names: Mapping[str, str]  # a tensor's name there, without its suffix -> the published one; {i}: the layer
     interleaved: bool = False  # rows of q and k are permuted for rotary positions that rotate neighbours
     norms_from_one: bool = False  # norms' weights include the 1 that the published ones leave out
@@ -85,10 +84,7 @@ class Family:
         return self.architectures.get(config.head.kind)
 
     def with_head(self, config: Config, values: Mapping[str, Any]) -> Config:
-        """The config with the head of the class in `config.json`, if that is one of ours with labels.
-
-        Errors: ConfigError where its labels are damaged.
-        """
+        """The config with the head of the class in `config.json`, if that is one of ours with labels."""
         named = values.get("architectures") or ()
         kinds = [kind for kind, name in self.architectures.items() if name in named and kind in LABELLED]
         if not kinds or isinstance(config, RecurrentConfig):
@@ -112,12 +108,6 @@ class Family:
             if config.head.several_labels:
                 values["problem_type"] = "multi_label_classification"
         return values
-
-    def preset(self, size: str) -> Config:
-        """The config of a published size."""
-        if size not in self.presets:
-            raise ConfigError(f"{self.name} has no preset {size!r}; {nearest(size, self.presets)}")
-        return self.presets[size]
 
 
 def read_labels(values: Mapping[str, Any]) -> tuple[str, ...]:
@@ -148,10 +138,7 @@ def public_classes(name: str, kinds: Sequence[HeadKind] = ("lm", *LABELLED)) -> 
 
 
 def decoder_head_rules(config: ModelConfig, *, tags: str = "score") -> list[Rule]:
-    """The rules for a decoder's output `lm_head`, if it is not tied, or for its classifier of labels.
-
-    `tags` is the published name of the classifier of tokens.
-    """
+    """The rules for a decoder's output `lm_head`, or for its classifier: `score`, of tokens `tags`."""
     head = config.head.kind
     if head in LABELLED:
         return [Rule("classifier", tags if head == "tagging" else "score")]

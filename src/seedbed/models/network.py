@@ -95,10 +95,7 @@ def require_plausible(config: Config, num_tensors: int, num_held: int, unit: str
 
 
 def require_vocabulary(tokenizer: Tokenizer | None, config: Config) -> None:
-    """Refuse a tokenizer with more tokens than the network's vocabulary; fewer are allowed.
-
-    Errors: BundleError.
-    """
+    """Refuse a tokenizer with more tokens than the network's vocabulary; fewer are allowed."""
     if tokenizer is not None and tokenizer.vocab_size > config.vocab_size:
         raise BundleError(
             f"the tokenizer has {tokenizer.vocab_size} tokens, but the network has {config.vocab_size}; "
@@ -122,4 +119,6 @@ def preset(name: str) -> Config:
         raise ConfigError(
             f"{name!r} names a family without a size; write {family_name}:SIZE, {nearest('', chosen.presets)}"
         )
-    return chosen.preset(size)
+    if size not in chosen.presets:
+        raise ConfigError(f"{family_name} has no preset {size!r}; {nearest(size, chosen.presets)}")
+    return chosen.presets[size]

@@ -10,8 +10,8 @@ from torch.utils.checkpoint import checkpoint
 from seedbed.nn.config import RecurrentConfig
 from seedbed.nn.layout import Layout
 from seedbed.nn.linear import Embedding, EmbeddingLike, NetworkBase, Projection
-from seedbed.nn.recurrent import RecurrentLayer, RecurrentState
-from seedbed.nn.state import DecodeState
+from seedbed.nn.recurrent import RecurrentLayer
+from seedbed.nn.state import DecodeState, RecurrentState
 
 
 class RecurrentNetwork(NetworkBase):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -102,10 +104,7 @@ class Transformer(NetworkBase):
         return hidden
 
     def output(self, hidden: Tensor) -> Tensor:
-        """Logits (..., V) of the hidden states (..., M) that are used; without a head these states.
-
-        A head with labels gives logits (..., labels); `classify` selects the state of each row.
-        """
+        """Logits (..., V) or (..., labels) of those hidden states (..., M) that are used."""
         if self.config.head.kind == "none":
             return hidden
         unembed = getattr(hidden, "unembed", self.embed.unembed)
@@ -148,7 +147,8 @@ class Transformer(NetworkBase):
             state.memory.lengths = list(source_layout.lengths)
             groups = source_layout.groups(source_layout.totals, source_layout.slots)
             window = state.memory.window(source_layout, groups)
-            for layer, cross in enumerate(self.decoder.cross_attentions()):
+            for layer, block in enumerate(self.decoder.blocks):
+                cross: Any = block.cross
                 window.write(layer, *cross.project_memory(encoded))
         return state
 

@@ -16,14 +16,13 @@ Storage = Literal["same", "transposed", "per_head"]
 
 @dataclass(frozen=True)
 class Rule:
-    """Our name of a tensor and the published one, `{i}` being the layer.
+    """Our name of a tensor and the published one: a module's, for `weight` and `bias`, or a parameter's.
 
-    A name is a module's, for its `weight` and its `bias`, or a parameter's. Several names in `ours` are
-    stored as one fused tensor. `storage` is `same`: (out, in) as in nn.Linear; `transposed`: (in, out) as in
-    GPT-2's Conv1D; `per_head`: the parts of each head next to each other, as in BLOOM.
+    `{i}` is the layer. `storage` is `same`: (out, in) as in nn.Linear; `transposed`: (in, out) as in GPT-2's
+    Conv1D; `per_head`: the parts of each head next to each other, as in BLOOM.
     """
 
-    ours: str | tuple[str, ...]
+    ours: str | tuple[str, ...]  # several are stored as one fused tensor
     theirs: str
     storage: Storage = "same"
 
@@ -46,10 +45,7 @@ def import_weights(
     num_layers: int,
     num_heads: int,
 ) -> None:
-    """Copy a family's tensors into ours (`named_parts` of a module), one at a time.
-
-    Errors: BundleError where a tensor is missing, unknown, or of another shape.
-    """
+    """Copy a family's tensors into ours (`named_parts` of a module), one at a time. Errors: BundleError."""
     filled, used, missing = set(), set(), []
     advice = "use the config that was saved with these weights"
     for names, name, storage in expand(rules, num_layers):

@@ -1,8 +1,4 @@
-"""Attention over flat tokens, for self- and cross-attention, with any number of key/value heads.
-
-Letters: N tokens of a flat batch, B rows of a group, T query and S key positions, H heads, K key/value heads,
-D head_dim, M d_model.
-"""
+"""Attention over flat tokens, with any number of key/value heads. Letters as in layout.py."""
 
 from __future__ import annotations
 

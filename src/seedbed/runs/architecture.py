@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 
 from seedbed.base.errors import ConfigError
 from seedbed.models.family import Config
-from seedbed.models.network import family
+from seedbed.models.network import family, preset
 from seedbed.nn.config import AttentionConfig, ModelConfig
 from seedbed.runs.settings import ModelSettings, sized_fields
 
@@ -16,15 +16,16 @@ DEFAULT_WIDTH, DEFAULT_DEPTH = 256, 4
 
 def configure(settings: ModelSettings, *, vocab_size: int, context_tokens: int) -> Config:
     """The config that the settings ask for, over a vocabulary and a context."""
-    chosen = family(settings.family)
     if settings.preset is not None:
-        config = chosen.preset(settings.preset)
+        config = preset(f"{settings.family}:{settings.preset}")
         if settings.d_model or settings.num_layers:
             raise ConfigError(
                 "model.preset has a width and a depth; leave out model.d_model and model.num_layers"
             )
     else:
-        config = chosen.sized(settings.d_model or DEFAULT_WIDTH, settings.num_layers or DEFAULT_DEPTH)
+        config = family(settings.family).sized(
+            settings.d_model or DEFAULT_WIDTH, settings.num_layers or DEFAULT_DEPTH
+        )
     changes = sized_fields(settings)
     known = {f.name for f in fields(config)}
     if isinstance(config, ModelConfig):

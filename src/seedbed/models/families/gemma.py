@@ -78,5 +78,5 @@ FAMILY = replace(
     write_config=write_config,
     sized=sized,
     initialize=initialize,
-    gguf=GgufForm(architectures=("gemma",), names=llama.GGUF_NAMES, norms_from_one=True),
+    gguf=GgufForm(names=llama.GGUF_NAMES, norms_from_one=True),
 )

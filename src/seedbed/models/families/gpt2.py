@@ -83,7 +83,8 @@ def rules(config: ModelConfig) -> list[Rule]:
 
 def initialize(module: Transformer, generator: torch.Generator) -> None:
     """Normal(0, 0.02), the ends of branches scaled by 1 / sqrt(2 num_layers) (section 2.3)."""
-    initialization.normal(module, generator, residual_std=0.02 / math.sqrt(2 * module.config.num_layers))
+    ends, std = (".out", ".down"), 0.02 / math.sqrt(2 * module.config.num_layers)
+    initialization.normal(module, generator, std=lambda name, _: std if name.endswith(ends) else 0.02)
 
 
 FAMILY = Family(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from seedbed.base.errors import BundleError, ConfigError
+from seedbed.base.errors import BundleError
 from seedbed.models.config_json import ConfigKeys, make_config, require_values
 from seedbed.models.family import Family, GgufForm, decoder_head_rules, public_classes, tied_output
 from seedbed.models.weights import Rule
@@ -139,15 +139,6 @@ def rules(config: ModelConfig) -> list[Rule]:
     ]
 
 
-def require_plain_heads(config: ModelConfig) -> None:
-    """Refuse a size of heads that the family's `config.json` cannot express."""
-    if config.d_head * config.num_heads != config.d_model:
-        raise ConfigError(
-            f"head_dim={config.d_head} times num_heads={config.num_heads} must be d_model={config.d_model} "
-            f"in the family {config.family}; leave head_dim out"
-        )
-
-
 _GGUF_LAYER = {
     "attn_norm": "input_layernorm",
     "attn_output": "self_attn.o_proj",
@@ -188,5 +179,5 @@ FAMILY = Family(
     ignored=(r".*\.rotary_emb\.inv_freq",),
     copies=tied_output("model.embed_tokens.weight"),
     prefix="model.",
-    gguf=GgufForm(architectures=("llama",), names=GGUF_NAMES, interleaved=True),
+    gguf=GgufForm(names=GGUF_NAMES, interleaved=True),
 )

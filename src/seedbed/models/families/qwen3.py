@@ -69,7 +69,6 @@ FAMILY = replace(
     sized=sized,
     rules=rules,
     gguf=GgufForm(
-        architectures=("qwen3",),
         names=llama.GGUF_NAMES
         | {f"blk.{{i}}.attn_{n}_norm": f"model.layers.{{i}}.self_attn.{n}_norm" for n in "qk"},
     ),
