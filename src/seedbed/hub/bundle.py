@@ -75,10 +75,7 @@ def save_bundle(
 def open_bundle(
     path: Path | str, *, dtype: str = "float32", device: str = "cpu", allow_pickle: bool = False
 ) -> tuple[Network, Tokenizer | None, dict[str, Any]]:
-    """The network of a folder or a GGUF file, its tokenizer if it has one, and its generation settings.
-
-    Errors: BundleError naming the file that is missing, truncated or contradicts another.
-    """
+    """The network of a folder or a GGUF file, its tokenizer and generation settings. Errors: BundleError."""
     config, tokenizer, generation = read_bundle(Path(path))
     module = read_network(Path(path), config, dtype=dtype, device=device, allow_pickle=allow_pickle)
     return module, tokenizer, generation

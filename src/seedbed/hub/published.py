@@ -68,10 +68,7 @@ class PublishedTensors(Mapping[str, Tensor]):
 
 
 class BundleTensors(PublishedTensors):
-    """The tensors of a bundle's weight files; of two tied ones, the files may have either or both.
-
-    `config` is `config.json` completed from the tensors' names.
-    """
+    """The tensors of a bundle's weight files; of two tied ones, the files may have either or both."""
 
     def __init__(self, weights: Weights, chosen: Family, config: Config) -> None:
         bare = not any(name.startswith(chosen.prefix) for name in weights.headers)
@@ -85,6 +82,7 @@ class BundleTensors(PublishedTensors):
                 names[name] = stored
         shapes = {name: header.shape for name, header in weights.headers.items()}
         super().__init__(names, shapes, weights.read)
+        # `config.json` completed from the names of the tensors.
         self.config = chosen.config_from_names(config, names.keys())
         for name in chosen.zero:
             if (stored := names.pop(name, None)) is not None and weights.read(stored).any():

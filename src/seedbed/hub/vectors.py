@@ -24,14 +24,11 @@ MODES: dict[str, Literal["mean", "first"]] = {
 
 @dataclass(frozen=True)
 class VectorSettings:
-    """Whether a vector is the mean or the first of the hidden states, and whether its length is made 1.
-
-    `problem` names the operation of the folder that is not supported, None if all are.
-    """
+    """Whether a vector is the mean or the first of the hidden states, and whether its length is made 1."""
 
     pooling: Literal["mean", "first"] = "mean"
     normalize: bool = False
-    problem: str | None = None
+    problem: str | None = None  # the operation of the folder that is not supported
 
 
 def read_vectors(folder: Path) -> VectorSettings | None:

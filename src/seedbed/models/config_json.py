@@ -35,11 +35,7 @@ class ConfigKeys:
     activations: Mapping[str, Activation] = field(default_factory=dict)
 
     def read(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """The fields whose keys `config.json` has; the others keep the family's defaults.
-
-        Errors: KeyError where a size is missing; ConfigError where one is not a number; BundleError where
-        the activation is not in the table.
-        """
+        """The fields whose keys `config.json` has. Errors: KeyError, ConfigError, BundleError."""
         fields: dict[str, Any] = {}
         for name, key in self.keys.items():
             keys = (key,) if isinstance(key, str) else key

@@ -35,11 +35,7 @@ def initialize(module: Network, generator: torch.Generator) -> None:
 
 
 def import_tensors(module: Network, theirs: Mapping[str, Tensor]) -> None:
-    """Fill the network with the tensors of its family's published file.
-
-    Errors: BundleError where one is missing, unknown, or of another shape; UsageError where a wrapper
-    computes its dense weights, which cannot be loaded.
-    """
+    """Fill the network with the tensors of its family's published file. Errors: BundleError, UsageError."""
     parts = dict(named_parts(module))
     own = {parameter.untyped_storage().data_ptr() for parameter in module.parameters()}
     if computed := [name for name, part in parts.items() if part.untyped_storage().data_ptr() not in own]:
