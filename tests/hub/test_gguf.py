@@ -17,7 +17,7 @@ from transformers.tokenization_utils_base import generate_merges
 import seedbed
 from seedbed.api.tokenizers import inspect
 from seedbed.base.errors import BundleError
-from seedbed.hub.bundle import open_bundle, read_config
+from seedbed.hub.bundle import open_bundle, read_bundle
 from seedbed.hub.gguf_file import open_gguf_file
 from seedbed.models.network import build, import_tensors
 from seedbed.nn.config import RotaryScaling
@@ -99,10 +99,10 @@ def test_dtype_and_config_are_honoured(tiny: Any, write_gguf: Any) -> None:
     path, _ = write_gguf(tiny.make_llama(40))
     lm = seedbed.load(path, dtype="bfloat16")
     assert {p.dtype for p in lm.module.parameters()} == {torch.bfloat16}
-    assert read_config(path) == lm.config
+    assert read_bundle(path)[0] == lm.config
     changes = {"llama.rope.scaling.type": "linear", "llama.rope.scaling.factor": 2.0}
     path, _ = write_gguf(tiny.make_llama(40), values=tiny.metadata(tiny.make_llama(40), **changes))
-    assert read_config(path).position.scaling == RotaryScaling(kind="linear", factor=2.0)
+    assert read_bundle(path)[0].position.scaling == RotaryScaling(kind="linear", factor=2.0)
 
 
 @pytest.mark.parametrize("factor", [1.0, 8.0, 32.0])

@@ -13,7 +13,7 @@ import tokenizers
 from tokenizers import models, pre_tokenizers
 
 from seedbed.base.errors import BundleError, SeedbedWarning
-from seedbed.hub.bundle import open_bundle, read_config
+from seedbed.hub.bundle import open_bundle, read_bundle
 from seedbed.hub.gguf_file import open_gguf_file
 
 LONGEST_SECONDS = 2.0
@@ -240,7 +240,7 @@ def test_an_unknown_architecture_is_refused(tiny: Any, write_gguf: Any) -> None:
     path, _ = write_gguf(tiny.make_llama(40), architecture="lama")
     refused(path, "its architecture is 'lama', unknown here; did you mean 'llama'")
     with pytest.raises(BundleError, match="its architecture is 'lama'"):
-        read_config(path)
+        read_bundle(path)
 
 
 @pytest.mark.parametrize(("kind", "said"), [(99, "99"), (15, "Q8_K"), (26, "I32"), (2**32 - 1, "4294967295")])

@@ -16,7 +16,7 @@ SENTENCES = [
     "A man is eating food.",
     "A man is eating a piece of bread, slowly, because he has nowhere to go before noon.",
     "The girl carries a baby.",
-    "[CLS] is no control token in a text of the user's.",
+    "[CLS] is no special token in a text of the user's.",
 ]
 
 

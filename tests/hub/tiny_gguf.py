@@ -59,7 +59,7 @@ def metadata(module: Any, **changes: Any) -> dict[str, Any]:
 
 
 def tokenizer_metadata(core: tokenizers.Tokenizer, pre: str, **changes: Any) -> dict[str, Any]:
-    """The metadata of a byte-level tokenizer; its first two tokens are control tokens."""
+    """The metadata of a byte-level tokenizer; its first two tokens are special tokens."""
     vocabulary = core.get_vocab()
     tokens = sorted(vocabulary, key=lambda token: vocabulary[token])
     merges = [" ".join(pair) for pair in json.loads(core.to_str())["model"]["merges"]]

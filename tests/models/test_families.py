@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from seedbed.hub.bundle import open_bundle, save_bundle
 from seedbed.models.network import FAMILIES, build, export_tensors, family, import_tensors, initialize
+from seedbed.models.weights import expand
 from seedbed.nn.layout import Layout, restore
 from seedbed.nn.linear import named_parts
 from seedbed.text.training import train_tokenizer
@@ -81,7 +82,7 @@ def test_a_tokenizer_has_the_special_tokens_of_its_config(name: str) -> None:
         start, pad = written.get("decoder_start_token_id"), written.get("pad_token_id", tokenizer.pad_id)
         assert start in (None, tokenizer.pad_id, tokenizer.eos_id) and pad == tokenizer.pad_id
         if shape_of(config) == "encoder":
-            assert tokenizer.mask_id is not None, "name the encoder's control tokens as special=SpecialForm()"
+            assert tokenizer.mask_id is not None, "name the encoder's special tokens as special=SpecialForm()"
             assert tokenizer.cls_id == tokenizer.encode_document("a")[0]
         else:
             assert tokenizer.eos_id is not None
@@ -104,8 +105,8 @@ def test_no_two_cases_have_one_name() -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_the_rules_name_every_parameter(case: str) -> None:
     name, parts = CASES[case].family, dict(named_parts(build(CASES[case], "meta")))
-    listed = [pair for rule in family(name).rules(CASES[case]) for pair in rule.pairs(9, parts, "ours")]
-    forgotten = sorted(set(parts) - {part for ours, _ in listed for part in ours})
+    listed = [ours for ours, *_ in expand(family(name).rules(CASES[case]), 9) if ours[0] in parts]
+    forgotten = sorted(set(parts) - {part for ours in listed for part in ours})
     assert not forgotten, f"rules() of {name} forget {', '.join(forgotten)}"
 
 

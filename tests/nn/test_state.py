@@ -11,8 +11,7 @@ from torch import Tensor
 
 from seedbed.base.errors import ConfigError
 from seedbed.nn.layout import Layout
-from seedbed.nn.recurrent import RecurrentState
-from seedbed.nn.state import AttentionState, KVCache
+from seedbed.nn.state import AttentionState, KVCache, RecurrentState
 
 CAPACITY = 40
 NUM_LAYERS, NUM_HEADS, HEAD_DIM = 2, 2, 3

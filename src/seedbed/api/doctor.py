@@ -14,7 +14,7 @@ from seedbed import __version__
 from seedbed.base.hardware import Hardware, disk_free_bytes, probe
 from seedbed.models.family import Config
 from seedbed.models.network import FAMILIES, build, family, parameter_count
-from seedbed.select.plan import forward_flops_per_token
+from seedbed.select.compute import forward_flops
 
 # Weights, gradients and AdamW's two moments in float32; activations come on top.
 STATE_BYTES = 16
@@ -62,7 +62,8 @@ def _trainable(name: str, config: Config, hardware: Hardware) -> dict[str, Any]:
     """Return whether a preset's training state fits in the free memory, and the estimated time on the CPU."""
     parameters = parameter_count(config)
     state_bytes = STATE_BYTES * parameters
-    flops = 3 * forward_flops_per_token(build(config, "meta"), min(config.max_positions or 1024, 1024))
+    row_tokens = min(config.max_positions or 1024, 1024)
+    flops = 3 * sum(forward_flops(build(config, "meta"), row_tokens=row_tokens).values())
     rate = USUAL_PEAK_FRACTION * hardware.matmul_flops["float32"] / flops
     return {
         "model": name,

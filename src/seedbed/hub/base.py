@@ -20,13 +20,9 @@ from seedbed.text.tokenizer import Tokenizer
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Base:
-    """A model whose files have been read, except the weights; `network` reads those.
+    """A model whose files have been read, except the weights; `network` reads those."""
 
-    `name` opens the same model again: the path as the user wrote it, `package:NAME`, or `org/name@commit` for
-    a model on the hub. The chat template is part of the tokenizer.
-    """
-
-    name: str
+    name: str  # opens it again: the path as the user wrote it, `package:NAME`, or `org/name@commit`
     path: Path
     commit: str | None
     config: Config
@@ -35,10 +31,7 @@ class Base:
 
     @classmethod
     def open(cls, model: str | Path) -> Base:
-        """Find a model, as `locate` does, and read its config, tokenizer and generation settings.
-
-        For a model on the hub, only the small files are downloaded, at the revision's current commit.
-        """
+        """Find a model, as `locate` does, and read its small files; on the hub, at the present commit."""
         name, commit = str(model), None
         path = locate(model, weights=False)
         if (match := NAME.fullmatch(name)) and not Path(model).expanduser().exists():
@@ -51,10 +44,7 @@ class Base:
 
     @property
     def named_tokens(self) -> dict[str, int]:
-        """The special tokens of generation, by their names in generation_config.json.
-
-        A list of several end tokens is left out. Empty for a GGUF file, whose tokenizer names them.
-        """
+        """The special tokens in generation_config.json, without lists of several; none of a GGUF file's."""
         if is_gguf(self.path):
             return {}
         return {key: self.generation[key] for key in NAMED_TOKENS if type(self.generation.get(key)) is int}
@@ -73,12 +63,8 @@ class Base:
         return digest.hexdigest()
 
     def network(self, *, dtype: str = "float32", device: str = "cpu") -> Network:
-        """The network, in evaluation mode; weights on the hub are downloaded now.
-
-        Errors: BundleError naming the file that is missing, truncated or contradicts another.
-        """
+        """The network, in evaluation mode; weights on the hub are downloaded now. Errors: BundleError."""
         return read_network(self._whole(), self.config, dtype=dtype, device=device)
 
     def _whole(self) -> Path:
-        """The path of the whole model, weights included."""
         return self.path if self.commit is None else locate(self.name)

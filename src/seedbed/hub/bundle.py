@@ -9,10 +9,8 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +22,7 @@ from seedbed.base.errors import BundleError, ConfigError, SeedbedError, SeedbedW
 from seedbed.base.files import disk_errors, replaced_folder
 from seedbed.base.json_file import read_object
 from seedbed.base.runtime import find_device
-from seedbed.hub.gguf import fill_from_gguf, gguf_numbers, inspect_gguf, is_gguf, read_gguf_config
+from seedbed.hub.gguf import fill_from_gguf, gguf_numbers, inspect_gguf, is_gguf
 from seedbed.hub.published import require_matching_weights
 from seedbed.hub.vectors import MODULES, POOLING, VectorSettings, read_vectors, write_vectors
 from seedbed.hub.weight_files import CONFIG, WEIGHTS, open_weights
@@ -60,7 +58,6 @@ def save_bundle(
 ) -> Path:
     """Write the network to the folder `path`, load it again and compare the logits.
 
-    The folder is written aside and replaces an earlier bundle only after the comparison.
     Errors: HardwareError if the disk is full; BundleError if the loaded network differs, or if `path`
     contains a file that is not part of a bundle.
     """
@@ -78,11 +75,7 @@ def save_bundle(
 def open_bundle(
     path: Path | str, *, dtype: str = "float32", device: str = "cpu", allow_pickle: bool = False
 ) -> tuple[Network, Tokenizer | None, dict[str, Any]]:
-    """The network of a folder or a GGUF file, its tokenizer if it has one, and its generation settings.
-
-    `allow_pickle` reads the tensors of `pytorch_model.bin` if there are no safetensors.
-    Errors: BundleError naming the file that is missing, truncated or contradicts another.
-    """
+    """The network of a folder or a GGUF file, its tokenizer and generation settings. Errors: BundleError."""
     config, tokenizer, generation = read_bundle(Path(path))
     module = read_network(Path(path), config, dtype=dtype, device=device, allow_pickle=allow_pickle)
     return module, tokenizer, generation
@@ -95,7 +88,11 @@ def read_bundle(path: Path) -> tuple[Config, Tokenizer | None, dict[str, Any]]:
     config, folder = read_config(path), _folder_to_read(path)
     tokenizer = Tokenizer.load(folder) if Tokenizer.is_in(folder) else None
     require_vocabulary(tokenizer, config)
-    return config, tokenizer, _read_generation(folder)
+    if (folder / GENERATION).is_file():
+        return config, tokenizer, read_object(folder / GENERATION)
+    values = read_object(folder / CONFIG)  # legacy files have the settings there
+    names = (*NAMED_TOKENS, *RECOMMENDED)
+    return config, tokenizer, {name: values[name] for name in names if values.get(name) is not None}
 
 
 def read_network(
@@ -116,40 +113,29 @@ def read_network(
         return tensors.fill(tensors.config, weights.path, dtype=DTYPES[dtype], device=place)
 
 
-def _read_generation(folder: Path) -> dict[str, Any]:
-    """The generation settings of a bundle's folder."""
-    if (folder / GENERATION).is_file():
-        return read_object(folder / GENERATION)
-    values = read_object(folder / CONFIG)  # legacy files have them there
-    names = (*NAMED_TOKENS, *RECOMMENDED)
-    return {name: values[name] for name in names if values.get(name) is not None}
-
-
 @contextmanager
 def mismatch_errors(path: Path) -> Iterator[None]:
-    """Add the path of the weights to a BundleError, and the reason for it where `config.json` has one.
-
-    It may name a class that is not supported, or say that the weights are quantized.
-    """
+    """Add the path of the weights to a BundleError, and the reason for it where `config.json` has one."""
     try:
         yield
     except BundleError as error:
         problem = str(error)
         if not problem.startswith(str(path.parent)):
-            reason = _reason(read_object(path.with_name(CONFIG)))
+            reason = _reason(path.parent)
             problem = f"{path}: " + (f"{problem.partition('; ')[0]}; {reason}" if reason else problem)
         raise BundleError(problem) from None
 
 
-def _reason(values: Mapping[str, Any]) -> str | None:
+def _reason(folder: Path) -> str | None:
     """Why weights cannot be read: what is not supported in their `config.json`, if anything."""
+    values = read_object(folder / CONFIG)
     if isinstance(quantized := values.get("quantization_config"), dict):
         method = str(quantized.get("quant_method", "an unnamed method"))[:40]
         return (
             f"{CONFIG} says that they are quantized by {method!r}, which is not supported; take the "
             "model that is not quantized, or a .gguf file"
         )
-    chosen = next(f for f in map(family, FAMILIES.names()) if values.get("model_type") in f.model_types)
+    chosen = _family_of(values, folder)
     names, supported = values.get("architectures"), sorted(chosen.architectures.values())
     names = names if isinstance(names, list) else []
     if not supported or any(name in supported for name in names):
@@ -172,7 +158,6 @@ def vector_settings(path: Path) -> VectorSettings | None:
 
 
 def _require_replaceable(path: Path) -> None:
-    """Refuse to replace a folder that is not a bundle."""
     if not path.name:
         raise BundleError(f"a bundle cannot replace {path}; choose a new folder in it")
     if path.exists() and not path.is_dir():
@@ -186,9 +171,7 @@ def _require_replaceable(path: Path) -> None:
 
 
 def read_config(path: Path) -> Config:
-    """The config of a bundle's folder or a GGUF file."""
-    if is_gguf(path):
-        return read_gguf_config(path)
+    """The config of a bundle's folder."""
     path = _folder_to_read(path)
     if not (path / CONFIG).is_file():
         problem = f"has no {CONFIG}" if path.is_dir() else "is not a folder"
@@ -207,27 +190,22 @@ def read_config(path: Path) -> Config:
 
 def stored_dtype(path: Path, *, allow_pickle: bool = False) -> str:
     """The dtype of most of a model's numbers; float32 if a bundle cannot be written in that dtype."""
-    counts: Counter[str] = Counter()
     if is_gguf(path):
-        counts.update(gguf_numbers(path))
+        counts = gguf_numbers(path)
     else:
         with open_weights(_folder_to_read(path), allow_pickle=allow_pickle) as weights:
-            for header in weights.headers.values():
-                counts[str(header.dtype).removeprefix("torch.")] += prod(header.shape)
+            counts = weights.numbers()
     kind = counts.most_common(1)[0][0] if counts else ""
     return {"F16": "float16", "BF16": "bfloat16"}.get(kind, kind if kind in DTYPES else "float32")
 
 
 def _family_of(values: Mapping[str, Any], path: Path) -> Family:
-    families = [family(name) for name in FAMILIES.names()]
-    model_type = str(values.get("model_type"))
-    for one in families:
-        if model_type in one.model_types:
-            return one
-    known = [name for one in families for name in one.model_types]
-    raise BundleError(
-        f"{path / CONFIG} has the model_type {model_type!r}, an unknown family; {nearest(model_type, known)}"
-    )
+    families = {one.model_type: one for one in map(family, FAMILIES.names())}
+    if (kind := str(values.get("model_type"))) not in families:
+        raise BundleError(
+            f"{path / CONFIG} has the model_type {kind!r}, an unknown family; {nearest(kind, families)}"
+        )
+    return families[kind]
 
 
 def _write(

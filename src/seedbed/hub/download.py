@@ -1,8 +1,7 @@
 """A model by its name on the Hugging Face hub: downloaded once, then read from huggingface_hub's cache.
 
-The library reads its own settings: HF_HOME (the cache), HF_TOKEN, HF_HUB_OFFLINE, HF_ENDPOINT. A download
-resumes where its connection broke; after a kill the whole files stay. Without a network, the files of a
-revision that were downloaded before are used.
+The library reads HF_HOME (the cache), HF_TOKEN, HF_HUB_OFFLINE and HF_ENDPOINT. A download resumes where its
+connection broke; without a network, the files of a revision that were downloaded before are used.
 """
 
 from __future__ import annotations
@@ -14,17 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import huggingface_hub
-from huggingface_hub import constants
-from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError is its HTTP library's
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    HTTPError,
-    LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub import constants, errors
 
 from seedbed.base.errors import BundleError
 from seedbed.base.files import disk_error
@@ -32,10 +21,10 @@ from seedbed.hub.vectors import FILES as VECTOR_FILES
 from seedbed.hub.weight_files import (
     CONFIG,
     INDEX,
-    PICKLE,
-    PICKLE_INDEX,
+    PICKLES,
     WEIGHTS,
     find_weights,
+    is_index,
     only_pickles,
     shard_names,
 )
@@ -47,24 +36,19 @@ SMALL_FILES = (
     *("vocab.txt", "vocab.json", "merges.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model"),
     *("source.spm", "target.spm"),
 )
+# `org/name` or `org/name@revision`.
 NAME = re.compile(r"(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@(?P<revision>[^@\s]+))?", re.ASCII)
 AUTHORIZED = (401, 403)
-
-
-def is_hub_name(model: str) -> bool:
-    """Whether a text has the form `org/name` or `org/name@revision`."""
-    return NAME.fullmatch(model) is not None
 
 
 def download(model: str, *, weights: bool = True, allow_pickle: bool = False) -> Path:
     """The folder in the cache of a model on the hub, `org/name` or `org/name@revision`.
 
-    A revision is a branch, a tag or a commit. Downloads the config, the tokenizer and, with `weights`, the
-    safetensors; pickles only if they are allowed and there are no safetensors. Errors: BundleError naming
-    what was not found, not allowed or not reached; HardwareError for a full disk.
+    Downloads the config, the tokenizer and, with `weights`, the safetensors; pickles if they are allowed and
+    there are no safetensors. Errors: BundleError naming what was not found, not allowed or not reached.
     """
     match = NAME.fullmatch(model)
-    assert match is not None, "the caller checks is_hub_name first"
+    assert match is not None, model
     repo, revision = match["repo"], match["revision"]
     with _hub_errors(repo, revision):
         folder = _snapshot(repo, revision, [*SMALL_FILES, *((WEIGHTS, INDEX) if weights else ())])
@@ -73,9 +57,9 @@ def download(model: str, *, weights: bool = True, allow_pickle: bool = False) ->
         commit = folder.name
         found = find_weights(folder)
         if found is None and allow_pickle:
-            _snapshot(repo, commit, [PICKLE, PICKLE_INDEX])
+            _snapshot(repo, commit, PICKLES)
             found = find_weights(folder, allow_pickle=True)
-        if found is not None and found.name in (INDEX, PICKLE_INDEX):
+        if found is not None and is_index(found):
             _snapshot(repo, commit, sorted(set(shard_names(found).values())))
         if found is None or not (folder / CONFIG).is_file():
             raise BundleError(_missing_files(model, huggingface_hub.list_repo_files(repo, revision=commit)))
@@ -94,7 +78,7 @@ def _missing_files(model: str, files: Sequence[str]) -> str:
         return f"{model} has .gguf files ({ggufs[0]}); download the one that you want and give its path"
     if "adapter_config.json" in files:
         return f"{model} is an adapter, which needs the model that it was trained on; give a whole model"
-    pickles = [name for name in (PICKLE, PICKLE_INDEX) if name in files]
+    pickles = [name for name in PICKLES if name in files]
     if pickles and CONFIG in files:
         return f"{model} {only_pickles(pickles[0])}"
     missing = WEIGHTS if CONFIG in files else CONFIG
@@ -107,26 +91,26 @@ def _hub_errors(repo: str, revision: str | None) -> Iterator[None]:
     model = repo if revision is None else f"{repo}@{revision}"
     try:
         yield
-    except GatedRepoError:
+    except errors.GatedRepoError:
         raise BundleError(
             f"{repo} is gated: request access on its page, then set HF_TOKEN to a token of your account"
         ) from None
-    except RepositoryNotFoundError:
+    except errors.RepositoryNotFoundError:
         raise BundleError(
             f"{repo} is not a path here and not a model that you may read on the hub; check the name, or set "
             "HF_TOKEN to a token that may read it if it is private"
         ) from None
-    except RevisionNotFoundError:
+    except errors.RevisionNotFoundError:
         raise BundleError(
             f"{repo} has no revision {revision!r}; give a branch, a tag or a commit that it has"
         ) from None
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
         raise BundleError(_unreached(model, error)) from None
-    except HFValidationError as error:
+    except errors.HFValidationError as error:
         raise BundleError(f"{model} is not a path here and not a name on the hub: {error}") from None
-    except HfHubHTTPError as error:
+    except errors.HfHubHTTPError as error:
         raise BundleError(_refused(model, error)) from None
-    except HTTPError as error:
+    except errors.HTTPError as error:  # type: ignore[attr-defined]  # of its HTTP library
         raise BundleError(
             f"the download of {model} broke off ({type(error).__name__}); run the same command again: the "
             "complete files are kept"
@@ -135,7 +119,7 @@ def _hub_errors(repo: str, revision: str | None) -> Iterator[None]:
         raise disk_error(Path(constants.HF_HUB_CACHE), error.errno or 0) from error
 
 
-def _refused(model: str, error: HfHubHTTPError) -> str:
+def _refused(model: str, error: errors.HfHubHTTPError) -> str:
     status = error.response.status_code
     if status in AUTHORIZED:
         return f"the hub refuses access to {model} ({status}); set HF_TOKEN to a token that may read it"
@@ -145,9 +129,9 @@ def _refused(model: str, error: HfHubHTTPError) -> str:
 def _unreached(model: str, error: Exception) -> str:
     """The problem of a model that the cache lacks, wholly or in part, while the hub is not reached."""
     cause = error.__cause__
-    if isinstance(cause, HfHubHTTPError):
+    if isinstance(cause, errors.HfHubHTTPError):
         return _refused(model, cause)
-    if isinstance(cause or error, OfflineModeIsEnabled):
+    if isinstance(cause or error, errors.OfflineModeIsEnabled):
         why, what = "HF_HUB_OFFLINE is set", "unset it to download it"
     else:
         why, what = "the hub cannot be reached", "connect to the network and try again"

@@ -33,21 +33,19 @@ def is_gguf(path: Path) -> bool:
 
 
 def fill_from_gguf(path: Path, config: Config, *, dtype: torch.dtype, device: torch.device) -> Network:
-    """The network of a GGUF file whose config has been read, in evaluation mode.
-
-    Errors: BundleError naming the file, what is unknown, damaged or contradictory in it, and what to do.
-    """
+    """The network of a GGUF file whose config has been read, in evaluation mode. Errors: BundleError."""
     with open_gguf_file(path) as file:
         return _matching_tensors(file, config).fill(config, path, dtype=dtype, device=device)
 
 
 def inspect_gguf(path: Path) -> tuple[Config, Tokenizer | None, dict[str, Any]]:
-    """The config, tokenizer and generation settings of a GGUF file, whose tensors must match the config.
-
-    Errors: BundleError as `fill_from_gguf`.
-    """
+    """The config, tokenizer and generation settings of a GGUF file. Errors: BundleError naming the file."""
     with open_gguf_file(path) as file:
-        config = _config(file, _family_of(file)[0])
+        chosen = _family_of(file)
+        try:
+            config = chosen.read_config(_translate(file) | {"model_type": chosen.model_type})
+        except ConfigError as error:
+            raise BundleError(str(error)) from None
         _matching_tensors(file, config)
         tokenizer = read_tokenizer(file)
         require_vocabulary(tokenizer, config)
@@ -56,7 +54,8 @@ def inspect_gguf(path: Path) -> tuple[Config, Tokenizer | None, dict[str, Any]]:
 
 def _matching_tensors(file: GgufFile, config: Any) -> PublishedTensors:
     """The tensors of a file, if their names and shapes match the config; no block is read."""
-    form = _family_of(file)[1]
+    form = _family_of(file).gguf
+    assert form is not None
     num_layers = len(file.tensors) // sum("{i}" in name for name in form.names)
     if config.num_layers > num_layers:
         raise BundleError(f"its {len(file.tensors)} tensors are too few for {config.num_layers} layers")
@@ -70,12 +69,6 @@ def _matching_tensors(file: GgufFile, config: Any) -> PublishedTensors:
     return tensors
 
 
-def read_gguf_config(path: Path) -> Config:
-    """The config of a GGUF file, without a check of its tensors."""
-    with open_gguf_file(path) as file:
-        return _config(file, _family_of(file)[0])
-
-
 def gguf_numbers(path: Path) -> Counter[str]:
     """The number of values in a GGUF file by quantization, such as `F16` or `Q4_0`."""
     counts: Counter[str] = Counter()
@@ -85,26 +78,15 @@ def gguf_numbers(path: Path) -> Counter[str]:
     return counts
 
 
-def _family_of(file: GgufFile) -> tuple[Family, GgufForm]:
+def _family_of(file: GgufFile) -> Family:
     parts = file.get("split.count", int, 1)
     if parts > 1:
         raise BundleError(f"it is one of {parts} parts; join them with `llama-gguf-split --merge`")
-    forms = [(one, one.gguf) for one in map(family, FAMILIES.names()) if one.gguf is not None]
-    architecture = file.get("general.architecture", str)
-    for one, form in forms:
-        if architecture in form.architectures:
-            return one, form
-    known = [name for _, form in forms for name in form.architectures]
-    hint = nearest(architecture[:40], known)
-    raise BundleError(f"its architecture is {architecture[:40]!r}, unknown here; {hint}")
-
-
-def _config(file: GgufFile, chosen: Family) -> Config:
-    values = _translate(file) | {"model_type": chosen.model_types[0]}
-    try:
-        return chosen.read_config(values)
-    except ConfigError as error:
-        raise BundleError(str(error)) from None
+    known = {name: family(name) for name in FAMILIES.names() if family(name).gguf is not None}
+    if (architecture := file.get("general.architecture", str)) not in known:
+        hint = nearest(architecture[:40], known)
+        raise BundleError(f"its architecture is {architecture[:40]!r}, unknown here; {hint}")
+    return known[architecture]
 
 
 def _translate(file: GgufFile) -> dict[str, Any]:

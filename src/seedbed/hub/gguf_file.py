@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 from gguf.quants import dequantize
-from numpy.typing import NDArray
 from torch import Tensor
 
 from seedbed.base.errors import BundleError
@@ -126,6 +125,27 @@ class _Header:
             self.take(self.number("Q"))
         return Strings(count, start)
 
+    def counts(self) -> tuple[int, int]:
+        """The beginning of the file: the numbers of its tensors and of its metadata entries."""
+        start = self.take(4)
+        if self.content[start : start + 4] != MAGIC:
+            raise BundleError("it does not begin like a GGUF file")
+        version = self.number("I")
+        if version not in VERSIONS:
+            big = int.from_bytes(version.to_bytes(4, "little"), "big") in VERSIONS
+            kind = "is written for big-endian machines" if big else f"has the version {version} of the format"
+            raise BundleError(f"it {kind}; allowed: the versions 2 and 3, little-endian")
+        return self.count("tensors", MAX_TENSORS), self.count("metadata entries", MAX_ENTRIES)
+
+    def tensor(self) -> tuple[str, tuple[int, ...], int, int]:
+        """The next tensor's name, shape, quantization and offset."""
+        name = self.name()
+        num_dimensions = self.number("I")
+        if not 1 <= num_dimensions <= MAX_DIMENSIONS:
+            raise BundleError(f"the tensor {name!r} has {num_dimensions} dimensions; allowed: 1 to 4")
+        shape = tuple(self.number("Q") for _ in range(num_dimensions))[::-1]
+        return name, shape, self.number("I"), self.number("Q")
+
     def _code(self, kind: int) -> str:
         if kind not in NUMBERS:
             raise BundleError(f"its header has a value of the unknown type {kind} at byte {self.position}")
@@ -133,21 +153,18 @@ class _Header:
 
 
 class GgufFile:
-    """An open GGUF file: `metadata` by key, `tensors` by name; `read` expands one tensor.
-
-    Errors: BundleError of one line that begins with the problem, without the file's name.
-    """
+    """An open GGUF file: `metadata` by key, `tensors` by name. Errors do not name the file."""
 
     def __init__(self, opened: FileIO, header: _Header) -> None:
         self._opened, self._content = opened, header.content
         self.metadata: dict[str, Any] = {}
-        num_tensors, num_entries = self._counts(header)
+        num_tensors, num_entries = header.counts()
         for _ in range(num_entries):
             key = header.name()
             if key in self.metadata:
                 raise BundleError(f"its header names {key!r} twice")
             self.metadata[key] = header.value()
-        described = [self._describe(header) for _ in range(num_tensors)]
+        described = [header.tensor() for _ in range(num_tensors)]
         alignment = self.get("general.alignment", int, 32)
         if not 8 <= alignment <= MAX_ALIGNMENT or alignment % 8:
             raise BundleError(f"general.alignment={alignment} is not allowed; allowed: multiples of 8")
@@ -162,27 +179,6 @@ class GgufFile:
                 raise BundleError(f"the tensor {name!r} is at byte {offset} of the data, not {expected}")
             expected = -(-(offset + tensor.num_bytes) // alignment) * alignment
 
-    @staticmethod
-    def _counts(header: _Header) -> tuple[int, int]:
-        start = header.take(4)
-        if header.content[start : start + 4] != MAGIC:
-            raise BundleError("it does not begin like a GGUF file")
-        version = header.number("I")
-        if version not in VERSIONS:
-            big = int.from_bytes(version.to_bytes(4, "little"), "big") in VERSIONS
-            kind = "is written for big-endian machines" if big else f"has the version {version} of the format"
-            raise BundleError(f"it {kind}; allowed: the versions 2 and 3, little-endian")
-        return header.count("tensors", MAX_TENSORS), header.count("metadata entries", MAX_ENTRIES)
-
-    @staticmethod
-    def _describe(header: _Header) -> tuple[str, tuple[int, ...], int, int]:
-        name = header.name()
-        num_dimensions = header.number("I")
-        if not 1 <= num_dimensions <= MAX_DIMENSIONS:
-            raise BundleError(f"the tensor {name!r} has {num_dimensions} dimensions; allowed: 1 to 4")
-        shape = tuple(header.number("Q") for _ in range(num_dimensions))[::-1]
-        return name, shape, header.number("I"), header.number("Q")
-
     def _place(self, name: str, shape: tuple[int, ...], kind: int, offset: int) -> StoredTensor:
         quantization = _quantization(name, kind)
         block_values, block_bytes = GGML_QUANT_SIZES[quantization]
@@ -196,10 +192,7 @@ class GgufFile:
         return StoredTensor(shape, quantization, start, num_bytes)
 
     def get(self, key: str, kind: type[T], default: T | None = None) -> T:
-        """A value of the metadata, else `default`.
-
-        Errors: BundleError if there is neither, or if the value is of another kind.
-        """
+        """A value of the metadata, else `default`; BundleError for neither, or for another kind of value."""
         value = self.metadata.get(key, default)
         if value is None:
             raise BundleError(f"its metadata lacks {key}")
@@ -236,19 +229,15 @@ class GgufFile:
         filled = values.numpy()
         for first in range(0, stored.num_bytes // block_bytes, step):
             last = min(first + step, stored.num_bytes // block_bytes)
-            raw = self._bytes(stored.start + first * block_bytes, (last - first) * block_bytes)
+            # Not mapped: mapped bytes would stay in this process's memory.
+            raw = np.empty((last - first) * block_bytes, np.uint8)
+            start = self._opened.seek(stored.start + first * block_bytes)
+            if self._opened.readinto(raw.data) != len(raw):
+                raise BundleError(f"it ends before byte {start + len(raw)}")
             with np.errstate(all="ignore"):  # a damaged scale overflows: `PublishedTensors` counts it
                 chunk = dequantize(raw[None], stored.quantization)[0]
             filled[first * block_values : last * block_values] = chunk
         return values.view(stored.shape)
-
-    def _bytes(self, start: int, count: int) -> NDArray[np.uint8]:
-        """Bytes of the file, not mapped: mapped ones would stay in this process's memory."""
-        raw = np.empty(count, np.uint8)
-        self._opened.seek(start)
-        if self._opened.readinto(raw.data) != count:
-            raise BundleError(f"it ends before byte {start + count}")
-        return raw
 
 
 def _quantization(name: str, kind: int) -> GGMLQuantizationType:
@@ -267,10 +256,7 @@ def _quantization(name: str, kind: int) -> GGMLQuantizationType:
 
 @contextmanager
 def open_gguf_file(path: Path) -> Iterator[GgufFile]:
-    """Read the header of a GGUF file and keep it open.
-
-    Errors: BundleError naming the file, its problem and what to do.
-    """
+    """Read the header of a GGUF file and keep it open. Errors: BundleError naming the file."""
     try:
         with FileIO(path) as opened:
             if not path.stat().st_size:

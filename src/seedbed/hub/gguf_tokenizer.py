@@ -27,26 +27,13 @@ PATTERNS = {
     "qwen2": (QWEN2,),
 }
 # Other names for them in llama.cpp.
-ALIASES = {
-    "llama3": "llama-bpe",
-    "llama-v3": "llama-bpe",
-    "falcon3": "llama-bpe",
-    "deepseek-r1-qwen": "qwen2",
-}
-ALIASES |= {
-    "starcoder": "smollm",
-    "refact": "smollm",
-    "command-r": "smollm",
-    "phi-2": "gpt-2",
-    "olmo": "gpt-2",
-}
+ALIASES = {"phi-2": "gpt-2", "olmo": "gpt-2", "deepseek-r1-qwen": "qwen2"}
+ALIASES |= dict.fromkeys(("starcoder", "refact", "command-r"), "smollm")
+ALIASES |= dict.fromkeys(("llama3", "llama-v3", "falcon3"), "llama-bpe")
 
 
 def read_tokenizer(file: GgufFile) -> Tokenizer | None:
-    """The file's tokenizer, None if it has none.
-
-    Errors: BundleError if its kind or its pre-tokenizer is unknown, or if its lists are damaged.
-    """
+    """The file's tokenizer, None if it has none. Errors: BundleError if it is unknown or damaged."""
     kind = file.get(f"{PREFIX}model", str, "no_vocab")
     if kind in ("none", "no_vocab"):
         return None
@@ -73,8 +60,7 @@ def read_tokenizer(file: GgufFile) -> Tokenizer | None:
             core = scored_core(vocabulary, merges, unknown=special.get("unk_token"), prefix=prefix)
         else:
             whole = pre == "llama-bpe"  # `ignore_merges` of LLaMA 3's tokenizer.json
-            composed = pre == "qwen2"
-            core = cut_core(vocabulary, merges, PATTERNS[pre], composed=composed, whole_words=whole)
+            core = cut_core(vocabulary, merges, PATTERNS[pre], composed=pre == "qwen2", whole_words=whole)
         # A token that byte symbols cannot spell is matched as text, whatever its type is.
         symbols = frozenset(byte_symbols())
         added = [
@@ -117,12 +103,10 @@ def _scored_merges(file: GgufFile, vocabulary: dict[str, int], types: list[int])
     scores = file.numbers(f"{PREFIX}scores")
     if len(scores) != len(types):
         raise BundleError(f"its tokenizer has {len(types)} tokens, but {len(scores)} scores")
-    scored = {
-        token: score
-        for (token, i), score in zip(vocabulary.items(), scores, strict=True)
-        if types[i] not in (UNKNOWN, CONTROL, BYTE)
-    }
-    return scored_merges(scored)
+    rows = zip(vocabulary, scores, types, strict=True)
+    return scored_merges(
+        {token: score for token, score, kind in rows if kind not in (UNKNOWN, CONTROL, BYTE)}
+    )
 
 
 def _special_tokens(file: GgufFile, tokens: list[str]) -> dict[str, str]:

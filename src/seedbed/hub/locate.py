@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from seedbed.base.errors import BundleError
-from seedbed.hub.download import download, is_hub_name
+from seedbed.hub.download import NAME, download
 from seedbed.hub.weight_files import CONFIG, WEIGHTS
 
 PREFIX = "package:"
@@ -20,45 +20,39 @@ MAX_FILES = 100_000
 def is_model(model: str | Path) -> bool:
     """Whether a name can be a model's: a path that exists, `package:NAME`, or a name on the hub."""
     name = str(model)
-    return name.startswith(PREFIX) or Path(model).expanduser().exists() or is_hub_name(name)
+    return name.startswith(PREFIX) or Path(model).expanduser().exists() or bool(NAME.fullmatch(name))
 
 
 def locate(model: str | Path, *, weights: bool = True, allow_pickle: bool = False) -> Path:
     """The path of a model: the folder of its `config.json`, or a GGUF file.
 
     It is the path itself, `model` in a run's folder, the only `.gguf` file of a folder without a config, the
-    model in an installed package, or the download of a model on the hub: without `weights` only its config
-    and tokenizer, pickles only if they are allowed.
+    model in an installed package, or what `download` returns.
     """
     if str(model).startswith(PREFIX):
         return package_model(str(model).removeprefix(PREFIX))
     path = Path(model).expanduser()
-    if not path.exists() and is_hub_name(str(model)):
+    if not path.exists() and NAME.fullmatch(str(model)):
         return download(str(model), weights=weights, allow_pickle=allow_pickle)
     if not path.exists():
         raise BundleError(
             f"there is no model at {model}; give a bundle's or a run's folder, a .gguf file, package:NAME or "
             "org/name on the hub"
         )
-    inner = path / "model"
-    if not (path / CONFIG).exists() and inner.is_dir():
+    if path.is_file() or (path / CONFIG).exists():
+        return path
+    if (inner := path / "model").is_dir():
         return inner
-    if not (path / CONFIG).exists() and (path / "settings.toml").exists():
+    if (path / "settings.toml").exists():
         raise BundleError(f"the run in {path} has no model yet; run its command again to finish it")
-    if path.is_dir() and not (path / CONFIG).exists():
-        files = sorted(path.glob("*.gguf"))
-        if len(files) > 1:
-            raise BundleError(f"{path} contains {len(files)} models; give the path of one: {files[0]}")
-        return files[0] if files else path
-    return path
+    files = sorted(path.glob("*.gguf"))
+    if len(files) > 1:
+        raise BundleError(f"{path} contains {len(files)} models; give the path of one: {files[0]}")
+    return files[0] if files else path
 
 
 def package_model(name: str) -> Path:
-    """The bundle or GGUF file in the installed package `name`, found without running the package's code.
-
-    `-` and `_` are the same. Errors: BundleError if no such package is installed, or if it does not contain
-    exactly one model.
-    """
+    """The only bundle or GGUF file in the installed package `name`, whose code is not run."""
     if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", name):
         raise BundleError(
             f"{name!r} is not the name of a package; write {PREFIX}NAME, with the name that pip uses"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,10 @@ from seedbed.hub.published import require_matching_weights
 from seedbed.hub.weight_files import (
     CONFIG,
     INDEX,
-    PICKLE,
-    PICKLE_INDEX,
+    PICKLES,
     WEIGHTS,
     find_weights,
+    is_index,
     missing_shards,
     open_weights,
 )
@@ -69,7 +68,7 @@ def describe_bundle(path: Path) -> Found:
     if GENERATION in names:
         with _collected(found):
             found["holds"] |= _generation(read_object(path / GENERATION))
-    silent = config is not None and not _answers(config)  # no answers, no settings for them
+    silent = config is not None and config.head.kind != "lm"  # no answers, no settings for them
     expected = {CONFIG, CARD} if silent else {CONFIG, GENERATION, CARD}
     found["lacks"] |= {name: said for name, said in SAID.items() if name in expected - names}
     if not names & set(TOKENIZERS):
@@ -109,17 +108,12 @@ def describe_tokenizer(tokenizer: Tokenizer, config: Config | None = None) -> di
     said = {"tokenizer": f"{tokenizer.kind}, {tokenizer.vocab_size:,} tokens"}
     if tokenizer.config.get("chat_template"):
         said["chat template"] = "there"
-    elif config is not None and _answers(config):
+    elif config is not None and config.head.kind == "lm":
         said["chat template"] = "none: it completes texts and does not chat"
     return said
 
 
-def _answers(config: Config) -> bool:
-    return config.head.kind == "lm"
-
-
 def _describe_weights(path: Path, config: Config | None, names: set[str], found: Found) -> None:
-    """Add the weights of a folder."""
     weights = find_weights(path, allow_pickle=True)
     if weights is None:
         others = sorted(name for name in names if name.endswith((*WEIGHT_ENDS, *FOREIGN)))
@@ -129,9 +123,9 @@ def _describe_weights(path: Path, config: Config | None, names: set[str], found:
             remark = f"; {others[0]} has a format that is not supported" if others else ""
             found["lacks"][WEIGHTS] = SAID[WEIGHTS] + remark
         return
-    lost = missing_shards(weights) if weights.name in (INDEX, PICKLE_INDEX) else []
+    lost = missing_shards(weights) if is_index(weights) else []
     found["lacks"] |= dict.fromkeys(lost, f"a shard that {weights.name} names: download it again")
-    if weights.name in (PICKLE, PICKLE_INDEX):
+    if weights.name in PICKLES:
         size = sum(file.stat().st_size for file in path.glob("*.bin"))
         found["holds"]["weights"] = f"a pickle, {bytes_text(size)}, not opened"
         found["lacks"][WEIGHTS] = f"{weights.name} needs --allow-pickle: it can contain a program"
@@ -140,11 +134,7 @@ def _describe_weights(path: Path, config: Config | None, names: set[str], found:
         with open_weights(path) as opened:
             with mismatch_errors(opened.path):
                 fitted = None if config is None else require_matching_weights(opened, config).config
-            numbers: Counter[str] = Counter()
-            for header in opened.headers.values():
-                # Tensors of integers are masks and positions, not parameters.
-                if header.dtype is None or header.dtype.is_floating_point:
-                    numbers[str(header.dtype).removeprefix("torch.")] += prod(header.shape)
+            numbers = opened.numbers()
             found["holds"] |= _weight_lines(fitted, numbers, opened.files)
             if fitted is not None:
                 found["holds"] |= _config_lines(fitted)
@@ -174,7 +164,6 @@ def _weight_lines(config: Config | None, numbers: Counter[str], files: list[Path
 
 
 def _facts(config: Config, numbers: Counter[str], files: list[Path]) -> Found:
-    """The same facts for machines."""
     kept = ("family", "shape", "num_layers", "d_model", "vocab_size", "max_positions")
     return {name: getattr(config, name) for name in kept} | {
         "parameters": parameter_count(config),
@@ -185,7 +174,6 @@ def _facts(config: Config, numbers: Counter[str], files: list[Path]) -> Found:
 
 
 def _generation(values: dict[str, Any]) -> dict[str, str]:
-    """The settings of generation."""
     kept = {k: v for k, v in values.items() if k != "transformers_version" and not k.startswith("_")}
     return {"generation": ", ".join(f"{key} {value}" for key, value in kept.items())} if kept else {}
 
@@ -196,7 +184,7 @@ def advice(path: Path | str, config: Config, tokenizer: Tokenizer | None) -> str
         return f'seedbed.load("{path}") in Python, with token ids'
     if config.head.kind == "mlm":
         return f'seedbed generate {path} --fill "..."'
-    if not _answers(config):
+    if config.head.kind != "lm":
         does = {"classification": "classify", "tagging": "tag"}.get(config.head.kind, "embed")
         return f'seedbed.load("{path}").{does}("a text") in Python'
     verb = "chat" if tokenizer.config.get("chat_template") else "generate"

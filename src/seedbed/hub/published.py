@@ -17,18 +17,14 @@ from seedbed.models.network import build, family, import_tensors, require_plausi
 
 
 class PublishedTensors(Mapping[str, Tensor]):
-    """The tensors of files under their published names, read one at a time.
-
-    With `shapes_only` they are on the meta device. `not_finite` counts the infinite and NaN numbers of each
-    tensor that was read.
-    """
+    """The tensors of files under their published names, read one at a time."""
 
     def __init__(
         self, names: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]], read: Callable[[str], Tensor]
     ) -> None:
         """`names` maps a published name to the name in the file, which `shapes` and `read` take."""
         self.names, self.shapes, self.read, self.shapes_only = names, shapes, read, False
-        self.not_finite: dict[str, int] = {}
+        self.not_finite: dict[str, int] = {}  # how many infinite and NaN numbers each tensor has
 
     def __getitem__(self, name: str) -> Tensor:
         stored = self.names[name]
@@ -56,10 +52,7 @@ class PublishedTensors(Mapping[str, Tensor]):
 
     @torch.no_grad()
     def fill(self, config: Config, path: Path, *, dtype: torch.dtype, device: torch.device) -> Network:
-        """The network of a config with these tensors, in evaluation mode; they are in memory once.
-
-        Numbers that are not finite cause one warning that names `path`.
-        """
+        """The network of a config with these tensors, in evaluation mode; they are in memory once."""
         module = build(config, device).to(dtype)
         import_tensors(module, self)
         if bad := {name: count for name, count in self.not_finite.items() if count}:
@@ -75,23 +68,21 @@ class PublishedTensors(Mapping[str, Tensor]):
 
 
 class BundleTensors(PublishedTensors):
-    """The tensors of a bundle's weight files, without those that the family ignores.
-
-    In a file that was saved without the output, the names lack the family's prefix. Of two tied tensors, the
-    files may have either or both. `config` is `config.json` completed from the tensors' names.
-    """
+    """The tensors of a bundle's weight files; of two tied ones, the files may have either or both."""
 
     def __init__(self, weights: Weights, chosen: Family, config: Config) -> None:
         bare = not any(name.startswith(chosen.prefix) for name in weights.headers)
         prefix = chosen.prefix if bare else ""
-        stored_names = {prefix + _current_name(name, chosen.legacy_names): name for name in weights.headers}
-        names = {
-            name: stored
-            for name, stored in stored_names.items()
-            if not any(re.fullmatch(pattern, name) for pattern in chosen.ignored)
-        }
+        names = {}
+        for stored in weights.headers:
+            name = prefix + stored
+            for end, new in chosen.legacy_names.items():
+                name = name.removesuffix(end) + new if name.endswith(end) else name
+            if not any(re.fullmatch(pattern, name) for pattern in chosen.ignored):
+                names[name] = stored
         shapes = {name: header.shape for name, header in weights.headers.items()}
         super().__init__(names, shapes, weights.read)
+        # `config.json` completed from the names of the tensors.
         self.config = chosen.config_from_names(config, names.keys())
         for name in chosen.zero:
             if (stored := names.pop(name, None)) is not None and weights.read(stored).any():
@@ -121,11 +112,6 @@ class BundleTensors(PublishedTensors):
                 )
 
 
-def _current_name(name: str, older: Mapping[str, str]) -> str:
-    """A tensor's name in current files; `older` maps the ends of legacy names to theirs."""
-    return next((name.removesuffix(end) + new for end, new in older.items() if name.endswith(end)), name)
-
-
 def num_not_finite(tensor: Tensor) -> int:
     """How many numbers of a tensor are infinite or NaN."""
     if tensor.itemsize == 1:  # torch cannot sum 8-bit floats
@@ -137,10 +123,7 @@ def num_not_finite(tensor: Tensor) -> int:
 
 
 def require_matching_weights(weights: Weights, config: Config) -> BundleTensors:
-    """The published tensors of weights whose headers match the config.
-
-    Errors: BundleError naming the tensor that is missing, unknown, packed or of another shape.
-    """
+    """The published tensors of weights whose headers match the config, else BundleError."""
     tensors = BundleTensors(weights, family(config.family), config)
     require_plausible(tensors.config, len(tensors), weights.num_bytes, "bytes")
     tensors.require_shapes(tensors.config)

@@ -24,21 +24,15 @@ MODES: dict[str, Literal["mean", "first"]] = {
 
 @dataclass(frozen=True)
 class VectorSettings:
-    """Whether a vector is the mean or the first of the hidden states, and whether its length is made 1.
-
-    `problem` names the operation of the folder that is not supported, None if all are.
-    """
+    """Whether a vector is the mean or the first of the hidden states, and whether its length is made 1."""
 
     pooling: Literal["mean", "first"] = "mean"
     normalize: bool = False
-    problem: str | None = None
+    problem: str | None = None  # the operation of the folder that is not supported
 
 
 def read_vectors(folder: Path) -> VectorSettings | None:
-    """The vector settings of a folder, None if it has none.
-
-    Errors: BundleError if one of its files is damaged.
-    """
+    """The vector settings of a folder, None if it has none. Errors: BundleError if a file is damaged."""
     if not (folder / MODULES).is_file() and not (folder / POOLING / CONFIG).is_file():
         return None
     kinds = _modules(folder / MODULES) if (folder / MODULES).is_file() else ["Transformer", "Pooling"]

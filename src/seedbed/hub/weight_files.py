@@ -1,13 +1,11 @@
-"""The weight files of a bundle: one, or shards with an index; tensors are read one at a time.
-
-`model.safetensors`, or `model.safetensors.index.json` with its shards; if there are no safetensors and
-the user allows pickles, `pytorch_model.bin`, or its index and shards.
-"""
+"""The weight files of a bundle: one, or shards with an index; pickles if there are no safetensors."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 
 from torch import Tensor
@@ -17,7 +15,7 @@ from seedbed.base.json_file import read_object
 from seedbed.hub.tensor_files import PickleFile, SafetensorsFile
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
-PICKLE, PICKLE_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
+PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 # Mapped pages that were read count as this process's memory until the file is closed.
 MAX_MAPPED_BYTES = 1 << 26
 
@@ -25,10 +23,7 @@ WeightFile = SafetensorsFile | PickleFile
 
 
 class Weights:
-    """All tensors of a bundle: their `headers` by name, in `files` of `num_bytes` together.
-
-    `path` is the only weight file, or the index of the shards.
-    """
+    """All tensors of a bundle; `path` is the only weight file, or the index of the shards."""
 
     def __init__(self, path: Path, files: Sequence[WeightFile]) -> None:
         self.path = path
@@ -46,6 +41,14 @@ class Weights:
             self.close()
         return tensor
 
+    def numbers(self) -> Counter[str]:
+        """How many numbers there are of each type; tensors of integers, masks and positions, do not count."""
+        counts: Counter[str] = Counter()
+        for shape, dtype in self.headers.values():
+            if dtype is None or dtype.is_floating_point:
+                counts[str(dtype).removeprefix("torch.")] += prod(shape)
+        return counts
+
     def close(self) -> None:
         """Unmap the files."""
         self._mapped_bytes = 0
@@ -55,25 +58,20 @@ class Weights:
 
 def find_weights(folder: Path, *, allow_pickle: bool = False) -> Path | None:
     """The weight file or the index of a folder, None if it has neither."""
-    names = (WEIGHTS, INDEX, PICKLE, PICKLE_INDEX) if allow_pickle else (WEIGHTS, INDEX)
+    names = (WEIGHTS, INDEX, *PICKLES) if allow_pickle else (WEIGHTS, INDEX)
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
 @contextmanager
 def open_weights(folder: Path, *, allow_pickle: bool = False) -> Iterator[Weights]:
-    """Read the headers of the folder's weight files and keep the files open.
-
-    Errors: BundleError naming the file that is missing, truncated or damaged, contradicts the index, or is a
-    pickle that is not allowed.
-    """
+    """Read the headers of the folder's weight files and keep the files open. Errors: BundleError."""
     found = find_weights(folder, allow_pickle=allow_pickle)
     if found is None:
         if (pickle := find_weights(folder, allow_pickle=True)) is not None:
             raise BundleError(f"{folder} {only_pickles(pickle.name)}")
         raise BundleError(f"{folder} has no {WEIGHTS}; give a folder with {CONFIG} and {WEIGHTS}")
-    open_file = PickleFile if found.name in (PICKLE, PICKLE_INDEX) else SafetensorsFile
-    files = [open_file(found)] if found.name in (WEIGHTS, PICKLE) else _shards(found, open_file)
-    weights = Weights(found, files)
+    open_file = PickleFile if found.name in PICKLES else SafetensorsFile
+    weights = Weights(found, _shards(found, open_file) if is_index(found) else [open_file(found)])
     try:
         yield weights
     finally:
@@ -88,11 +86,13 @@ def only_pickles(name: str) -> str:
     )
 
 
-def shard_names(index: Path) -> dict[str, str]:
-    """The shard of each tensor in an index.
+def is_index(found: Path) -> bool:
+    """Whether a path from `find_weights` is an index of shards."""
+    return found.suffix == ".json"
 
-    Errors: BundleError if it is not an index, or if a shard is outside its folder.
-    """
+
+def shard_names(index: Path) -> dict[str, str]:
+    """The shard of each tensor in an index; BundleError for another file, or a shard elsewhere."""
     shards = read_object(index).get("weight_map")
     if not isinstance(shards, dict) or not shards:
         raise BundleError(f"{index} has no weight_map of tensors; write or download it again")

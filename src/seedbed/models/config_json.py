@@ -11,6 +11,7 @@ from seedbed.base.errors import BundleError, ConfigError, nearest
 from seedbed.nn.config import PARALLEL, POST, PRE, Activation, ModelConfig, RecurrentConfig, Shape
 
 SIZES = ("vocab_size", "d_model", "num_layers", "num_heads", "d_ff")  # fields that config.json must have
+OWN_PREFIX = "seedbed_"  # of the `model_type` of a family without a public class
 
 
 def make_config(
@@ -34,11 +35,7 @@ class ConfigKeys:
     activations: Mapping[str, Activation] = field(default_factory=dict)
 
     def read(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """The fields whose keys `config.json` has; the others keep the family's defaults.
-
-        Errors: KeyError where a size is missing; ConfigError where one is not a number; BundleError where
-        the activation is not in the table.
-        """
+        """The fields whose keys `config.json` has. Errors: KeyError, ConfigError, BundleError."""
         fields: dict[str, Any] = {}
         for name, key in self.keys.items():
             keys = (key,) if isinstance(key, str) else key
@@ -56,10 +53,7 @@ class ConfigKeys:
         return fields
 
     def write(self, config: ModelConfig) -> dict[str, Any]:
-        """The values of `config.json` for the fields in the table.
-
-        Errors: ConfigError where the family has no name for the activation.
-        """
+        """The values of `config.json`; ConfigError where the family has no name for the activation."""
         theirs = {ours: name for name, ours in reversed(list(self.activations.items()))}
         if (ours := config.activation) not in theirs and "activation" in self.keys:
             raise ConfigError(f"{config.family} has no activation={ours!r}; {nearest(ours, theirs)}")
@@ -71,10 +65,7 @@ class ConfigKeys:
 
 
 def require_values(values: Mapping[str, Any], allowed: Mapping[str, Any], reason: str) -> None:
-    """Refuse a `config.json` with other values of these keys than the allowed ones.
-
-    An absent key is allowed, null equals false. Errors: BundleError.
-    """
+    """Refuse other values of these keys of `config.json`; an absent key is allowed, null equals false."""
     found = {key: values.get(key, value) for key, value in allowed.items()}
     if refused := [key for key, value in allowed.items() if found[key] != value and (found[key] or value)]:
         has, may = (", ".join(f"{key}={table[key]!r}" for key in refused) for table in (found, allowed))
@@ -82,9 +73,9 @@ def require_values(values: Mapping[str, Any], allowed: Mapping[str, Any], reason
 
 
 def write_own_config(config: ModelConfig | RecurrentConfig) -> dict[str, Any]:
-    """The `config.json` of a family without a public class: our fields and our own `model_type`."""
+    """The `config.json` of a family without a public class: our `model_type` and fields."""
     values: dict[str, Any] = json.loads(json.dumps(asdict(config)))
-    return {"model_type": f"seedbed_{values.pop('family')}"} | values
+    return {"model_type": OWN_PREFIX + values.pop("family")} | values
 
 
 def read_own_config(values: Mapping[str, Any]) -> ModelConfig | RecurrentConfig:
@@ -92,7 +83,7 @@ def read_own_config(values: Mapping[str, Any]) -> ModelConfig | RecurrentConfig:
     kind: type[ModelConfig | RecurrentConfig] = RecurrentConfig if "cell" in values else ModelConfig
     known = {f.name for f in fields(kind)}
     found = {key: value for key, value in _nest_flat_fields(values).items() if key in known}
-    found["family"] = str(values["model_type"]).removeprefix("seedbed_")
+    found["family"] = str(values["model_type"]).removeprefix(OWN_PREFIX)
     required = [f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING]
     if missing := [name for name in required if name not in found]:
         raise BundleError(

@@ -20,11 +20,7 @@ from seedbed.text.tokenizer import Tokenizer
 
 MAX_TABLES = 1 << 24  # numbers in tables of positions that a network may have beyond its file's
 FAMILIES: PluginPackage[Family] = PluginPackage("seedbed.models.families", "FAMILY")
-
-
-def family(name: str) -> Family:
-    """The family of a name."""
-    return FAMILIES.get(name)
+family = FAMILIES.get  # by its name
 
 
 def build(config: Config, device: str | torch.device = "cpu") -> Network:
@@ -39,11 +35,7 @@ def initialize(module: Network, generator: torch.Generator) -> None:
 
 
 def import_tensors(module: Network, theirs: Mapping[str, Tensor]) -> None:
-    """Fill the network with the tensors of its family's published file.
-
-    Errors: BundleError where one is missing, unknown, or of another shape; UsageError where a wrapper
-    computes its dense weights, which cannot be loaded.
-    """
+    """Fill the network with the tensors of its family's published file. Errors: BundleError, UsageError."""
     parts = dict(named_parts(module))
     own = {parameter.untyped_storage().data_ptr() for parameter in module.parameters()}
     if computed := [name for name, part in parts.items() if part.untyped_storage().data_ptr() not in own]:
@@ -99,10 +91,7 @@ def require_plausible(config: Config, num_tensors: int, num_held: int, unit: str
 
 
 def require_vocabulary(tokenizer: Tokenizer | None, config: Config) -> None:
-    """Refuse a tokenizer with more tokens than the network's vocabulary; fewer are allowed.
-
-    Errors: BundleError.
-    """
+    """Refuse a tokenizer with more tokens than the network's vocabulary; fewer are allowed."""
     if tokenizer is not None and tokenizer.vocab_size > config.vocab_size:
         raise BundleError(
             f"the tokenizer has {tokenizer.vocab_size} tokens, but the network has {config.vocab_size}; "
@@ -126,4 +115,6 @@ def preset(name: str) -> Config:
         raise ConfigError(
             f"{name!r} names a family without a size; write {family_name}:SIZE, {nearest('', chosen.presets)}"
         )
-    return chosen.preset(size)
+    if size not in chosen.presets:
+        raise ConfigError(f"{family_name} has no preset {size!r}; {nearest(size, chosen.presets)}")
+    return chosen.presets[size]

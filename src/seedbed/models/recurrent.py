@@ -10,8 +10,8 @@ from torch.utils.checkpoint import checkpoint
 from seedbed.nn.config import RecurrentConfig
 from seedbed.nn.layout import Layout
 from seedbed.nn.linear import Embedding, EmbeddingLike, NetworkBase, Projection
-from seedbed.nn.recurrent import RecurrentLayer, RecurrentState
-from seedbed.nn.state import DecodeState
+from seedbed.nn.recurrent import RecurrentLayer
+from seedbed.nn.state import DecodeState, RecurrentState
 
 
 class RecurrentNetwork(NetworkBase):
@@ -49,10 +49,6 @@ class RecurrentNetwork(NetworkBase):
         hidden, memory = self._run(ids, layout, memory)
         state.advance(layout, memory)
         return hidden
-
-    def set_activation_checkpointing(self, enabled: bool) -> None:
-        """Store only each layer's input for the backward pass and recompute the rest (1604.06174)."""
-        self.checkpoint_activations = enabled
 
     def _run(self, ids: Tensor, layout: Layout, memory: Tensor) -> tuple[Tensor, Tensor]:
         """ids (N,), memory (num_layers, 1 or 2, B, M) -> hidden states (N, M), the memory after them."""

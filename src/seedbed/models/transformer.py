@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -102,17 +104,17 @@ class Transformer(NetworkBase):
         return hidden
 
     def output(self, hidden: Tensor) -> Tensor:
-        """Logits (..., V) of the hidden states (..., M) that are used; without a head these states.
-
-        A head with labels gives logits (..., labels); `classify` selects the state of each row.
-        """
+        """Logits (..., V) or (..., labels) of those hidden states (..., M) that are used."""
         if self.config.head.kind == "none":
             return hidden
-        if self.classifier is not None:
-            return self._labelled(hidden)
         unembed = getattr(hidden, "unembed", self.embed.unembed)
         if self.transform is not None:
             hidden = self.transform(hidden)
+        elif self.pooler is not None and self.config.head.kind == "classification":
+            hidden = torch.tanh(self.pooler(hidden))
+        if self.classifier is not None:
+            labelled: Tensor = self.classifier(F.dropout(hidden, self.config.dropout, self.training))
+            return labelled
         if self.config.output_scale != 1:
             hidden = hidden * self.config.output_scale
         logits = self.unembed(hidden) if self.unembed is not None else unembed(hidden, self.output_bias)
@@ -145,7 +147,8 @@ class Transformer(NetworkBase):
             state.memory.lengths = list(source_layout.lengths)
             groups = source_layout.groups(source_layout.totals, source_layout.slots)
             window = state.memory.window(source_layout, groups)
-            for layer, cross in enumerate(self.decoder.cross_attentions()):
+            for layer, block in enumerate(self.decoder.blocks):
+                cross: Any = block.cross
                 window.write(layer, *cross.project_memory(encoded))
         return state
 
@@ -161,21 +164,6 @@ class Transformer(NetworkBase):
         hidden = self.decoder(self._embed(ids), layout, state=state, memory=memory)
         state.advance(layout)
         return hidden  # type: ignore[no-any-return]
-
-    def set_activation_checkpointing(self, enabled: bool) -> None:
-        """Store only each block's input for the backward pass and recompute the rest (1604.06174)."""
-        for stack in (self.encoder, self.decoder):
-            if stack is not None:
-                stack.checkpoint_activations = enabled
-
-    def _labelled(self, hidden: Tensor) -> Tensor:
-        assert self.classifier is not None
-        if self.transform is not None:
-            hidden = self.transform(hidden)
-        elif self.pooler is not None and self.config.head.kind == "classification":
-            hidden = torch.tanh(self.pooler(hidden))
-        logits: Tensor = self.classifier(F.dropout(hidden, self.config.dropout, self.training))
-        return logits
 
     def _embed(self, ids: Tensor) -> Tensor:
         return self._scale(self.embed(ids))

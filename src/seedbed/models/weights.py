@@ -16,28 +16,25 @@ Storage = Literal["same", "transposed", "per_head"]
 
 @dataclass(frozen=True)
 class Rule:
-    """Our name of a tensor and the published one, `{i}` being the layer.
+    """Our name of a tensor and the published one: a module's, for `weight` and `bias`, or a parameter's.
 
-    A name is a module's, for its `weight` and its `bias`, or a parameter's. Several names in `ours` are
-    stored as one fused tensor. `storage` is `same`: (out, in) as in nn.Linear; `transposed`: (in, out) as in
-    GPT-2's Conv1D; `per_head`: the parts of each head next to each other, as in BLOOM.
+    `{i}` is the layer. `storage` is `same`: (out, in) as in nn.Linear; `transposed`: (in, out) as in GPT-2's
+    Conv1D; `per_head`: the parts of each head next to each other, as in BLOOM.
     """
 
-    ours: str | tuple[str, ...]
+    ours: str | tuple[str, ...]  # several are stored as one fused tensor
     theirs: str
     storage: Storage = "same"
 
-    def pairs(
-        self, num_layers: int, names: Mapping[str, object], side: str
-    ) -> Iterator[tuple[list[str], str]]:
-        """Our names and theirs for each layer and suffix that is in `names`, which are of this side."""
-        ours = (self.ours,) if isinstance(self.ours, str) else self.ours
-        for i in range(num_layers) if "{i}" in self.theirs else (0,):
+
+def expand(rules: Sequence[Rule], num_layers: int) -> Iterator[tuple[list[str], str, Storage]]:
+    """Our names, theirs and its storage, for each layer and each suffix that a tensor may have."""
+    for rule in rules:
+        ours = (rule.ours,) if isinstance(rule.ours, str) else rule.ours
+        for i in range(num_layers) if "{i}" in rule.theirs else (0,):
             for suffix in ("", ".weight", ".bias"):
-                mine = [name.replace("{i}", str(i)) + suffix for name in ours]
-                their = self.theirs.replace("{i}", str(i)) + suffix
-                if (their if side == "theirs" else mine[0]) in names:
-                    yield mine, their
+                their, *mine = (name.replace("{i}", str(i)) + suffix for name in (rule.theirs, *ours))
+                yield mine, their, rule.storage
 
 
 def import_weights(
@@ -48,41 +45,43 @@ def import_weights(
     num_layers: int,
     num_heads: int,
 ) -> None:
-    """Copy a family's tensors into ours (`named_parts` of a module), one at a time.
-
-    Errors: BundleError where a tensor is missing, unknown, or of another shape.
-    """
-    filled, used = set(), set()
-    for rule in rules:
-        for names, name in rule.pairs(num_layers, theirs, "theirs"):
-            missing = [n for n in names if n not in ours]
-            if missing:
-                raise BundleError(
-                    f"the weights have {name}, but the config has no {missing[0]}; use the config "
-                    f"that was saved with these weights"
-                )
-            used.add(name)
-            filled.update(names)
-            parts, w = [ours[n] for n in names], theirs[name]
-            _check_shape(parts, w, rule.storage, name)
-            w = _from_storage(w, rule.storage, len(names), num_heads)
-            for part, values in zip(parts, w.split([part.size(0) for part in parts]), strict=True):
-                part.copy_(values)
-    expected = [name for rule in rules for _, name in rule.pairs(num_layers, ours, "ours")]
-    if missing := [name for name in expected if name not in theirs]:
+    """Copy a family's tensors into ours (`named_parts` of a module), one at a time. Errors: BundleError."""
+    filled, used, missing = set(), set(), []
+    advice = "use the config that was saved with these weights"
+    for names, name, storage in expand(rules, num_layers):
+        if name not in theirs:
+            missing += [name] if names[0] in ours else []
+            continue
+        if lacking := [n for n in names if n not in ours]:
+            raise BundleError(f"the weights have {name}, but the config has no {lacking[0]}; {advice}")
+        used.add(name)
+        filled.update(names)
+        parts, w = [ours[n] for n in names], theirs[name]
+        shape = (sum(part.size(0) for part in parts), *parts[0].shape[1:])
+        shape = shape[::-1] if storage == "transposed" else shape
+        if w.shape != shape:
+            raise BundleError(
+                f"{name} has the shape {tuple(w.shape)}, but the config needs {shape}; {advice}"
+            )
+        if storage == "transposed":
+            w = w.T if w.ndim == 2 else w
+        elif storage == "per_head":
+            w = w.unflatten(0, (num_heads, len(parts), -1)).transpose(0, 1).flatten(0, 2)
+        for part, values in zip(parts, w.split([part.size(0) for part in parts]), strict=True):
+            part.copy_(values)
+    if missing:
         raise BundleError(
             f"{len(missing)} tensors are missing from the weights, first {missing[0]}; the file is cut or is "
             f"of another config"
         )
     if unnamed := sorted(set(ours) - filled):
         raise BundleError(
-            f"the config needs {unnamed[0]}, which no published file of the family has; use the config "
-            f"that was saved with these weights"
+            f"the config needs {unnamed[0]}, which no published file of the family has; {advice}"
         )
     if unknown := sorted(set(theirs) - used):
         raise BundleError(
             f"the weights have {len(unknown)} tensors that this config has no place for, first {unknown[0]}; "
-            f"use the config that was saved with these weights"
+            f"{advice}"
         )
 
 
@@ -91,33 +90,13 @@ def export_weights(
 ) -> dict[str, Tensor]:
     """Our tensors under a family's names, in its storage."""
     theirs: dict[str, Tensor] = {}
-    for rule in rules:
-        for names, name in rule.pairs(num_layers, ours, "ours"):
-            parts = [ours[n] for n in names]
-            theirs[name] = _to_storage(parts, rule.storage, num_heads).contiguous()
+    for names, name, storage in expand(rules, num_layers):
+        if names[0] not in ours:
+            continue
+        w = ours[names[0]] if len(names) == 1 else torch.cat([ours[n] for n in names])
+        if storage == "transposed":
+            w = w.T if w.ndim == 2 else w
+        elif storage == "per_head":
+            w = w.unflatten(0, (len(names), num_heads, -1)).transpose(0, 1).flatten(0, 2)
+        theirs[name] = w.contiguous()
     return theirs
-
-
-def _from_storage(w: Tensor, storage: Storage, num_parts: int, num_heads: int) -> Tensor:
-    if storage == "transposed" and w.ndim == 2:
-        return w.T
-    if storage == "per_head":
-        w = w.unflatten(0, (num_heads, num_parts, -1)).transpose(0, 1).flatten(0, 2)
-    return w
-
-
-def _to_storage(parts: Sequence[Tensor], storage: Storage, num_heads: int) -> Tensor:
-    w = parts[0] if len(parts) == 1 else torch.cat(list(parts))
-    if storage == "per_head":
-        w = w.unflatten(0, (len(parts), num_heads, -1)).transpose(0, 1).flatten(0, 2)
-    return w.T if storage == "transposed" and w.ndim == 2 else w
-
-
-def _check_shape(parts: Sequence[Tensor], w: Tensor, storage: Storage, name: str) -> None:
-    expected = (sum(part.size(0) for part in parts), *parts[0].shape[1:])
-    expected = expected[::-1] if storage == "transposed" else expected
-    if w.shape != expected:
-        raise BundleError(
-            f"{name} has the shape {tuple(w.shape)}, but the config needs {expected}; use the "
-            f"config that was saved with these weights"
-        )

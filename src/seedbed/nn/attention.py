@@ -1,8 +1,4 @@
-"""Attention over flat tokens, for self- and cross-attention, with any number of key/value heads.
-
-Letters: N tokens of a flat batch, B rows of a group, T query and S key positions, H heads, K key/value heads,
-D head_dim, M d_model.
-"""
+"""Attention over flat tokens, with any number of key/value heads. Letters as in layout.py."""
 
 from __future__ import annotations
 
@@ -66,12 +62,14 @@ class Attention(nn.Module):
         self.interleaved = config.position.rotary_interleaved
         q, kv = self.num_heads * self.d_head, self.num_kv_heads * self.d_head
         bias = config.bias != "none"
-        self.q = Projection(config.d_model, {"q": q}, bias=bias) if cross else None
-        self.kv = Projection(config.d_model, {"k": kv, "v": kv}, bias=bias) if cross else None
-        self.qkv = None if cross else Projection(config.d_model, {"q": q, "k": kv, "v": kv}, bias=bias)
+        keys_values = {"k": kv, "v": kv}
+        queries = Projection(config.d_model, {"q": q} | ({} if cross else keys_values), bias=bias)
+        self.q, self.qkv = (queries if cross else None), (None if cross else queries)
+        self.kv = Projection(config.d_model, keys_values, bias=bias) if cross else None
         self.out = Projection(q, {"out": config.d_model}, bias=config.bias == "all")
-        if qk_norm == "none":
-            self._scale_steps()
+        if qk_norm == "none" and self.scale is not None:
+            # The optimizer's steps are shorter for the queries where the scores are not scaled, as in T5.
+            queries.step_scales["q"] = self.d_head**-0.5 / self.scale
 
     def forward(self, x: Tensor, context: AttentionContext) -> Tensor:
         """x (N, M) attends to its own rows or, in cross-attention, to the memory's -> (N, M)."""
@@ -121,12 +119,6 @@ class Attention(nn.Module):
             qk = rotate(qk, angles, interleaved=self.interleaved)
         q, k = qk.split([heads, kv_heads], dim=1)
         return q, k, v
-
-    def _scale_steps(self) -> None:
-        """Shorten the optimizer's steps for the queries where the scores are not scaled, as in T5."""
-        queries = self.q or self.qkv
-        if queries is not None and self.scale is not None:
-            queries.step_scales["q"] = self.d_head**-0.5 / self.scale
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, causal: bool) -> Tensor:
         """q (B, H, T, D) over k, v (B, K, S, D) -> (B T, H D)."""

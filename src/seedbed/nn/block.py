@@ -118,7 +118,8 @@ class Block(nn.Module):
         """Add the branches' outputs to x; each word of NormPlace is one line here."""
         h = self._norm(name, "input", x)
         for branch in branches:
-            x = x + self._drop(branch(h))
+            y = branch(h)
+            x = x + (F.dropout(y, self.dropout, self.training) if self.dropout else y)
         return self._norm(name, "sum", x)
 
     def _norm(self, name: str, place: NormPlace, x: Tensor) -> Tensor:
@@ -134,6 +135,3 @@ class Block(nn.Module):
     def _make_norms(self, name: str, config: ModelConfig) -> None:
         for place in self.residual.norms:
             self.add_module(self._norm_name(name, place), make_norm(config))
-
-    def _drop(self, x: Tensor) -> Tensor:
-        return F.dropout(x, self.dropout, self.training) if self.dropout else x

@@ -36,6 +36,8 @@ def check_fields(config: Any, **least: int) -> None:
             raise ConfigError(f"{name}={value!r} is not allowed; {allowed}")
         if value is not None and name in least and value < least[name]:
             raise ConfigError(f"{name}={value} must be at least {least[name]}")
+        if name == "dropout" and not 0 <= value < 1:
+            raise ConfigError(f"dropout={value} must be in [0, 1)")
 
 
 def _name(kind: Any) -> str:
@@ -60,9 +62,8 @@ def _is_a(value: object, kind: Any) -> bool:
 class RotaryScaling:
     """How a model trained on short contexts stretches its rotary frequencies to longer ones.
 
-    `linear` divides every frequency by `factor` (Chen et al. 2306.15595); `llama3` keeps those with more than
-    `high_frequency_factor` rotations within `original_positions`, divides those with fewer than
-    `low_frequency_factor`, and interpolates in between (Meta's LLaMA 3.1 release).
+    `linear` divides every frequency (Chen et al. 2306.15595); `llama3` only those with few rotations within
+    `original_positions`, and interpolates between the low and the high factor (Meta's LLaMA 3.1 release).
     """
 
     kind: Literal["linear", "llama3"]
@@ -84,12 +85,12 @@ class RotaryScaling:
 class PositionConfig:
     """How positions enter a network.
 
-    `learned` and `sinusoidal` are added to the embeddings (the first `offset` rows of a learned table stay
-    unused), `rotary` rotates queries and keys, `alibi` and `buckets` (T5's) add a bias to the scores.
+    `learned` and `sinusoidal` are added to the embeddings, `rotary` rotates queries and keys, `alibi` and
+    `buckets` (T5's) add a bias to the scores.
     """
 
     kind: Literal["learned", "sinusoidal", "rotary", "alibi", "buckets"] = "learned"
-    offset: int = 0
+    offset: int = 0  # rows at the start of a learned table that stay unused
     rotary_base: float = 10_000.0
     rotary_interleaved: bool = False
     scaling: RotaryScaling | None = None
@@ -111,18 +112,14 @@ class PositionConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionConfig:
-    """The fields of attention: sizes of its heads, norms of queries and keys, scale, window.
-
-    `qk_norm` is the norm of each query and key (Henry et al. 2010.04245): the network's own kind without
-    parameters (`plain`) or RMSNorm with a weight (`rms`). With a `window` a token attends to at most that
-    many tokens, itself included (Mistral, 2310.06825).
-    """
+    """The fields of attention: sizes of its heads, norms of queries and keys, scale, window."""
 
     num_kv_heads: int | None = None  # None: num_heads
     head_dim: int | None = None  # None: d_model / num_heads
+    # The norm of each query and key (2010.04245): the network's without parameters, or RMSNorm with a weight.
     qk_norm: Literal["none", "plain", "rms"] = "none"
     scale: float | None = None  # of the scores; None: head_dim ** -0.5
-    window: int | None = None
+    window: int | None = None  # a token attends to so many tokens, itself included (Mistral, 2310.06825)
 
     def __post_init__(self) -> None:
         check_fields(self, num_kv_heads=1, head_dim=1, window=1)
@@ -130,15 +127,10 @@ class AttentionConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ResidualConfig:
-    """Where a block has its norms, and whether its branches (attention, feed-forward) run in parallel.
+    """Where each branch of a block (attention, feed-forward) has its norms, and what its input is."""
 
-    Each branch is added to the residual stream x. `norms` names the places of its norms: its `input`,
-    x + branch(norm(x)), or the `sum`, norm(x + branch(x)). With `parallel` all branches have the same input
-    and share one norm at each place.
-    """
-
-    norms: tuple[NormPlace, ...] = ("input",)
-    parallel: bool = False
+    norms: tuple[NormPlace, ...] = ("input",)  # x + branch(norm(x)), or the `sum`: norm(x + branch(x))
+    parallel: bool = False  # all branches have the same input and share one norm at each place
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -168,16 +160,14 @@ class HeadConfig:
     """What follows the last layer.
 
     `lm`: logits over the vocabulary; `mlm`: the same after a transform of the hidden states; `none`: nothing.
-    `classification` gives each row, `tagging` each token one logit per label in `labels`; with
-    `several_labels` the labels are independent of each other. `pooler` is a projection with tanh of each
-    row's first token (BERT, 1810.04805), `dense` one before the classifier (RoBERTa, BART).
+    `classification` gives each row, `tagging` each token one logit per label.
     """
 
     kind: HeadKind = "lm"
-    pooler: bool = False
-    dense: bool = False
+    pooler: bool = False  # a projection with tanh of each row's first token (BERT, 1810.04805)
+    dense: bool = False  # one before the classifier (RoBERTa, BART)
     labels: tuple[str, ...] = ()
-    several_labels: bool = False
+    several_labels: bool = False  # they are independent of each other
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -192,15 +182,11 @@ class HeadConfig:
 class ModelConfig:
     """The architecture of a Transformer: encoder, decoder, or both.
 
-    `family` names the family whose `config.json` and weight names a bundle has. `norm` is LayerNorm
-    (`layer`), without a bias (`layer_no_bias`) or without parameters (`layer_plain`), or RMSNorm (`rms`),
-    without a weight (`rms_plain`) or with 1 added to it (`rms_offset`). `residual` is `PRE`-norm,
-    `POST`-norm, or pre-norm with attention and feed-forward in `PARALLEL`. Embeddings are multiplied by
-    `embedding_scale`, hidden states by `output_scale` before the output; `logit_cap` c bounds the logits to
-    c tanh(x / c).
+    `norm` is LayerNorm (`layer`), without a bias (`layer_no_bias`) or without parameters (`layer_plain`), or
+    RMSNorm (`rms`), without a weight (`rms_plain`) or with 1 added to it (`rms_offset`).
     """
 
-    family: str
+    family: str  # whose `config.json` and weight names a bundle has
     shape: Shape
     vocab_size: int
     d_model: int
@@ -214,14 +200,14 @@ class ModelConfig:
     segment_types: int = 0
     norm: NormKind = "layer"
     norm_eps: float = 1e-5
-    residual: ResidualConfig = PRE
+    residual: ResidualConfig = PRE  # or POST, or PARALLEL
     activation: Activation = "gelu_tanh"
     gated_ffn: bool = False
     bias: Literal["all", "qkv", "none"] = "all"  # of the projections
     embedding_scale: float = 1.0
     embedding_norm: bool = False
-    output_scale: float = 1.0
-    logit_cap: float | None = None
+    output_scale: float = 1.0  # of the hidden states before the output
+    logit_cap: float | None = None  # c bounds the logits to c tanh(x / c)
     head: HeadConfig = field(default_factory=HeadConfig)
     tie_embeddings: bool = True
     dropout: float = 0.0
@@ -251,8 +237,6 @@ class ModelConfig:
             raise ConfigError(
                 f"rotary positions rotate pairs, but head_dim={self.d_head} is odd; choose an even one"
             )
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"dropout={self.dropout} must be in [0, 1)")
 
     @property
     def encoder_config(self) -> ModelConfig:
@@ -278,11 +262,7 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RecurrentConfig:
-    """The architecture of a recurrent language model: embedding, layers of one cell, output.
-
-    Dropout applies to the connections that are not recurrent; every parameter starts uniform in
-    (-init_range, init_range) (Zaremba et al. 1409.2329).
-    """
+    """The architecture of a recurrent language model: embedding, layers of one cell, output (1409.2329)."""
 
     family: str
     cell: Literal["lstm", "gru"]
@@ -290,25 +270,12 @@ class RecurrentConfig:
     d_model: int
     num_layers: int
     tie_embeddings: bool = False
-    dropout: float = 0.0
-    init_range: float = 0.05
+    dropout: float = 0.0  # on the connections that are not recurrent
+    init_range: float = 0.05  # every parameter starts uniform in (-init_range, init_range)
+    # As of a ModelConfig, and the same for all: no fields.
+    shape = "decoder"
+    head = HeadConfig()
+    max_positions = None
 
     def __post_init__(self) -> None:
         check_fields(self, vocab_size=1, d_model=1, num_layers=1, init_range=0)
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"dropout={self.dropout} must be in [0, 1)")
-
-    @property
-    def shape(self) -> Literal["decoder"]:
-        """A recurrent language model is a decoder."""
-        return "decoder"
-
-    @property
-    def head(self) -> HeadConfig:
-        """Logits of a language model follow the last layer."""
-        return HeadConfig()
-
-    @property
-    def max_positions(self) -> None:
-        """A recurrent network reads texts of any length."""
-        return None

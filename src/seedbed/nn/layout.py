@@ -1,7 +1,7 @@
 """Flat batches: rows of different lengths are concatenated to N tokens; the layout stores where each row is.
 
-Shape letters: N tokens of a flat batch, B rows of one group, T query and S key positions of a row, K
-key/value heads, D head_dim, M d_model.
+Shape letters: N tokens of a flat batch, B rows of one group, T query and S key positions of a row, H heads,
+K key/value heads, D head_dim, M d_model.
 """
 
 from __future__ import annotations
@@ -106,8 +106,7 @@ class Layout:
     def groups(self, key_lengths: Sequence[int], slots: Sequence[int], slack: int = 0) -> list[Group]:
         """Join neighbouring rows in neighbouring slots that have equal numbers of queries and of keys.
 
-        Up to `slack` keys of padding per row are accepted to save a call. Rows that share a slot (beams over
-        one source) become queries of one row, which is the same for attention without positions.
+        Up to `slack` keys of padding per row save a call. Rows that share a slot become queries of one row.
         """
         groups: list[Group] = []
         first_token = 0

@@ -2,15 +2,9 @@
 
 Every projection of a network is a `LinearLike` module and every embedding an `EmbeddingLike` one: the plain
 classes below, or a wrapper around one. Other code uses these two protocols only, and never reads `.weight` of
-another module. `replace` is the one way to put a module in the place of another.
-
-A module may have three more methods:
-
-- `plain_weights()` of a Linear-like: weight and bias if its call is the matmul with them and nothing else,
-  otherwise None. The fused recurrent kernel and the fast path of decoding compute with them directly.
-- `tied(ids)` of an embedding: see `Embedding.tied`.
-- `parameter_blocks()`: for each of its own parameters by name, (rows, step scale) of every matrix in it. An
-  optimizer with steps of a fixed size multiplies them by the step scale (training/optimizer.py).
+another module; `replace` puts one in another's place. A module may have `parameter_blocks`, for optimizers
+with steps of a fixed size, `tied`, as Embedding has, and `plain_weights`, as Projection has, with which the
+fused recurrent kernel and the fast path of decoding compute.
 """
 
 from __future__ import annotations
@@ -35,11 +29,7 @@ ParameterBlocks = dict[str, list[tuple[int, float]]]
 
 @runtime_checkable
 class LinearLike(Protocol):
-    """A linear map with named parts, x (N, in_features) -> (N, sum of the parts): a projection or wrapper.
-
-    The parts are matrices that read the same input, such as q, k and v: they are computed by one matmul, and
-    weight rules and adapters address each by its name.
-    """
+    """A linear map with named parts that read one input, such as q, k and v: a projection or its wrapper."""
 
     @property
     def parts(self) -> Mapping[str, int]:
@@ -53,10 +43,7 @@ class LinearLike(Protocol):
         """x (N, in_features) -> (N, sum of the parts)."""
 
     def dense(self) -> Weights:
-        """The equivalent dense weight and bias, for export, merging and counting.
-
-        Parameters of the module are returned themselves and not as copies: loading writes into them.
-        """
+        """The equivalent dense weight and bias: the module's own parameters where it has them, not copies."""
 
 
 @runtime_checkable
@@ -92,9 +79,8 @@ class EmbeddingLike(Protocol):
 class Projection(nn.Linear):
     """The plain Linear-like module: one matmul for all parts, x (N, M) -> (N, sum of the parts).
 
-    Weight rules and adapters address the parts: those of a projection `attn.qkv` are `attn.q`, `attn.k` and
-    `attn.v`. `step_scales` multiply the steps of optimizers with steps of a fixed size, by part: they correct
-    for an output that is scaled by another number than usual.
+    Weight rules and adapters address the parts: those of `attn.qkv` are `attn.q`, `attn.k` and `attn.v`.
+    `step_scales` multiply the steps of optimizers with steps of a fixed size, where the output is scaled.
     """
 
     def __init__(self, d_in: int, parts: Mapping[str, int], *, bias: bool) -> None:
@@ -116,7 +102,7 @@ class Projection(nn.Linear):
         return self.dense() if type(self) is Projection and not is_hooked(self) else None
 
     def parameter_blocks(self) -> ParameterBlocks:
-        """One matrix per part."""
+        """For each of its own parameters, (rows, step scale) of every matrix in it: one per part."""
         return {"weight": [(rows, self.step_scales[part]) for part, rows in self.parts.items()]}
 
     def reset_parameters(self) -> None:
@@ -145,8 +131,7 @@ class Embedding(nn.Embedding):
     def tied(self, ids: Tensor) -> tuple[Tensor, Unembed | None]:
         """Rows (N, M) of ids (N,), and the `unembed` to use in the same pass; None: the module's own.
 
-        Autograd would make one gradient (V, M) for the lookup and one for the tied output, and add them; here
-        the lookup adds its rows to the output's in place: a step of gpt2:124m with 1,024 tokens is 5% faster.
+        The lookup adds its gradient to the tied output's in place: a step of gpt2:124m is 5% faster.
         """
         learns = torch.is_grad_enabled() and self.weight.requires_grad and not torch.compiler.is_compiling()
         if not learns or type(self) is not Embedding or is_hooked(self):
@@ -181,12 +166,16 @@ class NetworkBase(nn.Module):
         """The type of its hidden states outside autocast."""
         return self.embed.dtype
 
+    def set_activation_checkpointing(self, enabled: bool) -> None:
+        """Store only each layer's input for the backward pass and recompute the rest (1604.06174)."""
+        for module in self.modules():
+            if hasattr(module, "checkpoint_activations"):
+                module.checkpoint_activations = enabled  # type: ignore[assignment]
+
 
 def replace(root: nn.Module, path: str, new: nn.Module) -> None:
-    """Replace the Linear-like module or the embedding at `path` of `root` by `new`.
+    """Replace the Linear-like module or the embedding at `path` of `root` by `new`; a tied output follows.
 
-    A tied output changes with its embedding, whose method it is, and so do rows that are being decoded, from
-    their next step: every step checks that the modules are those it was built from (nn/step.py).
     Errors: UsageError where `path` has no such module, or `new` is of another kind or size.
     """
     present = {name: _interface(child) for name, child in whole_modules(root) if _interface(child)}

@@ -15,13 +15,10 @@ CPU_NUMBERS, DEVICE_NUMBERS = 2**19, 2**24
 
 
 def cross_entropy_sum(logits: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
-    """Summed nats of targets (n,) under logits (n, V), a float32 scalar; the logits are overwritten.
+    """Summed nats of targets (n,) under logits (n, V), a float32 scalar, in the memory of the logits.
 
-    `label_smoothing` spreads that share of each target evenly over the vocabulary (Szegedy et al. 1512.00567,
-    section 7).
-
-    `F.cross_entropy` stores the logits, their log-softmax and their gradient; here each overwrites the one
-    before. The logits must not be read afterwards, and only one backward pass is possible.
+    They must not be read afterwards, and only one backward pass is possible. `label_smoothing` spreads that
+    share of each target evenly over the vocabulary (Szegedy et al. 1512.00567, section 7).
     """
     if torch.compiler.is_compiling():  # the compiler fuses the plain formula itself
         return F.cross_entropy(logits.float(), targets, reduction="sum", label_smoothing=label_smoothing)

@@ -1,14 +1,9 @@
 """The matmul of a few tokens in float32 on a CPU: the processor decides which kernel computes it.
 
 The choice depends on the processor's vendor and instructions and never on timing, so that a command gives the
-same tokens each time. Speed as a multiple of F.linear's, for gpt2:124m, weights from memory:
-
-- Intel, AVX-512 (2026-11-24, two cores): vectors for one token 1.02, oneDNN for one 0.78, for 4 to 32 tokens
-  1.13 to 1.68; oneDNN over weights in the cache, or kept to AVX2, is slower.
-- AMD Zen 5, AVX-512 (2026-11-27): vectors for one token 1.00 to 1.03, oneDNN for one 1.6 to 2.0 (two cores)
-  and 1.35 to 1.5 (one), for 2 to 64 tokens 1.3 to 3.7; over 768 x 768 numbers in the cache 0.8 to 1.9, over
-  fewer 0.3 to 1.5. MKL does not use AVX-512 there, and one core for one token.
-- AMD Zen 5 kept to AVX2: vectors 1.00 to 1.02; oneDNN 1.3 for one token, 0.8 to 1.1 for more.
+same tokens each time. With AVX-512, oneDNN is 1.13 to 1.68 times as fast as F.linear on an Intel for 4 to 32
+tokens, and 1.3 to 3.7 times on a Zen 5 for 1 to 64, over weights from memory; vectors for one token 1.00 to
+1.03 times. oneDNN over small weights in the cache, or kept to AVX2, is slower (docs/LOG.md, 2026-11-27).
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Recurrent layers over flat tokens: LSTM and GRU, one fused kernel while the projections are plain.
-
-Letters: N tokens of a flat batch, B rows, T steps, M d_model, G gates (4 of an LSTM, 3 of a GRU).
-"""
+"""Recurrent layers: LSTM and GRU. Letters as in layout.py; T steps, G gates (4 of an LSTM, 3 of a GRU)."""
 
 from __future__ import annotations
 
@@ -13,7 +10,6 @@ from torch import Tensor, nn
 
 from seedbed.nn.layout import Layout
 from seedbed.nn.linear import Projection, Weights, plain_weights
-from seedbed.nn.state import DecodeState, Snapshot
 
 LSTM_GATES, GRU_GATES = ("input", "forget", "cell", "output"), ("reset", "update", "new")
 
@@ -30,9 +26,8 @@ class RecurrentLayer(nn.Module):
         gates = LSTM_GATES if cell == "lstm" else GRU_GATES
         self.cell, self.d_model = cell, d_model
         self.num_memories = 2 if cell == "lstm" else 1
-        parts = dict.fromkeys(gates, d_model)
-        self.read = Projection(d_model, {f"read_{gate}": size for gate, size in parts.items()}, bias=True)
-        self.recur = Projection(d_model, {f"recur_{gate}": size for gate, size in parts.items()}, bias=True)
+        self.read = Projection(d_model, {f"read_{gate}": d_model for gate in gates}, bias=True)
+        self.recur = Projection(d_model, {f"recur_{gate}": d_model for gate in gates}, bias=True)
 
     def forward(self, x: Tensor, layout: Layout, memory: Tensor) -> tuple[Tensor, Tensor]:
         """x (N, M), memory (1 or 2, B, M) of the rows with tokens -> (N, M), the memory after."""
@@ -88,11 +83,7 @@ class RecurrentLayer(nn.Module):
 
 
 def pack(lengths: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Pack tokens step by step: (order of rows (B,), index of tokens (N,), batch sizes (T,)).
-
-    Rows are ordered from the longest to the shortest, as the packed kernels require; the batch sizes stay on
-    the CPU.
-    """
+    """Pack tokens step by step: order of rows (B,), longest first, index of tokens (N,), batch sizes (T,)."""
     counts = torch.tensor(list(lengths))
     order = counts.argsort(descending=True, stable=True)
     starts = (counts.cumsum(0) - counts)[order]
@@ -103,49 +94,6 @@ def pack(lengths: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor, 
 
 
 def _inverse(order: Tensor) -> Tensor:
-    """The inverse of a permutation (N,)."""
     inverse = torch.empty_like(order)
     inverse[order] = torch.arange(len(order), device=order.device)
     return inverse
-
-
-class RecurrentState:
-    """The decode state of recurrent layers: a memory (num_layers, 1 or 2, num_rows, M)."""
-
-    def __init__(self, memory: Tensor) -> None:
-        self.memory = memory
-        self.lengths = [0] * memory.size(2)
-
-    def layout(self, counts: Sequence[int]) -> Layout:
-        """The layout of counts[r] more tokens for each row."""
-        return Layout.of(counts, self.lengths, device=self.memory.device)
-
-    def advance(self, layout: Layout, memory: Tensor) -> None:
-        """Count the tokens of `layout` as read, and store the memory of the rows that are not idle."""
-        if all(layout.lengths):
-            self.memory = memory
-        else:
-            rows = [r for r, n in enumerate(layout.lengths) if n]
-            self.memory = self.memory.clone()  # an earlier snapshot keeps its own
-            self.memory[:, :, rows] = memory
-        self.lengths = list(layout.totals)
-
-    def select(self, rows: Sequence[int]) -> None:
-        """Reorder, copy or drop rows: row i becomes what rows[i] was."""
-        self.memory = self.memory[:, :, list(rows)]
-        self.lengths = [self.lengths[r] for r in rows]
-
-    def join(self, other: DecodeState) -> None:
-        """Append the other's rows to one's own."""
-        assert isinstance(other, RecurrentState)
-        self.memory = torch.cat([self.memory, other.memory], dim=2)
-        self.lengths = self.lengths + other.lengths
-
-    def snapshot(self) -> Snapshot:
-        """The present lengths and memory, for `rollback`; without a copy, since a step makes a new memory."""
-        return Snapshot(tuple(self.lengths), (self.memory,))
-
-    def rollback(self, snapshot: Snapshot) -> None:
-        """Restore a snapshot and discard the tokens appended since."""
-        self.lengths = list(snapshot.lengths)
-        (self.memory,) = snapshot.memory

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from seedbed.nn.attention import Attention, AttentionContext
+from seedbed.nn.attention import AttentionContext
 from seedbed.nn.block import Block
 from seedbed.nn.config import ModelConfig
 from seedbed.nn.layout import Group, Layout
@@ -33,10 +33,8 @@ CALL_NUMBERS = 100_000
 class Stack(nn.Module):
     """The positions and blocks of an encoder or decoder: embedded tokens (N, M) -> hidden states (N, M).
 
-    A pass without a `state` computes whole rows; with one it appends tokens to the rows of a decode state,
-    which stores the keys and values of earlier tokens. Everything that all layers share (groups of rows,
-    biases, rotary angles) is computed once per pass, as an `AttentionContext`. A decoding step of one token
-    per row takes the fast path of nn/step.py where the layers allow it, with equal results.
+    A pass without a `state` computes whole rows; with one it appends tokens to the rows of a decode state.
+    A step of one token per row takes the fast path of nn/step.py where the layers allow it.
     """
 
     sinusoids: Tensor
@@ -118,15 +116,10 @@ class Stack(nn.Module):
             setattr(self, name, table.to(getattr(self, name).device))
         return self
 
-    def cross_attentions(self) -> list[Attention]:
-        """The attention over the memory of each block."""
-        return [block.cross for block in self.blocks if isinstance(block, Block) and block.cross is not None]
-
     def _norm_final(self, x: Tensor) -> Tensor:
         return x if self.final_norm is None else self.final_norm(x)
 
     def _embed(self, x: Tensor, layout: Layout, segments: Tensor | None) -> Tensor:
-        """Add the embeddings of positions and segments, then apply norm and dropout."""
         if self.position is not None:
             x = x + self.position(layout.positions + self.position_config.offset)
         elif self.position_config.kind == "sinusoidal":
@@ -139,7 +132,6 @@ class Stack(nn.Module):
         return F.dropout(x, self.dropout, self.training) if self.dropout else x
 
     def _context(self, layout: Layout, dtype: torch.dtype, state: AttentionState | None) -> AttentionContext:
-        """The context of self-attention, computed once for all layers."""
         angles = None
         if self.position_config.kind == "rotary":
             angles = rotary_angles(layout.positions, self.frequencies)

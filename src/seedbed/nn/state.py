@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,40 +25,12 @@ class Snapshot:
     memory: tuple[Tensor, ...] = ()  # of recurrent layers; keys and values are found by their lengths
 
 
-class DecodeState(Protocol):
-    """The rows that a network decodes, with one interface for attention and recurrence.
-
-    Row r has lengths[r] tokens; `module.extend(state, ids, state.layout(counts))` appends counts[r] more.
-    """
-
-    @property
-    def lengths(self) -> list[int]:
-        """Tokens that each row has read."""
-
-    def layout(self, counts: Sequence[int]) -> Layout:
-        """The layout of counts[r] more tokens for each row."""
-
-    def select(self, rows: Sequence[int]) -> None:
-        """Reorder, copy or drop rows: row i becomes what rows[i] was."""
-
-    def join(self, other: DecodeState) -> None:
-        """Append the other's rows to one's own."""
-
-    def snapshot(self) -> Snapshot:
-        """The present lengths of the rows, for `rollback`."""
-
-    def rollback(self, snapshot: Snapshot) -> None:
-        """Restore a snapshot; the tokens appended since will be overwritten."""
-
-
 class KVCache:
     """Keys and values of every layer in preallocated slots: row r has lengths[r] of them in slot slots[r].
 
     `kv` is (num_layers, num_slots, 2 K, capacity, D), the keys' heads before the values': a token's keys and
-    values are written in one call, and are 5 to 25% faster to read than with the heads last but one.
-
-    Rows are indices into slots, so reordering moves no numbers: moving the rows of 8 x 4 beams cost 1.3 steps
-    of a 12 x 768 decoder, indices 0.08 (2026-11-24). Another storage offers the same methods.
+    values are written in one call, and are 5 to 25% faster to read than with the heads last but one. Rows
+    are indices into slots: moving those of 8 x 4 beams cost 1.3 steps of a 12 x 768 decoder, indices 0.08.
     """
 
     def __init__(
@@ -164,7 +136,10 @@ class CacheWindow:
 
 @dataclass
 class AttentionState:
-    """The decode state of a Transformer: caches of its rows, and of an encoder's memory that rows share."""
+    """The decode state of a Transformer: caches of its rows, and of an encoder's memory that rows share.
+
+    Row r has lengths[r] tokens; `module.extend(state, ids, state.layout(counts))` appends counts[r] more.
+    """
 
     keys: KVCache
     memory: KVCache | None = None
@@ -216,3 +191,48 @@ class AttentionState:
         """Restore a snapshot; the tokens appended since will be overwritten."""
         assert all(a <= b for a, b in zip(snapshot.lengths, self.keys.lengths, strict=True))
         self.keys.lengths = list(snapshot.lengths)
+
+
+class RecurrentState:
+    """The decode state of recurrent layers: a memory (num_layers, 1 or 2, num_rows, M), lengths as above."""
+
+    def __init__(self, memory: Tensor) -> None:
+        self.memory = memory
+        self.lengths = [0] * memory.size(2)
+
+    def layout(self, counts: Sequence[int]) -> Layout:
+        """The layout of counts[r] more tokens for each row."""
+        return Layout.of(counts, self.lengths, device=self.memory.device)
+
+    def advance(self, layout: Layout, memory: Tensor) -> None:
+        """Count the tokens of `layout` as read, and store the memory of the rows that are not idle."""
+        if all(layout.lengths):
+            self.memory = memory
+        else:
+            rows = [r for r, n in enumerate(layout.lengths) if n]
+            self.memory = self.memory.clone()  # an earlier snapshot keeps its own
+            self.memory[:, :, rows] = memory
+        self.lengths = list(layout.totals)
+
+    def select(self, rows: Sequence[int]) -> None:
+        """Reorder, copy or drop rows: row i becomes what rows[i] was."""
+        self.memory = self.memory[:, :, list(rows)]
+        self.lengths = [self.lengths[r] for r in rows]
+
+    def join(self, other: DecodeState) -> None:
+        """Append the other's rows to one's own."""
+        assert isinstance(other, RecurrentState)
+        self.memory = torch.cat([self.memory, other.memory], dim=2)
+        self.lengths = self.lengths + other.lengths
+
+    def snapshot(self) -> Snapshot:
+        """The present lengths and memory, for `rollback`; without a copy, since a step makes a new memory."""
+        return Snapshot(tuple(self.lengths), (self.memory,))
+
+    def rollback(self, snapshot: Snapshot) -> None:
+        """Restore a snapshot and discard the tokens appended since."""
+        self.lengths = list(snapshot.lengths)
+        (self.memory,) = snapshot.memory
+
+
+DecodeState = AttentionState | RecurrentState

@@ -11,7 +11,7 @@ import torch
 from seedbed.base.errors import ConfigError, SeedbedWarning
 from seedbed.data.objective import OBJECTIVES, Objective
 from seedbed.models.family import Config, Network
-from seedbed.models.network import FAMILIES, build, family, initialize
+from seedbed.models.network import FAMILIES, build, family, initialize, preset
 from seedbed.models.transformer import Transformer
 from seedbed.nn.config import AttentionConfig, HeadConfig, ModelConfig
 from seedbed.runs.settings import ModelSettings, sized_fields
@@ -24,15 +24,16 @@ STAND_IN_LABELS = ("0", "1")  # of a plan without data
 
 def configure(settings: ModelSettings, *, vocab_size: int, context_tokens: int) -> Config:
     """The config that the settings describe, for a vocabulary and a context."""
-    chosen = family(settings.family)
     if settings.preset is not None:
-        config = chosen.preset(settings.preset)
+        config = preset(f"{settings.family}:{settings.preset}")
         if settings.d_model or settings.num_layers:
             raise ConfigError(
                 "model.preset has a width and a depth; leave out model.d_model and model.num_layers"
             )
     else:
-        config = chosen.sized(settings.d_model or DEFAULT_WIDTH, settings.num_layers or DEFAULT_DEPTH)
+        config = family(settings.family).sized(
+            settings.d_model or DEFAULT_WIDTH, settings.num_layers or DEFAULT_DEPTH
+        )
     changes = sized_fields(settings)
     known = {f.name for f in fields(config)}
     if isinstance(config, ModelConfig):

@@ -23,10 +23,7 @@ PARTS: dict[type[nn.Module], str] = {
 
 
 def parameters_by_part(network: Network) -> dict[str, int]:
-    """Number of parameters by part: embeddings, attention, feed_forward, recurrence, output, norms.
-
-    Tied parameters count once. Parts that a network does not have are left out.
-    """
+    """Parameters, tied ones once: embeddings, attention, feed_forward, recurrence, output, norms."""
     counts: Counter[str] = Counter()
     embed: object = network.embed
     seen: set[int] = set()
@@ -55,25 +52,15 @@ class Shares(NamedTuple):
     targets: float = 1.0
 
 
-class Cost(NamedTuple):
-    """FLOPs per token of a matmul's forward and backward pass, on average over a row."""
-
-    part: str
-    forward: float
-    backward: float
-
-
 def forward_flops(network: Network, *, row_tokens: int, shares: Shares | None = None) -> dict[str, float]:
     """FLOPs per token of the forward pass by part, on average over a row of `row_tokens`.
 
-    A multiply-add counts as two. The two matmuls of attention's scores count the keys that a token attends
-    to: (row_tokens + 1) / 2 in a decoder, the whole row in an encoder and in cross-attention. A token of an
-    encoder-decoder passes through one of its stacks; without `shares`, half of its tokens are in the source,
-    and the others are targets.
+    A multiply-add counts as two. Scores count the keys that a token attends to: (row_tokens + 1) / 2 in a
+    decoder, the whole row elsewhere. Without `shares`, half of an encoder-decoder's tokens are source.
     """
     flops: dict[str, float] = {}
-    for cost in _costs(network, row_tokens, shares):
-        flops[cost.part] = flops.get(cost.part, 0.0) + cost.forward
+    for part, forward, _ in _costs(network, row_tokens, shares):
+        flops[part] = flops.get(part, 0.0) + forward
     return {part: amount for part, amount in flops.items() if amount}
 
 
@@ -87,20 +74,18 @@ def training_flops(
 ) -> float:
     """FLOPs of training on `num_tokens` tokens; `recomputes` with checkpointed activations.
 
-    A matmul's backward pass costs its forward pass once if its weight trains, and once more if the gradient
-    of its input is needed. A matmul without a backward pass is not recomputed.
+    A backward pass costs as much as the forward pass for the weight, if it trains, and for the input.
     """
     costs = list(_costs(network, row_tokens, shares))
-    again = sum(c.forward for c in costs if recomputes and c.backward and c.part != "output")
-    return num_tokens * (sum(cost.forward + cost.backward for cost in costs) + again)
+    again = sum(forward for part, forward, backward in costs if recomputes and backward and part != "output")
+    return num_tokens * (sum(forward + backward for _, forward, backward in costs) + again)
 
 
 def gradients_needed(network: Network) -> dict[str, bool]:
     """Whether the gradient of a module's input is needed, by name: a module before it trains.
 
-    Modules are in the order of the forward pass; the name "" means the output's input. The encoder's states
-    enter the decoder in the first cross-attention. A norm counts as before its matmuls, even if it follows
-    them: if it is the first part that trains, this counts one gradient too many.
+    Modules are in the order of the forward pass; the name "" means the output's input. A norm counts as
+    before its matmuls even if it follows them, which may count one gradient too many.
     """
     needed = {}
     source = own = False
@@ -123,8 +108,8 @@ def gradients_needed(network: Network) -> dict[str, bool]:
     return needed | {"": own}
 
 
-def _costs(network: Network, row_tokens: int, shares: Shares | None) -> Iterator[Cost]:
-    """The matmuls of a network: in Linear-like modules, the scores, the tied output."""
+def _costs(network: Network, row_tokens: int, shares: Shares | None) -> Iterator[tuple[str, float, float]]:
+    """The part of each matmul, of the scores and of the tied output: forward and backward FLOPs per token."""
     config = network.config
     both = config.shape == "encoder-decoder"
     shares = shares or (Shares(0.5, 0.5) if both else Shares())
@@ -138,20 +123,19 @@ def _costs(network: Network, row_tokens: int, shares: Shares | None) -> Iterator
         if (count := _num_weights(module)) > 0:
             trains = any(p.requires_grad for p in module.parameters())
             forward = 2.0 * count * (share if block else shares.targets)
-            yield Cost(parts.get(block, "output"), forward, forward * (needed[name] + trains))
+            yield parts.get(block, "output"), forward, forward * (needed[name] + trains)
         attention = modules[block]
         if isinstance(attention, Attention) and name == f"{block}.out":
             keys = row_tokens if encodes or block.endswith(".cross") else (row_tokens + 1) / 2
             scores = share * 4.0 * keys * attention.num_heads * attention.d_head
-            yield Cost("scores", scores, 2 * scores * needed[name])
+            yield "scores", scores, 2 * scores * needed[name]
     if config.tie_embeddings and not config.head.labels:
         trains = any(p.requires_grad for p in network.get_submodule("embed").parameters())
         forward = 2.0 * config.vocab_size * config.d_model * shares.targets
-        yield Cost("output", forward, forward * (needed[""] + trains))
+        yield "output", forward, forward * (needed[""] + trains)
 
 
 def _paths(name: str) -> Iterator[str]:
-    """The path of a module and those of its parents, nearest first."""
     while name:
         yield name
         name = name.rpartition(".")[0]

@@ -26,17 +26,13 @@ TIMING_SECONDS, NUM_STEPS = 0.5, 4  # per try; after each prompt
 
 @dataclass(frozen=True, kw_only=True)
 class Generation:
-    """The predicted cost of decoding one row greedily: seconds of the prompt, then tokens per second.
+    """The predicted cost of decoding one row greedily: seconds of the prompt, then tokens per second."""
 
-    `bytes` has weights, decode_state, logits and activations when the row has `context_tokens`. The prompt
-    of an encoder-decoder is its source.
-    """
-
-    prompt_tokens: int
+    prompt_tokens: int  # of an encoder-decoder's source
     context_tokens: int
     prompt_seconds: float
     tokens_per_second: float
-    bytes: dict[str, int]
+    bytes: dict[str, int]  # weights, decode_state, logits and activations at `context_tokens`
     peak_bytes: int
 
 

@@ -28,9 +28,8 @@ DEVIATION, RANDOM_NUMBERS = 0.02, 1_000_003
 class LayerSample:
     """The layers to try: `levels` of the network; each of `tries` has some of them, by index in `levels`.
 
-    A level is the layers with one number in all stacks: in an encoder-decoder, one of each. Layers of one
-    kind cost the same: the first try has one of each kind, and each further try adds layers of one kind,
-    `added` of the `others` of that kind in the network.
+    A level is the layers with one number in all stacks. The first try has one layer of each kind, and each
+    further try adds layers of one kind, `added` of the `others` of that kind in the network.
     """
 
     levels: tuple[int, ...]
@@ -76,17 +75,12 @@ def _kinds(network: Network) -> list[Hashable]:
     names = {module: name for name, module in network.named_modules()}
 
     def kind(layer: nn.Module) -> Hashable:
-        return tuple(
-            (
-                type(module),
-                needed[names[module]],
-                *(
-                    (name, p.shape, p.dtype, p.requires_grad)
-                    for name, p in module.named_parameters(recurse=False)
-                ),
-            )
-            for module in layer.modules()
-        )
+        found: list[Hashable] = []
+        for module in layer.modules():
+            own = module.named_parameters(recurse=False)
+            found.append((type(module), needed[names[module]]))
+            found += [(name, p.shape, p.dtype, p.requires_grad) for name, p in own]
+        return tuple(found)
 
     stacks = [[kind(layer) for layer in layers] for *_, layers in _stacks(network)]
     depth = max(map(len, stacks))
@@ -118,23 +112,21 @@ def only_layers(network: Network, levels: Sequence[int]) -> Iterator[None]:
 
 
 def stand_in(network: Network, levels: Sequence[int], runtime: Runtime) -> Network:
-    """A copy of some layers with small random weights on the runtime's device; frozen parts stay frozen.
-
-    The network itself, which may be on the meta device, is not changed.
-    """
+    """A copy of some layers with small random weights on the runtime's device; frozen parts stay frozen."""
     random = torch.empty(RANDOM_NUMBERS, device=runtime.device)
     random.normal_(0, DEVIATION, generator=torch.Generator(runtime.device).manual_seed(derive_seed(0)))
     with only_layers(network, levels):
-        tables = _tables(network)
+        tables: dict[str, Tensor] = {}
+        if any(buffer.is_meta for buffer in network.buffers()):  # one layer computes the tables of positions
+            tables |= build(replace(network.config, num_layers=1)).named_buffers()
         copies: dict[int, Any] = {}  # deepcopy's memo: copies by the identity of the original
         for parameter in network.parameters():
             numbers = _filled(parameter, random)
             copies[id(parameter)] = nn.Parameter(numbers, requires_grad=parameter.requires_grad)
         for name, buffer in network.named_buffers():
-            known = tables.get(name, buffer)
-            copies[id(buffer)] = (
-                _filled(known, random) if known.is_meta else known.to(runtime.device, copy=True)
-            )
+            table = tables.get(name, buffer)
+            filled = _filled(table, random) if table.is_meta else table.to(runtime.device, copy=True)
+            copies[id(buffer)] = filled
         copy = deepcopy(network, copies)
     for _, _, layers in _stacks(copy):
         copy.config = replace(copy.config, num_layers=len(layers))  # at last the decoder's
@@ -153,10 +145,3 @@ def _filled(like: Tensor, random: Tensor) -> Tensor:
     for chunk in numbers.view(-1).split(len(random)):
         chunk.copy_(random[: len(chunk)])
     return numbers
-
-
-def _tables(network: Network) -> dict[str, Tensor]:
-    """The position tables of a network on the meta device, computed by a network of one layer."""
-    if not any(buffer.is_meta for buffer in network.buffers()):
-        return {}
-    return dict(build(replace(network.config, num_layers=1)).named_buffers())

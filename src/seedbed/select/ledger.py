@@ -16,9 +16,8 @@ from torch.utils._pytree import tree_leaves
 class StorageLedger(TorchDispatchMode):
     """Records every storage that operators inside the context allocate, until it is freed.
 
-    A storage belongs to the `part` that is current when it is allocated; `at_peak` are the storages at the
-    peak. Memory that an operator allocates and frees inside is not seen, nor are tensors from before the
-    context, unless `record` adds them.
+    A storage belongs to the `part` that is current when it is allocated. Memory that an operator allocates
+    and frees inside is not seen, nor are tensors from before the context, unless `record` adds them.
     """
 
     @classmethod

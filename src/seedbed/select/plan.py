@@ -35,9 +35,7 @@ class Plan:
     """A prediction: bytes by part at the peak, above the state after the imports; seconds.
 
     `bytes` has weights, gradients, optimizer, activations, logits, temporary, libraries, allocator, data;
-    their sum is `peak_bytes`, unless the process used more before. `seconds` is the whole training with its
-    evaluations and checkpoints; one of each takes `step_seconds`, `evaluation_seconds`,
-    `checkpoint_seconds`. `generation` is the cost of the model in use, if it was requested.
+    their sum is `peak_bytes`, unless the process used more before.
     """
 
     parameters: int
@@ -45,7 +43,7 @@ class Plan:
     parameters_by_part: dict[str, int]
     bytes: dict[str, int]
     peak_bytes: int
-    seconds: float
+    seconds: float  # of the whole training with its evaluations and checkpoints
     flops: float
     flops_per_token: dict[str, float]  # of a forward pass, by part
     disk_bytes: int
@@ -56,7 +54,7 @@ class Plan:
     checkpoint_seconds: float
     peak_tokens_per_second: float
     hardware: dict[str, Any]
-    generation: dict[str, Any] | None = None
+    generation: dict[str, Any] | None = None  # the cost of the model in use, if it was requested
 
     def for_settings(self, training: TrainingSettings) -> Plan:
         """The plan with other numbers of steps, evaluations and checkpoints."""
@@ -72,10 +70,8 @@ class Plan:
         return replace(self, num_steps=num_steps, seconds=seconds, flops=flops)
 
     def above(self, resident: ResidentPeak) -> Plan:
-        """The plan with the measured memory of this process, before its network exists, as `libraries`.
-
-        The rehearsal has loaded the kernels and freed its tensors; its own peak may be the highest.
-        """
+        """The plan with the measured memory of this process, before its network exists, as `libraries`."""
+        # The rehearsal has loaded the kernels and freed its tensors; its own peak may be the highest.
         in_use = resident.lap()
         parts = self.bytes | ({"libraries": max(0, in_use)} if resident.is_exact else {})
         return replace(self, bytes=parts, peak_bytes=max(sum(parts.values()), resident.most()))
@@ -86,19 +82,12 @@ class Plan:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Plan | None:
-        """The plan from the values of `to_dict`, further keys ignored; None if a field is missing.
-
-        In legacy plans without `trainable_parameters`, all parameters train.
-        """
+        """The plan from the values of `to_dict`, further keys ignored; None if a field is missing."""
+        # In legacy plans without `trainable_parameters`, all parameters train.
         defaults: dict[str, Any] = {"generation": None, "trainable_parameters": values.get("parameters")}
         values = defaults | dict(values)
         names = [f.name for f in fields(cls)]
         return cls(**{name: values[name] for name in names}) if values.keys() >= set(names) else None
-
-
-def forward_flops_per_token(network: Network, context_tokens: int) -> float:
-    """FLOPs per token of the forward pass, on average over a row of `context_tokens`."""
-    return sum(forward_flops(network, row_tokens=context_tokens).values())
 
 
 def plan_training(
@@ -114,11 +103,10 @@ def plan_training(
     resident: ResidentPeak | None = None,
     folder: Path | None = None,
 ) -> Plan:
-    """Predict the training of a network, which may be on the meta device, by rehearsing it.
+    """Predict the training of a network, which may be on the meta device and is not changed, by a rehearsal.
 
-    Frozen parts stay frozen; the network itself is not changed. `mixture` has the records (empty: rows as
-    long as the context), of which `data_bytes` are mapped from disk; `resident` measures the memory of the
-    process above its imports, before its network exists; `folder` is on the disk of the run.
+    `mixture` has the records (empty: rows as long as the context), of which `data_bytes` are mapped from
+    disk; `resident` measures the process's memory above its imports; `folder` is on the disk of the run.
     """
     row_tokens = training.context_tokens
     _require_positions(network.config, row_tokens)
@@ -129,14 +117,13 @@ def plan_training(
         runtime=runtime,
         resident=resident,
     )
-    costs, parts = found.costs, found.parts
-    counts = parameters_by_part(network)
+    parts, counts = found.parts, parameters_by_part(network)
     trained_bytes = sum(tensor.nbytes for tensor in checkpointed(network).values())
     saved_bytes = trained_bytes + parts["optimizer"]
     each: dict[str, Any] = {"num_tokens": 1, "row_tokens": row_tokens, "shares": found.shares}
     learning = training_flops(network, **each)
     computing = training_flops(network, **each, recomputes=training.checkpoint_activations)
-    sampling = costs.sampling / found.step_tokens
+    sampling = found.sampling / found.step_tokens
     # The kept checkpoints and one being written; the best weights and the bundle, each also twice.
     disk_bytes = (training.keep_checkpoints + 1) * saved_bytes + 2 * (trained_bytes + parts["weights"])
     parts = parts | {"libraries": LIBRARY_BYTES, "allocator": found.heap_bytes}
@@ -153,8 +140,8 @@ def plan_training(
         disk_bytes=disk_bytes + data_bytes,
         num_steps=training.num_steps,
         batch_tokens=training.batch_tokens,
-        step_seconds=costs.learning * found.step_tokens + costs.update + costs.sampling,
-        evaluation_seconds=(costs.reading + sampling) * validation_tokens / runtime.world_size,
+        step_seconds=found.learning * found.step_tokens + found.update + found.sampling,
+        evaluation_seconds=(found.reading + sampling) * validation_tokens / runtime.world_size,
         checkpoint_seconds=_seconds_to_save(saved_bytes, folder),
         peak_tokens_per_second=hardware.matmul_flops[runtime.precision] / learning,
         hardware=hardware.to_dict(),

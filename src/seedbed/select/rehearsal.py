@@ -47,35 +47,25 @@ Parts = dict[str, int]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Costs:
-    """Seconds per token of learning and of reading; seconds of an update and of sampling a step's batches."""
-
-    learning: float
-    reading: float
-    update: float
-    sampling: float
-
-
-@dataclass(frozen=True, kw_only=True)
 class RehearsalResult:
-    """Costs, tokens per step on this rank, and bytes at the peak.
+    """Seconds of a step's parts, its tokens on this rank, and bytes at the peak."""
 
-    `parts` are the tensors' bytes, `heap_bytes` what the heap loses beside them.
-    """
-
-    costs: Costs
+    learning: float  # per token
+    reading: float  # per token, as in an evaluation
+    update: float
+    sampling: float  # of a step's batches
     step_tokens: float
     shares: Shares
-    parts: Parts
-    heap_bytes: int
+    parts: Parts  # the tensors' bytes
+    heap_bytes: int  # what the heap loses beside them
 
 
 class SampledBatches:
     """The loader's first batches for this rank, and the seconds per step to sample them."""
 
     def __init__(self, mixture: Sequence[MixturePart], training: TrainingSettings, runtime: Runtime) -> None:
-        self.mixture, self.training = mixture, training
-        loader = self._loader(training.batch_tokens)
+        self._loader = partial(Loader, mixture, seed=training.seed)
+        loader = self._loader(batch_tokens=training.batch_tokens)
         seconds, self.steps = [], []
         for _ in range(SAMPLED_STEPS):
             started = time.perf_counter()
@@ -98,14 +88,11 @@ class SampledBatches:
         self.num_micro_batches = max(map(len, self.steps))
         self.max_tokens = max(batch.num_tokens for batch in self._all)
 
-    def _loader(self, batch_tokens: int) -> Loader:
-        return Loader(self.mixture, batch_tokens=batch_tokens, seed=self.training.seed)
-
     def batches(self, num_tokens: int) -> list[Batch]:
         """Some batches, of at most `num_tokens`, the largest first."""
         found = [*self._all]
         if num_tokens < self.max_tokens:
-            loader = self._loader(num_tokens)
+            loader = self._loader(batch_tokens=num_tokens)
             found = [micro_batches(loader.next_step())[0] for _ in range(SAMPLED_STEPS)]
         largest = max(range(len(found)), key=lambda i: found[i].num_tokens)
         return [found.pop(largest), *found[:MAX_ROUNDS]]
@@ -142,11 +129,10 @@ def rehearse(
     runtime: Runtime,
     resident: ResidentPeak | None = None,
 ) -> RehearsalResult:
-    """Rehearse training steps on a mixture whose parts have one kind of loss.
+    """Rehearse training steps of a copy of the network on a mixture whose parts have one kind of loss.
 
-    A copy of the network is rehearsed (see `stand_in`), with its frozen parts. Times are medians of calls
-    spread over a second and a half, so that other processes slow it as they will slow the training. With
-    `resident` the heap's loss is measured: the peak of the rehearsal less its tensors.
+    Times are medians of calls spread over a second and a half, so that other processes slow it as they will
+    slow the training. With `resident` the heap's loss is measured: the peak less the tensors.
     """
     require_trainable(network)
     sampled = SampledBatches(mixture, training, runtime)
@@ -158,7 +144,7 @@ def rehearse(
     measured = [
         rehearsal.measure_bytes(levels, repeat=sampled.num_micro_batches > 1) for levels in chosen.tries
     ]
-    costs = _time_tries(rehearsal, chosen, sampling=sampled.seconds)
+    learning, reading, update = _time_tries(rehearsal, chosen)
     tokens = rehearsal.batches[0].num_tokens
     # What existed at once: all layers, and the optimizers of all tries.
     transient = max(_transient_bytes(moment) for moments in measured for moment in moments)
@@ -174,7 +160,10 @@ def rehearse(
     if resident is not None and resident.is_exact and runtime.device.type == "cpu":
         heap_share = max(0, peak - resident.lap() - tensors) / max(1, transient)
     return RehearsalResult(
-        costs=costs,
+        learning=learning,
+        reading=reading,
+        update=update,
+        sampling=sampled.seconds,
         step_tokens=sampled.step_tokens,
         shares=sampled.shares,
         parts=parts,
@@ -251,15 +240,9 @@ class _Rehearsal:
         """The gradients that exist."""
         return [p.grad for p in trainable(self.module).values() if p.grad is not None]
 
-    def clear(self) -> None:
-        """Drop the gradients."""
-        for parameter in self.module.parameters():
-            parameter.grad = None
-
     def measure_bytes(self, levels: tuple[int, ...], *, repeat: bool) -> list[Parts]:
-        """Bytes by part at the peak of learning and at the peak of the update.
+        """Bytes by part at the peak of learning and at the peak of the update; temporary is all else.
 
-        weights, gradients, optimizer, activations (kept for the backward pass), logits, temporary (all else).
         `repeat` learns twice, as in a step of several micro-batches.
         """
         batch = self.batches[0]
@@ -282,7 +265,7 @@ class _Rehearsal:
             ledger.begin_peak()
             self.update(levels)
             moments.append(ledger.parts_at_peak())
-            self.clear()
+            self.module.zero_grad()
         return moments
 
 
@@ -302,8 +285,8 @@ def logits_recorded(module: Network, ledger: StorageLedger) -> Iterator[None]:
         object.__delattr__(module, "output")
 
 
-def _time_tries(rehearsal: _Rehearsal, chosen: LayerSample, *, sampling: float) -> Costs:
-    """Time the tries in turns, so that a busy moment slows all of them -> the costs of the network.
+def _time_tries(rehearsal: _Rehearsal, chosen: LayerSample) -> list[float]:
+    """Time the tries in turns, so that a busy moment slows all of them -> learning, reading, update.
 
     Every round has its own batch, as in training: in bfloat16 each shape needs a kernel of its own.
     """
@@ -317,10 +300,9 @@ def _time_tries(rehearsal: _Rehearsal, chosen: LayerSample, *, sampling: float) 
             with only_layers(rehearsal.module, levels):
                 learn = timed(partial(rehearsal.learn, batch))
                 update = timed(partial(rehearsal.update, levels))
-                rehearsal.clear()
+                rehearsal.module.zero_grad()
                 read = timed(partial(rehearsal.read, batch))
             if number >= 0:
                 seconds[levels].append((learn / batch.num_tokens, read / batch.num_tokens, update))
     medians = [[median(column) for column in zip(*rows, strict=True)] for rows in seconds.values()]
-    learning, reading, update = (chosen.extrapolate(column) for column in zip(*medians, strict=True))
-    return Costs(learning=learning, reading=reading, update=update, sampling=sampling)
+    return [chosen.extrapolate(column) for column in zip(*medians, strict=True)]

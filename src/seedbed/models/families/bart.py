@@ -118,7 +118,6 @@ def copies(config: ModelConfig) -> dict[str, str]:
 
 FAMILY = Family(
     name="bart",
-    model_types=("bart",),
     architectures={
         "lm": "BartForConditionalGeneration",
         "classification": "BartForSequenceClassification",

@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from seedbed.models.config_json import ConfigKeys, make_config, require_values
-from seedbed.models.family import Family
+from seedbed.models.family import Family, public_classes
 from seedbed.models.weights import Rule
-from seedbed.nn.config import POST, HeadConfig, ModelConfig
+from seedbed.nn.config import POST, HeadConfig, HeadKind, ModelConfig
 from seedbed.text.special_form import BERT
 
 DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob")
@@ -28,6 +28,7 @@ KEYS = ConfigKeys(
     },
     activations={"gelu": "gelu", "gelu_new": "gelu_tanh", "relu": "relu", "silu": "silu"},
 )
+HEADS: tuple[HeadKind, ...] = ("mlm", "none", "classification", "tagging")
 POOLED = HeadConfig(kind="mlm", pooler=True)
 FIXED = {"position_embedding_type": "absolute", "is_decoder": False, "tie_word_embeddings": True}
 # bert-base-uncased and other first releases have TensorFlow's names for the parameters of norms.
@@ -110,13 +111,7 @@ def rules(config: ModelConfig) -> list[Rule]:
 
 FAMILY = Family(
     name="bert",
-    model_types=("bert",),
-    architectures={
-        "mlm": "BertForMaskedLM",
-        "none": "BertModel",
-        "classification": "BertForSequenceClassification",
-        "tagging": "BertForTokenClassification",
-    },
+    architectures=public_classes("Bert", HEADS),
     labelled=lambda kind, labels: HeadConfig(kind=kind, labels=labels, pooler=kind == "classification"),
     presets={
         "tiny": sized(128, 2, head=POOLED),

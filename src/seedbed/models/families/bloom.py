@@ -7,7 +7,7 @@ from typing import Any
 
 from seedbed.base.errors import ConfigError
 from seedbed.models.config_json import ConfigKeys, make_config, require_values
-from seedbed.models.family import Family, decoder_head_rules, tied_output
+from seedbed.models.family import Family, decoder_head_rules, public_classes, tied_output
 from seedbed.models.weights import Rule
 from seedbed.nn.config import ModelConfig, PositionConfig
 
@@ -72,12 +72,7 @@ def rules(config: ModelConfig) -> list[Rule]:
 
 FAMILY = Family(
     name="bloom",
-    model_types=("bloom",),
-    architectures={
-        "lm": "BloomForCausalLM",
-        "classification": "BloomForSequenceClassification",
-        "tagging": "BloomForTokenClassification",
-    },
+    architectures=public_classes("Bloom"),
     presets={
         "560m": sized(1024, 24),
         "1b1": sized(1536, 24, num_heads=16),

@@ -12,7 +12,7 @@ import torch
 from seedbed.base.errors import BundleError
 from seedbed.models import initialization
 from seedbed.models.families import llama
-from seedbed.models.family import GgufForm
+from seedbed.models.family import GgufForm, public_classes
 from seedbed.models.transformer import Transformer
 from seedbed.nn.config import AttentionConfig, ModelConfig
 from seedbed.nn.norms import RMSNorm
@@ -72,12 +72,11 @@ def initialize(module: Transformer, generator: torch.Generator) -> None:
 FAMILY = replace(
     llama.FAMILY,
     name="gemma",
-    model_types=("gemma",),
-    architectures=llama.architectures("Gemma"),
+    architectures=public_classes("Gemma"),
     presets={"2b": _config(2048, 18, 8, 16_384, 1), "7b": _config(3072, 28, 16, 24_576, 16)},
     read_config=read_config,
     write_config=write_config,
     sized=sized,
     initialize=initialize,
-    gguf=GgufForm(architectures=("gemma",), names=llama.GGUF_NAMES, norms_from_one=True),
+    gguf=GgufForm(names=llama.GGUF_NAMES, norms_from_one=True),
 )

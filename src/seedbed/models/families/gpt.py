@@ -48,7 +48,7 @@ def rules(config: ModelConfig) -> list[Rule]:
 
 FAMILY = Family(
     name="gpt",
-    model_types=("openai-gpt",),
+    published_as="openai-gpt",
     architectures={"lm": "OpenAIGPTLMHeadModel"},
     presets={"117m": sized(768, 12)},
     read_config=read_config,

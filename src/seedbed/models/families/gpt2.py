@@ -10,7 +10,7 @@ import torch
 
 from seedbed.models import initialization
 from seedbed.models.config_json import ConfigKeys, make_config, require_values
-from seedbed.models.family import Family, decoder_head_rules, tied_output
+from seedbed.models.family import Family, decoder_head_rules, public_classes, tied_output
 from seedbed.models.transformer import Transformer
 from seedbed.models.weights import Rule
 from seedbed.nn.config import ModelConfig
@@ -82,19 +82,14 @@ def rules(config: ModelConfig) -> list[Rule]:
 
 
 def initialize(module: Transformer, generator: torch.Generator) -> None:
-    """Normal(0, 0.02), the matrices that end a residual branch scaled by 1 / sqrt(2 num_layers)."""
-    residual_std = 0.02 / math.sqrt(2 * module.config.num_layers)
-    initialization.normal(module, generator, residual_std=residual_std)
+    """Normal(0, 0.02), the ends of branches scaled by 1 / sqrt(2 num_layers) (section 2.3)."""
+    ends, std = (".out", ".down"), 0.02 / math.sqrt(2 * module.config.num_layers)
+    initialization.normal(module, generator, std=lambda name, _: std if name.endswith(ends) else 0.02)
 
 
 FAMILY = Family(
     name="gpt2",
-    model_types=("gpt2",),
-    architectures={
-        "lm": "GPT2LMHeadModel",
-        "classification": "GPT2ForSequenceClassification",
-        "tagging": "GPT2ForTokenClassification",
-    },
+    architectures=public_classes("GPT2") | {"lm": "GPT2LMHeadModel"},
     presets={
         "124m": sized(768, 12),
         "355m": sized(1024, 24),

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from seedbed.base.errors import BundleError, ConfigError
+from seedbed.base.errors import BundleError
 from seedbed.models.config_json import ConfigKeys, make_config, require_values
-from seedbed.models.family import Family, GgufForm, decoder_head_rules, tied_output
+from seedbed.models.family import Family, GgufForm, decoder_head_rules, public_classes, tied_output
 from seedbed.models.weights import Rule
-from seedbed.nn.config import AttentionConfig, HeadKind, ModelConfig, PositionConfig, RotaryScaling
+from seedbed.nn.config import AttentionConfig, ModelConfig, PositionConfig, RotaryScaling
 
 KEYS = ConfigKeys(
     {
@@ -139,24 +139,6 @@ def rules(config: ModelConfig) -> list[Rule]:
     ]
 
 
-def architectures(name: str) -> dict[HeadKind, str]:
-    """The public classes of a family with LLaMA's block."""
-    return {
-        "lm": f"{name}ForCausalLM",
-        "classification": f"{name}ForSequenceClassification",
-        "tagging": f"{name}ForTokenClassification",
-    }
-
-
-def require_plain_heads(config: ModelConfig) -> None:
-    """Refuse a size of heads that the family's `config.json` cannot express."""
-    if config.d_head * config.num_heads != config.d_model:
-        raise ConfigError(
-            f"head_dim={config.d_head} times num_heads={config.num_heads} must be d_model={config.d_model} "
-            f"in the family {config.family}; leave head_dim out"
-        )
-
-
 _GGUF_LAYER = {
     "attn_norm": "input_layernorm",
     "attn_output": "self_attn.o_proj",
@@ -172,8 +154,7 @@ LLAMA2: dict[str, Any] = {"max_positions": 4096, "norm_eps": 1e-5}
 
 FAMILY = Family(
     name="llama",
-    model_types=("llama",),
-    architectures=architectures("Llama"),
+    architectures=public_classes("Llama"),
     presets={
         "7b": sized(4096, 32, 32, 11_008),
         "13b": sized(5120, 40, 40, 13_824),
@@ -198,5 +179,5 @@ FAMILY = Family(
     ignored=(r".*\.rotary_emb\.inv_freq",),
     copies=tied_output("model.embed_tokens.weight"),
     prefix="model.",
-    gguf=GgufForm(architectures=("llama",), names=GGUF_NAMES, interleaved=True),
+    gguf=GgufForm(names=GGUF_NAMES, interleaved=True),
 )

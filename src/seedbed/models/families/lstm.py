@@ -8,7 +8,6 @@ from typing import Literal
 
 import torch
 
-from seedbed.models import initialization
 from seedbed.models.family import Family
 from seedbed.models.recurrent import RecurrentNetwork
 from seedbed.models.weights import Rule
@@ -27,9 +26,12 @@ def rules(config: RecurrentConfig) -> Sequence[Rule]:
     return listed if config.tie_embeddings else [*listed, Rule("unembed", "unembed")]
 
 
+@torch.no_grad()
 def initialize(module: RecurrentNetwork, generator: torch.Generator) -> None:
     """Every parameter uniform(-init_range, init_range)."""
-    initialization.uniform(module, generator, limit=module.config.init_range)
+    limit = module.config.init_range
+    for parameter in module.parameters():
+        parameter.uniform_(-limit, limit, generator=generator)
 
 
 def recurrent_family(cell: Literal["lstm", "gru"]) -> Family:
@@ -37,7 +39,6 @@ def recurrent_family(cell: Literal["lstm", "gru"]) -> Family:
     base = RecurrentConfig(family=cell, cell=cell, vocab_size=10_000, d_model=1, num_layers=2)
     return Family(
         name=cell,
-        model_types=(f"seedbed_{cell}",),
         presets={
             "small": replace(base, d_model=200, init_range=0.1),
             "medium": replace(base, d_model=650, dropout=0.5, init_range=0.05),

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from seedbed.models.families import llama
+from seedbed.models.family import public_classes
 from seedbed.nn.config import AttentionConfig, ModelConfig, PositionConfig
 
 
@@ -39,8 +40,7 @@ def write_config(config: ModelConfig) -> dict[str, Any]:
 FAMILY = replace(
     llama.FAMILY,
     name="mistral",
-    model_types=("mistral",),
-    architectures=llama.architectures("Mistral"),
+    architectures=public_classes("Mistral"),
     presets={
         "7b-v0.1": _config(4096, 32, 32, 14_336, rotary_base=10_000.0).with_attention(window=4096),
         "7b-v0.2": _config(4096, 32, 32, 14_336),

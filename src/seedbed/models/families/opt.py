@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from seedbed.models.config_json import ConfigKeys, make_config, require_values
-from seedbed.models.family import Family, decoder_head_rules, tied_output
+from seedbed.models.family import Family, decoder_head_rules, public_classes, tied_output
 from seedbed.models.weights import Rule
 from seedbed.nn.config import ModelConfig, PositionConfig
 
@@ -77,8 +77,7 @@ def rules(config: ModelConfig) -> list[Rule]:
 
 FAMILY = Family(
     name="opt",
-    model_types=("opt",),
-    architectures={"lm": "OPTForCausalLM", "classification": "OPTForSequenceClassification"},
+    architectures=public_classes("OPT", ["lm", "classification"]),
     presets={
         "125m": sized(768, 12),
         "1.3b": sized(2048, 24),

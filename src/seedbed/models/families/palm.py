@@ -11,13 +11,13 @@ from typing import Any
 import torch
 
 from seedbed.base.errors import BundleError
+from seedbed.models import initialization
 from seedbed.models.config_json import ConfigKeys, make_config, require_values
 from seedbed.models.families import llama
 from seedbed.models.family import Family
 from seedbed.models.transformer import Transformer
 from seedbed.models.weights import Rule
 from seedbed.nn.config import PARALLEL, AttentionConfig, ModelConfig, PositionConfig
-from seedbed.nn.linear import EmbeddingLike, LinearLike, whole_modules
 
 KEYS = ConfigKeys({**llama.KEYS.keys, "norm_eps": "layer_norm_eps", "output_scale": "logit_scale"})
 FIXED = {"use_qk_norm": False, "attention_bias": False, "hidden_act": "silu"}
@@ -77,22 +77,16 @@ def rules(config: ModelConfig) -> list[Rule]:
     return [rule for rule in llama.rules(config) if rule.ours != "decoder.blocks.{i}.ffn_norm"]
 
 
-@torch.no_grad()
 def initialize(module: Transformer, generator: torch.Generator) -> None:
     """Projections normal with variance 1 / d_in, the embedding normal(0, 1), norms 1 (section 5)."""
-    for _, child in whole_modules(module):
-        if isinstance(child, LinearLike):
-            child.dense()[0].normal_(0, child.in_features**-0.5, generator=generator)
-        elif isinstance(child, EmbeddingLike):
-            child.dense().normal_(generator=generator)
-        else:
-            for parameter in child.parameters(recurse=False):
-                parameter.fill_(1.0)
+    initialization.normal(
+        module, generator, std=lambda _, linear: linear.in_features**-0.5, embedding_std=1.0
+    )
 
 
 FAMILY = Family(
     name="palm",
-    model_types=("cohere",),
+    published_as="cohere",
     architectures={"lm": "CohereForCausalLM"},
     presets={
         "8b": sized(4096, 32),

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from seedbed.base.errors import BundleError
+from seedbed.base.errors import BundleError, ConfigError
 from seedbed.models.families import llama
-from seedbed.models.family import GgufForm
+from seedbed.models.family import GgufForm, public_classes
 from seedbed.nn.config import AttentionConfig, ModelConfig, PositionConfig
 
 ROTARY_BASE = 1_000_000.0
@@ -51,7 +51,11 @@ def read_config(values: Mapping[str, Any]) -> ModelConfig:
 
 def write_config(config: ModelConfig) -> dict[str, Any]:
     """Ours -> `config.json` of `Qwen2ForCausalLM`, whose heads are d_model / num_heads wide."""
-    llama.require_plain_heads(config)
+    if config.d_head * config.num_heads != config.d_model:
+        raise ConfigError(
+            f"head_dim={config.d_head} times num_heads={config.num_heads} must be d_model={config.d_model} "
+            f"in the family {config.family}; leave head_dim out"
+        )
     values = llama.write_config(config) | {"model_type": "qwen2", "use_sliding_window": False}
     return {key: value for key, value in values.items() if key not in ("attention_bias", "mlp_bias")}
 
@@ -59,8 +63,7 @@ def write_config(config: ModelConfig) -> dict[str, Any]:
 FAMILY = replace(
     llama.FAMILY,
     name="qwen2",
-    model_types=("qwen2",),
-    architectures=llama.architectures("Qwen2"),
+    architectures=public_classes("Qwen2"),
     presets={
         "0.5b": _config(896, 24, 14, 4864, num_kv_heads=2, max_positions=131_072, tie_embeddings=True),
         "1.5b": _config(1536, 28, 12, 8960, num_kv_heads=2, max_positions=131_072, tie_embeddings=True),
@@ -77,5 +80,5 @@ FAMILY = replace(
     read_config=read_config,
     write_config=write_config,
     sized=sized,
-    gguf=GgufForm(architectures=("qwen2",), names=llama.GGUF_NAMES),
+    gguf=GgufForm(names=llama.GGUF_NAMES),
 )

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from seedbed.models.families import llama, qwen2
-from seedbed.models.family import GgufForm
+from seedbed.models.family import GgufForm, public_classes
 from seedbed.models.weights import Rule
 from seedbed.nn.config import AttentionConfig, ModelConfig, PositionConfig
 
@@ -55,8 +55,7 @@ def rules(config: ModelConfig) -> list[Rule]:
 FAMILY = replace(
     llama.FAMILY,
     name="qwen3",
-    model_types=("qwen3",),
-    architectures=llama.architectures("Qwen3"),
+    architectures=public_classes("Qwen3"),
     presets={
         "0.6b": _config(1024, 28, 16, 3072, tie_embeddings=True),
         "1.7b": _config(2048, 28, 16, 6144, tie_embeddings=True),
@@ -70,7 +69,6 @@ FAMILY = replace(
     sized=sized,
     rules=rules,
     gguf=GgufForm(
-        architectures=("qwen3",),
         names=llama.GGUF_NAMES
         | {f"blk.{{i}}.attn_{n}_norm": f"model.layers.{{i}}.self_attn.{n}_norm" for n in "qk"},
     ),

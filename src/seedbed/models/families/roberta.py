@@ -8,7 +8,7 @@ from typing import Any
 
 from seedbed.models.config_json import require_values
 from seedbed.models.families import bert
-from seedbed.models.family import Family
+from seedbed.models.family import Family, public_classes
 from seedbed.models.weights import Rule
 from seedbed.nn.config import HeadConfig, ModelConfig, PositionConfig
 from seedbed.text.special_form import ROBERTA
@@ -68,13 +68,7 @@ def rules(config: ModelConfig) -> list[Rule]:
 
 FAMILY = Family(
     name="roberta",
-    model_types=("roberta",),
-    architectures={
-        "mlm": "RobertaForMaskedLM",
-        "none": "RobertaModel",
-        "classification": "RobertaForSequenceClassification",
-        "tagging": "RobertaForTokenClassification",
-    },
+    architectures=public_classes("Roberta", bert.HEADS),
     labelled=lambda kind, labels: HeadConfig(kind=kind, labels=labels, dense=kind == "classification"),
     presets={"base": sized(768, 12), "large": sized(1024, 24)},
     read_config=read_config,

@@ -64,7 +64,6 @@ def initialize(module: Transformer, generator: torch.Generator) -> None:
 
 FAMILY = Family(
     name="seedling",
-    model_types=("seedbed_seedling",),
     presets={"1m": sized(128, 4), "11m": sized(384, 6), "85m": sized(768, 12)},
     sized=sized,
     rules=rules,

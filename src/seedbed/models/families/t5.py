@@ -91,10 +91,7 @@ def read_config(values: Mapping[str, Any]) -> ModelConfig:
 
 
 def write_config(config: ModelConfig) -> dict[str, Any]:
-    """Ours -> `config.json` of `T5ForConditionalGeneration`.
-
-    Errors: ConfigError for a feed-forward that T5 does not have.
-    """
+    """Ours -> `config.json` of `T5ForConditionalGeneration`; ConfigError for another feed-forward."""
     gated = config.gated_ffn
     theirs = {ours: name for name, ours in ACTIVATIONS.items() if name.startswith("gated-") == gated}
     if config.activation not in theirs:
@@ -166,7 +163,6 @@ def initialize(module: Transformer, generator: torch.Generator) -> None:
 
 FAMILY = Family(
     name="t5",
-    model_types=("t5",),
     architectures={"lm": "T5ForConditionalGeneration"},
     presets={
         "small": sized(512, 6, 8, 2048),

@@ -67,7 +67,7 @@ def initialize(module: Transformer, generator: torch.Generator) -> None:
 
 FAMILY = Family(
     name="transformer",
-    model_types=("marian",),
+    published_as="marian",
     architectures={"lm": "MarianMTModel"},
     presets={"base": sized(512, 6), "big": sized(1024, 6, dropout=0.3)},
     read_config=read_config,
