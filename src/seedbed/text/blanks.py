@@ -172,7 +172,8 @@ class InfillPrompt(BlankEncoder):
     """One blank, at the end of a prompt with the text before and after it (Bavarian et al. 2207.14255).
 
     `template` is the prompt with BEFORE and AFTER in the place of the two texts; whatever else it contains
-    are special tokens of the tokenizer.
+    are special tokens of the tokenizer. A space before the blank is left to the tokens that fill it: a token
+    of a word begins with it.
     """
 
     def __init__(self, tokenizer: Tokenizer, template: str) -> None:
@@ -193,15 +194,15 @@ class InfillPrompt(BlankEncoder):
             raise UsageError(
                 f"the text has {len(parts) - 1} blanks, and this model fills one; fill one at a time"
             )
-        texts = {BEFORE: parts[0], AFTER: parts[1]}
+        texts = {BEFORE: parts[0].removesuffix(" "), AFTER: parts[1]}
         marked = "".join(texts.get(part, part) for part in _template_parts(self._template))
         ids = (*self._tokenizer.around_ids[0], *self._ids(marked, self._mark_ids, add_special_tokens=False))
         return BlankedText(ids, (len(ids),), tuple(parts))
 
     def fill(self, blanked: BlankedText, fills: Sequence[Sequence[int]]) -> str:
         """Return the text with the tokens fills[0] in its blank."""
-        before, after = blanked.parts
-        return before + self.added_text(blanked.ids, fills[0]) + after
+        (before, after), added = blanked.parts, self.added_text(blanked.ids, fills[0])
+        return (before.removesuffix(" ") if added[:1].isspace() else before) + added + after
 
 
 def _template_parts(template: str) -> list[str]:
