@@ -196,7 +196,7 @@ def test_many_lines_of_an_answer_are_counted(tmp_path: Path, folders: ModuleType
     for index in range(7):
         folders.write_run(tmp_path / "many" / "runs" / f"run-{index}")
     said = read_page(render(tmp_path / "many")).texts["dd"]
-    assert sum("held-out loss" in text for text in said) == 4 and "And 3 more." in said
+    assert sum("held-out loss" in text for text in said) == 5 and "And 2 more." in said
 
 
 def test_large_folders_stay_small_pages(tmp_path: Path, folders: ModuleType) -> None:

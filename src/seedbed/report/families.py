@@ -116,8 +116,8 @@ def families_section(found: Mapping[str, Any], names: Mapping[str, Name]) -> Sec
         shown = [(f"Task: {task}", [Span(given, "code")]), ("Answer", [Span(answer, "code")])]
         samples += [Sample(model.name, shown)] if answer else []
     blocks: list[Block] = [*tables(models), Text(note, "muted", ("families.json", COMMAND)), Figures(drawn)]
-    heading = finding(found) or "One network of each kind"
-    return Section("families", heading, [*blocks, Samples(["What each answers"], samples)])
+    blocks.append(Samples(["What each answers"], samples))
+    return Section("families", "One network of each kind", blocks)
 
 
 def _baselines(found: Mapping[str, Any], key: str) -> list[tuple[str, float]]:

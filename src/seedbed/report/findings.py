@@ -130,7 +130,7 @@ def what_it_cost(runs: Sequence[RunFiles]) -> Answer:
     """Time of all runs together and the largest memory, beside their plan."""
     seconds, planned = _known(run.seconds for run in runs), _known(run.planned("seconds") for run in runs)
     so_far = "" if all(run.finished for run in runs) else " so far"
-    time = f"To train {'it' if len(runs) == 1 else f'all {len(runs)}'}{so_far}"
+    time = f"To train {('it', 'both', f'all {len(runs)}')[min(len(runs), 3) - 1]}{so_far}"
     lines = [f"{time}; planned {seconds_text(sum(planned))}." if planned else f"{time}."]
     for word, read in (("Measured", RunFiles.measured), ("Planned", RunFiles.planned)):
         if peaks := _known(read(run, "peak_bytes") for run in runs):

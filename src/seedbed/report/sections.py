@@ -62,7 +62,8 @@ def curves(runs: Sequence[RunFiles], unit: str, command: str) -> Section:
         line_figure("accuracy", accuracy, right, tokens, Unit("% right", 0.01, 1)),
     ]
     found = Figures(drawn) if any(drawn) else Text("No step is written yet.")
-    reading = "Bands: the lowest to the highest step around each mean. Whiskers: 95% intervals."
+    reading = "Bands: the lowest to the highest step around each mean."
+    reading += " Whiskers: 95% intervals." if drawn[-1] else ""
     note = Text(reading, "muted", ("metrics.jsonl", command))
     return Section("curves", curves_finding(runs, unit), [found, note])
 
@@ -165,9 +166,8 @@ def settings(runs: Sequence[RunFiles]) -> Section | None:
     everything = _table("All settings", "Setting", {run.label: run.settings for run in written})
     rows, header = everything.rows, everything.header
     differing = [row for row in rows if len(set(row[1:])) > 1]
-    heading = f"{len(rows)} settings, defaults included"
-    if len(written) > 1:
-        heading = f"The networks differ in {len(differing)} of {len(rows)} settings"
+    several = f"The networks differ in {len(differing)} of {len(rows)} settings"
+    heading = several if len(written) > 1 else f"{len(rows)} settings, defaults included"
     blocks: list[Block] = [Table("Settings that differ", header, differing, 99)] if differing else []
     return Section("settings", heading, [*blocks, Details(f"All {len(rows)} settings", [everything])])
 
