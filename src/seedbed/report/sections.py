@@ -62,8 +62,8 @@ def curves(runs: Sequence[RunFiles], unit: str, command: str) -> Section:
         line_figure("accuracy", accuracy, right, tokens, Unit("% right", 0.01, 1)),
     ]
     found = Figures(drawn) if any(drawn) else Text("No step is written yet.")
-    reading = "Bands: the lowest to the highest step around each mean."
-    reading += " Whiskers: 95% intervals." if drawn[-1] else ""
+    reading = "Bands: the lowest to the highest step around each mean. " if "training" in losses else ""
+    reading += "Whiskers: 95% intervals." if drawn[-1] else ""
     note = Text(reading, "muted", ("metrics.jsonl", command))
     return Section("curves", curves_finding(runs, unit), [found, note])
 
