@@ -156,12 +156,12 @@ def test_the_ranks_parts_are_the_step(lengths: list[int], world_size: int, micro
         for rank in range(world_size)
     ]
     assert sorted(row for part in parts for row in batch_rows(part)) == sorted(rows(examples))
-    loads = [sum(batch.layout.num_tokens for batch in part) for part in parts]
+    loads = [sum(batch.num_tokens for batch in part) for part in parts]
     assert min(loads) > 0
     assert max(loads) - min(loads) <= max(lengths)
     for batch in (batch for part in parts for batch in part):
         alone = len(batch.layout.lengths) == 1
-        assert alone or not micro_batch_tokens or batch.layout.num_tokens <= micro_batch_tokens
+        assert alone or not micro_batch_tokens or batch.num_tokens <= micro_batch_tokens
     assert micro_batch_tokens or all(len(part) == 1 for part in parts)
     for part in parts:
         ordered = [n for batch in part for n in batch.layout.lengths]

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-BITS_PER_NAT = 0.42  # about 3.4 bytes a token
+BITS_PER_NAT = 0.42  # about 3.4 bytes per token
 SETTINGS = """
 [model]
 family = "{family}"

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seedbed.report.charts import MOST_STRETCHES, WIDTH, Line, clipped, line_figure, spanning, spread
-from seedbed.report.page import Figure, Name
-from seedbed.report.scales import Scale
+from seedbed.report.charts import MOST_STRETCHES, Line, clipped, condense, line_figure, spread
+from seedbed.report.page import WIDTH, Figure, Figures, Name, Page, Section
+from seedbed.report.scales import Scale, scale_around
 from seedbed.report.tracks import track_figure
 from seedbed.report.units import PERCENT, Measured, Unit
 
@@ -21,7 +21,8 @@ TOKENS, BITS = Unit("tokens"), Unit("bits per byte", decimals=2)
 def parsed(figure: Figure | None) -> ElementTree.Element:
     """The picture of a figure; parsing as XML proves that it is well formed."""
     assert figure is not None
-    return ElementTree.fromstring(figure.picture)
+    page = Page("a", "b", [Section("c", "d", [Figures([figure])])]).html()
+    return ElementTree.fromstring(page[page.index("<svg") : page.index("</svg>") + len("</svg>")])
 
 
 def of_class(picture: ElementTree.Element, name: str) -> list[ElementTree.Element]:
@@ -47,12 +48,12 @@ def box(picture: ElementTree.Element) -> tuple[float, float, float, float]:
     return left, left + width, top, top + height
 
 
-def viewport(picture: ElementTree.Element) -> ElementTree.Element:
-    """The picture inside a picture that cuts the curves at its edge; both have the same coordinates."""
-    inner = list(picture.iter("svg"))[1]
-    place = [float(inner.get(edge, "")) for edge in ("x", "y", "width", "height")]
-    assert [float(edge) for edge in inner.get("viewBox", "").split()] == place
-    return inner
+def plot(picture: ElementTree.Element) -> tuple[float, float, float, float]:
+    """The least and the largest x, then the least and the largest y, of the lines of the grid."""
+    across, up = (
+        [numbers(part) for part in of_class(picture, "grid") if end in part.get("d", "")] for end in "HV"
+    )
+    return across[0][0], across[0][2], up[0][1], up[0][2]
 
 
 class Axis:
@@ -82,13 +83,19 @@ def line(*values: float, name: str = "LSTM", note: str = "held-out", marked: boo
     return Line(Name(name, 0), note, np.arange(1.0, len(y) + 1), y, marked)
 
 
-def chart(*lines: Line, y_scale: Scale | None = None, log_y: bool = False) -> ElementTree.Element:
-    return parsed(line_figure("loss", "Loss over tokens", lines, TOKENS, BITS, y_scale=y_scale, log_y=log_y))
+def chart(*lines: Line, log_y: bool = False) -> ElementTree.Element:
+    return parsed(line_figure("loss", "Loss over tokens", lines, TOKENS, BITS, log_y=log_y))
+
+
+def curve(picture: ElementTree.Element, look: str = "curve") -> list[float]:
+    """The places of the points of the one curve, without the samples of lines beside their names."""
+    (stroke,) = [part for part in of_class(picture, look) if len(numbers(part)) > 3]
+    return numbers(stroke)
 
 
 def test_a_picture_scales_and_has_a_role_a_title_and_a_description() -> None:
     picture = chart(line(3, 2, 1))
-    assert picture.get("viewBox", "").startswith(f"0 0 {WIDTH:.0f} ")
+    assert picture.get("viewBox", "").startswith(f"0 0 {WIDTH} ")
     assert not {"width", "height", "style"} & set(picture.keys())
     named = {part.get("id"): part.text or "" for part in picture.iter() if part.get("id")}
     assert picture.get("role") == "img" and len(named) == 2
@@ -104,14 +111,13 @@ def test_nothing_to_draw_is_no_picture() -> None:
 
 
 def test_points_are_where_the_axes_say() -> None:
-    picture = chart(line(3, 2, 1), y_scale=Scale(0.0, 4.0))
-    (stroke,) = of_class(viewport(picture), "heavy")
-    places = np.array(numbers(stroke)).reshape(-1, 2)
+    picture = chart(line(3, 2, 1))
+    places = np.array(curve(picture, "heavy")).reshape(-1, 2)
     x_axis, y_axis = Axis(picture), Axis(picture, up=True)
-    assert (y_axis.values[0], y_axis.values[-1]) == (0, 4)
+    assert (y_axis.values[0], y_axis.values[-1]) == (1, 3)
     assert places[:, 0] == pytest.approx([x_axis.place(x) for x in (1, 2, 3)], abs=0.2)
     assert places[:, 1] == pytest.approx([y_axis.place(y) for y in (3, 2, 1)], abs=0.2)
-    left, right, top, bottom = box(viewport(picture))
+    left, right, top, bottom = plot(picture)
     assert left < places[:, 0].min() and places[:, 0].max() < right
     assert top < places[:, 1].min() and places[:, 1].max() < bottom
 
@@ -119,9 +125,8 @@ def test_points_are_where_the_axes_say() -> None:
 def test_values_are_drawn_in_the_units_of_the_axes() -> None:
     shares = Line(Name("a"), "held-out", np.array([1e6, 2e6]), np.array([0.5, 0.8]), True)
     picture = parsed(line_figure("a", "b", [shares], Unit("million tokens", 1e6), PERCENT))
-    (stroke,) = of_class(viewport(picture), "heavy")
     x_axis, y_axis = Axis(picture), Axis(picture, up=True)
-    assert numbers(stroke) == pytest.approx(
+    assert curve(picture, "heavy") == pytest.approx(
         [x_axis.place(1), y_axis.place(50), x_axis.place(2), y_axis.place(80)], abs=0.2
     )
     assert "held-out 80.0" in texts(picture)
@@ -131,8 +136,7 @@ def test_an_axis_of_ratios_is_logarithmic_is_marked_so_and_leaves_out_zero() -> 
     x, y = np.array([0.0, 1.0, 10.0, 100.0]), np.array([9.0, 3.0, 2.0, 1.0])
     picture = chart(Line(Name("LSTM"), "training", x, y))
     assert [text for text in texts(picture) if "tokens" in text and "logarithmic" in text]
-    (stroke,) = [part for part in of_class(picture, "curve") if len(numbers(part)) > 3]
-    first, second, third = numbers(stroke)[::2]
+    first, second, third = curve(picture)[::2]
     assert second - first == pytest.approx(third - second, abs=0.2) and second - first > 1
     linear = texts(chart(line(3, 2, 1)))
     assert "tokens" in linear and not any("logarithmic" in text for text in linear)
@@ -142,8 +146,7 @@ def test_both_axes_may_be_logarithmic() -> None:
     x = np.array([1.0, 10.0, 100.0])
     picture = chart(Line(Name("law"), "fit", x, np.array([100.0, 10.0, 1.0])), log_y=True)
     assert {"tokens (logarithmic)", "bits per byte (logarithmic)"} <= set(texts(picture))
-    (stroke,) = [part for part in of_class(picture, "curve") if len(numbers(part)) > 3]
-    heights = numbers(stroke)[1::2]
+    heights = curve(picture)[1::2]
     assert heights[1] - heights[0] == pytest.approx(heights[2] - heights[1], abs=0.2)
 
 
@@ -154,9 +157,9 @@ def test_lines_are_named_at_their_ends_with_their_last_value() -> None:
         assert last in (label.text or "")
         left, right, top, bottom = box(picture)
         assert left < float(label.get("x", "")) < right and top < float(label.get("y", "")) < bottom
-        assert float(label.get("x", "")) > box(viewport(picture))[1]
-    # The lines of one run share its name; in a picture of the two there is no other legend.
-    assert texts(picture).count("LSTM") == 1
+        assert float(label.get("x", "")) > plot(picture)[1]
+    # There is no other legend.
+    assert texts(picture).count("LSTM") == 2
 
 
 def test_a_long_curve_becomes_a_mean_with_a_band_that_holds_every_point() -> None:
@@ -164,9 +167,11 @@ def test_a_long_curve_becomes_a_mean_with_a_band_that_holds_every_point() -> Non
     y = 2 + generator.normal(0, 0.3, 5000)
     x = np.arange(1.0, 5001.0)
     y[2500] = 9.0
-    picture = chart(Line(Name("LSTM"), "training", x + 1000, y), y_scale=Scale(0.0, 10.0))
-    (stroke,) = [part for part in of_class(picture, "curve") if len(numbers(part)) > 3]
-    assert 0.75 * MOST_STRETCHES < len(numbers(stroke)) / 2 <= MOST_STRETCHES
+    picture = chart(
+        Line(Name("LSTM"), "training", x + 1000, y),
+        Line(Name("a"), "b", x[:2] + 1000, y[:2] * 0 + [0.5, 9.5], True),
+    )
+    assert 0.75 * MOST_STRETCHES < len(curve(picture)) / 2 <= MOST_STRETCHES
     (band,) = of_class(picture, "band")
     heights = numbers(band)[1::2]
     y_axis = Axis(picture, up=True)
@@ -174,16 +179,54 @@ def test_a_long_curve_becomes_a_mean_with_a_band_that_holds_every_point() -> Non
     assert max(heights) == pytest.approx(y_axis.place(y.min()), abs=0.2)
 
 
-def test_a_short_curve_has_no_band() -> None:
+def test_a_band_is_cut_at_the_edge_of_the_plot() -> None:
+    y = np.where(np.arange(5000) % 100 == 50, 90.0, 2.0)
+    picture = chart(Line(Name("LSTM"), "training", np.arange(1.0, 5001.0), y))
+    (band,) = of_class(picture, "band")
+    assert min(numbers(band)[1::2]) == plot(picture)[2]
+
+
+@given(
+    values=st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=400),
+    most=st.integers(1, 60),
+    log=st.booleans(),
+)
+def test_condensing_keeps_extremes_and_the_mean(values: list[float], most: int, log: bool) -> None:
+    x, y = np.arange(1.0, len(values) + 1), np.array(values)
+    scale = scale_around([1.0, float(len(values))], 40.0, 236.0, logarithmic=log)
+    shown = condense(Line(Name("a"), "b", x, y), scale, most)
+    assert len(shown.x) <= max(most, 1) or len(shown.x) == len(x) <= most
+    low, high = (shown.y, shown.y) if shown.low is None else (shown.low, shown.high)
+    assert high is not None and low.min() == y.min() and high.max() == y.max()
+    assert (low <= shown.y + 1e-6).all() and (shown.y <= high + 1e-6).all()
+    assert (np.diff(shown.x) > 0).all()
+
+
+def test_condensing_takes_the_mean_of_each_stretch() -> None:
+    x, y = np.arange(0.0, 8.0), np.array([1.0, 3.0, 5.0, 7.0, 0.0, 4.0, 4.0, 0.0])
+    shown = condense(Line(Name("a"), "b", x, y), Scale(0.0, 8.0, 10.0, 20.0), 2)
+    assert shown.y.tolist() == [4.0, 2.0] and shown.x.tolist() == [1.5, 5.5]
+    assert shown.low is not None and shown.low.tolist() == [1.0, 0.0]
+    assert shown.high is not None and shown.high.tolist() == [7.0, 4.0]
+
+
+def test_condensing_keeps_points_of_a_marked_line_with_their_intervals() -> None:
+    x, y = np.arange(0.0, 8.0), np.arange(8.0)
+    shown = condense(Line(Name("a"), "b", x, y, True, y - 1, y + 1), Scale(0.0, 8.0), 2)
+    assert shown.x.tolist() == shown.y.tolist() == [3.0, 7.0]
+    assert shown.low is not None and shown.low.tolist() == [2.0, 6.0]
+
+
+def test_a_short_curve_stays_as_it_is_and_has_no_band() -> None:
+    short = line(3, 2, 1, marked=False)
+    assert condense(short, Scale(0.0, 4.0), 3) is short
     assert not of_class(chart(line(3, 2, 1, marked=False)), "band")
 
 
 def test_an_axis_holds_every_line_and_interval() -> None:
     y = np.array([3.0, 2.0])
     with_interval = Line(Name("LSTM"), "held-out", np.array([1.0, 2.0]), y, True, low=y - 1, high=y + 1)
-    scale = spanning([with_interval, line(2.5, 2.4)], TOKENS, BITS)
-    assert scale.low <= 1.0 and scale.high >= 4.0
-    picture = chart(with_interval)
+    picture = chart(with_interval, line(2.5, 2.4))
     y_axis, whiskers = Axis(picture, up=True), of_class(picture, "whisker")
     ends = [
         sorted(float(t) for t in re.findall(r"(?:V |M [\d.-]+ )(-?[\d.]+)", w.get("d", ""))) for w in whiskers
@@ -202,7 +245,7 @@ def test_an_interval_is_drawn_where_it_is_known() -> None:
 
 
 def test_a_spike_beyond_the_axis_is_no_coordinate() -> None:
-    picture = chart(line(3, 1e30, 1), y_scale=Scale(0.0, 4.0))
+    picture = chart(line(3, 1e30, 1))
     furthest = max(abs(place) for part in picture.iter("path") for place in numbers(part))
     assert furthest < 5 * max(box(picture))
 
@@ -212,16 +255,15 @@ def test_a_spike_beyond_the_axis_is_no_coordinate() -> None:
     height=st.floats(10, 40),
 )
 def test_labels_never_overlap_and_keep_their_order(places: list[float], height: float) -> None:
-    heights = [height] * len(places)
-    centres = spread(places, heights, low=0, high=300)
+    centres = spread(places, height, low=0, high=300)
     ordered = [centre for _, centre in sorted(zip(places, centres, strict=True))]
     assert all(after - before >= height - 1e-6 for before, after in itertools.pairwise(ordered))
-    if sum(heights) <= 300:
+    if height * len(places) <= 300:
         assert min(centres) >= height / 2 - 1e-6 and max(centres) <= 300 - height / 2 + 1e-6
 
 
 def test_labels_that_have_room_stay_where_they_are() -> None:
-    assert spread([50.0, 200.0, 120.0], [30.0, 30.0, 30.0], low=0, high=300) == [50.0, 200.0, 120.0]
+    assert spread([50.0, 200.0, 120.0], 30.0, low=0, high=300) == [50.0, 200.0, 120.0]
 
 
 def test_long_names_keep_both_ends() -> None:
@@ -235,14 +277,12 @@ def test_long_names_keep_both_ends() -> None:
 def test_planned_and_measured_are_a_ring_and_a_disc_joined_on_an_axis_from_zero() -> None:
     figure = track_figure("a", "Memory", [Name("LSTM", 1)], [412.0], Unit("MiB"), planned=[400.0])
     picture, note = parsed(figure), "400 \u2192 412, ratio 1.03"
-    assert {"planned", "measured", "MiB", "0", "LSTM", note} <= set(texts(picture))
-    (row,) = of_class(picture, "s2")
-    ring, disc = row.iter("circle")
-    assert (ring.get("class"), disc.get("class")) == ("ring", "disc")
-    assert float(ring.get("r", "")) > float(disc.get("r", "")), "both show where they meet"
-    (gap,) = of_class(picture, "gap")
-    places = [float(mark.get("cx", "")) for mark in (ring, disc)]
-    assert across(gap) == places
+    assert {"MiB", "0", "LSTM", note} <= set(texts(picture))
+    assert figure is not None and "Ring: planned; disc: measured." in figure.caption
+    (ring,), (disc,), (gap,) = (of_class(picture, look) for look in ("ring", "disc", "gap"))
+    assert all("s2" in mark.get("class", "") for mark in (ring, disc, gap))
+    places = [across(ring)[0] + 7.5, across(disc)[0]]
+    assert across(gap) == pytest.approx(places, abs=0.11)
     axis = Axis(picture)
     assert axis.values[0] == 0
     assert places == pytest.approx([axis.place(400), axis.place(412)], abs=0.2)
@@ -252,8 +292,7 @@ def test_planned_and_measured_are_a_ring_and_a_disc_joined_on_an_axis_from_zero(
 
 def test_a_plan_without_a_measurement_is_a_ring_alone() -> None:
     picture = parsed(track_figure("a", "Memory", [Name("LSTM", 1)], [None], Unit("MiB"), planned=[400.0]))
-    (row,) = of_class(picture, "s2")
-    assert [mark.get("class") for mark in row.iter("circle")] == ["ring"]
+    assert [mark.get("class") for mark in of_class(picture, "s2")] == ["track s2", "ring s2"]
     assert any("not measured yet" in text for text in texts(picture)) and not of_class(picture, "gap")
 
 

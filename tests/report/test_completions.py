@@ -78,7 +78,6 @@ def test_completions_stand_side_by_side(shown: Callable[..., Any], folders: Modu
     texts = [text for text in page.texts["p"] if text.startswith("Return the")]
     heats = (0.0, 0.8, 1.2, 0.8, 0.8)
     assert texts == ["Return the" + folders.TEXTS[heat] for heat in heats for _ in range(2)]
-    assert len([text for text in page.texts["p"] if "% of" in text]) == len(texts)
     assert page.texts["blockquote"] == ["Return the"]
 
 
@@ -100,10 +99,9 @@ def test_empty_lines_are_counted_not_drawn(shown: Callable[..., Any]) -> None:
         for text in ("a\n\nb" + "\n" * 38 + "c", "\n" * 40, "")
     ]
     page = shown({"rows": rows})
-    _, about, text, repeats, white, empty = page.texts["p"]
-    assert "white space" in about
+    _, text, white, empty = page.texts["p"]
     assert re.fullmatch(r"a\n\nb\n\[37 [^\n]+\]\nc", text)
-    assert re.search(r"\b0%", repeats) and "40 characters" in white and "nothing" in empty
+    assert "40 characters of white space" in white and "0 characters" in empty
 
 
 def test_commands_are_what_a_shell_reads() -> None:

@@ -15,15 +15,11 @@ from seedbed.report.run_files import BITS, NATS, RunFiles, read_run
 def made(tmp_path: Path, folders: ModuleType) -> Any:
     """Make a run whose held-out bits per byte are as given, at steps 100, 200 and so on."""
 
-    def make(
-        name: str, *bits: float, num_steps: int | None = None, interval: float | None = None, **plan: Any
-    ) -> RunFiles:
-        lines = []
-        for index, value in enumerate(bits, 1):
-            line = folders.evaluation(100 * index, value / folders.BITS_PER_NAT, 10.0 * index)
-            lines.append(
-                line if interval is None else line | {"interval": [value - interval, value + interval]}
-            )
+    def make(name: str, *bits: float, num_steps: int | None = None, **plan: Any) -> RunFiles:
+        lines = [
+            folders.evaluation(100 * index, value / folders.BITS_PER_NAT, 10.0 * index)
+            for index, value in enumerate(bits, 1)
+        ]
         total = num_steps or 100 * len(bits) or 100
         planned = folders.plan(**plan)
         folder = folders.write_run(tmp_path / name, lines, planned, num_steps=total)
@@ -58,34 +54,15 @@ def test_equal_to_the_decimals_shown(made: Any) -> None:
     assert "less" not in headline(*runs)
 
 
-def test_overlapping_intervals_are_said(made: Any) -> None:
-    runs = made("a-1", 2.5, 2.0, interval=0.1), made("b-2", 2.7, 2.15, interval=0.1)
-    assert has(headline(*runs), "a-1", r"\b0\.15 bits per byte less", "b-2", "overlap")
-    apart = made("c-3", 2.5, 2.0, interval=0.05), made("d-4", 2.7, 2.15, interval=0.05)
-    assert "overlap" not in headline(*apart)
-
-
 def test_more_runs_one_run_no_evaluation(made: Any) -> None:
     a, b, c = made("a", 2.0, 1.5), made("b", 2.0, 1.7), made("c", 2.0, 1.9)
-    assert has(headline(c, b, a), "^a ", r"best of 3\b", r"\b0\.20 bits per byte less", r"\bb\b")
+    assert has(headline(c, b, a), "^a ", r"\b0\.20 bits per byte less", r"\bb\b")
     assert has(headline(a), "^a ", r"\b1\.50 bits per byte") and "so far" not in headline(a)
     none = made("d")
-    assert has(headline(none), "^d ", r"\bnot\b", "evaluated")
-    assert has(headline(none, made("e")), "(?i)none", "evaluated")
+    assert has(headline(none), "^Not evaluated", "yet") and has(headline(none, made("e")), "^Not evaluated")
     unfinished = made("f", 2.0, 1.5, num_steps=1000)
-    assert has(headline(unfinished), "^f ", r"\b1\.50 bits per byte", "so far", "200 of 1,000")
+    assert has(headline(unfinished), "^f ", r"\b1\.50 bits per byte", "so far")
     assert has(headline(unfinished, a), "^f ", r"\ba\b", "same bits per byte", "so far")
-
-
-def test_what_was_equal_and_what_was_not(made: Any) -> None:
-    equal = [made("a", 2.0, parameters=1_000_000), made("b", 2.1, parameters=1_000_000)]
-    said = findings.circumstances(equal, BITS)
-    assert has(said, r"1\.00 million parameters", r"\b409,600 tokens")
-    assert " to " not in said
-    far = [made("e", 2.0, parameters=2_000_000), made("f", 2.1, parameters=1_000_000)]
-    assert has(
-        findings.circumstances(far, BITS), r"\b1\.00 million to 2\.00 million parameters", "409,600 tokens"
-    )
 
 
 def test_without_bytes_the_unit_is_nats_per_token(made: Any, tmp_path: Path, folders: ModuleType) -> None:
@@ -93,8 +70,7 @@ def test_without_bytes_the_unit_is_nats_per_token(made: Any, tmp_path: Path, fol
     bare = read_run(folders.write_run(tmp_path / "bare", lines))
     assert findings.common_unit([made("a", 2.0)]) == BITS
     assert findings.common_unit([made("b", 2.0), bare]) == NATS
-    assert has(headline(bare), "^bare ", r"\b5\.00 nats per token", "so far", "100 of 400")
-    assert "tokenizer" in findings.circumstances([made("c", 2.0), bare], NATS)
+    assert has(headline(bare), "^bare ", r"\b5\.00 nats per token", "so far")
 
 
 def test_did_it_work(made: Any) -> None:
@@ -112,8 +88,6 @@ def test_did_it_work(made: Any) -> None:
     assert word == "Not yet" and has(lines, "^d:", "200 of 1,000", "same command") and "e:" not in lines
     word, lines = verdict(made("f", 2.0))
     assert word == "Not measured" and has(lines, "no evaluation", "compared")
-    many = [made(f"g{index}", 2.0, 1.5) for index in range(6)]
-    assert has(verdict(*many)[1], "g0:", "g1:", "g2:", r"\b3 more") and "g3" not in verdict(*many)[1]
 
 
 def test_success_is_against_the_loss_before_training(tmp_path: Path, folders: ModuleType) -> None:
@@ -145,7 +119,7 @@ def test_labels_are_counted_per_label_with_an_interval(tmp_path: Path, folders: 
     assert unit == "nats per label"
     assert has(findings.headline([run], unit), "^a ", r"75\.0%", "held-out records")
     well = findings.how_well([run], unit)
-    assert well.verdict == "75.0% right" and has(" ".join(well.lines), r"68\.6 to 80\.5%", "nats per label")
+    assert well.verdict == "75.0% right" and has(" ".join(well.lines), r"68\.6% to 80\.5%", "nats per label")
     # At an end of Wilson's interval the share that was seen is 1.96 standard errors away.
     low, high = run.score(run.unit).right.interval
     for end in (low, high):
@@ -174,19 +148,19 @@ def test_how_well_and_at_what_cost(made: Any) -> None:
     measured = {"peak_bytes": 200 * 2**20, "seconds": 60.0}
     runs = [made(name, 2.5, bits, seconds=50.0, measured=measured) for name, bits in (("a", 2.0), ("b", 2.2))]
     well = findings.how_well(runs, BITS)
-    assert well.verdict == "2.00 bits per byte" and has(" ".join(well.lines), "^a", r"b: 2\.20\b")
-    assert "a:" not in " ".join(well.lines)
+    assert well.verdict == "2.00 bits per byte" and has(well.lines[0], "^a, on held-out text")
     assert has(well.lines[-1], r"\b8\b", r"\b4\.0 times")
     cost = findings.what_it_cost(runs)
     assert has(cost.verdict, "^2 min 00 s$")
     assert has(cost.lines[0], "planned 1 min 40 s")
-    assert has(cost.lines[1], "200 MiB of memory", "planned 400 MiB")
-    assert has(findings.plan_finding(runs), "(?i)memory", "up to 50%", "time", "up to 20%")
-    assert has(findings.plan_finding(runs[:1]), "(?i)memory", "50% below", "time", "20% above")
+    assert has(cost.lines[1], "Measured", "200 MiB") and has(cost.lines[2], "Planned", "400 MiB")
+    other = made("e", 2.0, seconds=60.0, measured=measured)
+    assert has(findings.plan_finding([*runs, other]), r"memory -50%, time \+0% to \+20%")
+    assert has(findings.plan_finding(runs[:1]), r"memory -50%, time \+20%")
     on_plan = made("d", 2.0, seconds=50.0, measured={"peak_bytes": 401 * 2**20, "seconds": 50.1})
-    assert has(findings.plan_finding([on_plan]), "Memory was as planned, time as planned")
+    assert has(findings.plan_finding([on_plan]), r"memory \+0%, time \+0%")
     unmeasured = findings.plan_finding([made("c", 2.0)])
-    assert has(unmeasured, "plan") and "%" not in unmeasured
+    assert has(unmeasured, "Planned") and "%" not in unmeasured
 
 
 def test_a_score_that_no_text_can_have_breaks_nothing(made: Any) -> None:
@@ -202,8 +176,8 @@ def test_who_leads_at_equal_tokens_and_at_equal_time(made: Any, tmp_path: Path, 
     lines = [folders.evaluation(step, bits / folders.BITS_PER_NAT, at) for step, bits, at in evaluations]
     fast = read_run(folders.write_run(tmp_path / "LSTM", lines))
     finding = findings.curves_finding([slow, fast], BITS)
-    assert has(finding, "^The Transformer is ahead at equal tokens", "the LSTM at equal time")
+    assert has(finding, "^Transformer is ahead at equal tokens", "LSTM is at equal time")
     alike = made("a-1", 2.0, 1.8), made("b-2", 2.0, 1.804)
     assert has(findings.curves_finding(alike, BITS), "^No network is ahead", "tokens and at equal time")
-    assert has(findings.curves_finding([slow], BITS), "still falls")
-    assert has(findings.curves_finding([made("a", 2.0, 1.5, 1.7)], BITS), r"lowest at step 200\b")
+    assert has(findings.curves_finding([slow], BITS), "lowest at step 400 of 400")
+    assert has(findings.curves_finding([made("a", 2.0, 1.5, 1.7)], BITS), r"lowest at step 200 of 300")

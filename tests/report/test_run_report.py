@@ -45,10 +45,10 @@ def test_the_demo_answers_on_its_first_screen(demo: Path, read_page: Callable[[s
     answers = plain("".join(page.texts["dl"][0]))
     assert re.search(r"Yes.*before training.*1\.72 bits per byte.*2 min 15 s", " ".join(answers.split()))
     lstm, transformer = (harmonic_mean(speeds(demo / "runs" / name)) for name in ("lstm", "transformer"))
+    assert {f"{lstm:,.0f}", f"{transformer:,.0f}"} <= set(page.texts["td"])
     findings = [
         "Transformer is ahead at equal tokens and at equal time",
-        r"Memory .*\b3%.*time .*\b6%",
-        rf"LSTM .*\b{round(lstm, -2):,.0f} tokens/s, {lstm / transformer:.2f} times as fast .*Transformer",
+        r"memory -1% to \+3%, time -4% to \+5%",
         r"\b53% .*temperature 0\b.*\b0% .*temperature 1\.2\b",
         "model",
         r"\b2 of 10 settings",
@@ -62,7 +62,7 @@ def test_the_demo_answers_on_its_first_screen(demo: Path, read_page: Callable[[s
 def test_a_run_alone(run: Path, read_page: Callable[[str], Any]) -> None:
     page = read_page(write_report(run).read_text(encoding="utf-8"))
     assert re.match(r"base .*\b1\.82 bits per byte\b", plain(page.texts["h1"][0]))
-    assert any(re.search("Memory .*3% above plan.*time .*3% above plan", text) for text in page.texts["h2"])
+    assert "Measured against the plan: memory +3%, time +3%" in page.texts["h2"]
     again = "seedbed pretrain builtin:prose --settings base/settings.toml --out again/base"
     assert [text for text in page.texts["code"] if again in text] == [f"{again}\nseedbed report base"]
 
@@ -70,8 +70,8 @@ def test_a_run_alone(run: Path, read_page: Callable[[str], Any]) -> None:
 def test_captions_name_the_file_and_the_command(
     demo: Path, run: Path, read_page: Callable[[str], Any]
 ) -> None:
-    assert "From runs/*/metrics.jsonl by seedbed report demo." in read_page(render(demo)).words
-    assert "From plan.json by seedbed report base." in read_page(render(run)).words
+    assert "From metrics.jsonl by seedbed report demo." in read_page(render(demo)).words
+    assert "From plan.json and metrics.jsonl by seedbed report base." in read_page(render(run)).words
 
 
 def test_the_best_of_each_column_is_bold(demo: Path, read_page: Callable[[str], Any]) -> None:
@@ -138,7 +138,7 @@ def test_a_run_that_has_only_just_begun(run: Path, read_page: Callable[[str], An
         (run / name).unlink()
     shutil.rmtree(run / "model")
     page = read_page(render(run))
-    assert re.match("base .*not .*evaluated", page.texts["h1"][0])
+    assert re.match("Not evaluated", page.texts["h1"][0])
     assert "Not yet" in page.words and "No step" in page.words
 
 
@@ -148,7 +148,7 @@ def test_a_run_between_its_steps(run: Path, folders: ModuleType, read_page: Call
     (run / "plan.json").write_text(json.dumps(folders.plan()))
     page = read_page(render(run))
     assert re.search(r"base: .*\b30 of 400\b", page.words)
-    assert any("planned" in text and "%" not in text for text in page.texts["h2"])
+    assert any("Planned" in text and "%" not in text for text in page.texts["h2"])
     assert any("Training loss" in text for text in page.texts["h2"])
 
 
@@ -181,6 +181,24 @@ def test_every_string_of_every_file_is_escaped(
     assert evil in page.texts["h1"][0]
 
 
+def test_a_card_is_shown_without_its_metadata(run: Path, read_page: Callable[[str], Any]) -> None:
+    page = read_page(render(run))
+    assert (
+        "A language model trained from scratch by seedbed. It is the **best on validation**."
+        in page.texts["p"]
+    )
+    assert "builtin:prose, fingerprint 9f2c81d0a4" in page.texts["td"] and "library_name" not in page.words
+    (run / "model" / "README.md").write_text("---\nnever closed\n# Name\n")
+    assert "never closed" in read_page(render(run)).words
+
+
+def test_many_lines_of_an_answer_are_counted(tmp_path: Path, folders: ModuleType, read_page: Any) -> None:
+    for index in range(7):
+        folders.write_run(tmp_path / "many" / "runs" / f"run-{index}")
+    said = read_page(render(tmp_path / "many")).texts["dd"]
+    assert sum("held-out loss" in text for text in said) == 5 and "And 2 more." in said
+
+
 def test_large_folders_stay_small_pages(tmp_path: Path, folders: ModuleType) -> None:
     root = tmp_path / "large"
     text = "a word and " * 3_000
@@ -202,9 +220,9 @@ def test_a_folder_without_a_run_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "demo" / "runs" / "empty").mkdir(parents=True)
     with pytest.raises(UsageError, match=r"demo contains no run: .* a project's has runs/NAME"):
         write_report(tmp_path / "demo")
-    with pytest.raises(UsageError, match=r"there is no folder .*dem; did you mean 'demo'"):
+    with pytest.raises(UsageError, match=r"dem does not exist; did you mean 'demo'"):
         write_report(tmp_path / "dem")
-    with pytest.raises(UsageError, match="there is no folder"):
+    with pytest.raises(UsageError, match="away does not exist"):
         write_report(tmp_path / "far" / "away")
 
 
@@ -247,8 +265,8 @@ def test_measurements_of_the_machine_are_words(
     hardware = folders.HARDWARE | {"matmuls": speeds}
     (run / "plan.json").write_text(json.dumps(folders.plan(hardware=hardware)))
     cells = read_page(render(run)).texts["td"]
-    first = "precision float32, num_tokens 768, flops_per_second 78,900,000,000"
-    assert {first, "precision int8", "24.0\u00a0GiB"} <= set(cells)
+    both = "precision float32, num_tokens 768, flops_per_second 78,900,000,000; precision int8"
+    assert {both, "24.0\u00a0GiB"} <= set(cells)
     assert not any("{" in cell or "[" in cell for cell in cells) and "none" in cells  # there are no GPUs
 
 
@@ -267,7 +285,7 @@ def test_a_classifier_is_counted_in_labels(
     assert re.match("base gives 80.0% of the held-out records", page.texts["h1"][0])
     assert any("80.0 ±7.8" in text for text in page.texts["td"])
     drawn = [attributes for tag, attributes in page.elements if tag == "path"]
-    assert any(attributes.get("class") == "whisker" for attributes in drawn)
+    assert any("whisker" in (attributes.get("class") or "") for attributes in drawn)
     assert any("Right labels" in text for text in page.texts["figcaption"])
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import seedbed.report.page
-from seedbed.report.markup import NUM_SERIES, series_class
+from seedbed.report.page import NUM_SERIES, Name
 
 STYLE = Path(seedbed.report.page.__file__).with_name("style.css").read_text(encoding="utf-8")
 WORDS = ("text", "muted", "accent", "good", "warning", "bad")
@@ -63,7 +63,7 @@ def test_both_palettes_name_the_same_colours() -> None:
 
 
 def test_every_series_has_a_class_with_its_colour_and_the_seventh_is_muted() -> None:
-    assert [series_class(index) for index in (0, 5, 6, None)] == ["s1", "s6", "s0", "s0"]
+    assert [Name("a", index).colour for index in (0, 5, 6, None)] == ["s1", "s6", "s0", "s0"]
     classes = dict(re.findall(r"\.(s\d) \{ color: var\(--([\w-]+)\); \}", RULES))
     assert classes == {"s0": "muted"} | {f"s{index}": f"series-{index}" for index in range(1, NUM_SERIES + 1)}
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -34,10 +35,7 @@ LEAST_SECONDS = 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """A kind of network as courses describe it, and the text of its example.
-
-    `settings` are those that differ from the recipe.
-    """
+    """A kind of network, as `families.toml` describes it."""
 
     title: str
     architecture: str
@@ -46,62 +44,11 @@ class Kind:
     num_layers: int
     task: str
     given: str
-    settings: tuple[str, ...] = ()
+    settings: Sequence[str] = ()
 
 
-FILL, CONTINUE = "fill the blank", "continue"
-GAP = "    def close(self):\n        if not ___:\n            self.file.close()\n"
-BEGUN = "    def close(self):\n        if self."
-KINDS: dict[str, Kind] = {
-    # Of masks and rates seven settings were tried on 800 to 2,400 steps (docs/LOG.md, 2026-11-27); a share of
-    # masks of 40% is that of Wettig et al. (2202.08005).
-    "bert": Kind(
-        title="BERT",
-        settings=("objective.rate=0.4", "training.learning_rate=0.003", "training.matrix_learning_rate=0.01"),
-        architecture="encoder-only",
-        sees="both sides of every token",
-        good_at="labels for words and texts",
-        num_layers=4,
-        task=FILL,
-        given="    def close(self):\n        ___ not self.closed:\n            self.file.close()\n",
-    ),
-    "gpt2": Kind(
-        title="GPT-2",
-        architecture="decoder-only",
-        sees="the tokens before each",
-        good_at="continuing a text",
-        num_layers=4,
-        task=CONTINUE,
-        given=BEGUN,
-    ),
-    "t5": Kind(
-        title="T5",
-        architecture="encoder-decoder",
-        sees="both sides of a gap, then the answer so far",
-        good_at="answers to a text: gaps, summaries",
-        num_layers=2,
-        task=FILL,
-        given=GAP,
-    ),
-    "bart": Kind(
-        title="BART",
-        architecture="encoder-decoder",
-        sees="both sides of a gap, then the text so far",
-        good_at="rewriting a text: repairs, summaries",
-        num_layers=2,
-        task=FILL,
-        given=GAP,
-    ),
-    "lstm": Kind(
-        title="LSTM",
-        architecture="recurrent",
-        sees="the tokens before each, through one state",
-        good_at="long texts in constant memory",
-        num_layers=2,
-        task=CONTINUE,
-        given=BEGUN,
-    ),
-}
+_FILE = Path(__file__).with_name("families.toml")
+KINDS = {name: Kind(**kind) for name, kind in tomllib.loads(_FILE.read_text(encoding="utf-8")).items()}
 
 
 def families_demo(
@@ -128,14 +75,9 @@ def families_demo(
     with StopSignals():
         _tokenizers(out)
         arguments = partial(_arguments, out, _widths())
-        steps = shared_steps(
-            out,
-            DATA,
-            {name: kind.title for name, kind in KINDS.items()},
-            arguments,
-            seconds=TRAINING_SHARE * budget_seconds - (time.perf_counter() - started),
-            budget_seconds=budget_seconds,
-        )
+        titles = {name: kind.title for name, kind in KINDS.items()}
+        left = TRAINING_SHARE * budget_seconds - (time.perf_counter() - started)
+        steps = shared_steps(out, DATA, titles, arguments, seconds=left, budget_seconds=budget_seconds)
     results = train_all(out, DATA, KINDS, arguments, steps, callback=callback, on_plan=on_plan)
     settings, _ = run_settings(DATA, **arguments("bert", steps))
     with StopSignals():
@@ -159,20 +101,17 @@ def _arguments(out: Path, widths: Mapping[str, int], name: str, steps: int) -> d
     overrides = [f"model.num_layers={KINDS[name].num_layers}", f"model.d_model={widths[name]}"]
     overrides += [f"training.context_tokens={CONTEXT}", *KINDS[name].settings]
     overrides += [f"training.{key}_every_steps={every}" for key in ("evaluate", "checkpoint")]
-    tokenizer = str(out / "tokenizers" / name)
-    arguments = {"recipe": "fast", "family": name, "steps": steps, "tokenizer": tokenizer}
-    return arguments | {"overrides": overrides}
+    kept = {"recipe": "fast", "family": name, "steps": steps}
+    return kept | {"tokenizer": str(out / "tokenizers" / name), "overrides": overrides}
 
 
 def _widths() -> dict[str, int]:
     """The width of each network: the recipe's, and for the LSTM that of GPT-2's number of parameters."""
     width = int(recipe("fast")["model"]["d_model"])
-    widths = dict.fromkeys(KINDS, width)
     gpt2 = ModelSettings(family="gpt2", d_model=width, num_layers=KINDS["gpt2"].num_layers)
     target = parameter_count(configure(gpt2, vocab_size=NUM_TOKENS, context_tokens=CONTEXT))
-    num_layers = KINDS["lstm"].num_layers
-    widths["lstm"] = lstm_width(target, num_layers=num_layers, vocab_size=NUM_TOKENS)
-    return widths
+    lstm = lstm_width(target, num_layers=KINDS["lstm"].num_layers, vocab_size=NUM_TOKENS)
+    return dict.fromkeys(KINDS, width) | {"lstm": lstm}
 
 
 def _measure(
@@ -182,17 +121,25 @@ def _measure(
     tasks = gather(data)
     models = []
     found: dict[str, Any] = {"data": DATA, "tokens": tokens, "num_windows": NUM_WINDOWS}
-    found |= {f"num_{name}": [len(side) for side in getattr(tasks, name)] for name in ("words", "sentences")}
+    found |= {f"num_{probe.name}": [len(side) for side in probe.sides] for probe in tasks.probes}
     for name, kind in KINDS.items():
         lm = load(out / "runs" / name)
         bits = results[name]["metrics"]["validation_bits_per_byte"]
         scores = measure(lm, tasks)
         scores["bits_per_byte"] = None if bits is None else {"value": bits, "interval": None}
-        model: dict[str, Any] = {"run": name, "title": kind.title, "architecture": kind.architecture}
-        model |= {"sees": kind.sees, "objective": family(name).objective, "good_at": kind.good_at}
-        model |= {"parameters": parameter_count(lm.config), "scores": scores}
-        example = {"task": kind.task, "given": kind.given, "answer": _answer(lm, kind)}
-        models.append(model | {"example": example})
+        models.append(
+            {
+                "run": name,
+                "title": kind.title,
+                "architecture": kind.architecture,
+                "sees": kind.sees,
+                "objective": family(name).objective,
+                "good_at": kind.good_at,
+                "parameters": parameter_count(lm.config),
+                "scores": scores,
+                "example": {"task": kind.task, "given": kind.given, "answer": _answer(lm, kind)},
+            }
+        )
         if name == "bert":
             found["baselines"] = baselines(lm, tasks)
     return found | {"models": models}
@@ -200,6 +147,6 @@ def _measure(
 
 def _answer(lm: LanguageModel, kind: Kind) -> str:
     """The text with its blank filled, or with its continuation."""
-    if kind.task == FILL:
+    if kind.task == "fill the blank":
         return str(lm.fill(kind.given).text)
     return kind.given + str(lm.generate(kind.given, 24, temperature=0.0).text)

@@ -10,7 +10,8 @@ from rich.text import Text
 
 from seedbed.cli.console import console, print_json
 from seedbed.data.shown import Shown, ShownToken
-from seedbed.report.examples import Part, counts, legend, parts, sides, visible
+from seedbed.report.examples import counts, legend, parts, sides, visible
+from seedbed.report.page import Span
 
 # Colour never carries a meaning alone: there is always an underline, a mark or a name beside it.
 STYLES = {
@@ -21,6 +22,7 @@ STYLES = {
     "sentinel": "yellow",
     "mask": "yellow",
     "unknown": "red",
+    "mark": "dim",
 }
 TINTS = ("#17201b on #cfe8da", "#17201b on #dfe3f8")  # 13 to 1 and more: readable on any background
 BETWEEN = "\u2502"  # separates tokens where there is no colour
@@ -63,13 +65,13 @@ def print_tokens(tokens: Sequence[ShownToken]) -> None:
     _print(out, line, indent=0)
 
 
-def _line(found: Iterable[Part]) -> Text:
+def _line(found: Iterable[Span]) -> Text:
     line = Text()
     for part in found:
-        style = STYLES[part.style]
-        if part.is_target and part.style not in ("target", "wanted"):  # a sentinel that is a target
+        style = STYLES[part.look]
+        if part.is_target and part.look not in ("target", "wanted"):  # a sentinel that is a target
             style += " underline"
-        line.append(part.text, style="dim" if part.is_mark else style)
+        line.append(part.text, style=style)
     return line
 
 

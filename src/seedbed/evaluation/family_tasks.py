@@ -32,30 +32,25 @@ class Labelled(NamedTuple):
 
 
 class Probe(NamedTuple):
-    """A task with labels: its name, the labels, and the texts to fit a probe on and to test it on."""
+    """A task with labels: `sides` are the texts to fit a probe on, and those to test it on.
+
+    `mean` says whether a text is represented by the mean of its tokens or by the last.
+    """
 
     name: str
     labels: tuple[str, ...]
-    sides: tuple[list[Labelled], list[Labelled]]
+    sides: list[list[Labelled]]
     mean: bool
 
 
 class Tasks(NamedTuple):
-    """The same texts for every network: passages to hide tokens in, words and sentences to label.
+    """The same texts for every network: held-out passages to hide tokens in, words and sentences to label.
 
-    The labelled ones have two sides: modules that were trained on, to fit a probe, and held-out ones.
+    The labelled ones to fit a probe on are from modules that were trained on, the others are held out.
     """
 
     passages: list[str]
-    words: tuple[list[Labelled], list[Labelled]]
-    sentences: tuple[list[Labelled], list[Labelled]]
-
-    @property
-    def probes(self) -> tuple[Probe, ...]:
-        """The tasks of a probe: a word by its last token, a text by the mean of its tokens."""
-        return Probe("words", ROLES, self.words, mean=False), Probe(
-            "sentences", OWNERS, self.sentences, mean=True
-        )
+    probes: tuple[Probe, ...]
 
 
 def gather(data: DataSettings, *, seed: int = 0) -> Tasks:
@@ -64,18 +59,15 @@ def gather(data: DataSettings, *, seed: int = 0) -> Tasks:
     sides: tuple[list[str], list[str]] = ([], [])
     for document, validates in split_documents(data):
         sides[validates].append(document.text)
-    words = tuple(_some(rng, [w for text in side for w in _words(rng, text)], NUM_WORDS) for side in sides)
-    sentences = tuple(
-        _some(
-            rng,
-            [Labelled(t, 0, len(t), kind) for text in side for t, kind in docstrings(text)],
-            NUM_SENTENCES,
-        )
+    words = [_some(rng, [w for text in side for w in _words(rng, text)], NUM_WORDS) for side in sides]
+    labelled = [
+        [Labelled(text, 0, len(text), kind) for source in side for text, kind in docstrings(source)]
         for side in sides
-    )
+    ]
+    sentences = [_some(rng, side, NUM_SENTENCES) for side in labelled]
     passages = [passage for text in sides[True] for passage, _ in _passages(text)]
-    order = rng.permutation(len(passages))
-    return Tasks([passages[i] for i in order], words, sentences)  # type: ignore[arg-type]
+    probes = (Probe("words", ROLES, words, mean=False), Probe("sentences", OWNERS, sentences, mean=True))
+    return Tasks([passages[i] for i in rng.permutation(len(passages))], probes)
 
 
 def measure(lm: LanguageModel, tasks: Tasks) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Pictures as inline SVG, and the line chart: curves labelled at their ends, with bands or whiskers.
+"""Pictures as strokes and words, and the line chart: curves labelled at their ends, with bands or whiskers.
 
 A picture is drawn once, for a place as wide as a phone, and scales with its place; the style sheet makes the
 letters of a larger one smaller. Colours are classes of the style sheet, which has them in light and dark.
@@ -9,20 +9,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from seedbed.report.markup import Markup, compact, element, series_class
-from seedbed.report.page import Figure, Name
-from seedbed.report.scales import Scale, Stretches, Values, condense, linear, logarithmic, tick_text
+from seedbed.report.page import WIDTH, Figure, Mark, Name, Stroke, Word
+from seedbed.report.scales import Scale, Values, scale_around
 from seedbed.report.units import Unit
 
-WIDTH = 360.0
 LETTER = 6.8  # mean width of a letter at 13 px in the system fonts, on the safe side
 MOST_STRETCHES = 160
-_LABELS = 124.0  # width right of a plot for the names of its lines
+_LEFT, _TOP, _RIGHT = 40.0, 26.0, WIDTH - 124.0  # of a plot; right of it are the names of its lines
+_LEAST_HEIGHT = 172.0
 _MOST_TICKS = 5
-_LINE_HEIGHT = 15.0
+_LABEL_HEIGHT = 34.0  # a name and its note
 _BELOW = 30.0  # that names may reach below the plot, beside the numbers of its axis
 
 
@@ -31,7 +31,7 @@ class Line:
     """A curve: x and y are (num_points,) and finite, x does not fall. `note` is before its last value.
 
     A marked line shows its points, and `low` and `high`, (num_points,) each, as their intervals where these
-    are finite; any other line shows a band where it was condensed.
+    are finite; of any other line they are the edges of a band.
     """
 
     name: Name
@@ -42,227 +42,153 @@ class Line:
     low: Values | None = None
     high: Values | None = None
 
-
-@dataclass(frozen=True)
-class Plot:
-    """The edges of a plot, and its two axes."""
-
-    left: float
-    top: float
-    right: float
-    bottom: float
-    x_scale: Scale
-    y_scale: Scale
-
-    def x(self, value: float) -> float:
-        """The place of a value of the horizontal axis."""
-        return self.left + (self.right - self.left) * self.x_scale.fraction(value)
-
-    def y(self, value: float) -> float:
-        """The place of a value of the vertical axis, a spike of 1e30 just outside the plot."""
-        share = -1.0 if self.y_scale.logarithmic and value <= 0 else self.y_scale.fraction(value)
-        return self.bottom - (self.bottom - self.top) * min(max(share, -1.0), 2.0)
-
-    def points(self, x: Values, y: Values) -> list[str]:
-        """The points of a curve as path coordinates."""
-        pairs = zip(x.tolist(), y.tolist(), strict=True)
-        return [f"{compact(self.x(across))} {compact(self.y(up))}" for across, up in pairs]
-
-
-_Curve = tuple[Line, Stretches]
+    def part(self, chosen: Any, x_size: float = 1.0, y_size: float = 1.0) -> Line:
+        """The points that an index of NumPy chooses, in units of these sizes."""
+        low, high = (None if end is None else end[chosen] / y_size for end in (self.low, self.high))
+        return replace(self, x=self.x[chosen] / x_size, y=self.y[chosen] / y_size, low=low, high=high)
 
 
 def line_figure(
-    name: str,
-    title: str,
-    lines: Sequence[Line],
-    x: Unit,
-    y: Unit,
-    *,
-    y_scale: Scale | None = None,
-    log_y: bool = False,
+    name: str, title: str, lines: Sequence[Line], x: Unit, y: Unit, *, log_y: bool = False
 ) -> Figure | None:
     """Curves over a common axis; None of none. Their values are in base units, the axes in x and y.
 
     A horizontal axis that spans ratios of 20 and more is logarithmic; a logarithmic axis leaves out values of
-    zero or below. `y_scale` lets several pictures share an axis, `spanning` makes one.
+    zero or below.
     """
-    x_scale, curves = _condensed(lines, x, y, log_y)
-    if not curves:
-        return None
-    groups: dict[Name, list[_Curve]] = {}
-    for line, curve in curves:
-        groups.setdefault(line.name, []).append((line, curve))
-    height = max(172.0, sum(_label_height(group) for group in groups.values()))
-    plot = Plot(40.0, 26.0, WIDTH - _LABELS, 26.0 + height, x_scale, y_scale or _spanning(curves, log_y))
-    # The inner picture cuts a band at the edge of the plot; a point on the edge is drawn whole.
-    box = (plot.left - 3, plot.top - 3, plot.right - plot.left + 6, plot.bottom - plot.top + 6)
-    inner = dict(zip(("x", "y", "width", "height"), box, strict=True))
-    drawn = [
-        part for line, curve in curves for part in (_band(plot, line, curve), _stroke(plot, line, curve))
-    ]
-    content = [
-        element("text", _axis_name(y, plot.y_scale), x=0, y=13, class_="axis"),
-        *_left_axis(plot),
-        *bottom_axis(plot, _axis_name(x, x_scale)),
-        element("svg", *drawn, viewBox=_box(*box), **inner),
-        *_end_labels(plot, list(groups.values()), y),
-    ]
-    ends = [
-        f"{i.name.text} {i.note} from {i.y[0]:.{y.decimals}f} to {i.y[-1]:.{y.decimals}f}" for i, _ in curves
-    ]
-    reach = max(float(line.x[-1]) for line, _ in curves)
-    description = f"{'; '.join(ends)} {y.name}, over {reach:,.3g} {x.name}."
-    return Figure(picture(name, f"{title}, {y.name}", description, plot.bottom + 44, content), f"{title}.")
-
-
-def spanning(lines: Sequence[Line], x: Unit, y: Unit, *, log_y: bool = False) -> Scale:
-    """A vertical axis for every drawn line and interval; of bands, what is beyond it is cut."""
-    return _spanning(_condensed(lines, x, y, log_y)[1], log_y)
-
-
-def _spanning(curves: Sequence[_Curve], log_y: bool) -> Scale:
-    drawn = [values for line, curve in curves for values in (curve.mean, line.low, line.high)]
-    known = np.concatenate([values for values in drawn if values is not None])
-    known = known[np.isfinite(known) & (known > (0 if log_y else -np.inf))]
-    return (logarithmic if log_y else linear)([float(known.min()), float(known.max())])
-
-
-def _condensed(lines: Sequence[Line], x: Unit, y: Unit, log_y: bool) -> tuple[Scale, list[_Curve]]:
-    """The horizontal axis, and the condensed curves on it, in the units of the axes."""
     above = np.concatenate([np.zeros(0), *(line.x[line.x > 0] for line in lines)])
     log_x = len(above) > 1 and float(above.max()) >= 20 * float(above.min())
-    shown = []
-    for line in lines:
-        keep = (line.x > (0 if log_x else -np.inf)) & (line.y > (0 if log_y else -np.inf))
-        low, high = (None if end is None else end[keep] / y.size for end in (line.low, line.high))
-        shown.append(replace(line, x=line.x[keep] / x.size, y=line.y[keep] / y.size, low=low, high=high))
+    least_x, least_y = (0.0 if log else -np.inf for log in (log_x, log_y))
+    shown = [line.part((line.x > least_x) & (line.y > least_y), x.size, y.size) for line in lines]
     shown = [line for line in shown if len(line.x)]
+    if not shown:
+        return None
+    bottom = _TOP + max(_LEAST_HEIGHT, _LABEL_HEIGHT * len(shown))
     ends = [float(end) for line in shown for end in (line.x[0], line.x[-1])]
-    scale = logarithmic(ends) if log_x else linear(ends, from_zero=True)
-    return scale, [(line, condense(line.x, line.y, scale=scale, most=MOST_STRETCHES)) for line in shown]
+    x_scale = scale_around(ends, _LEFT, _RIGHT, logarithmic=log_x, from_zero=True)
+    shown = [condense(line, x_scale, MOST_STRETCHES) for line in shown]
+    columns = [(line.y, line.low, line.high) if line.marked else (line.y,) for line in shown]
+    known = np.concatenate([values for some in columns for values in some if values is not None])
+    known = known[np.isfinite(known) & (known > least_y)]
+    y_scale = scale_around([known.min(), known.max()], bottom, _TOP, logarithmic=log_y)
+    marks = [
+        Word("axis", 0.0, 13.0, y.name + " (logarithmic)" * log_y),
+        *_left_axis(y_scale),
+        *bottom_axis(x_scale, x.name + " (logarithmic)" * log_x, _TOP, bottom),
+        *(mark for line in shown for mark in _curve(line, x_scale, y_scale)),
+        *_end_labels(shown, x_scale, y_scale, y),
+    ]
+    spans = [
+        f"{i.name.text} {i.note} from {i.y[0]:.{y.decimals}f} to {i.y[-1]:.{y.decimals}f}" for i in shown
+    ]
+    reach = max(float(line.x[-1]) for line in shown)
+    description = f"{'; '.join(spans)} {y.name}, over {reach:,.3g} {x.name}."
+    return Figure(name, f"{title}, {y.name}", description, marks, bottom + 44, f"{title}.")
 
 
-def picture(name: str, title: str, description: str, height: float, content: Sequence[Markup]) -> Markup:
-    """A picture with the words for a reader who does not see it; `name` is unique on its page."""
-    return element(
-        "svg",
-        element("title", title, id=f"{name}-title"),
-        element("desc", description, id=f"{name}-text"),
-        *content,
-        class_="chart",
-        viewBox=_box(0.0, 0.0, WIDTH, height),
-        role="img",
-        aria_labelledby=f"{name}-title",
-        aria_describedby=f"{name}-text",
-    )
+def condense(line: Line, scale: Scale, most: int) -> Line:
+    """Condense a long curve to at most `most` stretches of equal width on its axis.
+
+    Of a marked line the last point of each stretch stays; of any other its mean, in a band from the least to
+    the largest value, so that nothing is hidden.
+    """
+    if len(line.x) <= most:
+        return line
+    shares = (scale.places(line.x) - scale.start) / (scale.end - scale.start)
+    stretch = np.clip((shares * most).astype(np.int64), 0, most - 1)
+    starts = np.flatnonzero(np.diff(stretch, prepend=-1))
+    ends = np.append(starts[1:], len(line.x))
+    if line.marked:
+        return line.part(ends - 1)
+    x, y = (np.add.reduceat(values, starts) / (ends - starts) for values in (line.x, line.y))
+    low, high = (extreme.reduceat(line.y, starts) for extreme in (np.minimum, np.maximum))
+    return replace(line, x=x, y=y, low=low, high=high)
 
 
-def path(class_: str, *steps: str | float) -> Markup:
+def stroke(look: str, *steps: str | float) -> Stroke:
     """A path from letters and coordinates."""
-    d = " ".join(compact(step) if isinstance(step, float) else step for step in steps)
-    return element("path", d=d, class_=class_)
+    return Stroke(look, " ".join(step if isinstance(step, str) else _place(step) for step in steps))
 
 
-def bottom_axis(plot: Plot, label: str) -> list[Markup]:
-    """Ticks below, with light lines up, and the name of the axis at its middle."""
-    marks, ticks = [], plot.x_scale.ticks(_MOST_TICKS)
-    for tick in ticks:
-        x = plot.x(tick)
-        marks.append(path("grid", "M", x, plot.top, "V", plot.bottom))
-        marks.append(element("text", tick_text(tick, ticks), x=x, y=plot.bottom + 17, class_="tick middle"))
-    middle = (plot.left + plot.right) / 2
-    return [*marks, element("text", label, x=middle, y=plot.bottom + 37, class_="axis middle")]
+def _place(coordinate: float) -> str:
+    return f"{round(coordinate, 1):g}"  # a tenth of a pixel is enough
 
 
-def spread(wanted: Sequence[float], heights: Sequence[float], *, low: float, high: float) -> list[float]:
-    """Move the centres of labels apart, as little as their order allows, between low and high."""
-    order = sorted(range(len(wanted)), key=lambda index: wanted[index])
-    centres, floor, ceiling = list(wanted), low, high
-    for index in order:
-        centres[index] = max(wanted[index], floor + heights[index] / 2)
-        floor = centres[index] + heights[index] / 2
-    for index in reversed(order):
-        centres[index] = min(centres[index], ceiling - heights[index] / 2)
-        ceiling = centres[index] - heights[index] / 2
-    return centres
+def bottom_axis(scale: Scale, label: str, top: float, bottom: float) -> list[Mark]:
+    """Ticks below a plot, with light lines up, and the name of the axis at its middle."""
+    marks: list[Mark] = [Word("axis middle", (scale.start + scale.end) / 2, bottom + 37, label)]
+    for tick, text in scale.ticks(_MOST_TICKS):
+        x = scale.place(tick)
+        marks += [stroke("grid", "M", x, top, "V", bottom), Word("tick middle", x, bottom + 17, text)]
+    return marks
+
+
+def _left_axis(scale: Scale) -> list[Mark]:
+    marks: list[Mark] = []
+    for tick, text in scale.ticks(_MOST_TICKS):
+        y = scale.place(tick)
+        marks += [stroke("grid", "M", _LEFT, y, "H", _RIGHT), Word("tick end", _LEFT - 6, y + 4, text)]
+    return marks
+
+
+def _curve(line: Line, x_scale: Scale, y_scale: Scale) -> list[Mark]:
+    """A curve in its band; a marked one heavier, with a disc at each point and whiskers."""
+    colour, x = line.name.colour, x_scale.places(line.x)
+    points = _points(x, y_scale.places(line.y))
+    low, high = (None if end is None else y_scale.places(end) for end in (line.low, line.high))
+    if not line.marked:
+        marks: list[Mark] = [stroke(f"curve {colour}", "M", "L".join(points))]
+        if low is not None and high is not None:
+            edge = _points(x, high) + _points(x[::-1], low[::-1])
+            marks.insert(0, stroke(f"band {colour}", "M", "L".join(edge), "Z"))
+        return marks
+    marks = [stroke(f"heavy {colour}", "M", "L".join(points))]
+    if low is not None and high is not None:
+        known = np.isfinite(low) & np.isfinite(high)
+        for at, bottom, top in np.stack([x, low, high], 1)[known].tolist():
+            ends = (at - 3, bottom, "h6M", at, bottom, "V", top, "M", at - 3, top, "h6")
+            marks.append(stroke(f"whisker {colour}", "M", *ends))
+    return [*marks, stroke(f"discs {colour}", "".join(f"M{point}h0" for point in points))]
+
+
+def _points(x: Values, y: Values) -> list[str]:
+    return [f"{_place(across)} {_place(up)}" for across, up in zip(x.tolist(), y.tolist(), strict=True)]
+
+
+def _end_labels(lines: Sequence[Line], x_scale: Scale, y_scale: Scale, unit: Unit) -> list[Mark]:
+    """Name the lines at their ends; names that would overlap are moved apart."""
+    letters = math.floor((WIDTH - _RIGHT - 26) / LETTER)
+    ends = [y_scale.place(float(line.y[-1])) for line in lines]
+    centres = spread(ends, _LABEL_HEIGHT, low=_TOP - 12, high=y_scale.start + _BELOW)
+    marks: list[Mark] = []
+    for line, end, y in zip(lines, ends, centres, strict=True):
+        colour, note = line.name.colour, f"{line.note} {float(line.y[-1]):.{unit.decimals}f}"
+        tie = ("M", x_scale.place(float(line.x[-1])), end, "H", _RIGHT + 2, "L", _RIGHT + 12, y)
+        marks += [
+            stroke(f"tie {colour}", *tie),
+            stroke(f"{'heavy' if line.marked else 'curve'} {colour}", "M", _RIGHT + 12, y, "h10"),
+            Word("name", _RIGHT + 26, y - 3, clipped(line.name.text, letters)),
+            Word("note", _RIGHT + 26, y + 12, clipped(note, letters)),
+        ]
+    return marks
 
 
 def clipped(text: str, letters: int) -> str:
     """Shorten a text to so many letters with an ellipsis in its middle: names often differ at their end."""
     if len(text) <= letters:
         return text
-    tail = max(letters - 1, 2) // 2
-    return f"{text[: max(letters - 1, 2) - tail]}\u2026{text[len(text) - tail :]}"
+    head = letters // 2
+    return f"{text[:head]}\u2026{text[head + 1 - letters :]}"
 
 
-def _box(*edges: float) -> str:
-    return " ".join(map(compact, edges))
-
-
-def _axis_name(unit: Unit, scale: Scale) -> str:
-    return f"{unit.name} (logarithmic)" if scale.logarithmic else unit.name
-
-
-def _left_axis(plot: Plot) -> list[Markup]:
-    """Ticks at the left, with light lines across."""
-    marks, ticks = [], plot.y_scale.ticks(_MOST_TICKS)
-    for tick in ticks:
-        y = plot.y(tick)
-        marks.append(path("grid", "M", plot.left, y, "H", plot.right))
-        marks.append(element("text", tick_text(tick, ticks), x=plot.left - 6, y=y + 4, class_="tick end"))
-    return marks
-
-
-def _band(plot: Plot, line: Line, curve: Stretches) -> Markup | None:
-    """The range of a condensed curve, least to largest; none where nothing was condensed."""
-    if line.marked or curve.least is curve.mean:
-        return None
-    edge = plot.points(curve.x, curve.largest) + plot.points(curve.x[::-1], curve.least[::-1])
-    return element("path", d=f"M{'L'.join(edge)}Z", class_=f"band {series_class(line.name.series)}")
-
-
-def _stroke(plot: Plot, line: Line, curve: Stretches) -> Markup:
-    """The curve; a marked one heavier, with a disc at each point and whiskers where there are intervals."""
-    points = plot.points(curve.x, curve.mean)
-    drawn = [path("heavy" if line.marked else "curve", "M" + "L".join(points))]
-    if line.marked and line.low is not None and line.high is not None:
-        known = np.isfinite(line.low) & np.isfinite(line.high)
-        for x, low, high in np.stack([line.x, line.low, line.high], 1)[known].tolist():
-            across, bottom, top = plot.x(x), plot.y(low), plot.y(high)
-            ends = (across - 3, bottom, "h6M", across, bottom, "V", top, "M", across - 3, top, "h6")
-            drawn.append(path("whisker", "M", *ends))
-    if line.marked:
-        drawn.append(path("discs", "".join(f"M{point}h0" for point in points)))
-    return element("g", *drawn, class_=series_class(line.name.series))
-
-
-def _end_labels(plot: Plot, groups: Sequence[Sequence[_Curve]], unit: Unit) -> list[Markup]:
-    """Name the lines at their ends; names that would overlap are moved apart."""
-    lasts = [[plot.y(float(curve.mean[-1])) for _, curve in group] for group in groups]
-    heights = list(map(_label_height, groups))
-    middles = [sum(last) / len(last) for last in lasts]
-    centres = spread(middles, heights, low=plot.top - 12, high=plot.bottom + _BELOW)
-    left, letters = plot.right + 26, math.floor((_LABELS - 26) / LETTER)
-    drawn = []
-    for group, height, centre in zip(groups, heights, centres, strict=True):
-        y = centre - height / 2 + _LINE_HEIGHT
-        drawn.append(element("text", clipped(group[0][0].name.text, letters), x=left, y=y, class_="name"))
-        for line, curve in sorted(group, key=lambda pair: -float(pair[1].mean[-1])):
-            y += _LINE_HEIGHT
-            note = f"{line.note} {float(curve.mean[-1]):.{unit.decimals}f}"
-            drawn.append(_tie(plot, line, curve, y - 4))
-            drawn.append(element("text", clipped(note, letters), x=left, y=y, class_="note"))
-    return drawn
-
-
-def _tie(plot: Plot, line: Line, curve: Stretches, y: float) -> Markup:
-    """From the end of a line to its name at height y: dots, then a short line like the curve."""
-    end = min(max(plot.y(float(curve.mean[-1])), plot.top), plot.bottom)
-    dots = path("tie", "M", plot.x(float(curve.x[-1])), end, "H", plot.right + 2, "L", plot.right + 12, y)
-    sample = path("heavy" if line.marked else "curve", "M", plot.right + 12, y, "h10")
-    return element("g", dots, sample, class_=series_class(line.name.series))
-
-
-def _label_height(group: Sequence[_Curve]) -> float:
-    return _LINE_HEIGHT * (len(group) + 1) + 5
+def spread(wanted: Sequence[float], height: float, *, low: float, high: float) -> list[float]:
+    """Move the centres of labels apart, as little as their order allows, between low and high."""
+    order = sorted(range(len(wanted)), key=lambda index: wanted[index])
+    centres, floor, ceiling = list(wanted), low + height / 2, high - height / 2
+    for index in order:
+        centres[index] = max(wanted[index], floor)
+        floor = centres[index] + height
+    for index in reversed(order):
+        centres[index] = min(centres[index], ceiling)
+        ceiling = centres[index] - height
+    return centres

@@ -8,12 +8,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from seedbed.report.page import Block, Name, Sample, Samples, Section, Span, Text
-from seedbed.report.units import number
+from seedbed.report.units import number, rows
 
 _MOST_LETTERS = 1_500
 _PROMPT_LETTERS = 40  # of the end of the prompt, before each completion
 _MOST_COMPLETIONS = 60
-_MOST_COMMANDS = 8
 _EMPTY_LINES = re.compile(r"\n(?:[^\S\n]*\n){3,}")
 _WORDS = 3  # of a group whose repetition is counted
 
@@ -45,7 +44,6 @@ class Completion(NamedTuple):
 
 def read_completions(found: Mapping[str, Any]) -> list[Completion]:
     """The completions of `samples.json` in the order of their settings; rows without a text are left out."""
-    rows = found.get("rows")
     read = [
         Completion(
             str(row.get("run", "")),
@@ -54,8 +52,8 @@ def read_completions(found: Mapping[str, Any]) -> list[Completion]:
             number(row.get("top_p")),
             row["text"],
         )
-        for row in (rows if isinstance(rows, list) else [])
-        if isinstance(row, Mapping) and isinstance(row.get("text"), str)
+        for row in rows(found, "rows")
+        if isinstance(row.get("text"), str)
     ]
     return sorted(read, key=lambda s: (s.top_p is not None, s.top_k is not None, s.temperature or 0.0))
 
@@ -65,19 +63,15 @@ def completions_section(found: Mapping[str, Any], names: Mapping[str, Name]) -> 
     read = read_completions(found)
     if not read:
         return None
-    prompt, order = str(found.get("prompt") or ""), list(names)
-    shown = read[:_MOST_COMPLETIONS]
+    prompt = str(found.get("prompt") or "")
+    shown = sorted(read[:_MOST_COMPLETIONS], key=lambda one: [*names, one.run].index(one.run))
     parts: list[Block] = []
     if prompt:
         parts += [Text("Each network continues the same prompt:"), Text(prompt, "prompt")]
-    if not all(one.text.strip() for one in shown):
-        parts.append(Text("A text of white space alone has no words, and is not counted.", "muted"))
-    for setting in dict.fromkeys(one.setting for one in shown):
+    for setting in dict.fromkeys(one.setting for one in read[:_MOST_COMPLETIONS]):
         alike = [one for one in shown if one.setting == setting]
-        alike.sort(key=lambda one: order.index(one.run) if one.run in names else len(order))
-        parts.append(
-            Samples([setting], [_sample(one, prompt, names.get(one.run, Name(one.run))) for one in alike])
-        )
+        samples = [_sample(one, prompt, names.get(one.run, Name(one.run))) for one in alike]
+        parts.append(Samples([setting], samples))
     if len(read) > len(shown):
         parts.append(Text(f"{len(read) - len(shown)} more completions are in samples.json.", "muted"))
     return Section("completions", _finding(read), parts)
@@ -85,35 +79,24 @@ def completions_section(found: Mapping[str, Any], names: Mapping[str, Name]) -> 
 
 def _sample(one: Completion, prompt: str, name: Name) -> Sample:
     """A completion after the end of the prompt, without which its first word may be half a word."""
+    if not one.text.strip():
+        return Sample(name, [("", [Span(f"{len(one.text):,} characters of white space", "mark")])])
     text = _EMPTY_LINES.sub(lambda found: f"\n[{found[0].count(chr(10)) - 1} empty lines]\n", one.text)
     text = text[:_MOST_LETTERS] + ("\u2026" if len(text) > _MOST_LETTERS else "")
     before = ("\u2026" if len(prompt) > _PROMPT_LETTERS else "") + prompt[-_PROMPT_LETTERS:]
-    repeated, groups = one.repetition
-    if not one.text.strip():
-        return Sample(
-            name, [], f"{len(one.text):,} characters of white space" if one.text else "nothing at all"
-        )
-    note = (
-        f"{repeated / groups:.0%} of its three-word groups are repeats"
-        if groups
-        else "too short to count repeats"
-    )
-    return Sample(name, [("", [Span(before, "given"), Span(text)])], note)
+    return Sample(name, [("", [Span(before, "given"), Span(text)])])
 
 
 def _finding(read: Sequence[Completion]) -> str:
     """How much repetition there is at the lowest and at the highest temperature, nothing else cut off."""
     plain = [one for one in read if one.top_k is None and one.top_p is None]
     temperatures = sorted({one.temperature for one in plain if one.temperature is not None})
-    shares = []
-    for temperature in (temperatures[0], temperatures[-1]) if len(temperatures) > 1 else ():
+    found = []
+    for temperature in dict.fromkeys(temperatures[:1] + temperatures[-1:]):
         counts = [one.repetition for one in plain if one.temperature == temperature]
-        if groups := sum(total for _, total in counts):
-            shares.append(f"{sum(repeated for repeated, _ in counts) / groups:.0%}")
-    if len(shares) < 2:
-        return "What the networks write" if len({one.run for one in read}) > 1 else "What the network writes"
-    low, high = (f"temperature {temperature:g}" for temperature in (temperatures[0], temperatures[-1]))
-    return f"{shares[0]} of three-word groups are repeats at {low}, {shares[1]} at {high}"
+        share = sum(repeated for repeated, _ in counts) / max(1, sum(total for _, total in counts))
+        found.append(f"{share:.0%} at temperature {temperature:g}")
+    return f"Repeated groups of three words: {', '.join(found)}" if found else "What the networks write"
 
 
 def generate_commands(found: Mapping[str, Any], run: str, folder: str) -> list[str]:
@@ -122,7 +105,7 @@ def generate_commands(found: Mapping[str, Any], run: str, folder: str) -> list[s
     if not isinstance(prompt, str):
         return []
     shared = _flags(found, ("max_new_tokens", "seed"))
-    mine = [one._asdict() for one in read_completions(found) if one.run == run][:_MOST_COMMANDS]
+    mine = [one._asdict() for one in read_completions(found) if one.run == run]
     keys = ("temperature", "top_k", "top_p")
     return [shlex.join(["seedbed", "generate", folder, prompt, *shared, *_flags(one, keys)]) for one in mine]
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any
 
 from seedbed.report.page import Block, Sample, Samples, Section, Span, Text
 from seedbed.report.run_files import RunFiles
@@ -15,36 +16,27 @@ SIDES = {"reads": "The encoder reads", "writes": "The decoder writes"}
 _MOST_LETTERS = 1_200  # of a side
 
 
-class Part(NamedTuple):
-    """A part of a row that looks alike; `style` is read, target, control, sentinel, mask, unknown, wanted.
+def parts(tokens: Sequence[Mapping[str, Any]]) -> Iterator[Span]:
+    """The parts of a row of tokens, as `seedbed.data.shown` has them: targets are in guillemets.
 
-    A mark (`is_mark`) is not text: it is around what must be predicted.
+    A look is read, target, control, sentinel, mask, unknown, wanted, or mark: around what must be predicted.
     """
-
-    text: str
-    style: str
-    is_target: bool = False
-    is_mark: bool = False
-
-
-def parts(tokens: Sequence[Mapping[str, Any]]) -> Iterator[Part]:
-    """The parts of a row of tokens, as `seedbed.data.shown` has them: targets are in guillemets."""
     shown = (token for token in tokens if token["text"] or token["answer"] is not None)
     for is_target, run in groupby(shown, key=lambda t: t["role"] == "target" and t["answer"] is None):
         if is_target:
-            yield Part(OPEN, "target", is_target=True, is_mark=True)
-        for (style, answer), alike in groupby(run, key=_look):
+            yield Span(OPEN, "mark")
+        for (look, answer), alike in groupby(run, key=_look):
             text = visible("".join(token["text"] for token in alike))
             if answer is None:
-                yield Part(text, "target" if is_target and style == "read" else style, is_target=is_target)
+                yield Span(text, "target" if is_target and look == "read" else look, is_target)
             else:
-                yield Part(OPEN, "target", is_target=True, is_mark=True)
-                yield Part(text, style)
-                yield Part(BECOMES, "target", is_mark=True)
-                yield Part(visible(answer[1]), "wanted", is_target=True)
-                yield Part(CLOSE, "target", is_target=True, is_mark=True)
+                yield Span(OPEN, "mark")
+                yield Span(text, look)
+                yield Span(BECOMES, "mark")
+                yield Span(visible(answer[1]), "wanted", is_target=True)
+                yield Span(CLOSE, "mark")
         if is_target:
-            yield Part(CLOSE, "target", is_target=True, is_mark=True)
+            yield Span(CLOSE, "mark")
 
 
 def _look(token: Mapping[str, Any]) -> tuple[str, tuple[int, str] | None]:
@@ -91,27 +83,17 @@ def legend(examples: Sequence[Mapping[str, Any]]) -> str:
 
 def examples_section(runs: Sequence[RunFiles]) -> Section | None:
     """The first examples of the runs, those that several runs share once; None where no run has any."""
-    different: list[Any] = []
-    for run in runs:
-        if run.examples and run.examples not in different:
-            different.append(run.examples)
-    if not different:
+    groups: dict[str, list[RunFiles]] = {}
+    for run in (run for run in runs if run.examples):
+        groups.setdefault(repr(run.examples), []).append(run)
+    examples = [example for first, *_ in groups.values() for example in first.examples]
+    if not examples:
         return None
-    examples = [example for shared in different for example in shared]
-    said = f"The first {max(map(len, different))} training examples, in their order."
-    marks = legend(examples)
-    blocks: list[Block] = [Text(f"{said} {marks}." if marks else said, "muted")]
-    for shared in different:
-        names = [run.label for run in runs if run.examples == shared]
-        samples = [_sample(number, example) for number, example in enumerate(shared, 1)]
-        blocks.append(Samples(names if len(runs) > 1 else [], samples, stacked=True))
-    heading = "What the networks read and must predict"
-    if len(different) == 1:
-        read, targets = (sum(example[key] for example in examples) for key in ("num_tokens", "num_targets"))
-        heading = f"{targets / max(1, read) * 100:.0f} tokens are predicted for every 100 that are read"
-    if all(example.get("label") is not None for example in examples):
-        heading = "One label is predicted for each record"
-    return Section("examples", heading, blocks)
+    blocks: list[Block] = [Text(f"The first training examples, in their order. {legend(examples)}", "muted")]
+    for group in groups.values():
+        samples = [_sample(number, example) for number, example in enumerate(group[0].examples, 1)]
+        blocks.append(Samples([run.label for run in group] if len(runs) > 1 else [], samples, stacked=True))
+    return Section("examples", "What the networks read and must predict", blocks)
 
 
 def _sample(number: int, example: Mapping[str, Any]) -> Sample:
@@ -125,8 +107,7 @@ def _spans(tokens: Sequence[Mapping[str, Any]]) -> Iterator[Span]:
     """The parts of a row, cut where it is long."""
     left = _MOST_LETTERS
     for one in parts(tokens):
-        look = f"{'mark ' if one.is_mark else ''}{one.style}"
-        yield Span(one.text[:left], look, is_target=one.is_target and not one.is_mark)
+        yield replace(one, text=one.text[:left])
         left -= len(one.text)
         if left <= 0:
             yield Span("\u2026")

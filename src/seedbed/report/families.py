@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -20,29 +21,17 @@ from seedbed.report.page import (
     results_table,
 )
 from seedbed.report.tracks import track_figure
-from seedbed.report.units import PERCENT, Measured, Unit, count_unit, number
+from seedbed.report.units import PERCENT, Measured, Unit, count_unit, number, rows, table
 
 COMMAND = "seedbed demo --families"
-# Key, name, how it is measured; shares but for the bits, of which fewer are better.
-TASKS = (
-    (
-        "cloze",
-        "One hidden token",
-        "one token of 64 is hidden; right if it is the most likely of the vocabulary",
-    ),
-    (
-        "span",
-        "Three hidden tokens",
-        "three in a row; each with those before it known, but for a masked network",
-    ),
-    ("words", "Words labelled", "a linear probe on frozen features predicts the role of an identifier"),
-    ("sentences", "Texts labelled", "a linear probe on mean features predicts what a docstring documents"),
-    (
-        "bits_per_byte",
-        "Next token",
-        "held-out text, for networks that write from left to right; fewer is better",
-    ),
-)
+# Name, how it is measured; shares but for the bits, of which fewer are better.
+TASKS = {
+    "cloze": ("One hidden token", "of 64; right if it is the most likely of the vocabulary"),
+    "span": ("Three hidden tokens", "in a row; each with those before it known, but for a masked network"),
+    "words": ("Words labelled", "a linear probe on frozen features predicts the role of an identifier"),
+    "sentences": ("Texts labelled", "a linear probe on mean features predicts what a docstring documents"),
+    "bits_per_byte": ("Next token", "held-out text, for networks that write from left to right"),
+}
 _FACTS = {"architecture": "Architecture", "objective": "Objective", "sees": "Sees", "good_at": "Good at"}
 
 
@@ -58,22 +47,17 @@ class Model(NamedTuple):
 
 def read_models(found: Mapping[str, Any], names: Mapping[str, Name]) -> list[Model]:
     """The networks of `families.json`, damaged ones left out; `names` are those of the runs."""
-    listed = found.get("models")
-    models = []
-    for one in listed if isinstance(listed, list) else []:
-        if isinstance(one, Mapping) and isinstance(one.get("title"), str):
-            parts = (one.get("scores"), one.get("example"))
-            scores, example = (part if isinstance(part, Mapping) else {} for part in parts)
-            models.append(
-                Model(
-                    names.get(str(one.get("run")), Name(one["title"])),
-                    {key: str(one.get(key, "")) for key in _FACTS},
-                    number(one.get("parameters")),
-                    {key: score for key, *_ in TASKS if (score := Measured.read(scores.get(key)))},
-                    {key: str(example.get(key, "")) for key in ("task", "given", "answer")},
-                )
-            )
-    return models
+    return [
+        Model(
+            names.get(str(one.get("run")), Name(one["title"])),
+            {key: str(one.get(key, "")) for key in _FACTS},
+            number(one.get("parameters")),
+            {key: score for key in TASKS if (score := Measured.read(table(one, "scores").get(key)))},
+            {key: str(table(one, "example").get(key, "")) for key in ("task", "given", "answer")},
+        )
+        for one in rows(found, "models")
+        if isinstance(one.get("title"), str)
+    ]
 
 
 def finding(found: Mapping[str, Any]) -> str:
@@ -88,12 +72,14 @@ def finding(found: Mapping[str, Any]) -> str:
     encoder, decoder = of_kind.get("encoder-only"), of_kind.get("decoder-only")
     if encoder is None or decoder is None:
         return ""
-    said = f"{encoder.value:.1%} right against the decoder's {decoder.value:.1%}"
-    if encoder.interval and decoder.interval and encoder.interval[0] > decoder.interval[1]:
-        return f"The encoder's features label words better: {said}"
-    if encoder.interval and decoder.interval and encoder.interval[1] < decoder.interval[0]:
-        return f"At this size the encoder's features do not label words better: {said}"
-    return f"At this size encoder and decoder do not certainly differ on words: {said}"
+    low, high = encoder.interval or (-math.inf, math.inf)
+    bottom, top = decoder.interval or (-math.inf, math.inf)
+    said = "At this size encoder and decoder do not certainly differ on words"
+    if low > top:
+        said = "The encoder's features label words better"
+    elif high < bottom:
+        said = "At this size the encoder's features do not label words better"
+    return f"{said}: {encoder.value:.1%} right against the decoder's {decoder.value:.1%}"
 
 
 def tables(models: list[Model]) -> tuple[Table, Table]:
@@ -102,9 +88,9 @@ def tables(models: list[Model]) -> tuple[Table, Table]:
     sizes = [model.parameters for model in models]
     unit = count_unit(sizes, "parameters")
     facts: list[list[Cell]] = [[m.name, *m.facts.values(), unit.text(m.parameters)] for m in models]
-    scores = {key: [model.scores.get(key) for model in models] for key, *_ in TASKS}
-    columns = [Column(name, scores[key], PERCENT, "high") for key, name, _ in TASKS[:-1]]
-    columns.append(Column(TASKS[-1][1], scores[TASKS[-1][0]], Unit("bits/byte", decimals=3), "low"))
+    scores = {key: [model.scores.get(key) for model in models] for key in TASKS}
+    columns = [Column(title, scores[key], PERCENT, "high") for key, (title, _) in TASKS.items()]
+    columns[-1] = Column("Next token", scores["bits_per_byte"], Unit("bits/byte", decimals=3), "low")
     kinds = Table("What the networks are", ["Network", *_FACTS.values(), f"Size\n{unit.name}"], facts, 5)
     return kinds, results_table("What the networks do", "Network", names, columns)
 
@@ -114,32 +100,27 @@ def families_section(found: Mapping[str, Any], names: Mapping[str, Name]) -> Sec
     models = read_models(found, names)
     if not models:
         return None
-    how = " ".join(f"{name}: {said}." for _, name, said in TASKS)
     note = (
-        "Percent right on held-out text, \u00b1 half of the 95% interval; best in bold. All networks were "
-        f"trained for the same number of steps on the same text. {how}"
-    )
-    shown = [model.name for model in models]
-    drawn = []
-    for key, title, _ in TASKS[:-1]:
-        scores = [model.scores.get(key) for model in models]
-        unit = Unit("% right", 0.01, 1)
-        drawn.append(
-            track_figure(f"families-{key}", title, shown, scores, unit, references=_baselines(found, key))
-        )
+        "All networks were trained for the same number of steps on the same text. Percent right on held-out "
+        "text, \u00b1 half of the 95% interval. "
+    ) + " ".join(f"{name}: {how}." for name, how in TASKS.values())
+    drawn, every = [], [model.name for model in models]
+    for key, (title, _) in TASKS.items():
+        if key != "bits_per_byte":
+            label, scores = f"families-{key}", [model.scores.get(key) for model in models]
+            unit, references = Unit("% right", 0.01, 1), _baselines(found, key)
+            drawn.append(track_figure(label, title, every, scores, unit, references=references))
     samples = []
     for model in models:
         task, given, answer = (model.example[key] for key in ("task", "given", "answer"))
-        rows = [(f"Task: {task}", [Span(given, "code")]), ("Answer", [Span(answer, "code")])]
-        samples += [Sample(model.name, rows)] if answer else []
+        shown = [(f"Task: {task}", [Span(given, "code")]), ("Answer", [Span(answer, "code")])]
+        samples += [Sample(model.name, shown)] if answer else []
     blocks: list[Block] = [*tables(models), Text(note, "muted", ("families.json", COMMAND)), Figures(drawn)]
-    heading = finding(found) or "One network of each kind"
-    return Section("families", heading, [*blocks, Samples(["What each answers"], samples)])
+    blocks.append(Samples(["What each answers"], samples))
+    return Section("families", "One network of each kind", blocks)
 
 
 def _baselines(found: Mapping[str, Any], key: str) -> list[tuple[str, float]]:
     """What needs no network: the most frequent label, a probe on embeddings alone."""
-    every = found.get("baselines")
-    mine = every.get(key) if isinstance(every, Mapping) else None
-    known = {str(name): number(value) for name, value in mine.items()} if isinstance(mine, Mapping) else {}
-    return [(name, value) for name, value in known.items() if value is not None]
+    known = table(table(found, "baselines"), key).items()
+    return [(name, share) for name, value in known if (share := number(value)) is not None]

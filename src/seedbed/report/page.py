@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import minijinja
-from markdown_it import MarkdownIt
 
 from seedbed import __version__
-from seedbed.report.markup import Markup, printable, series_class
 from seedbed.report.units import Amount, Unit, measured
 
+# What a page cannot show: control characters other than tab and line feed, and halves of surrogate pairs.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+WIDTH = 360.0  # of a picture
+NUM_SERIES = 6  # pictures draw the best six networks
 Mood = Literal["good", "warning", "bad", "plain"]
-MOST_CARD_LETTERS = 20_000
-# What could point outside the page stays as the text that it is written in.
-_OFF = ["image", "link", "autolink", "reference", "html_block", "html_inline"]
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,8 @@ class Name:
 
     @property
     def colour(self) -> str:
-        """The CSS class of its colour."""
-        return series_class(self.series)
+        """The CSS class of its colour; the muted one beyond the sixth and for None."""
+        return "s0" if self.series is None or self.series >= NUM_SERIES else f"s{self.series + 1}"
 
 
 @dataclass(frozen=True)
@@ -61,51 +62,74 @@ class Table:
 
 
 def _plain(cell: Cell) -> str:
-    text = cell if isinstance(cell, str) else cell.text
-    return text.replace("\n", " ") + (
-        cell.spread.strip() + "*" * cell.is_best if isinstance(cell, Value) else ""
-    )
+    if isinstance(cell, Value):
+        return cell.text + cell.spread.strip() + "*" * cell.is_best
+    return (cell if isinstance(cell, str) else cell.text).replace("\n", " ")
 
 
 @dataclass(frozen=True)
 class Column:
     """A column of results in one unit; `best` says whether the lowest or the highest value is bold."""
 
-    header: Cell
+    header: str
     values: Sequence[Amount]
     unit: Unit
     best: Literal["", "low", "high"] = ""
 
-    def cells(self) -> list[Cell]:
+    def cells(self) -> list[Value]:
         """The figures with their intervals; nothing is bold where all are the same."""
-        found = [measured(value) for value in self.values]
-        known = [one.value for one in found if one]
-        best = self.unit.text(min(known) if self.best == "low" else max(known)) if known else ""
-        bold = bool(self.best) and len(set(map(self.unit.text, known))) > 1
-        return [
-            self._cell(one.value, one.interval, bold, best) if one else self.unit.text(None) for one in found
-        ]
-
-    def _cell(self, value: float, interval: tuple[float, float] | None, bold: bool, best: str) -> Value:
-        text = self.unit.text(value)
-        spread = f" \u00b1{self.unit.text((interval[1] - interval[0]) / 2)}" if interval else ""
-        return Value(text, spread, bold and text == best)
+        known = [one.value for one in map(measured, self.values) if one]
+        best = ""
+        if self.best and len(set(map(self.unit.text, known))) > 1:
+            best = self.unit.text(min(known) if self.best == "low" else max(known))
+        cells = []
+        for one in map(measured, self.values):
+            text, ends = self.unit.text(one.value if one else None), one.interval if one else None
+            spread = f" \u00b1{self.unit.text((ends[1] - ends[0]) / 2)}" if ends else ""
+            cells.append(Value(text, spread, text == best))
+        return cells
 
 
 def results_table(label: str, first: str, names: Sequence[Cell], columns: Sequence[Column]) -> Table:
     """A row for each name and a column for each quantity, its unit in the second line of the header."""
-    header = [
-        c.header if isinstance(c.header, Name) else f"{c.header}\n{c.unit.name}".strip() for c in columns
-    ]
+    header = [f"{column.header}\n{column.unit.name}" for column in columns]
     rows = zip(names, *(column.cells() for column in columns), strict=True)
     return Table(label, [first, *header], [list(row) for row in rows])
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A picture over the caption that says how it was measured."""
+class Stroke:
+    """A path of a picture; `look` is its CSS classes."""
 
-    picture: Markup
+    look: str
+    d: str
+
+
+@dataclass(frozen=True)
+class Word:
+    """A text in a picture."""
+
+    look: str
+    x: float
+    y: float
+    text: str
+
+
+Mark = Stroke | Word
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture over the caption that says how it was measured; `name` is unique on its page.
+
+    `title` and `description` are for a reader who does not see it.
+    """
+
+    name: str
+    title: str
+    description: str
+    marks: Sequence[Mark]
+    height: float
     caption: str
 
 
@@ -118,13 +142,13 @@ class Figures:
 
 @dataclass(frozen=True)
 class Text:
-    """A paragraph, or with another `look` a quoted prompt, lines to copy, or a model card.
+    """A paragraph, or with another `look` a quoted prompt or lines to copy.
 
     `source` is a file and the command that reads it.
     """
 
     text: str
-    look: Literal["", "muted", "prompt", "code", "card"] = ""
+    look: Literal["", "muted", "prompt", "code"] = ""
     source: tuple[str, str] | None = None
 
 
@@ -139,11 +163,10 @@ class Span:
 
 @dataclass(frozen=True)
 class Sample:
-    """A text of a network or for it: its title, its rows - a name or nothing, and its spans - and a note."""
+    """A text of a network or for it: its title, and its rows: a name or nothing, and spans."""
 
     title: Cell
     rows: Sequence[tuple[str, Sequence[Span]]]
-    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -188,7 +211,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Page:
-    """A whole page: the finding, what a reader needs first, the sections, and the terms that it uses."""
+    """A whole page: the finding, what a reader needs first, the sections, and its words of `words.toml`."""
 
     subject: str
     title: str
@@ -197,37 +220,23 @@ class Page:
     answers: Sequence[Answer] = ()
     notices: Sequence[str] = ()
     first: Sequence[Block] = ()
-    terms: Sequence[tuple[str, str]] = ()
+    terms: Sequence[str] = ()
 
     def html(self) -> str:
         """The HTML document: no script, nothing fetched. Every value is escaped; an undefined one raises."""
-        files = (Path(__file__).with_name(name) for name in ("page.html", "style.css"))
-        template, style = (file.read_text(encoding="utf-8") for file in files)
+        folder = Path(__file__).parent
         environment = minijinja.Environment(
-            templates={"page.html": template},
+            loader=lambda name: (folder / name).read_text(encoding="utf-8"),
             undefined_behavior="strict",
             finalizer=lambda value: printable(value) if type(value) is str else NotImplemented,
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        return environment.render_template("page.html", page=self, style=Markup(style), version=__version__)
+        words = tomllib.loads((folder / "words.toml").read_text(encoding="utf-8"))
+        known = {"words": words, "version": __version__, "width": WIDTH}
+        return environment.render_template("page.html", page=self, **known)
 
 
-def card(markdown: str) -> list[Block]:
-    """A model card: its metadata as written, and its text, in which nothing can load, link or run.
-
-    Headings begin at the third level, below the page's own.
-    """
-    text = printable(markdown[:MOST_CARD_LETTERS])
-    metadata, dashes, body = text[4:].partition("\n---\n")
-    if not text.startswith("---\n") or not dashes:
-        metadata, body = "", text
-    parser = MarkdownIt("commonmark", {"html": False, "maxNesting": 20}).enable("table").disable(_OFF)
-    tokens = parser.parse(body)
-    for token in tokens:
-        if token.type in ("heading_open", "heading_close"):
-            token.tag = f"h{min(int(token.tag[1]) + 2, 6)}"
-    blocks: list[Block] = [Text(metadata, "code")] if metadata else []
-    blocks.append(Text(Markup(parser.renderer.render(tokens, parser.options, {})), "card"))
-    cut = f"The card is longer; its first {MOST_CARD_LETTERS:,} letters are shown."
-    return [*blocks, Text(cut, "muted")] if len(markdown) > MOST_CARD_LETTERS else blocks
+def printable(text: str) -> str:
+    """One kind of line end, and U+FFFD for every character that no page can show."""
+    return _UNPRINTABLE.sub("\ufffd", text.replace("\r\n", "\n").replace("\r", "\n"))

@@ -8,22 +8,23 @@ import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from seedbed.base.settings import flatten
 from seedbed.report.page import Name
 from seedbed.report.scales import Values
-from seedbed.report.units import Measured, ends, number
+from seedbed.report.units import Measured, number, table
 from seedbed.training.metrics import read_metrics
 from seedbed.training.run_folder import damaged_files
 
-Read = TypeVar("Read")
 BITS, NATS, LABELS = "bits per byte", "nats per token", "nats per label"
 EXAMPLES = "examples.json"
-_COLUMNS = ("step", "tokens", "seconds", "loss", "bits_per_byte", "accuracy", "num_targets")
-_RATES = ("tokens_per_second", "peak_fraction")
+_COLUMNS = (
+    *("step", "tokens", "seconds", "loss", "bits_per_byte", "accuracy", "num_targets"),
+    *("tokens_per_second", "peak_fraction"),
+)
 _LABELLED = {"classification": "records", "tagging": "words"}
 _Z = 1.96  # of a 95% interval
 
@@ -31,48 +32,36 @@ _Z = 1.96  # of a 95% interval
 class Score(NamedTuple):
     """An evaluation on held-out data: the loss in the unit of the report, and the share of right labels."""
 
-    loss: Measured
+    loss: float
     right: Measured | None
     step: int
-    tokens: float
-    seconds: float
-
-    @property
-    def value(self) -> float:
-        """The loss without its interval."""
-        return self.loss.value
 
 
 @dataclass(frozen=True)
 class RunFiles:
     """A run as its files show it.
 
-    `steps` and `evaluations` have a column (num_lines,) for each quantity, NaN where a line lacks it. Steps
-    without a finite loss are not in them: `not_finite` is their number and the first of them. `series` is the
-    run's place on the page.
+    `name` is that of its folder, by which samples refer to it. `steps` and `evaluations` have a column
+    (num_lines,) for each quantity, NaN where a line lacks it. Steps without a finite loss are not in them but
+    in `lost`. `series` is the run's place on the page.
     """
 
-    folder: Path
+    name: str
     title: str
     settings: Mapping[str, Any]
     plan: Mapping[str, Any]
     steps: Mapping[str, Values]
     evaluations: Mapping[str, Values]
-    not_finite: tuple[int, int]
+    lost: Sequence[int]
     card: str
-    notices: tuple[str, ...]
-    examples: tuple[Mapping[str, Any], ...] = ()
+    notices: Sequence[str]
+    examples: Sequence[Mapping[str, Any]]
     series: int | None = None
 
     @property
     def label(self) -> Name:
         """Its name on the page, in its colour."""
         return Name(self.title, self.series)
-
-    @property
-    def name(self) -> str:
-        """The folder's own name, by which samples refer to the run."""
-        return self.folder.resolve().name
 
     @property
     def num_steps(self) -> int | None:
@@ -99,8 +88,7 @@ class RunFiles:
     @property
     def seconds(self) -> float | None:
         """The seconds that training took: measured at the end, or counted so far."""
-        measured = self.measured("seconds")
-        return measured if measured is not None else self._last("seconds")
+        return self.measured("seconds") or self._last("seconds")
 
     def planned(self, key: str) -> float | None:
         """A quantity of the plan."""
@@ -108,13 +96,7 @@ class RunFiles:
 
     def measured(self, key: str) -> float | None:
         """A quantity of the plan as it was measured at the end of the run."""
-        at_end = self.plan.get("measured")
-        return number(at_end.get(key)) if isinstance(at_end, Mapping) else None
-
-    def ratio(self, key: str) -> float | None:
-        """Measured / planned."""
-        planned, measured = self.planned(key), self.measured(key)
-        return measured / planned if planned and measured is not None else None
+        return number(table(self.plan, "measured").get(key))
 
     @property
     def labelled(self) -> str:
@@ -140,16 +122,16 @@ class RunFiles:
         bits_per_nat = float(bits[-1] / loss[-1]) if len(loss) and loss[-1] > 0 else math.nan
         return self.steps["loss"] * (bits_per_nat if unit == BITS else 1.0)
 
-    def score(self, unit: str, index: int | None = None) -> Score | None:
-        """The best evaluation, whose weights are in `model/`, or the one at an index."""
+    def score(self, unit: str) -> Score | None:
+        """The best evaluation, whose weights are in `model/`."""
         values = self.held_out(unit)
         if not len(values):
             return None
-        at = int(np.argmin(values)) if index is None else index
-        loss = _measured_at(at, values, self.evaluations["low"], self.evaluations["high"])
-        step, tokens, seconds = (float(self.evaluations[key][at]) for key in ("step", "tokens", "seconds"))
-        assert loss is not None, "steps without a finite loss are left out"
-        return Score(loss, _measured_at(at, *self.right()), int(step), tokens, seconds)
+        best = int(np.argmin(values))
+        share, low, high = (float(column[best]) for column in self.right())
+        interval = (low, high) if math.isfinite(low) else None
+        right = Measured(share, interval) if math.isfinite(share) else None
+        return Score(float(values[best]), right, int(self.evaluations["step"][best]))
 
     def right(self) -> tuple[Values, Values, Values]:
         """The share of right labels of each evaluation, and the two ends of its interval, NaN where unknown.
@@ -175,53 +157,42 @@ def is_run(folder: Path) -> bool:
     return any((folder / name).exists() for name in ("metrics.jsonl", "plan.json", "settings.toml"))
 
 
-def read_run(folder: Path, title: Any = None) -> RunFiles:
-    """Read the files of a run's folder; missing and damaged ones are named in `notices`.
-
-    `title` is its name on the page; its folder's name where that is not a text.
-    """
+def read_run(folder: Path, title: str = "") -> RunFiles:
+    """Read the files of a run's folder, named `title` on its page; what is missing is in `notices`."""
     notices: list[str] = []
-    settings: Mapping[str, Any] = _try(folder / "settings.toml", _toml, notices, {})
-    plan = read_json(folder / "plan.json", notices)
-    lines: Sequence[Mapping[str, Any]] = _try(folder / "metrics.jsonl", read_metrics, notices, [])
-    card = _try(folder / "model" / "README.md", _text, notices, "")
-    examples: tuple[Mapping[str, Any], ...] = ()
-    if (folder / EXAMPLES).exists():  # runs of earlier versions have none
-        examples = _try(folder / EXAMPLES, _examples, notices, ())
-    notices += damaged_files(folder)
+    name = folder.resolve().name
+    settings = _try(folder / "settings.toml", lambda path: tomllib.loads(_text(path)), notices, {})
+    lines = _try(folder / "metrics.jsonl", read_metrics, notices, [])
     steps, lost = _columns([line for line in lines if line.get("kind") == "step"])
     evaluations, _ = _columns([line for line in lines if line.get("kind") == "evaluation"])
-    if lost:
-        notices.append(f"the loss of {len(lost)} steps is not finite, the first at step {lost[0]}")
+    examples: Sequence[Mapping[str, Any]] = ()
+    if (folder / EXAMPLES).exists():  # runs of earlier versions have none
+        examples = _try(folder / EXAMPLES, _examples, notices, ())
     return RunFiles(
-        folder=folder,
-        title=title.strip() if isinstance(title, str) and title.strip() else folder.resolve().name,
+        name=name,
+        title=title.strip() or name,
         settings=flatten(settings),
-        plan=plan,
+        plan=read_json(folder / "plan.json", notices),
         steps=steps,
         evaluations=evaluations,
-        not_finite=(len(lost), lost[0] if lost else 0),
-        card=card,
-        notices=tuple(notices),
+        lost=lost,
+        card=_try(folder / "model" / "README.md", _text, notices, ""),
+        notices=[*notices, *damaged_files(folder)],
         examples=examples,
     )
 
 
 def read_json(path: Path, notices: list[str]) -> Mapping[str, Any]:
     """Read a JSON object; an empty one, with a notice, where it is absent or damaged."""
-    value: Any = _try(path, lambda path: json.loads(_text(path)), notices, {})
-    if not isinstance(value, dict):
-        notices.append(f"{path.name} is not a JSON object")
-        return {}
-    return value
+    found = _try(path, lambda path: json.loads(_text(path)), notices, {})
+    if isinstance(found, dict):
+        return found
+    notices.append(f"{path.name} is not a JSON object")
+    return {}
 
 
 def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8", errors="replace")
-
-
-def _toml(path: Path) -> Mapping[str, Any]:
-    return tomllib.loads(_text(path))
 
 
 def _examples(path: Path) -> tuple[Mapping[str, Any], ...]:
@@ -238,7 +209,7 @@ def _examples(path: Path) -> tuple[Mapping[str, Any], ...]:
     return found
 
 
-def _try(path: Path, read: Callable[[Path], Read], notices: list[str], otherwise: Read) -> Read:
+def _try(path: Path, read: Callable[[Path], Any], notices: list[str], otherwise: Any) -> Any:
     """Read a file, or add a notice that says why not."""
     name = f"model/{path.name}" if path.parent.name == "model" else path.name
     try:
@@ -254,23 +225,8 @@ def _try(path: Path, read: Callable[[Path], Read], notices: list[str], otherwise
 
 def _columns(lines: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Values], list[int]]:
     """The columns of lines that have a finite loss, and the steps of those that have none."""
-    stepped = [line for line in lines if number(line.get("step")) is not None]
-    good = [line for line in stepped if number(line.get("loss")) is not None]
-    lost = [int(number(line.get("step")) or 0) for line in stepped if number(line.get("loss")) is None]
-    columns = {name: _column([number(line.get(name)) for line in good]) for name in (*_COLUMNS, *_RATES)}
-    intervals = [ends(line.get("interval")) or (None, None) for line in good]
-    columns |= {
-        "low": _column([low for low, _ in intervals]),
-        "high": _column([high for _, high in intervals]),
-    }
-    return columns, lost
-
-
-def _measured_at(index: int, values: Values, low: Values, high: Values) -> Measured | None:
-    value, *interval = (float(column[index]) for column in (values, low, high))
-    known = (interval[0], interval[1]) if all(map(math.isfinite, interval)) else None
-    return Measured(value, known) if math.isfinite(value) else None
-
-
-def _column(values: Sequence[float | None]) -> Values:
-    return np.array([math.nan if value is None else value for value in values], dtype=np.float64)
+    numbers = [{name: number(line.get(name)) for name in _COLUMNS} for line in lines]
+    numbers = [line for line in numbers if line["step"] is not None]
+    good = [line for line in numbers if line["loss"] is not None]
+    lost = [int(line["step"] or 0) for line in numbers if line["loss"] is None]
+    return {name: np.array([line[name] for line in good], np.float64) for name in _COLUMNS}, lost

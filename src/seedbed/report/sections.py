@@ -1,39 +1,27 @@
-"""The sections of a report on runs: the table of all, loss curves, plan, speed, cards, settings, commands."""
+"""The sections of a report on runs: the table of all, loss curves, cost, cards, settings, commands."""
 
 from __future__ import annotations
 
+import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from seedbed.base.settings import flatten
-from seedbed.base.units import bytes_text, figures
-from seedbed.report.charts import MOST_STRETCHES, Line, line_figure, spanning
+from seedbed.base.units import bytes_text
+from seedbed.report.charts import Line, line_figure
 from seedbed.report.completions import generate_commands
-from seedbed.report.findings import comparable, curves_finding, held_out_data, named, plan_finding
-from seedbed.report.page import (
-    Block,
-    Cell,
-    Column,
-    Details,
-    Figures,
-    Name,
-    Section,
-    Table,
-    Text,
-    card,
-    results_table,
-)
-from seedbed.report.run_files import BITS, RunFiles
+from seedbed.report.findings import comparable, curves_finding, held_out_data, plan_finding
+from seedbed.report.page import Block, Column, Details, Figures, Section, Table, Text, results_table
+from seedbed.report.run_files import RunFiles
 from seedbed.report.scales import Values
 from seedbed.report.tracks import track_figure
-from seedbed.report.units import PERCENT, Measured, Unit, bytes_unit, count_unit, number, seconds_unit
+from seedbed.report.units import PERCENT, Measured, Unit, bytes_unit, count_unit, number, seconds_unit, table
 
-Source = Callable[[str], tuple[str, str]]  # a file of the runs, and the command that reads it
 _MOST_LINES = 7
-_MOST_ROWS = 16  # of the held-out figures of a run
-_RIGHT = Unit("% right", 0.01, 1)
+_MOST_CARD_LETTERS = 20_000
 
 
 def glance(runs: Sequence[RunFiles], unit: str) -> Table:
@@ -55,168 +43,91 @@ def glance(runs: Sequence[RunFiles], unit: str) -> Table:
     return results_table("The networks at a glance", "Network", [run.label for run in runs], columns)
 
 
-def curves(runs: Sequence[RunFiles], unit: str, source: Source) -> Section:
+def curves(runs: Sequence[RunFiles], unit: str, command: str) -> Section:
     """Training and held-out loss of the runs, over tokens and over seconds; labels that are right."""
     # Both losses of every network where seven lines are enough, else the one that networks are compared by.
-    kinds = ("held-out", "training") if 2 * len(runs) <= _MOST_LINES else ("held-out",)
+    losses = {"held-out": RunFiles.held_out}
+    losses |= {"training": RunFiles.training} if 2 * len(runs) <= _MOST_LINES else {}
     loss, tokens = Unit(unit, decimals=2), count_unit((run.tokens for run in runs), "tokens")
     seconds = seconds_unit(run.seconds for run in runs)
-
     by_tokens, by_time = (
-        [line for kind in kinds for run in runs for line in _loss(run, kind, axis, unit)]
+        [_line(run, kind, axis, losses[kind](run, unit)) for kind in losses for run in runs]
         for axis in ("tokens", "seconds")
     )
-    held_out = [(run.label, "held-out", run.evaluations["tokens"], *run.right()) for run in runs]
-    right = [line for columns in held_out for line in _line(*columns)]
-    scale = spanning(by_tokens, tokens, loss) if by_tokens else None
+    right = [_line(run, "held-out", "tokens", *run.right()) for run in runs]
+    time, accuracy = "Loss over training time, evaluations included", f"Right labels of {held_out_data(runs)}"
     drawn = [
-        line_figure("loss-tokens", "Loss over tokens trained on", by_tokens, tokens, loss, y_scale=scale),
-        line_figure(
-            "loss-seconds",
-            "Loss over training time, evaluations included",
-            by_time,
-            seconds,
-            loss,
-            y_scale=scale,
-        ),
-        line_figure("accuracy", f"Right labels of {held_out_data(runs)}", right, tokens, _RIGHT),
+        line_figure("loss-tokens", "Loss over tokens trained on", by_tokens, tokens, loss),
+        line_figure("loss-seconds", time, by_time, seconds, loss),
+        line_figure("accuracy", accuracy, right, tokens, Unit("% right", 0.01, 1)),
     ]
-    heading = curves_finding(runs, unit)
-    if not any(drawn):
-        return Section("curves", heading, [Text("No step is written yet.")])
-    reading = f"Heavy lines with points: {held_out_data(runs)}."
-    if "training" in kinds:
-        reading += " Thin lines: training."
-        if max(len(run.steps["step"]) for run in runs) > MOST_STRETCHES:
-            reading += " Each point is the mean of a stretch of steps, the band their lowest to highest."
-        if unit == BITS:
-            reading += (
-                " Training loss is converted to bits per byte with the held-out text's tokens per byte."
-            )
-    if any(line.low is not None and np.isfinite(line.low).any() for line in (*by_tokens, *right)):
-        reading += " Whiskers: 95% intervals."
-    note = Text(reading, "muted", source("metrics.jsonl"))
-    return Section("curves", heading, [Figures(drawn), note, *_evaluations(runs, unit)])
+    found = Figures(drawn) if any(drawn) else Text("No step is written yet.")
+    reading = "Heavy lines with points: held-out. "
+    if "training" in losses:
+        reading += "Thin lines: training, the mean of several steps; bands: their lowest to highest. "
+    reading += "Whiskers: 95% intervals." if drawn[-1] else ""
+    note = Text(reading, "muted", ("metrics.jsonl", command))
+    return Section("curves", curves_finding(runs, unit), [found, note])
 
 
-def _loss(run: RunFiles, kind: str, axis: str, unit: str) -> list[Line]:
-    """One loss of one run over one axis; nothing where none of it can be drawn."""
-    held_out = kind == "held-out"
-    columns, losses = (run.evaluations, run.held_out(unit)) if held_out else (run.steps, run.training(unit))
-    return _line(run.label, kind, columns[axis], losses, columns["low"], columns["high"])
-
-
-def _line(name: Name, kind: str, x: Values, y: Values, low: Values, high: Values) -> list[Line]:
+def _line(
+    run: RunFiles, kind: str, axis: str, y: Values, low: Values | None = None, high: Values | None = None
+) -> Line:
+    """The part of a run's curve that can be drawn."""
+    x = (run.evaluations if kind == "held-out" else run.steps)[axis]
     known = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
-    order = known[np.argsort(x[known], kind="stable")]
-    marked = kind == "held-out"
-    return [Line(name, kind, x[order], y[order], marked, low[order], high[order])] if len(order) else []
+    line = Line(run.label, kind, x, y, kind == "held-out", low, high)
+    return line.part(known[np.argsort(x[known], kind="stable")])
 
 
-def _evaluations(runs: Sequence[RunFiles], unit: str) -> list[Block]:
-    """The held-out figures as a table, evenly thinned where there are many."""
-    found = []
-    for run in runs:
-        last = len(run.evaluations["step"]) - 1
-        places = sorted({*range(0, last, -(-last // _MOST_ROWS) or 1), last}) if last >= 0 else []
-        found += [(run.label, score) for at in places if (score := run.score(unit, at))]
-    if not found:
-        return []
-    columns = [
-        Column("", [score.step for _, score in found], Unit("step")),
-        Column("", [score.tokens for _, score in found], Unit("tokens")),
-        Column("", [score.seconds for _, score in found], Unit("seconds", decimals=1)),
-        Column("", [score.loss for _, score in found], Unit(unit, decimals=3)),
-    ]
-    rights = [score.right for _, score in found]
-    columns += [Column("", rights, _RIGHT)] if any(rights) else []
-    label = "The held-out figures"
-    return [Details(label, [results_table(label, "Network", [name for name, _ in found], columns)])]
-
-
-def plan(runs: Sequence[RunFiles], source: Source) -> Section | None:
-    """Planned beside measured memory and time, and the plan by part."""
-    if not any(run.planned("peak_bytes") or run.planned("seconds") for run in runs):
-        return None
-    drawn = []
-    for key, title, unit_of in (
-        ("peak_bytes", "Peak memory", bytes_unit),
-        ("seconds", "Training time", seconds_unit),
-    ):
-        planned, found = [run.planned(key) for run in runs], [run.measured(key) for run in runs]
-        unit = unit_of([*planned, *found])
-        names = [run.label for run in runs]
-        drawn.append(track_figure(f"plan-{key}", title, names, found, unit, planned=planned))
-    note = (
-        "Planned before step 1 from the settings and a short probe of the machine; measured at the end. "
-        "Memory is the peak of the process above its state after the imports. "
-        "Beside each pair, the ratio measured / planned."
-    )
-    return Section(
-        "plan",
-        plan_finding(runs),
-        [Figures(drawn), Text(note, "muted", source("plan.json")), *_parts(runs), *_machine(runs)],
-    )
-
-
-def _parts(runs: Sequence[RunFiles]) -> list[Block]:
-    """The planned memory by part, a column for each run."""
-    parts = {
-        run.label: {**found, "at the peak": run.plan.get("peak_bytes")}
-        for run in runs
-        if isinstance(found := run.plan.get("bytes"), Mapping)
-    }
-    # The longest first: a part that one plan lacks keeps its place among the others.
-    keys = list(
-        dict.fromkeys(key for found in sorted(parts.values(), key=len, reverse=True) for key in found)
-    )
-    values = {name: [number(found.get(key)) for key in keys] for name, found in parts.items()}
-    unit = bytes_unit(value for column in values.values() for value in column)
-    unit = Unit(unit.name, unit.size, max(unit.decimals, 1))
-    columns = [Column(name, column, unit) for name, column in values.items()]
-    label = "Planned memory"
-    names = [str(key).replace("_", " ") for key in keys]
-    return [results_table(label, f"{label}\n{unit.name}", names, columns)] if columns else []
-
-
-def _machine(runs: Sequence[RunFiles]) -> list[Block]:
-    """What the probe found on the machine of the best run that has it."""
-    probed = [found for run in runs if isinstance(found := run.plan.get("hardware"), Mapping) and found]
-    if not probed:
-        return []
-    values = list(flatten(probed[0]).items())[:60]
-    rows = [[key.replace("_", " "), text[:200]] for key, value in values for text in _texts(key, value)]
-    return [Details("The machine, as probed before the run", [Table("The machine", ["", "Value"], rows, 99)])]
-
-
-def _texts(key: str, value: object) -> list[str]:
-    """A value of the probe in words; a list of measurements has a line for each."""
-    if isinstance(value, list):
-        return [text for one in value for text in _texts(key, one)] or ["none"]
-    if isinstance(value, Mapping):
-        return [", ".join(f"{name} {text}" for name, one in value.items() for text in _texts(str(name), one))]
-    known = number(value)
-    if known is not None and key.endswith("bytes"):
-        return [bytes_text(known)]
-    return [figures(value) if isinstance(value, float) else str(value)]
-
-
-def speed(runs: Sequence[RunFiles], source: Source) -> Section | None:
-    """Tokens per second and the share of the machine's peak: the mean and nine steps in ten."""
+def cost(runs: Sequence[RunFiles], command: str) -> Section | None:
+    """Planned beside measured memory and time, speed, the plan by part, and the machine."""
+    names, drawn = [run.label for run in runs], []
+    titles = {"peak_bytes": ("Peak memory", bytes_unit), "seconds": ("Training time", seconds_unit)}
+    for key, (title, unit_of) in titles.items():
+        plans, found = [run.planned(key) for run in runs], [run.measured(key) for run in runs]
+        shown = unit_of([*plans, *found])
+        drawn.append(track_figure(f"plan-{key}", title, names, found, shown, planned=plans))
     rates, shares = [_rate(run) for run in runs], [_rate(run, "peak_fraction") for run in runs]
-    known = sorted((-rate.value, at) for at, rate in enumerate(rates) if rate)
-    if not known:
-        return None
-    names, peak = [run.label for run in runs], "Share of the measured matmul rate"
-    drawn = [
-        track_figure("speed-tokens", "Tokens per second", names, rates, Unit("tokens/s")),
+    speed, peak = "Tokens per second, the mean over time", "Share of the machine's measured matmul rate"
+    drawn += [
+        track_figure("speed-tokens", speed, names, rates, Unit("tokens/s")),
         track_figure("speed-peak", peak, names, shares, PERCENT),
     ]
-    heading = f"{named(runs[known[0][1]], first=True)} trains at {figures(-known[0][0])} tokens/s"
-    if len(known) > 1:
-        heading += f", {figures(known[0][0] / known[1][0])} times as fast as {named(runs[known[1][1]])}"
-    note = "Disc: the mean over the time of training. Whiskers: nine steps in ten."
-    return Section("speed", heading, [Figures(drawn), Text(note, "muted", source("metrics.jsonl"))])
+    if not any(drawn):
+        return None
+    note = "Ratio: measured / planned. Whiskers: nine steps in ten."
+    blocks: list[Block] = [Figures(drawn), Text(note, "muted", ("plan.json and metrics.jsonl", command))]
+    mib = Unit("MiB", 2**20, 1)
+    planned = {run.label: part for run in runs if (part := table(run.plan, "bytes"))}
+    parts = {
+        name: {key: mib.text(number(value)) for key, value in part.items()} for name, part in planned.items()
+    }
+    blocks += [_table("Planned memory", "Planned memory\nMiB", parts, numeric_from=1)] if parts else []
+    for probed in [probe for run in runs if (probe := table(run.plan, "hardware"))][:1]:
+        machine = _table("The machine", "", {"Value": flatten(probed)})
+        blocks.append(Details("The machine, as probed before the run", [machine]))
+    return Section("plan", plan_finding(runs), blocks)
+
+
+def _table(label: str, first: str, columns: Mapping[Any, Mapping[str, Any]], numeric_from: int = 99) -> Table:
+    """A row for each key of any column, in the order of the longest."""
+    keys = dict.fromkeys(key for found in sorted(columns.values(), key=len, reverse=True) for key in found)
+    rows = [[key, *(_text(found.get(key), key) for found in columns.values())] for key in keys]
+    return Table(label, [first, *columns], rows, numeric_from)
+
+
+def _text(value: object, name: str = "") -> str:
+    """A value of a file in words; `name` ends in the unit of a number of bytes."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_text(one, str(key))}" for key, one in value.items())
+    if isinstance(value, list):
+        return "; ".join(_text(one, name) for one in value) or "none"
+    if name.endswith("bytes") and (size := number(value)) is not None:
+        return bytes_text(size)
+    if isinstance(value, float):
+        return f"{value:,.12g}"
+    return "\u2013" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _rate(run: RunFiles, key: str = "tokens_per_second") -> Measured | None:
@@ -235,9 +146,18 @@ def _rate(run: RunFiles, key: str = "tokens_per_second") -> Measured | None:
 def cards(runs: Sequence[RunFiles]) -> Section | None:
     """The model cards; the best network's is open."""
     written = [run for run in runs if run.card.strip()]
-    blocks = [Details(run.label, card(run.card), unfolded=run is written[0]) for run in written]
-    heading = "Where each model came from" if len(written) > 1 else "Where the model came from"
-    return Section("cards", heading, blocks) if blocks else None
+    blocks = [Details(run.label, _card(run.card), unfolded=run is written[0]) for run in written]
+    return Section("cards", "Where each model came from", blocks) if blocks else None
+
+
+def _card(markdown: str) -> list[Block]:
+    """The lines of a model card and its table as seedbed writes them, without the metadata for hubs."""
+    body = re.sub(r"\A---\n.*?\n---\n", "", markdown, flags=re.DOTALL)[:_MOST_CARD_LETTERS].replace("`", "")
+    lines = [line.strip() for line in body.splitlines()]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    table = Table("The model card", ["", ""], [row for row in rows if row[0].strip("- ")], 99)
+    words = [Text(line.lstrip("# ")) for line in lines if line and not line.startswith("|")]
+    return [*words[:2], *([table] if table.rows else []), *words[2:]]
 
 
 def settings(runs: Sequence[RunFiles]) -> Section | None:
@@ -245,21 +165,13 @@ def settings(runs: Sequence[RunFiles]) -> Section | None:
     written = [run for run in runs if run.settings]
     if not written:
         return None
-    keys = dict.fromkeys(key for run in written for key in run.settings)
-    rows: list[list[Cell]] = [[key, *(_setting(run.settings.get(key)) for run in written)] for key in keys]
+    everything = _table("All settings", "Setting", {run.label: run.settings for run in written})
+    rows, header = everything.rows, everything.header
     differing = [row for row in rows if len(set(row[1:])) > 1]
-    header: list[Cell] = ["Setting", *(run.label for run in written)]
-    heading = f"{len(rows)} settings, defaults included"
-    if len(written) > 1:
-        heading = f"The networks differ in {len(differing)} of {len(rows)} settings"
+    several = f"The networks differ in {len(differing)} of {len(rows)} settings"
+    heading = several if len(written) > 1 else f"{len(rows)} settings, defaults included"
     blocks: list[Block] = [Table("Settings that differ", header, differing, 99)] if differing else []
-    everything = Details(f"All {len(rows)} settings", [Table("All settings", header, rows, 99)])
-    return Section("settings", heading, [*blocks, everything])
-
-
-def _setting(value: object) -> str:
-    shown = "\u2013" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-    return shown if len(shown) <= 120 else shown[:119] + "\u2026"
+    return Section("settings", heading, [*blocks, Details(f"All {len(rows)} settings", [everything])])
 
 
 def commands(runs: Sequence[RunFiles], name: str, *, demo: str, samples: Mapping[str, object]) -> Section:
@@ -268,13 +180,12 @@ def commands(runs: Sequence[RunFiles], name: str, *, demo: str, samples: Mapping
     `name` is the page's folder; the commands are for the folder above it.
     """
     places = {run.name: name if run.name == name else f"{name}/runs/{run.name}" for run in runs}
-    lines = [f"{demo} --out {shlex.quote(name)}"] if demo else []
+    lines = [demo] if demo else []
     for run in runs:
         data, file = run.settings.get("data.train"), f"{places[run.name]}/settings.toml"
         if isinstance(data, str):
-            lines.append(
-                shlex.join(["seedbed", "pretrain", data, "--settings", file, "--out", f"again/{run.name}"])
-            )
+            again = ["seedbed", "pretrain", data, "--settings", file, "--out", f"again/{run.name}"]
+            lines.append(shlex.join(again))
     lines += generate_commands(samples, runs[0].name, places[runs[0].name])
     lines.append(f"seedbed report {shlex.quote(name)}")
     note = f"For the folder above {name}; a training takes every setting from the file that its run wrote."

@@ -4,30 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
-from seedbed.report.charts import LETTER, WIDTH, Plot, bottom_axis, clipped, path, picture
-from seedbed.report.markup import Markup, element, series_class
-from seedbed.report.page import Figure, Name
-from seedbed.report.scales import linear
+from seedbed.report.charts import LETTER, bottom_axis, clipped, stroke
+from seedbed.report.page import WIDTH, Figure, Name, Word
+from seedbed.report.scales import scale_around
 from seedbed.report.units import Amount, Measured, Unit, measured
 
 _ROW = 50.0
-
-
-class Track(NamedTuple):
-    """One row: its name, its marks in words, and what was planned, measured or both."""
-
-    name: Name
-    note: str
-    planned: float | None
-    measured: Measured | None
-
-    @property
-    def ends(self) -> list[float]:
-        """Every value that the axis must have."""
-        found = [] if self.measured is None else [self.measured.value, *(self.measured.interval or ())]
-        return found if self.planned is None else [self.planned, *found]
 
 
 def track_figure(
@@ -46,75 +29,56 @@ def track_figure(
     their names: targets, baselines.
     """
     plans = [None] * len(names) if planned is None else planned
-    rows = zip(names, plans, map(measured, values), strict=True)
-    tracks = [
-        Track(who, (_value_text if planned is None else _pair_text)(plan, value, unit), plan, value)
-        for who, plan, value in rows
+    rows = [
+        (who, plan, value, _note(plan, value, unit, paired=planned is not None))
+        for who, plan, value in zip(names, plans, map(measured, values), strict=True)
         if plan is not None or value is not None
     ]
-    if not tracks:
+    if not rows:
         return None
-    ends = [value for track in tracks for value in track.ends] + [value for _, value in references]
-    scale = linear([value / unit.size for value in ends], from_zero=True)
-    top = 0.0 if planned is None else 26.0
-    plot = Plot(8.0, top, WIDTH - 14, top + _ROW * len(tracks), scale, scale)
-    content = [*(() if planned is None else _key()), *bottom_axis(plot, unit.name)]
-    content += [path("reference", "M", plot.x(at / unit.size), top, "V", plot.bottom) for _, at in references]
-    letters = math.floor(WIDTH / LETTER)
-    for index, track in enumerate(tracks):
-        y = top + _ROW * index
-        note = clipped(track.note, letters)
-        text = clipped(track.name.text, max(letters - len(note) - 2, 8))
-        # A ground behind the words: no grid line runs through them.
-        content.append(element("rect", x=0, y=y - 1, width=WIDTH, height=25, class_="ground"))
-        content.append(element("text", text, x=0, y=y + 18, class_="name"))
-        content.append(element("text", note, x=WIDTH, y=y + 18, class_="note end"))
-        content.append(_marks(plot, track, y + 36, unit.size))
-    dashed = "; ".join(f"{label} {unit.text(value)}" for label, value in references)
-    caption = title + (": planned \u2192 measured." if planned else f". Dashed: {dashed}." if dashed else ".")
-    description = "; ".join(f"{track.name.text}: {track.note}" for track in tracks)
-    return Figure(
-        picture(name, f"{title}, {unit.name}", f"{description}.", plot.bottom + 44, content), caption
-    )
+    ends = [plan for _, plan, *_ in rows if plan is not None] + [at for _, at in references]
+    ends += [end for _, _, value, _ in rows if value for end in (value.value, *(value.interval or ()))]
+    scale = scale_around([end / unit.size for end in ends], 8.0, WIDTH - 14, from_zero=True)
+    bottom, letters = _ROW * len(rows), math.floor(WIDTH / LETTER)
+
+    def place(value: float) -> float:
+        return scale.place(value / unit.size)
+
+    marks = bottom_axis(scale, unit.name, 0.0, bottom)
+    marks += [stroke("reference", "M", place(at), 0.0, "V", bottom) for _, at in references]
+    for index, (who, plan, value, note) in enumerate(rows):
+        y, colour = _ROW * index + 36, who.colour
+        note = clipped(note, letters)
+        marks += [
+            # A ground behind the words: no grid line runs through them.
+            stroke("ground", "M", 0.0, y - 37, "H", WIDTH, "v25H0Z"),
+            Word("name", 0.0, y - 18, clipped(who.text, max(letters - len(note) - 2, 8))),
+            Word("note end", WIDTH, y - 18, note),
+            stroke(f"track {colour}", "M", scale.start, y, "H", scale.end),
+        ]
+        if plan is not None and value is not None:
+            marks.append(stroke(f"gap {colour}", "M", place(plan), y, "H", place(value.value)))
+        if value is not None and value.interval is not None:
+            low, high = map(place, value.interval)
+            steps = (low, y - 6, "v12M", low, y, "H", high, "M", high, y - 6, "v12")
+            marks.append(stroke(f"whisker {colour}", "M", *steps))
+        if plan is not None:  # a ring is larger than a disc: both show where they meet
+            arc = "a7.5 7.5 0 1 1 15 0a7.5 7.5 0 1 1-15 0"
+            marks.append(stroke(f"ring {colour}", "M", place(plan) - 7.5, y, arc))
+        if value is not None:
+            marks.append(stroke(f"disc {colour}", "M", place(value.value), y, "h0"))
+    caption = f"{title}. Ring: planned; disc: measured." if planned else f"{title}."
+    if references:
+        caption += f" Dashed: {'; '.join(f'{label} {unit.text(at)}' for label, at in references)}."
+    description = "; ".join(f"{who.text}: {note}" for who, *_, note in rows)
+    return Figure(name, f"{title}, {unit.name}", f"{description}.", marks, bottom + 44, caption)
 
 
-def _value_text(_: float | None, value: Measured | None, unit: Unit) -> str:
-    assert value is not None
-    between = " ({} to {})".format(*map(unit.text, value.interval)) if value.interval else ""
-    return unit.text(value.value) + between
-
-
-def _pair_text(plan: float | None, value: Measured | None, unit: Unit) -> str:
-    ratio = f"ratio {value.value / plan:.2f}" if plan and value else "not measured yet"
-    return f"{unit.text(plan)} \u2192 {unit.text(value.value if value else None)}, {ratio}"
-
-
-def _marks(plot: Plot, track: Track, y: float, size: float) -> Markup:
-    """A ring for the plan, a disc for the measurement with its whiskers, and a line between the two."""
-    drawn = [path("track", "M", plot.left, y, "H", plot.right)]
-    planned = None if track.planned is None else plot.x(track.planned / size)
-    found = None if track.measured is None else plot.x(track.measured.value / size)
-    if planned is not None and found is not None:
-        drawn.append(path("gap", "M", min(planned, found), y, "H", max(planned, found)))
-    if track.measured is not None and track.measured.interval is not None:
-        low, high = (plot.x(end / size) for end in track.measured.interval)
-        drawn.append(path("whisker", "M", low, y - 6, "v12M", low, y, "H", high, "M", high, y - 6, "v12"))
-    drawn += [] if planned is None else [_ring(planned, y)]
-    drawn += [] if found is None else [_disc(found, y)]
-    return element("g", *drawn, class_=series_class(track.name.series))
-
-
-def _disc(x: float, y: float) -> Markup:
-    return element("circle", cx=x, cy=y, r=4.0, class_="disc")
-
-
-def _ring(x: float, y: float) -> Markup:
-    """A ring is larger than a disc: both show where they meet."""
-    return element("circle", cx=x, cy=y, r=7.5, class_="ring")
-
-
-def _key() -> list[Markup]:
-    """Which mark is the plan and which the measurement."""
-    planned = [_ring(9.0, 10.0), element("text", "planned", x=22, y=14, class_="note")]
-    found = [_disc(96.0, 10.0), element("text", "measured", x=106, y=14, class_="note")]
-    return [element("g", *planned, *found, class_="s0")]
+def _note(plan: float | None, value: Measured | None, unit: Unit, *, paired: bool) -> str:
+    """The marks of a row in words."""
+    found = unit.text(value.value if value else None)
+    if paired:
+        ratio = f"ratio {value.value / plan:.2f}" if plan and value else "not measured yet"
+        return f"{unit.text(plan)} \u2192 {found}, {ratio}"
+    ends = value.interval if value else None
+    return f"{found} ({unit.text(ends[0])} to {unit.text(ends[1])})" if ends else found

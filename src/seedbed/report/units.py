@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from seedbed.base.units import COUNT_UNITS
@@ -20,8 +20,11 @@ class Measured(NamedTuple):
     @classmethod
     def read(cls, found: Any) -> Measured | None:
         """From the JSON `{"value": 0.4, "interval": [0.3, 0.5] or null}`; None where it has no value."""
-        value = number(found.get("value")) if isinstance(found, Mapping) else None
-        return None if value is None else cls(value, ends(found.get("interval")))
+        if not isinstance(found, Mapping) or (value := number(found.get("value"))) is None:
+            return None
+        ends = found["interval"] if isinstance(found.get("interval"), list) else []
+        known = [end for end in map(number, ends) if end is not None]
+        return cls(value, (known[0], known[1]) if len(known) == len(ends) == 2 else None)
 
 
 Amount = Measured | float | None  # None: not known
@@ -50,31 +53,27 @@ PERCENT = Unit("%", 0.01, 1)
 
 def bytes_unit(values: Iterable[float | None]) -> Unit:
     """The unit of an axis or a column of bytes."""
-    largest = _largest(values)
-    if largest >= 4 * 2**30:
-        return Unit("GiB", 2**30, 2)
-    return Unit("MiB", 2**20, 0 if largest >= 20 * 2**20 else 2)
+    gib, mib = Unit("GiB", 2**30, 2), Unit("MiB", 2**20)
+    return _unit(values, [(4 * 2**30, gib), (20 * 2**20, mib), (0, replace(mib, decimals=2))])
 
 
 def seconds_unit(values: Iterable[float | None]) -> Unit:
     """The unit of an axis or a column of durations."""
-    largest = _largest(values)
-    if largest >= 3 * 3600:
-        return Unit("hours", 3600, 2)
-    return Unit("minutes", 60, 1) if largest >= 600 else Unit("seconds", 1, 0 if largest >= 20 else 1)
+    whole, tenths = Unit("seconds"), Unit("seconds", decimals=1)
+    hours, minutes = Unit("hours", 3600, 2), Unit("minutes", 60, 1)
+    return _unit(values, [(3 * 3600, hours), (600, minutes), (20, whole), (0, tenths)])
 
 
 def count_unit(values: Iterable[float | None], noun: str) -> Unit:
     """The unit of an axis or a column of counts."""
-    largest = _largest(values)
-    for size, name in COUNT_UNITS:
-        if largest >= size * 0.9995:
-            return Unit(f"{name} {noun}", size, 2)
-    return Unit(f"thousand {noun}", 1e3, 1) if largest >= 20_000 else Unit(noun)
+    large = [(size * 0.9995, Unit(f"{name} {noun}", size, 2)) for size, name in COUNT_UNITS]
+    return _unit(values, [*large, (20_000, Unit(f"thousand {noun}", 1e3, 1)), (0, Unit(noun))])
 
 
-def _largest(values: Iterable[float | None]) -> float:
-    return max((value for value in values if value is not None), default=0.0)
+def _unit(values: Iterable[float | None], units: Sequence[tuple[float, Unit]]) -> Unit:
+    """The first unit whose least value the largest of the values reaches, else the last."""
+    largest = max((value for value in values if value is not None), default=0.0)
+    return next((unit for least, unit in units if largest >= least), units[-1][1])
 
 
 def number(value: Any) -> float | None:
@@ -87,9 +86,13 @@ def number(value: Any) -> float | None:
     return float(value) if abs(value) * _LARGEST >= 1 else 0.0
 
 
-def ends(interval: Any) -> tuple[float, float] | None:
-    """The two ends of an interval in a file; None for anything else."""
-    if not isinstance(interval, list) or len(interval) != 2:
-        return None
-    low, high = map(number, interval)
-    return None if low is None or high is None else (low, high)
+def table(found: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """The table that a file has under a key; an empty one for anything else."""
+    value = found.get(key)
+    return value if isinstance(value, Mapping) else {}
+
+
+def rows(found: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
+    """The tables of the list that a file has under a key; whatever else is in the list is left out."""
+    value = found.get(key)
+    return [row for row in value if isinstance(row, Mapping)] if isinstance(value, list) else []
