@@ -208,10 +208,10 @@ def teach(lm: LanguageModel, pairs: Sequence[tuple[list[int], list[int]]], steps
     }
     layout = Layout.of([len(target) - 1 for _, target in pairs], device="cpu")
     read = torch.tensor([i for _, target in pairs for i in target[:-1]])
-    wanted = torch.tensor([i for _, target in pairs for i in target[1:]])
+    targets = torch.tensor([i for _, target in pairs for i in target[1:]])
     for _ in range(steps):
         logits = lm.module.output(lm.module(read, layout, **rows))
-        loss = torch.nn.functional.cross_entropy(logits, wanted)
+        loss = torch.nn.functional.cross_entropy(logits, targets)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

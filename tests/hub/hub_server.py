@@ -34,12 +34,14 @@ class Hub:
     private: set[str] = field(default_factory=set)
     refused: set[str] = field(default_factory=set)
     cut: str | None = None
-    asked: list[Request] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
     url: str = ""
 
     def downloads(self) -> list[Request]:
         """The requests that brought a file's content."""
-        return [request for request in self.asked if request.method == "GET" and "/resolve/" in request.path]
+        return [
+            request for request in self.requests if request.method == "GET" and "/resolve/" in request.path
+        ]
 
     def names(self) -> list[str]:
         """The files that were downloaded, without doubles."""
@@ -68,7 +70,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer(self) -> None:
         token = (self.headers.get("Authorization") or "").removeprefix("Bearer ") or None
-        self.hub.asked.append(Request(self.command, self.path, self.headers.get("Range"), token))
+        self.hub.requests.append(Request(self.command, self.path, self.headers.get("Range"), token))
         path = self.path.partition("?")[0]
         if match := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/(revision|tree)/([^/]+))?", path):
             self.describe(match[1], match[2], match[3] or "main", token)
@@ -118,9 +120,9 @@ class Handler(BaseHTTPRequestHandler):
                 "X-Repo-Commit": commit_of(revision),
                 "Accept-Ranges": "bytes",
             }
-            asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
-            if asked:
-                first = int(asked[1])
+            offset = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
+            if offset:
+                first = int(offset[1])
                 headers["Content-Range"] = f"bytes {first}-{len(content) - 1}/{len(content)}"
                 self.send(206, content[first:], headers)
             else:

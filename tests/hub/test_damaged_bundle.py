@@ -80,12 +80,12 @@ def test_a_wrong_config_is_refused(name: str, copied: Callable[[str], Path]) -> 
     folder = copied(name)
     file = folder / "config.json"
     whole = json.loads(file.read_text())
-    told = cases = 0
+    reported = cases = 0
     for values in changed_configs(whole):
         file.write_text(json.dumps(values))
         cases += 1
-        told += bool(outcome(folder))
-    assert cases > 60 and told > cases / 4
+        reported += bool(outcome(folder))
+    assert cases > 60 and reported > cases / 4
 
 
 @pytest.mark.parametrize("name", ["gpt2", "t5", "lstm"])
@@ -118,13 +118,13 @@ def test_truncated_or_flipped_weights_are_refused(
     for length in (*range(0, 40, 3), *range(40, header, header // 15), header, header + 1, len(whole) - 1):
         file.write_bytes(whole[:length])
         assert "truncated or damaged" in outcome(folder)
-    told = 0
+    reported = 0
     for place in (*range(8), *(chance.randrange(header) for _ in range(80))):
         damaged = bytearray(whole)
         damaged[place] ^= 1 << chance.randrange(8)
         file.write_bytes(damaged)
-        told += bool(outcome(folder))
-    assert told > 60
+        reported += bool(outcome(folder))
+    assert reported > 60
     for _ in range(20):  # the format has no checksum: it loads, whatever the weights are now
         damaged = bytearray(whole)
         damaged[chance.randrange(header, len(whole))] ^= 1 << chance.randrange(8)

@@ -22,7 +22,7 @@ def bundle(tmp_path: Path) -> Path:
 
 
 def test_a_flipped_bit_of_the_header_is_refused(bundle: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    file, chance, told = bundle / "model.safetensors", random.Random(0), 0
+    file, chance, reported = bundle / "model.safetensors", random.Random(0), 0
     content = file.read_bytes()
     header = 8 + int.from_bytes(content[:8], "little")
     for _ in range(300):
@@ -33,9 +33,9 @@ def test_a_flipped_bit_of_the_header_is_refused(bundle: Path, capfd: pytest.Capt
         try:
             open_bundle(bundle)
         except BundleError as error:
-            told += 1
+            reported += 1
             assert str(error).startswith(str(bundle)) and str(error).isprintable()
-    assert told > 250
+    assert reported > 250
     assert "panicked" not in capfd.readouterr().err
 
 

@@ -71,11 +71,11 @@ def ask(hub: Any, tmp_path: Path) -> Any:
     """Let a process of its own load or locate models with the hub's address and an empty cache."""
 
     def run(
-        *asked: tuple[str, dict[str, Any]], largest_file_bytes: int | None = None, **environment: str
+        *requests: tuple[str, dict[str, Any]], largest_file_bytes: int | None = None, **environment: str
     ) -> list[Any]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
         own = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_TELEMETRY": "1"}
-        command = [sys.executable, "-c", CLIENT, json.dumps(asked)]
+        command = [sys.executable, "-c", CLIENT, json.dumps(requests)]
         if largest_file_bytes is not None:
             command = ["bash", "-c", f'ulimit -f {largest_file_bytes // 1024}; exec "$@"', "-", *command]
         done = subprocess.run(command, env=kept | own | environment, capture_output=True, text=True)
@@ -102,8 +102,8 @@ def test_a_model_is_downloaded_once_and_then_read_without_a_network(
     assert again[0] == first[0] and "model_type 'None'" in again[1]
     later = hub.downloads()[num_downloads:]
     assert later and all(commit("v1") in request.path for request in later)
-    hub.asked.clear()
-    assert ask(("org/small", {"load": True}), HF_HUB_OFFLINE="1") == [first[0]] and not hub.asked
+    hub.requests.clear()
+    assert ask(("org/small", {"load": True}), HF_HUB_OFFLINE="1") == [first[0]] and not hub.requests
     nowhere = ask(("org/small", {"load": True}), ("org/other", {}), HF_ENDPOINT="http://127.0.0.1:9")
     assert nowhere[0] == first[0]
     assert nowhere[1].startswith("BundleError: org/other is not a path here and is not complete in the cache")
@@ -137,8 +137,8 @@ def test_an_interrupted_download_resumes(hub: Any, ask: Any, files: dict[str, by
     hub.cut = "model.safetensors"
     folder = Path(ask(("org/large", {}))[0])
     assert (folder / "model.safetensors").read_bytes() == weights
-    asked = [request.range for request in hub.downloads() if request.path.endswith("/model.safetensors")]
-    assert asked == [None, f"bytes={10 * 2**20}-"]
+    ranges = [request.range for request in hub.downloads() if request.path.endswith("/model.safetensors")]
+    assert ranges == [None, f"bytes={10 * 2**20}-"]
 
 
 def test_shards_and_pickles_are_downloaded_by_their_index(
@@ -201,10 +201,10 @@ def test_the_token_is_sent_and_a_refusal_is_reported(
         strict=True,
     ):
         assert line.startswith("BundleError: ") and part in line, line
-    assert not any(request.token for request in hub.asked)
+    assert not any(request.token for request in hub.requests)
     said = ask(("org/gated", {}), ("org/private", {}), HF_TOKEN=hub_module.TOKEN)
     assert all(Path(folder).is_dir() for folder in said)
-    assert {request.token for request in hub.asked if request.path.count("resolve")} >= {hub_module.TOKEN}
+    assert {request.token for request in hub.requests if request.path.count("resolve")} >= {hub_module.TOKEN}
 
 
 def test_a_cache_that_cannot_be_written_is_reported(

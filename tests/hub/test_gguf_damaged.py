@@ -72,7 +72,7 @@ def test_a_file_truncated_at_any_length_is_refused(whole: Path) -> None:
 @pytest.mark.filterwarnings("ignore::seedbed.base.errors.SeedbedWarning")
 def test_a_flipped_byte_is_refused_or_harmless(whole: Path, capfd: pytest.CaptureFixture[str]) -> None:
     content, header, chance = whole.read_bytes(), data_start(whole), random.Random(0)
-    told = 0
+    reported = 0
     for _ in range(400):
         damaged = bytearray(content)
         for _ in range(chance.choice((1, 1, 3))):
@@ -82,10 +82,10 @@ def test_a_flipped_byte_is_refused_or_harmless(whole: Path, capfd: pytest.Captur
         try:
             open_bundle(whole)
         except BundleError as error:
-            told += 1
+            reported += 1
             assert "\n" not in str(error) and str(error).startswith(str(whole))
         assert time.perf_counter() - started < LONGEST_SECONDS
-    assert told > 50
+    assert reported > 50
     assert "panicked" not in capfd.readouterr().err
 
 

@@ -159,10 +159,10 @@ def test_truncated_and_damaged_pickles_are_refused(
     file = bundle / "pytorch_model.bin"
     torch.save(tensors, file, _use_new_zipfile_serialization=is_zip)
     content = file.read_bytes()
-    told = r"pytorch_model\.bin(:| cannot be read| calls| contains)"
+    reported = r"pytorch_model\.bin(:| cannot be read| calls| contains)"
     for length in (0, 1, 3, 40, 200, 1000, len(content) // 2, len(content) - 30):
         file.write_bytes(content[:length])
-        refused(bundle, told)
+        refused(bundle, reported)
     generator = torch.Generator().manual_seed(0)
     num_refused = 0
     for _ in range(25):

@@ -51,9 +51,9 @@ def test_vectors_follow_the_folders_settings_and_bundles_save_them(
     vectors = lm.embed(ROWS)
     plain = {name: lm.embed(ROWS, pooling=name, normalize=False) for name in ("mean", "first")}
     assert not torch.allclose(plain["mean"], plain["first"], atol=0.1)
-    wanted = plain[expected[0]]
-    wanted = wanted / wanted.norm(dim=-1, keepdim=True) if expected[1] else wanted
-    assert torch.allclose(vectors, wanted, atol=1e-6)
+    vector = plain[expected[0]]
+    vector = vector / vector.norm(dim=-1, keepdim=True) if expected[1] else vector
+    assert torch.allclose(vectors, vector, atol=1e-6)
     assert torch.equal(lm.embed(ROWS, pooling="mean", normalize=False), plain["mean"])
     for _ in range(2):  # the second save replaces the first
         lm.save(tmp_path / "ours")

@@ -170,21 +170,21 @@ def test_a_run_from_a_base_and_one_from_its_model(begin: Any, base: Path, tmp_pa
     assert [one.label for one in lm.classify([r["input"] for r in TEXTS])] == [r["target"] for r in TEXTS]
     # A head that gives the same labels in another order.
     config = replace(lm.config, head=replace(lm.config.head, labels=("llud", "enif")))
-    turned: Any = seedbed.new(config, tokenizer=lm.tokenizer)
-    turned.module.load_state_dict(lm.module.state_dict())
+    edited: Any = seedbed.new(config, tokenizer=lm.tokenizer)
+    edited.module.load_state_dict(lm.module.state_dict())
     with torch.no_grad():
-        for parameter in turned.module.classifier.parameters():
+        for parameter in edited.module.classifier.parameters():
             parameter.copy_(parameter.flip(0))
-    turned.save(tmp_path / "turned")
+    edited.save(tmp_path / "edited")
     with warnings.catch_warnings():
         warnings.simplefilter("error", SeedbedWarning)
-        second = begin("classification", f"model.base={tmp_path / 'turned'}", out="second", steps=1)
+        second = begin("classification", f"model.base={tmp_path / 'edited'}", out="second", steps=1)
     assert seedbed.load(second.model).config.head.labels == ("llud", "enif")
     assert second.metrics["loss"] < 0.1  # it starts from what it has learned
     with pytest.warns(
         SeedbedWarning, match=r"head gives 2 labels \(llud, enif ...\); it is replaced by a new"
     ):
-        third = begin("tagging", f"model.base={tmp_path / 'turned'}", out="third", steps=1)
+        third = begin("tagging", f"model.base={tmp_path / 'edited'}", out="third", steps=1)
     assert seedbed.load(third.model).config.head.labels == ("NAME", "O")
 
 

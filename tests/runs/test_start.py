@@ -93,7 +93,7 @@ def from_hub(hub: Any, folder: Path, data: Path, **options: Any) -> Any:
 
 def revisions(hub: Any) -> list[str]:
     """The requests to the hub for the revision of a name."""
-    paths = [request.path.partition("?")[0] for request in hub.asked]
+    paths = [request.path.partition("?")[0] for request in hub.requests]
     return [path for path in paths if path in ("/api/models/org/base", "/api/models/org/base/revision/main")]
 
 
@@ -112,7 +112,7 @@ def test_a_base_on_the_hub_is_looked_up_once_and_pinned(
     assert "base_model: org/base\n" in card and f"from the weights of `org/base@{commit}`" in card
     # The run is resumed with its own commit, whatever the name has come to mean.
     hub.repos["org/base"] = {"later": files, "main": files | {"config.json": b"{}"}, commit: files}
-    hub.asked.clear()
+    hub.requests.clear()
     assert from_hub(hub, tmp_path, corpus, steps=10, **options) == 10
     assert not revisions(hub)
     other = from_hub(hub, tmp_path, corpus, steps=10, overrides=["model.base=org/base@later", *SETTINGS])

@@ -181,12 +181,12 @@ def clipped(text: str, letters: int) -> str:
     return f"{text[:head]}\u2026{text[head + 1 - letters :]}"
 
 
-def spread(wanted: Sequence[float], height: float, *, low: float, high: float) -> list[float]:
+def spread(desired: Sequence[float], height: float, *, low: float, high: float) -> list[float]:
     """Move the centres of labels apart, as little as their order allows, between low and high."""
-    order = sorted(range(len(wanted)), key=lambda index: wanted[index])
-    centres, floor, ceiling = list(wanted), low + height / 2, high - height / 2
+    order = sorted(range(len(desired)), key=lambda index: desired[index])
+    centres, floor, ceiling = list(desired), low + height / 2, high - height / 2
     for index in order:
-        centres[index] = max(wanted[index], floor)
+        centres[index] = max(desired[index], floor)
         floor = centres[index] + height
     for index in reversed(order):
         centres[index] = min(centres[index], ceiling)
