@@ -278,7 +278,7 @@ def test_planned_and_measured_are_a_ring_and_a_disc_joined_on_an_axis_from_zero(
     figure = track_figure("a", "Memory", [Name("LSTM", 1)], [412.0], Unit("MiB"), planned=[400.0])
     picture, note = parsed(figure), "400 \u2192 412, ratio 1.03"
     assert {"MiB", "0", "LSTM", note} <= set(texts(picture))
-    assert figure is not None and "Ring: planned; disc: measured." in figure.caption
+    assert figure is not None and "Open circle: planned; filled: measured." in figure.caption
     (ring,), (disc,), (gap,) = (of_class(picture, look) for look in ("ring", "disc", "gap"))
     assert all("s2" in mark.get("class", "") for mark in (ring, disc, gap))
     places = [across(ring)[0] + 7.5, across(disc)[0]]

@@ -286,7 +286,7 @@ def test_a_classifier_is_counted_in_labels(
     assert any("80.0 ±7.8" in text for text in page.texts["td"])
     drawn = [attributes for tag, attributes in page.elements if tag == "path"]
     assert any("whisker" in (attributes.get("class") or "") for attributes in drawn)
-    assert any("Right labels" in text for text in page.texts["figcaption"])
+    assert any("Accuracy" in text for text in page.texts["figcaption"])
 
 
 def test_a_relative_folder_is_called_by_its_name(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:

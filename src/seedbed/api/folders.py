@@ -126,7 +126,8 @@ def _run(path: Path) -> Found:
         holds |= model["holds"]
         problems += model["problems"]
         found = {"model": model["model"]} if "model" in model else {}
-        advice = f'seedbed generate {path} "..."'
+        if model.get("next") is not None:
+            advice = model["next"].replace(str(path / "model"), str(path))
     else:
         lacks["model/"] = "the run is not finished: repeat its `seedbed pretrain` command"
     if not (path / "report.html").exists():

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from seedbed.base.plugins import PluginPackage
 from seedbed.cli.options import Budget, Device, Json, Out, Overrides, Show
+
+OBJECTIVES = PluginPackage[Any]("seedbed.objectives", "OBJECTIVE").names()  # without importing one
 
 if TYPE_CHECKING:
     from seedbed.runs.train import Run
@@ -15,7 +18,12 @@ if TYPE_CHECKING:
 
 
 def pretrain(
-    data: Annotated[str, typer.Argument(help="A file, a folder, builtin:prose or builtin:code.")],
+    data: Annotated[
+        str,
+        typer.Argument(
+            help="A file or folder of text, JSON Lines, JSON or Parquet; builtin:prose or builtin:code."
+        ),
+    ],
     out: Out,
     family: Annotated[
         str | None, typer.Option(help="The model family: bert, gpt2, llama, t5, bart, lstm, seedling ...")
@@ -28,7 +36,7 @@ def pretrain(
         str | None, typer.Option(help="A folder with tokenizer.json; default: train one.")
     ] = None,
     objective: Annotated[
-        str | None, typer.Option(help="The training objective; default: the family's.")
+        str | None, typer.Option(help=f"{', '.join(OBJECTIVES)}; default: the family's.")
     ] = None,
     overrides: Overrides = None,
     device: Device = "auto",
@@ -39,7 +47,7 @@ def pretrain(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Train a base model from a corpus. The same command resumes a stopped run."""
+    """Train a model on text or labelled records. The same command resumes a stopped run."""
     from seedbed.api import pretrain as api
     from seedbed.cli.console import print_json
     from seedbed.cli.examples import show_examples
@@ -82,7 +90,7 @@ def _print_result(result: Run) -> None:
     from seedbed.cli.console import print_facts
 
     loss, bits = result.metrics["validation_loss"], result.metrics["validation_bits_per_byte"]
-    held_out = None if loss is None else f"{loss:.4f} nats per target"
+    held_out = None if loss is None else f"{loss:.4f} nats per {result.unit}"
     if bits is not None:
         held_out = f"{loss:.4f} nats per token, {bits:.4f} bits per byte"
     plan, measured = result.plan, result.measured

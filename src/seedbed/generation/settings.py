@@ -151,18 +151,21 @@ class GenerationSettings:
         1.0, "Above 1: tokens that the text already has become less likely.", _PENALTY
     )
     no_repeat_ngram_size: int = setting(
-        0, "Never repeat so many tokens in a row; 0 allows all repetition.", whole(0)
+        0, "Never repeat a sequence of n tokens; 0 allows all repetition.", whole(0)
     )
     stop: str | Sequence[str] = setting((), "End before this text. Repeat for more.", _STOP, "sampling")
     eos_ids: Sequence[int] | None = setting(None, "Tokens that end an answer.", _EOS_IDS)
     seed: int | None = setting(None, "The same seed gives the same answer.", whole(0, 2**63 - 1))
-    num_samples: int = setting(1, "Answers to each prompt.", whole(1), "several answers")
+    num_samples: int = setting(1, "Completions per prompt.", whole(1), "several answers")
     logprobs: int = setting(
-        0, "Log-probabilities of tokens and of the n most likely (the command: --json).", whole(0), "sampling"
+        0,
+        "Log-probabilities of tokens and of the n most likely (on the command line with --json).",
+        whole(0),
+        "sampling",
     )
     num_beams: int = setting(
         1,
-        "Search with so many beams instead of sampling; num_samples are the best answers found.",
+        "Number of beams; above 1: beam search, and num_samples are the best answers found.",
         whole(1),
         "several answers",
     )

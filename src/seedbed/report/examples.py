@@ -93,7 +93,7 @@ def examples_section(runs: Sequence[RunFiles]) -> Section | None:
     for group in groups.values():
         samples = [_sample(number, example) for number, example in enumerate(group[0].examples, 1)]
         blocks.append(Samples([run.label for run in group] if len(runs) > 1 else [], samples, stacked=True))
-    return Section("examples", "What the networks read and must predict", blocks)
+    return Section("examples", "Training examples", blocks)
 
 
 def _sample(number: int, example: Mapping[str, Any]) -> Sample:

@@ -89,6 +89,9 @@ def _outcome(run: RunFiles, unit: str) -> tuple[Mood, str]:
         when, before = "before training", float(steps[0])
     if score and score.loss >= before:
         return "bad", f"{run.title}: the held-out loss never fell below that {when}, {before:.2f} {unit}."
+    if score and f"{score.loss:.2f}" == f"{before:.2f}":
+        said = f"{run.title}: the held-out loss is the same as {when}, {before:.2f} {unit}."
+        return "warning" if run.finished else "plain", said
     if not run.finished:
         total = f" of {run.num_steps:,}" if run.num_steps is not None else ""
         return "warning", f"{run.title}: {run.last_step:,}{total} steps done; the same command resumes it."

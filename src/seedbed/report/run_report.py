@@ -78,7 +78,7 @@ def render(folder: Path) -> str:
 def _run_folders(folder: Path) -> list[Path]:
     """A run's own folder, or those of the runs in `runs/`."""
     if not folder.is_dir():
-        around = [path.name for path in folder.parent.glob("*/")]
+        around = [path.name for path in folder.parent.glob("[!.]*/")]
         hint = nearest(folder.name, around) if around else "give the folder of a run or of a project"
         raise UsageError(f"{folder} does not exist; {hint}")
     if is_run(folder):

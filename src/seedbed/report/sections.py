@@ -31,7 +31,7 @@ def glance(runs: Sequence[RunFiles], unit: str) -> Table:
     parameters, tokens = [run.planned("parameters") for run in runs], [run.tokens for run in runs]
     seconds, peaks = [run.seconds for run in runs], [run.measured("peak_bytes") for run in runs]
     speeds = [rate.value if rate else None for rate in map(_rate, runs)]
-    columns = [Column("Right labels", rights, PERCENT, "high")] if any(rights) else []
+    columns = [Column("Accuracy", rights, PERCENT, "high")] if any(rights) else []
     columns += [
         Column("Held-out", losses, Unit(unit, decimals=3), "low" if comparable(runs) else ""),
         Column("Size", parameters, count_unit(parameters, "parameters")),
@@ -55,7 +55,7 @@ def curves(runs: Sequence[RunFiles], unit: str, command: str) -> Section:
         for axis in ("tokens", "seconds")
     )
     right = [_line(run, "held-out", "tokens", *run.right()) for run in runs]
-    time, accuracy = "Loss over training time, evaluations included", f"Right labels of {held_out_data(runs)}"
+    time, accuracy = "Loss over training time, evaluations included", f"Accuracy on {held_out_data(runs)}"
     drawn = [
         line_figure("loss-tokens", "Loss over tokens trained on", by_tokens, tokens, loss),
         line_figure("loss-seconds", time, by_time, seconds, loss),
@@ -96,7 +96,7 @@ def cost(runs: Sequence[RunFiles], command: str) -> Section | None:
     ]
     if not any(drawn):
         return None
-    note = "Ratio: measured / planned. Whiskers: nine steps in ten."
+    note = "Ratio: measured / planned. Whiskers: 90% of the steps."
     blocks: list[Block] = [Figures(drawn), Text(note, "muted", ("plan.json and metrics.jsonl", command))]
     mib = Unit("MiB", 2**20, 1)
     planned = {run.label: part for run in runs if (part := table(run.plan, "bytes"))}
@@ -190,5 +190,5 @@ def commands(runs: Sequence[RunFiles], name: str, *, demo: str, samples: Mapping
     lines.append(f"seedbed report {shlex.quote(name)}")
     note = f"For the folder above {name}; a training takes every setting from the file that its run wrote."
     return Section(
-        "commands", "Commands that make this again", [Text("\n".join(lines), "code"), Text(note, "muted")]
+        "commands", "Commands that reproduce this page", [Text("\n".join(lines), "code"), Text(note, "muted")]
     )

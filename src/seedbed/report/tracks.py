@@ -67,7 +67,7 @@ def track_figure(
             marks.append(stroke(f"ring {colour}", "M", place(plan) - 7.5, y, arc))
         if value is not None:
             marks.append(stroke(f"disc {colour}", "M", place(value.value), y, "h0"))
-    caption = f"{title}. Ring: planned; disc: measured." if planned else f"{title}."
+    caption = f"{title}. Open circle: planned; filled: measured." if planned else f"{title}."
     if references:
         caption += f" Dashed: {'; '.join(f'{label} {unit.text(at)}' for label, at in references)}."
     description = "; ".join(f"{who.text}: {note}" for who, *_, note in rows)
