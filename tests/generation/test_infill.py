@@ -70,6 +70,8 @@ def test_only_a_template_s_own_tokens_are_special(pair: tuple[Any, LanguageModel
     ]
     assert infill_ids(lm.tokenizer, TEMPLATE) == [lm.tokenizer.vocabulary[name] for name in OWN]
     assert infill_ids(lm.tokenizer, "<|a|><|b|>{after}<|c|>{before}") is not None
+    for wrong in ("{before}{after}", "<|a|>{before}<|b|>{after}{after}<|c|>"):
+        assert infill_ids(lm.tokenizer, wrong) is None
     for lacking in ("<|a|>{before}<|d|>{after}<|c|>", "<|a|>{before}<|c|>", "<|a|>x{before}{after}"):
         assert infill_ids(lm.tokenizer, lacking) is None
 
@@ -78,12 +80,15 @@ def test_what_cannot_be_filled_gives_one_line(pair: tuple[Any, LanguageModel]) -
     _, lm = pair
     other = LanguageModel(lm.module, words_tokenizer("t5"), generation=lm.generation)
     silent = LanguageModel(lm.module, lm.tokenizer)
+    masks = LanguageModel(lm.module, lm.tokenizer, generation={BLANK_KEY: "mask"})
     attempts: list[tuple[Callable[[], Any], type[Exception], str]] = [
         (lambda: lm.fill("the cat"), UsageError, "has no blank to fill; write ___ where something"),
         (lambda: lm.fill("a ___ cat ___"), UsageError, "has 2 blanks, and this model fills one"),
         (lambda: lm.fill("a ___ <|b|> cat"), BundleError, "no special token in the text"),
         (lambda: lm.fill("___ the" + " cat" * 30), UsageError, "the context of this model has 40"),
         (lambda: other.fill("the ___"), BundleError, "has no such special tokens; use the tokenizer of"),
+        (lambda: lm.fill(5), UsageError, "'5' is neither a text nor a list"),  # type: ignore[arg-type]
+        (lambda: masks.fill("the ___"), UsageError, "a blank becomes 'mask' .* is a decoder, which needs a"),
         (lambda: silent.fill("the ___"), UsageError, "a decoder, which reads only what stands before"),
     ]
     for attempt, kind, words in attempts:

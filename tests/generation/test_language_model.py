@@ -332,3 +332,10 @@ def test_greedy_answers_are_those_of_transformers(gpt2: Network, tmp_path: Path)
             generation_config=GenerationConfig(max_new_tokens=25, do_sample=False, pad_token_id=0),
         )
         assert completion.token_ids == theirs[0, len(prompt) :].tolist()
+
+
+@pytest.mark.parametrize("named", [[[]], "</s>", [3, None], {"a": 1}])
+def test_end_tokens_that_are_no_ids_are_refused_in_one_line(gpt2: Network, named: object) -> None:
+    with pytest.raises(BundleError, match=r"eos_token_id=.* is not a token id or a list of them") as error:
+        LanguageModel(gpt2, generation={"eos_token_id": named}).generate([1], 2)
+    assert "\n" not in str(error.value)

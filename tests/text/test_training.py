@@ -317,6 +317,8 @@ def test_settings_that_cannot_be() -> None:
         train_tokenizer(CORPUS, "unigram", special=DECODER)
     with pytest.raises(ConfigError, match=r"tokenizer\.vocab_size=256 cannot hold 256 bytes and 1 special"):
         train_tokenizer(CORPUS, "bpe", vocab_size=256)
+    with pytest.raises(ConfigError, match=r"vocab_size=9{21} is not allowed: give a number below 2\^31"):
+        train_tokenizer(CORPUS, "bpe", vocab_size=10**21 - 1)
     assert train_tokenizer(CORPUS, "bpe", vocab_size=257).vocab_size == 257
 
 

@@ -124,3 +124,10 @@ except HardwareError as error:
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(HardwareError, match=r"cannot write .*metrics\.jsonl"):
         MetricsFile(tmp_path / "missing" / "metrics.jsonl")
+
+
+def test_a_line_nested_too_deep_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    write(path, steps(1))
+    path.write_bytes(path.read_bytes() + b"[" * 5000 + b"\n")
+    assert read_metrics(path) == steps(1) and "1 line cut or damaged" in metrics_problem(path)

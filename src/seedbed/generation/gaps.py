@@ -31,7 +31,7 @@ from seedbed.models.family import Network
 from seedbed.models.network import FAMILIES, family
 from seedbed.nn.state import DecodeState
 from seedbed.text.blanks import BlankedText, InfillPrompt, MarkedBlanks, infill_ids
-from seedbed.text.special_form import BEFORE, BLANK_KEY
+from seedbed.text.special_form import AFTER, BEFORE, BLANK_KEY
 from seedbed.text.tokenizer import Tokenizer
 
 MAX_NEW_TOKENS = 16  # of a blank, by default
@@ -81,6 +81,11 @@ def filler_of(
 def _infill_template(module: Network, tokenizer: Tokenizer | None, blank: object) -> str:
     if isinstance(blank, str) and BEFORE in blank:
         return blank
+    if blank is not None:
+        raise UsageError(
+            f"generation_config.json says that a blank becomes {str(blank)[:40]!r} ({BLANK_KEY}), and this "
+            f"model is a decoder, which needs a prompt with {BEFORE} and {AFTER}; correct it, or remove it"
+        )
     for template in (OBJECTIVES.get(name).infill for name in OBJECTIVES.names()):
         if template is not None and tokenizer is not None and infill_ids(tokenizer, template) is not None:
             return template

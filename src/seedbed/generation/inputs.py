@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from seedbed.base.errors import UsageError
+from seedbed.base.errors import BundleError, UsageError
 from seedbed.generation.filling import MaskFiller
 from seedbed.generation.gaps import GapFiller, filler_of
 from seedbed.generation.request import Request, check_ids
@@ -156,9 +156,12 @@ class Inputs:
         """The tokens in `generation` under a key: one, several, or none; else the default."""
         named = self.generation.get(key)
         named = default if named is None else named
-        if isinstance(named, (list, tuple)):
-            return tuple(named)
-        return () if named is None else (named,)
+        ids = named if isinstance(named, (list, tuple)) else [] if named is None else [named]
+        if not all(isinstance(i, int) for i in ids):
+            raise BundleError(
+                f"{key}={str(named)[:60]} of the model's files is not a token id or a list of them"
+            )
+        return tuple(ids)
 
     def _read(self, prompt: Prompt) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The tokens before the answer, and the encoder's source."""

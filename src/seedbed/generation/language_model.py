@@ -116,6 +116,7 @@ class LanguageModel(Reading):
         """
         filler = self._filler
         require_count("num_candidates", num_candidates)
+        is_single(texts)  # refuses what is neither a text nor a list
         blanked = [filler.encoder.encode(text) for text in ([texts] if isinstance(texts, str) else texts)]
         for text in blanked:
             check_ids(text.ids, self.config, num_read=len(text.ids), name="text")

@@ -214,5 +214,5 @@ def infill_ids(tokenizer: Tokenizer, template: str) -> list[int] | None:
     special = {t.content: i for i, t in tokenizer.added_tokens.items() if t.special and t.content}
     around = "".join(part for part in _template_parts(template) if part not in (BEFORE, AFTER))
     names = re.findall("|".join(map(re.escape, sorted(special, key=len, reverse=True))) or "(?!)", around)
-    whole = {BEFORE, AFTER} <= {*_template_parts(template)} and "".join(names) == around
-    return [special[name] for name in names] if whole else None
+    has_both = all(template.count(text) == 1 for text in (BEFORE, AFTER))
+    return [special[name] for name in names] if names and has_both and "".join(names) == around else None

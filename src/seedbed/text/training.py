@@ -64,6 +64,8 @@ def train_tokenizer(
             f"allowed: {', '.join(BYTE_KINDS)}"
         )
     own, needed = ("256 bytes", 256) if kind in BYTE_KINDS else (f"{LEAST_ENTRIES} entries", LEAST_ENTRIES)
+    if vocab_size >= 2**31:
+        raise ConfigError(f"tokenizer.vocab_size={vocab_size} is not allowed: give a number below 2^31")
     num_entries = vocab_size - form.num_tokens
     if num_entries < needed:
         raise ConfigError(

@@ -72,7 +72,7 @@ def _lines(path: Path) -> Iterator[dict[str, Any] | None]:
         body, crc32 = (text, b"") if (end := _CRC32.search(text)) is None else (text[: end.start()], end[1])
         try:
             line = json.loads(body + b"}" if crc32 else body)
-        except ValueError:
+        except (ValueError, RecursionError):
             line = None
         right = isinstance(line, dict) and {"kind", "step"} <= line.keys()
         yield line if right and (not crc32 or int(crc32) == zlib.crc32(body)) else None
