@@ -10,6 +10,7 @@ import typer
 from seedbed.base.plugins import PluginPackage
 from seedbed.cli.options import Budget, Device, Json, Out, Overrides, Show
 
+DATA_HELP = "A file or folder of text, JSON Lines, JSON or Parquet; builtin:prose or builtin:code."
 OBJECTIVES = PluginPackage[Any]("seedbed.objectives", "OBJECTIVE").names()  # without importing one
 
 if TYPE_CHECKING:
@@ -18,12 +19,7 @@ if TYPE_CHECKING:
 
 
 def pretrain(
-    data: Annotated[
-        str,
-        typer.Argument(
-            help="A file or folder of text, JSON Lines, JSON or Parquet; builtin:prose or builtin:code."
-        ),
-    ],
+    data: Annotated[str, typer.Argument(help=DATA_HELP)],
     out: Out,
     family: Annotated[
         str | None, typer.Option(help="The model family: bert, gpt2, llama, t5, bart, lstm, seedling ...")
@@ -42,8 +38,7 @@ def pretrain(
     device: Device = "auto",
     show: Show = None,
     tensorboard: Annotated[
-        bool,
-        typer.Option("--tensorboard", help="Also write metrics to OUT/tensorboard (extra: track)."),
+        bool, typer.Option("--tensorboard", help="Also write metrics to OUT/tensorboard (extra: track).")
     ] = False,
     json: Json = False,
 ) -> None:
