@@ -2,8 +2,8 @@
 
     python -m benchmarks.before_after ../other/checkout [--rounds 40]
 
-One process of each checkout stays open, and they run some steps in turn (before, after, before, after), so
-that a drift of the machine affects both. The median of the rounds' ratios is printed with its interval
+One process of each checkout stays open, with its own copy of this file, and they run some steps in turn
+(before, after, before, after), so that a drift of the machine affects both. The median of the rounds' ratios is printed with its interval
 (95%, by bootstrap). An interval that includes 1 shows no difference.
 """
 
@@ -68,10 +68,10 @@ def interval(values: Sequence[float], *, num_samples: int = 4000) -> tuple[float
 
 
 def _start(checkout: Path) -> Any:
-    environment = os.environ | {"PYTHONPATH": f"{checkout / 'src'}:{HERE}"}
+    environment = os.environ | {"PYTHONPATH": f"{checkout / 'src'}:{checkout}"}
     command = [sys.executable, "-m", "benchmarks.before_after", "--serve"]
     return subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=HERE
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=checkout
     )
 
 
