@@ -3,8 +3,8 @@
     python -m benchmarks.before_after ../other/checkout [--rounds 40]
 
 One process of each checkout stays open, with its own copy of this file, and they run some steps in turn
-(before, after, before, after), so that a drift of the machine affects both. The median of the rounds' ratios is printed with its interval
-(95%, by bootstrap). An interval that includes 1 shows no difference.
+(before, after, before, after), so that a drift of the machine affects both. The median of the rounds' ratios
+is printed with its interval (95%, by bootstrap). An interval that includes 1 shows no difference.
 """
 
 import json

@@ -40,6 +40,8 @@ def compiled(form: str) -> re.Pattern[str]:
 def places(form: str, files: list[Path]) -> Iterator[str]:
     for file in files:
         text = file.read_text(encoding="utf-8")
+        # A fenced text with ~~~ is a quotation, such as what the program printed before.
+        text = re.sub(r"^~~~.*?^~~~$", lambda quoted: "\n" * quoted[0].count("\n"), text, flags=re.S | re.M)
         for found in compiled(form).finditer(text):
             line = text.count("\n", 0, found.start()) + 1
             yield f"{file.relative_to(ROOT)}:{line}: {' '.join(found[0].split())}"

@@ -106,10 +106,10 @@ def test_a_model_is_downloaded_once_and_then_read_without_a_network(
     assert ask(("org/small", {"load": True}), HF_HUB_OFFLINE="1") == [first[0]] and not hub.requests
     nowhere = ask(("org/small", {"load": True}), ("org/other", {}), HF_ENDPOINT="http://127.0.0.1:9")
     assert nowhere[0] == first[0]
-    assert nowhere[1].startswith("BundleError: org/other is not a path here and is not complete in the cache")
-    assert nowhere[1].endswith("the hub cannot be reached; connect to the network and try again")
+    assert nowhere[1].startswith("BundleError: no file or folder org/other exists, the hub's cache")
+    assert nowhere[1].endswith("the hub cannot be reached; correct the path, or connect to the network")
     offline = ask(("org/other@v2", {}), HF_HUB_OFFLINE="1")[0]
-    assert "org/other@v2 is not a path here" in offline and "HF_HUB_OFFLINE is set; unset it" in offline
+    assert "no file or folder org/other@v2 exists" in offline and "HF_HUB_OFFLINE is set; unset it" in offline
 
 
 def test_the_small_files_come_without_the_weights(hub: Any, ask: Any, files: dict[str, bytes]) -> None:
@@ -117,7 +117,7 @@ def test_the_small_files_come_without_the_weights(hub: Any, ask: Any, files: dic
     folder = Path(ask(("org/small", {"weights": False}))[0])
     assert (folder / "tokenizer.json").exists() and "model.safetensors" not in hub.names()
     offline = ask(("org/small", {}), HF_HUB_OFFLINE="1")[0]
-    assert "org/small is not a path here and is not complete in the cache" in offline
+    assert "no file or folder org/small exists, the hub's cache" in offline
 
 
 def test_a_sentence_encoder_comes_with_how_its_vectors_are_made(
@@ -185,7 +185,7 @@ def test_the_token_is_sent_and_a_refusal_is_reported(
     hub.gated, hub.private, hub.refused = {"org/gated"}, {"org/private"}, {"org/refused"}
     names = ("gated", "private", "absent", "refused", "gated@v7", "gguf", "empty")
     said = ask(*((f"org/{name}", {}) for name in names))
-    hidden = "is not a path here and not a model that you may read on the hub; check the name, or set "
+    hidden = "exists, nor a model on the hub that you may read; check the name, or set "
     hidden += "HF_TOKEN to a token that may read it"
     for line, part in zip(
         said,

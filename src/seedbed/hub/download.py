@@ -97,8 +97,8 @@ def _hub_errors(repo: str, revision: str | None) -> Iterator[None]:
         ) from None
     except errors.RepositoryNotFoundError:
         raise BundleError(
-            f"{repo} is not a path here and not a model that you may read on the hub; check the name, or set "
-            "HF_TOKEN to a token that may read it if it is private"
+            f"no file or folder {repo} exists, nor a model on the hub that you may read; check the name, or "
+            "set HF_TOKEN to a token that may read it if it is private"
         ) from None
     except errors.RevisionNotFoundError:
         raise BundleError(
@@ -107,7 +107,9 @@ def _hub_errors(repo: str, revision: str | None) -> Iterator[None]:
     except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
         raise BundleError(_unreached(model, error)) from None
     except errors.HFValidationError as error:
-        raise BundleError(f"{model} is not a path here and not a name on the hub: {error}") from None
+        raise BundleError(
+            f"no file or folder {model} exists, and it is not a name on the hub: {error}"
+        ) from None
     except errors.HfHubHTTPError as error:
         raise BundleError(_refused(model, error)) from None
     except errors.HTTPError as error:  # type: ignore[attr-defined]  # of its HTTP library
@@ -132,8 +134,8 @@ def _unreached(model: str, error: Exception) -> str:
     if isinstance(cause, errors.HfHubHTTPError):
         return _refused(model, cause)
     if isinstance(cause or error, errors.OfflineModeIsEnabled):
-        why, what = "HF_HUB_OFFLINE is set", "unset it to download it"
+        why, what = "HF_HUB_OFFLINE is set", "unset it to download the model"
     else:
-        why, what = "the hub cannot be reached", "connect to the network and try again"
+        why, what = "the hub cannot be reached", "correct the path, or connect to the network"
     cache = constants.HF_HUB_CACHE
-    return f"{model} is not a path here and is not complete in the cache {cache}, and {why}; {what}"
+    return f"no file or folder {model} exists, the hub's cache {cache} does not have it, and {why}; {what}"
