@@ -129,6 +129,22 @@ def test_labels_are_counted_per_label_with_an_interval(tmp_path: Path, folders: 
     assert "token" not in " ".join([*well.lines, *findings.did_it_work([run], unit).lines])
 
 
+def test_a_loss_that_did_not_fall_is_no_success_and_an_unfinished_run_resumes(
+    tmp_path: Path, folders: ModuleType
+) -> None:
+    def answer(name: str, num_steps: int) -> Any:
+        lines = [*folders.metrics(num_steps=3, evaluate_every=9)[:3], folders.evaluation(3, 7.999, 1.0)]
+        lines[0]["loss"] = 8.0
+        files = folders.write_run(tmp_path / name, lines, num_steps=num_steps)
+        if num_steps > 3:
+            (files / "plan.json").unlink()
+        return findings.did_it_work([read_run(files)], BITS)
+
+    same, unfinished = answer("a", 3), answer("b", 9)
+    assert same.verdict == "Not yet" and has(same.lines[0], "^a:", "the same as before training", r"3\.36")
+    assert unfinished.verdict == "Not yet" and has(unfinished.lines[0], "^b: 3 of 9 steps", "resumes it")
+
+
 def test_words_of_one_text_are_dependent_and_have_no_interval(tmp_path: Path, folders: ModuleType) -> None:
     run = labelled(tmp_path / "a", folders, "tagging", 0.9)
     assert run.score(run.unit).right.interval is None and run.score(run.unit).right.value == 0.9

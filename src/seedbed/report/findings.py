@@ -89,14 +89,13 @@ def _outcome(run: RunFiles, unit: str) -> tuple[Mood, str]:
         when, before = "before training", float(steps[0])
     if score and score.loss >= before:
         return "bad", f"{run.title}: the held-out loss never fell below that {when}, {before:.2f} {unit}."
-    if score and f"{score.loss:.2f}" == f"{before:.2f}":
-        said = f"{run.title}: the held-out loss is the same as {when}, {before:.2f} {unit}."
-        return "warning" if run.finished else "plain", said
     if not run.finished:
         total = f" of {run.num_steps:,}" if run.num_steps is not None else ""
         return "warning", f"{run.title}: {run.last_step:,}{total} steps done; the same command resumes it."
     if score is None or math.isnan(before):
         return "plain", f"{run.title}: trained to the end, with no evaluation that can be compared."
+    if f"{score.loss:.2f}" == f"{before:.2f}":
+        return "warning", f"{run.title}: the held-out loss is the same as {when}, {before:.2f} {unit}."
     said = f"{run.title}: held-out loss {score.loss:.2f} {unit}; {when} {before:.2f}."
     if values[-1] > score.loss * 1.005:
         said += f" It rose to {values[-1]:.2f} after step {score.step:,}, whose model is kept."
