@@ -85,7 +85,7 @@ def _print_result(result: Run) -> None:
     from seedbed.cli.console import print_facts
 
     loss, bits = result.metrics["validation_loss"], result.metrics["validation_bits_per_byte"]
-    held_out = None if loss is None else f"{loss:.4f} nats per {result.unit}"
+    held_out = None if loss is None else f"{loss:.4f} nats per {result.target}"
     if bits is not None:
         held_out = f"{loss:.4f} nats per token, {bits:.4f} bits per byte"
     plan, measured = result.plan, result.measured

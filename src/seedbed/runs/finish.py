@@ -69,7 +69,7 @@ def model_card(prepared: PreparedRun, progress: Progress, *, bits_per_byte: floa
         some = ", ".join(labels[:20]) + (", ..." if len(labels) > 20 else "")
         what = "text" if config.head.kind == "classification" else "word"
         use = f"It gives a {what} one of {len(labels)} labels: {some}."
-    held_out = "not measured" if loss is None else f"{loss:.4f} nats per {'label' if labels else 'token'}"
+    held_out = "not measured" if loss is None else f"{loss:.4f} nats per {prepared.target}"
     if bits_per_byte is not None:
         held_out += f", {bits_per_byte:.4f} bits per byte"
     origin, parent, hub, warning = _origin(prepared)

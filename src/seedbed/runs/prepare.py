@@ -68,6 +68,11 @@ class PreparedRun:
         base = {} if self.start.base is None else {"base": self.start.base.fingerprint}
         return {"content": self.shards.fingerprint} | base
 
+    @property
+    def target(self) -> str:
+        """What a loss is the mean of: a label where the head has labels, else a token."""
+        return "label" if self.config.head.labels else "token"
+
     def validation_tokens(self) -> int:
         """Estimate the tokens that the network reads of the held-out records, from the first of them."""
         records = list(islice(self.held_out.source.records(0, 0), MEASURED_RECORDS))

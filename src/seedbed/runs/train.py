@@ -42,7 +42,7 @@ class Run:
     measured: dict[str, Any]
     metrics: dict[str, Any]
     next: str
-    unit: str = "token"  # that a loss counts: a token, a label or a tag
+    target: str  # what a loss is the mean of: a token or a label
     is_main: bool = True  # False in the processes of torchrun that leave printing to the first
 
     def summary(self) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def _ended(prepared: PreparedRun, progress: Progress, bits: float | None, *, is_
         plan=saved,
         metrics=metrics,
         next=next_command(prepared),
-        unit={"labels": "label", "tags": "tag"}.get(prepared.objective.learns_from, "token"),
+        target=prepared.target,
         is_main=is_main,
     )
 
