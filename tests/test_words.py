@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -37,11 +38,16 @@ def compiled(form: str) -> re.Pattern[str]:
     return re.compile(rf"\b{form}".replace(" ", r"(?:\s+(?:#\s+)?)") + r"(?![\w-])", re.MULTILINE)
 
 
+@cache
+def own_text(file: Path) -> str:
+    """The text of a file without its quotations, which are between lines of ~~~."""
+    text = file.read_text(encoding="utf-8")
+    return re.sub(r"^~~~.*?^~~~$", lambda quoted: "\n" * quoted[0].count("\n"), text, flags=re.S | re.M)
+
+
 def places(form: str, files: list[Path]) -> Iterator[str]:
     for file in files:
-        text = file.read_text(encoding="utf-8")
-        # A fenced text with ~~~ is a quotation, such as what the program printed before.
-        text = re.sub(r"^~~~.*?^~~~$", lambda quoted: "\n" * quoted[0].count("\n"), text, flags=re.S | re.M)
+        text = own_text(file)
         for found in compiled(form).finditer(text):
             line = text.count("\n", 0, found.start()) + 1
             yield f"{file.relative_to(ROOT)}:{line}: {' '.join(found[0].split())}"

@@ -86,8 +86,8 @@ def _infill_template(module: Network, tokenizer: Tokenizer | None, blank: object
             f"generation_config.json says that a blank becomes {str(blank)[:40]!r} ({BLANK_KEY}), and this "
             f"model is a decoder, which needs a prompt with {BEFORE} and {AFTER}; correct it, or remove it"
         )
-    for template in (OBJECTIVES.get(name).infill for name in OBJECTIVES.names()):
-        if template is not None and tokenizer is not None and infill_ids(tokenizer, template) is not None:
+    for template in _infill_templates().values():
+        if tokenizer is not None and infill_ids(tokenizer, template) is not None:
             return template
     raise _fills_none(
         f"this {module.config.family} is a decoder, which reads only what stands before a blank",
@@ -95,9 +95,15 @@ def _infill_template(module: Network, tokenizer: Tokenizer | None, blank: object
     )
 
 
+def _infill_templates() -> dict[str, str]:
+    """The prompts of the objectives whose decoders fill blanks, by the names of these."""
+    found = {name: OBJECTIVES.get(name).infill for name in OBJECTIVES.names()}
+    return {name: template for name, template in found.items() if template is not None}
+
+
 def _fills_none(problem: str, instead: str) -> UsageError:
     masked = [name for name in FAMILIES.names() if family(name).sized(64, 1).head.kind == "mlm"]
-    infilling = [name for name in OBJECTIVES.names() if OBJECTIVES.get(name).infill is not None]
+    infilling = _infill_templates()
     trained = f", a decoder trained with {' or '.join(infilling)}" if infilling else ""
     return UsageError(
         f"{problem}, so it fills no blanks; use a masked model ({' or '.join(masked)}){trained} or an "

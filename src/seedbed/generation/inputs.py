@@ -209,10 +209,16 @@ def is_single(prompts: Prompt | Sequence[Prompt]) -> bool:
 
     Errors: UsageError for what is neither a text nor a list.
     """
+    require_text_or_list(prompts)
     if isinstance(prompts, str):
         return True
-    if isinstance(prompts, Mapping) or not (hasattr(prompts, "__len__") and hasattr(prompts, "__getitem__")):
+    return len(prompts) > 0 and not isinstance(prompts[0], str) and hasattr(prompts[0], "__index__")
+
+
+def require_text_or_list(prompts: object) -> None:
+    """Raise a UsageError for what is neither a text nor a list."""
+    has_items = hasattr(prompts, "__len__") and hasattr(prompts, "__getitem__")
+    if isinstance(prompts, Mapping) or not has_items:
         raise UsageError(
             f"{str(prompts)[:60]!r} is neither a text nor a list; give a text, token ids or a list of them"
         )
-    return len(prompts) > 0 and not isinstance(prompts[0], str) and hasattr(prompts[0], "__index__")

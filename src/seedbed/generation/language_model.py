@@ -12,7 +12,7 @@ from seedbed.base.errors import SeedbedWarning, UsageError
 from seedbed.generation.answer import Answer
 from seedbed.generation.engine import Engine
 from seedbed.generation.filling import require_count
-from seedbed.generation.inputs import Prompt, is_single, several_of
+from seedbed.generation.inputs import Prompt, is_single, require_text_or_list, several_of
 from seedbed.generation.reading import Reading
 from seedbed.generation.request import Completion, check_ids, require_continuing
 from seedbed.generation.rows import evaluating
@@ -116,7 +116,7 @@ class LanguageModel(Reading):
         """
         filler = self._filler
         require_count("num_candidates", num_candidates)
-        is_single(texts)  # refuses what is neither a text nor a list
+        require_text_or_list(texts)
         blanked = [filler.encoder.encode(text) for text in ([texts] if isinstance(texts, str) else texts)]
         for text in blanked:
             check_ids(text.ids, self.config, num_read=len(text.ids), name="text")
