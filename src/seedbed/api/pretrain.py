@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from seedbed.base.errors import UsageError
+from seedbed.base.notices import Notify, silent
 from seedbed.data.shown import Shown
 from seedbed.runs.prepare import prepare_run
 from seedbed.runs.settings import decided
@@ -25,16 +26,20 @@ def pretrain(
     out: Path | str,
     callbacks: Sequence[Callback] = (),
     on_plan: OnPlan | None = None,
+    notify: Notify = silent,
     device: str = "auto",
     **options: Any,
 ) -> Run:
     """Train a model on `data` in the run folder `out`, or resume the run that is there.
 
-    `options` are the arguments of `run_settings`; `on_plan(plan, settings)` is called before the first step.
+    `options` are the arguments of `run_settings`; `on_plan(plan, settings)` is called before the first step;
+    `notify` gets a line for each part of the work before it.
     Errors: StoppedEarly after a signal, when all is saved; the other SeedbedErrors in one line each.
     """
     settings, start = run_settings(data, out=out, **options)
-    return train(settings, out, start=start, callbacks=callbacks, on_plan=on_plan, device=device)
+    return train(
+        settings, out, start=start, callbacks=callbacks, on_plan=on_plan, notify=notify, device=device
+    )
 
 
 def show(data: str, *, out: Path | str, num: int = 3, **options: Any) -> list[Shown]:

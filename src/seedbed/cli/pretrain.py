@@ -44,7 +44,7 @@ def pretrain(
 ) -> None:
     """Train a model on text or labelled records. The same command resumes a stopped run."""
     from seedbed.api import pretrain as api
-    from seedbed.cli.console import print_json
+    from seedbed.cli.console import print_json, say
     from seedbed.cli.examples import show_examples
     from seedbed.cli.progress import TrainingProgress, show_plan
     from seedbed.training.tensorboard import TensorBoard
@@ -71,6 +71,7 @@ def pretrain(
         **options,
         device=device,
         callbacks=callbacks,
+        notify=say,
         on_plan=lambda plan, chosen: show_plan(plan.to_dict(), chosen),
     )
     if result.is_main and json:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from seedbed.base.errors import ConfigError, DataError
 from seedbed.base.files import shared_folder
+from seedbed.base.notices import Notify, silent
 from seedbed.data.builtin import BUILTIN
 from seedbed.data.corpora import (
     Document,
@@ -167,6 +168,7 @@ def prepare_shards(
     learns_from: LearnsFrom = "text",
     head_labels: Sequence[str] = (),
     source: str | None = None,
+    notify: Notify = silent,
 ) -> CorpusShards:
     """Tokenize a corpus into the shards `train` and `validation`, in a subfolder of `folder`.
 
@@ -187,6 +189,7 @@ def prepare_shards(
     fingerprint = hashlib.sha256(content.encode()).hexdigest()
 
     def write(aside: Path) -> None:
+        notify(f"tokenizing {settings.train}")
         if learns_from == "text":
             _write_texts(settings, tokenizer, aside)
         else:

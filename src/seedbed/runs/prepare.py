@@ -10,6 +10,7 @@ from pathlib import Path
 
 from seedbed.base.errors import ConfigError, SeedbedWarning
 from seedbed.base.files import disk_errors, write_file
+from seedbed.base.notices import Notify, silent
 from seedbed.base.runtime import Runtime, derive_seed
 from seedbed.base.settings import to_tree
 from seedbed.data.loader import Loader, MixturePart
@@ -91,7 +92,12 @@ class PreparedRun:
 
 
 def prepare_run(
-    settings: RunSettings, start: Start, folder: RunFolder, *, runtime: Runtime | None = None
+    settings: RunSettings,
+    start: Start,
+    folder: RunFolder,
+    *,
+    runtime: Runtime | None = None,
+    notify: Notify = silent,
 ) -> PreparedRun:
     """Make everything that a run in this folder reads, or open it if it exists.
 
@@ -101,6 +107,7 @@ def prepare_run(
     if runtime is not None and not runtime.is_main:
         runtime.broadcast_int(0)  # waits here for the main rank
     kind = OBJECTIVES.get(settings.objective.name)
+    notify(f"reading {settings.data.train}")
     source = source_fingerprint(settings.data)  # of what the tokenizer and the shards are made from
     tokenizer = _tokenizer(settings, start, folder, source)
     shards = prepare_shards(
@@ -110,6 +117,7 @@ def prepare_run(
         learns_from=kind.learns_from,
         head_labels=start.labels(settings.objective.name),
         source=source,
+        notify=notify,
     )
     if runtime is not None and runtime.is_main:
         runtime.broadcast_int(0)

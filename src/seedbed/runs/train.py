@@ -10,6 +10,7 @@ from typing import Any
 
 from seedbed.base.files import write_file
 from seedbed.base.hardware import ResidentPeak
+from seedbed.base.notices import Notify, silent
 from seedbed.base.runtime import Runtime
 from seedbed.base.signals import StopSignals
 from seedbed.report.run_files import EXAMPLES
@@ -58,11 +59,13 @@ def train(
     start: Start | None = None,
     callbacks: Sequence[Callback] = (),
     on_plan: OnPlan | None = None,
+    notify: Notify = silent,
     device: str = "auto",
 ) -> Run:
     """Train in the run folder `out`, or resume the run that is there.
 
-    `on_plan(plan, settings)` is called before the first step. Errors: StoppedEarly after a signal, all saved;
+    `on_plan(plan, settings)` is called before the first step; `notify` gets a line for each part of the work
+    before it. Errors: StoppedEarly after a signal, all saved;
     the other SeedbedErrors in one line each.
     """
     resident = ResidentPeak()
@@ -72,8 +75,9 @@ def train(
         RunFolder(out, writable=runtime.is_main, keep_checkpoints=settings.training.keep_checkpoints) as run,
     ):
         is_new = run.saved_settings() is None
-        prepared = prepare_run(settings, start or Start(), run, runtime=runtime)
+        prepared = prepare_run(settings, start or Start(), run, runtime=runtime, notify=notify)
         resident.lap()
+        notify("measuring a few steps for the plan")
         prepared, plan = decide(prepared, runtime=runtime, resident=resident)
         settings = prepared.settings
         runtime = replace(runtime, precision=settings.training.precision)

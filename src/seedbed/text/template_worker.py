@@ -83,8 +83,7 @@ class TemplateWorker:
         try:
             channel.settimeout(WALL_SECONDS)
             channel.sendall(line)
-            with channel.makefile("rb", 1 << 20) as answers:
-                answer = answers.readline()
+            answer = _line(channel)
         except ConnectionError:
             answer = b""
         except TimeoutError:
@@ -103,6 +102,17 @@ class TemplateWorker:
         channel.close()
         self._running = None
         return code
+
+
+def _line(channel: socket.socket) -> bytes:
+    """Receive up to the end of a line, or what arrives before the other side ends.
+
+    `socket.makefile` counts its files, and an interrupt inside their closing leaves the socket open for ever.
+    """
+    received = bytearray()
+    while not received.endswith(b"\n") and (chunk := channel.recv(1 << 20)):
+        received += chunk
+    return bytes(received)
 
 
 def _start() -> tuple[subprocess.Popen[bytes], socket.socket]:
