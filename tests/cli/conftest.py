@@ -32,6 +32,11 @@ class Said(NamedTuple):
     err: str
 
     @property
+    def errors(self) -> list[str]:
+        """The lines of errors; others say what is being read or measured."""
+        return [line for line in self.err.splitlines() if line.startswith("seedbed: ")]
+
+    @property
     def json(self) -> Any:
         return json.loads(self.out)
 

@@ -34,10 +34,14 @@ CORPORA: dict[str, tuple[str, bytes, list[str]]] = {
 
 
 def one_line(said: tuple[int, str, str], code: int, *parts: str) -> None:
-    """A user's error is one line on stderr with the exit code; it contains these words."""
+    """A user's error is the last line on stderr, with the exit code; it contains these words.
+
+    Lines before it say what was read until then.
+    """
     assert said[0] == code, said
-    assert said[1] == "" and said[2].count("\n") == 1 and said[2].startswith("seedbed: "), said
-    assert not [part for part in parts if part not in said[2]], said[2]
+    errors = [line for line in said[2].splitlines() if line.startswith("seedbed: ")]
+    assert said[1] == "" and said[2].splitlines()[-1:] == errors and "Traceback" not in said[2], said
+    assert not [part for part in parts if part not in errors[0]], said[2]
 
 
 @pytest.mark.parametrize("what", CORPORA)
