@@ -11,7 +11,7 @@ from seedbed.api.tokenizers import train_tokenizer_from
 from seedbed.base.errors import SeedbedError
 from seedbed.cli.app import run
 from seedbed.data.corpora import Document
-from seedbed.data.prepare import DataSettings
+from seedbed.data.settings import DataSettings
 from seedbed.models.network import family as named_family
 from seedbed.runs.prepare import new_tokenizer
 from seedbed.runs.start import load_run

@@ -11,7 +11,8 @@ from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
 
 from seedbed.base.errors import DataError
 from seedbed.data.labels import words_begun
-from seedbed.data.prepare import CorpusShards, DataSettings, prepare_shards, shards_of, training_texts
+from seedbed.data.prepare import CorpusShards, prepare_shards, shards_of, training_texts
+from seedbed.data.settings import DataSettings
 from seedbed.text.tokenizer import Tokenizer
 from seedbed.text.training import train_tokenizer
 

@@ -16,13 +16,13 @@ from seedbed.base.errors import ConfigError, DataError, SeedbedWarning
 from seedbed.data import prepare as module
 from seedbed.data.prepare import (
     CorpusShards,
-    DataSettings,
     prepare_shards,
     shards_folder,
     shards_of,
     split_documents,
     training_texts,
 )
+from seedbed.data.settings import DataSettings
 from seedbed.data.shards import TokenShard
 from seedbed.text.special_form import decoder_form
 from seedbed.text.tokenizer import Tokenizer
@@ -226,7 +226,7 @@ def test_processes_that_need_the_same_shards_all_get_them(tmp_path: Path) -> Non
     settings = DataSettings(train=write_lines(tmp_path / "a.jsonl", STORIES * 20), deduplicate=False)
     code = (
         "import sys\n"
-        "from seedbed.data.prepare import DataSettings, prepare_shards\n"
+        "from seedbed.data.prepare import prepare_shards\n"
         "from seedbed.text.training import train_tokenizer\n"
         "tokenizer = train_tokenizer([], 'bytes')\n"
         "print('ready', flush=True)\n"

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import sentencepiece
 
-from seedbed.data.prepare import DataSettings, training_texts
+from seedbed.data.prepare import training_texts
+from seedbed.data.settings import DataSettings
 from seedbed.text.training import train_tokenizer
 from seedbed.text.unigram import MAX_WORD_CHARACTERS, _Lattice, unigram_entries
 

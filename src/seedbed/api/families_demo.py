@@ -16,7 +16,7 @@ from seedbed.api.tokenizers import train_tokenizer_from
 from seedbed.base.errors import ConfigError
 from seedbed.base.files import disk_errors, write_file
 from seedbed.base.signals import StopSignals
-from seedbed.data.prepare import DataSettings
+from seedbed.data.settings import DataSettings
 from seedbed.evaluation.family_tasks import NUM_WINDOWS, baselines, gather, measure
 from seedbed.generation.language_model import LanguageModel
 from seedbed.generation.loading import load

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from seedbed.base.errors import BundleError
 from seedbed.data.corpora import LearnsFrom
 from seedbed.data.objective import OBJECTIVES
-from seedbed.data.prepare import DataSettings, training_texts
+from seedbed.data.prepare import training_texts
+from seedbed.data.settings import DataSettings
 from seedbed.data.shown import Shown, ShownToken, example_of_text, show_tokens
 from seedbed.hub.base import Base
 from seedbed.hub.weight_files import CONFIG

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 
-from seedbed.base.errors import ConfigError, DataError
+from seedbed.base.errors import DataError
 from seedbed.base.files import shared_folder
 from seedbed.base.notices import Notify, silent
 from seedbed.data.builtin import BUILTIN
@@ -31,6 +31,7 @@ from seedbed.data.labels import (
     read_labels,
     write_labels,
 )
+from seedbed.data.settings import DataSettings
 from seedbed.data.shards import ShardWriter, TokenShard
 from seedbed.text.tokenizer import Tokenizer, blocks
 
@@ -41,39 +42,6 @@ SIDES = ("train", "validation")
 # Characters that one call tokenizes on all cores; each of their tokens takes some 100 bytes of memory.
 GROUP_CHARACTERS = 1 << 18
 GROUP_RECORDS = 1024  # labelled ones that one call tokenizes
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataSettings:
-    """The `[data]` table: training and validation data, any source that `read_documents` takes."""
-
-    train: str
-    validation: str | None = None  # None: split from train by the hash of each document
-    validation_fraction: float = 0.05  # 0: nothing is held out, for a tokenizer alone
-    text_field: str = "text"  # of a JSON or Parquet record
-    input: str | None = None  # the fields of a labelled record; none: "input" and "target"
-    target: str | None = None
-    document_separator: str | None = None  # splits every text into documents; "\n\n": at blank lines
-    deduplicate: bool = True
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.validation_fraction < 1:
-            raise ConfigError(
-                f"data.validation_fraction={self.validation_fraction} is not allowed: choose one in [0, 1)"
-            )
-        if (self.input is None) != (self.target is None):
-            raise ConfigError(
-                "data.input and data.target name the two fields of a labelled record; give both"
-            )
-        if self.document_separator == "":
-            raise ConfigError(
-                "data.document_separator is empty; leave it out, or give the text between documents"
-            )
-
-    @property
-    def fields(self) -> tuple[str, str]:
-        """The fields of a labelled record."""
-        return self.input or "input", self.target or "target"
 
 
 @dataclass(frozen=True, kw_only=True)

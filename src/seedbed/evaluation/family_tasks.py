@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from seedbed.data.labelled_code import OWNERS, ROLES, docstrings, identifiers
-from seedbed.data.prepare import DataSettings, split_documents
+from seedbed.data.prepare import split_documents
+from seedbed.data.settings import DataSettings
 from seedbed.data.vocabulary import Vocabulary
 from seedbed.evaluation.cloze import Window, cloze_hits
 from seedbed.evaluation.probe import features, probe_hits, share_of

@@ -7,7 +7,7 @@ from typing import Any
 
 from seedbed.base.errors import ConfigError, UsageError, nearest
 from seedbed.base.plugins import PluginPackage
-from seedbed.data.prepare import DataSettings
+from seedbed.data.settings import DataSettings
 from seedbed.text.training import KINDS
 from seedbed.training.settings import TrainingSettings
 
