@@ -227,6 +227,7 @@ def test_processes_that_need_the_same_shards_all_get_them(tmp_path: Path) -> Non
     code = (
         "import sys\n"
         "from seedbed.data.prepare import prepare_shards\n"
+        "from seedbed.data.settings import DataSettings\n"
         "from seedbed.text.training import train_tokenizer\n"
         "tokenizer = train_tokenizer([], 'bytes')\n"
         "print('ready', flush=True)\n"
