@@ -25,6 +25,7 @@ from seedbed.cli.generate import generate
 from seedbed.cli.plan import plan
 from seedbed.cli.pretrain import pretrain
 from seedbed.cli.report import report
+from seedbed.cli.settings import settings
 from seedbed.cli.tokenizer import tokenizer
 
 INTERRUPTED = 128 + signal.SIGINT  # a shell's exit code for a program that Ctrl-C ended
@@ -41,7 +42,8 @@ _TYPER_WORDS = {
 }
 
 VERBS: dict[str, Callable[..., None]] = {
-    verb.__name__: verb for verb in (demo, doctor, plan, tokenizer, pretrain, generate, chat, export, report)
+    verb.__name__: verb
+    for verb in (demo, settings, doctor, plan, tokenizer, pretrain, generate, chat, export, report)
 }
 
 app = typer.Typer(

@@ -100,7 +100,8 @@ OBJECTIVES: PluginPackage[type[Objective]] = PluginPackage("seedbed.objectives",
 class SmoothedSettings:
     """The keys of `[objective]` of objectives with label smoothing."""
 
-    label_smoothing: float = 0.0  # of the training loss alone; 0.1 in Vaswani et al. 2017
+    # Share of the target's probability that goes to all tokens; 0.1 in Vaswani 2017. [0 or more and below 1]
+    label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
         require_share("label_smoothing", self.label_smoothing, zero=True)

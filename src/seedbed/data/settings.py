@@ -11,14 +11,15 @@ from seedbed.base.errors import ConfigError
 class DataSettings:
     """The `[data]` table: training and validation data, any source that `read_documents` takes."""
 
-    train: str
-    validation: str | None = None  # None: split from train by the hash of each document
-    validation_fraction: float = 0.05  # 0: nothing is held out, for a tokenizer alone
-    text_field: str = "text"  # of a JSON or Parquet record
-    input: str | None = None  # the fields of a labelled record; none: "input" and "target"
-    target: str | None = None
-    document_separator: str | None = None  # splits every text into documents; "\n\n": at blank lines
-    deduplicate: bool = True
+    train: str  # training data: a file or a folder, builtin:prose or builtin:code
+    validation: str | None = None  # held-out data; not set: a part of train
+    # Share of train that is held out; 0: none, for a tokenizer alone. [0 or more and below 1]
+    validation_fraction: float = 0.05
+    text_field: str = "text"  # field of a JSON or Parquet record that has the text
+    input: str | None = None  # field of a labelled record that has its text; not set: input
+    target: str | None = None  # field of its answer, label or tags; not set: target
+    document_separator: str | None = None  # text between documents; "\n\n": blank lines
+    deduplicate: bool = True  # leave out documents that are equal
 
     def __post_init__(self) -> None:
         if not 0 <= self.validation_fraction < 1:

@@ -15,7 +15,7 @@ from seedbed.data.vocabulary import Vocabulary
 class Settings:
     """The `[objective]` table of this objective."""
 
-    name: Literal["causal"] = "causal"
+    name: Literal["causal"] = "causal"  # the objective, also --objective
 
 
 class Causal(Objective):

@@ -18,7 +18,7 @@ from seedbed.objectives._labelled import Labelled
 class Settings(SmoothedSettings):
     """The `[objective]` table of this objective."""
 
-    name: Literal["classification"] = "classification"
+    name: Literal["classification"] = "classification"  # the objective, also --objective
 
 
 class Classification(Labelled):

@@ -18,7 +18,7 @@ from seedbed.data.vocabulary import Vocabulary
 class Settings(SmoothedSettings):
     """The `[objective]` table of this objective."""
 
-    name: Literal["completion"] = "completion"
+    name: Literal["completion"] = "completion"  # the objective, also --objective
 
 
 class Completion(Objective):

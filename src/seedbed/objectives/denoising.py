@@ -21,11 +21,11 @@ from seedbed.objectives._sampling import count, record_rng
 class Settings:
     """The `[objective]` table of this objective."""
 
-    name: Literal["denoising"] = "denoising"
-    rate: float = 0.3  # of the tokens are in spans that become one mask each; 0: none
-    mean_span_tokens: float = 3.0  # Poisson: an empty span becomes a mask too
-    permute_sentences: bool = True
-    delete_rate: float = 0.0  # of the remaining tokens are deleted
+    name: Literal["denoising"] = "denoising"  # the objective, also --objective
+    rate: float = 0.3  # share of the tokens in spans that become one mask each [0 or more and below 1]
+    mean_span_tokens: float = 3.0  # mean of the Poisson distribution of lengths, 0 included [above 0]
+    permute_sentences: bool = True  # shuffle the sentences of a text
+    delete_rate: float = 0.0  # share of the remaining tokens that are deleted [0 or more and below 1]
 
     def __post_init__(self) -> None:
         require_share("rate", self.rate, zero=True)

@@ -21,9 +21,9 @@ PREFIX, SUFFIX, MIDDLE = "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"
 class Settings:
     """The `[objective]` table of this objective."""
 
-    name: Literal["fill_in_the_middle"] = "fill_in_the_middle"
-    rate: float = 0.5  # share of the records that are cut; the others are plain text
-    spm_rate: float = 0.5  # share of the cut records in which the suffix is before the prefix
+    name: Literal["fill_in_the_middle"] = "fill_in_the_middle"  # the objective, also --objective
+    rate: float = 0.5  # share of the records that are cut; the others are plain text [above 0, at most 1]
+    spm_rate: float = 0.5  # share of these in which the suffix is before the prefix [0 to 1]
 
     def __post_init__(self) -> None:
         if not 0 < self.rate <= 1:

@@ -22,10 +22,10 @@ MASKED, RANDOM = 0.8, 0.1  # of the selected tokens; the rest is unchanged (BERT
 class Settings:
     """The `[objective]` table of this objective."""
 
-    name: Literal["masked"] = "masked"
-    rate: float = 0.15  # of the tokens are predicted
+    name: Literal["masked"] = "masked"  # the objective, also --objective
+    rate: float = 0.15  # share of the tokens that are predicted [above 0 and below 1]
     whole_words: bool = False  # select all tokens of a word together
-    dynamic: bool = True  # choose anew in each pass (RoBERTa); false: the same tokens in all (BERT)
+    dynamic: bool = True  # select other tokens in each pass (RoBERTa); false: the same (BERT)
 
     def __post_init__(self) -> None:
         require_share("rate", self.rate)

@@ -33,10 +33,10 @@ UL2: dict[tuple[float, float], float] = {
 class Settings:
     """The `[objective]` table of this objective."""
 
-    name: Literal["span_corruption"] = "span_corruption"
-    rate: float = 0.15  # of the tokens are cut out
-    mean_span_tokens: float = 3.0  # 0: one span, at the end of the text
-    mixture: Literal["none", "ul2"] = "none"  # ul2: seven settings of rate and mean_span_tokens
+    name: Literal["span_corruption"] = "span_corruption"  # the objective, also --objective
+    rate: float = 0.15  # share of the tokens that are cut out [above 0 and below 1]
+    mean_span_tokens: float = 3.0  # mean length; 0: one span, at the end of the text [1 or more, or 0]
+    mixture: Literal["none", "ul2"] = "none"  # of ul2: seven pairs of rate and mean_span_tokens
 
     def __post_init__(self) -> None:
         require_share("rate", self.rate)

@@ -17,7 +17,7 @@ from seedbed.objectives._labelled import Labelled
 class Settings(SmoothedSettings):
     """The `[objective]` table of this objective."""
 
-    name: Literal["tagging"] = "tagging"
+    name: Literal["tagging"] = "tagging"  # the objective, also --objective
 
 
 class Tagging(Labelled):

@@ -56,18 +56,18 @@ class ModelSettings:
     Fields that are not set have the proportions of the family.
     """
 
-    family: str = "seedling"
-    preset: str | None = None
-    base: str | None = None
-    d_model: int | None = None
-    num_layers: int | None = None
-    num_heads: int | None = None
-    num_kv_heads: int | None = None
-    head_dim: int | None = None
-    d_ff: int | None = None
-    max_positions: int | None = None  # none: training.context_tokens
-    tie_embeddings: bool | None = None
-    dropout: float | None = None
+    family: str = "seedling"  # line of models [a file of seedbed.models.families]
+    preset: str | None = None  # published size of the family, as 124m of gpt2
+    base: str | None = None  # model to start from, also --base: a folder, package:NAME, org/name
+    d_model: int | None = None  # width; not set: 256 [1 or more]
+    num_layers: int | None = None  # depth; not set: 4 [1 or more]
+    num_heads: int | None = None  # attention heads per layer [1 or more]
+    num_kv_heads: int | None = None  # heads of keys and values: grouped-query attention [1 or more]
+    head_dim: int | None = None  # size of a head; not set: d_model / num_heads [1 or more]
+    d_ff: int | None = None  # width of the feed-forward layer [1 or more]
+    max_positions: int | None = None  # longest context of the model; not set: context_tokens [1 or more]
+    tie_embeddings: bool | None = None  # use the embedding as the output layer too
+    dropout: float | None = None  # share of activations set to 0 in training [0 or more and below 1]
 
     def __post_init__(self) -> None:
         origins = [name for name in ("preset", "base") if getattr(self, name) is not None]
@@ -75,6 +75,9 @@ class ModelSettings:
         if len(origins) == 2 or (self.base is not None and sizes):
             names = ", ".join(f"model.{name}" for name in (*origins, *sizes))
             raise ConfigError(f"{names} contradict each other: a base has its own size; keep one of them")
+        for name in ("d_model", "num_layers"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ConfigError(f"model.{name}={value} is not allowed: choose 1 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,9 +87,9 @@ class TokenizerSettings:
     A trained one has the special tokens of the model's family.
     """
 
-    kind: str | None = None  # none: that of the family
-    vocab_size: int = 4096
-    path: str | None = None
+    kind: str | None = None  # algorithm; not set: that of the family [one of KINDS]
+    vocab_size: int = 4096  # maximum number of tokens, special tokens included [1 or more]
+    path: str | None = None  # folder of a tokenizer to use, also --tokenizer; not set: train one
 
     def __post_init__(self) -> None:
         if self.kind is not None and self.kind not in KINDS:

@@ -15,31 +15,33 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 class TrainingSettings:
     """The `[training]` table of a run's settings; the machine decides `auto` and 0 before step 1."""
 
-    num_steps: int = 1000
-    budget_seconds: float | None = None  # if set, determines num_steps
-    batch_tokens: int = 8192  # input tokens of one step, over all ranks
-    micro_batch_tokens: int = 0  # of one forward and backward pass; 0: all at once
-    context_tokens: int = 256
-    optimizer: str = "adamw"
-    learning_rate: float = 1e-3
-    matrix_learning_rate: float = 0.02  # of the matrices that muon updates
-    min_learning_rate_ratio: float = 0.1
-    schedule: str = "cosine"
-    warmup_steps: int | None = None  # none: a tenth of num_steps, at most 100
-    cooldown_fraction: float = 0.2  # of the steps; wsd alone
-    weight_decay: float = 0.1
-    beta1: float = 0.9
-    beta2: float = 0.95
-    clip_norm: float = 1.0  # 0: off
-    precision: str = "auto"
-    seed: int = 0
-    evaluate_every_steps: int = 100
-    checkpoint_every_steps: int = 100
-    keep_checkpoints: int = 2
-    average_checkpoints: int | None = None  # number of last ones whose mean is also evaluated
-    compile: bool = False
-    checkpoint_activations: bool = False
-    num_threads: int = 0
+    num_steps: int = 1000  # length of the training, also --steps [1 or more]
+    budget_seconds: float | None = None  # time limit, also --budget; determines num_steps [above 0]
+    batch_tokens: int = 8192  # input tokens of one step, over all processes [1 or more]
+    micro_batch_tokens: int = 0  # input tokens of one forward and backward pass; 0: all at once [0 or more]
+    context_tokens: int = 256  # maximum length of a row; a base may have less [1 or more]
+    optimizer: str = "adamw"  # algorithm that updates the weights [a file of seedbed.training.optimizers]
+    learning_rate: float = 1e-3  # highest learning rate [above 0]
+    matrix_learning_rate: float = 0.02  # learning rate of the matrices with muon [above 0]
+    min_learning_rate_ratio: float = 0.1  # lowest rate of cosine and wsd, a share of the highest [0 to 1]
+    schedule: str = "cosine"  # course of the learning rate after the warm-up [one of SCHEDULES]
+    # Steps over which the learning rate rises; not set: a tenth of num_steps, at most 100. [0 or more]
+    warmup_steps: int | None = None
+    cooldown_fraction: float = 0.2  # last share of the steps, over which wsd lowers the rate [0 to 1]
+    weight_decay: float = 0.1  # decay of matrices and embeddings per step, times the rate [0 or more]
+    beta1: float = 0.9  # decay of the mean gradient, or momentum [0 or more and below 1]
+    beta2: float = 0.95  # decay of the mean squared gradient [0 or more and below 1]
+    clip_norm: float = 1.0  # largest norm of the gradients; 0: not clipped [0 or more]
+    precision: str = "auto"  # precision of the matmuls; the weights are float32 [one of PRECISIONS]
+    seed: int = 0  # seed of weights, order of the data, corruption, dropout [0 or more]
+    evaluate_every_steps: int = 100  # steps between evaluations on held-out data [1 or more]
+    checkpoint_every_steps: int = 100  # steps between checkpoints [1 or more]
+    keep_checkpoints: int = 2  # number of last checkpoints that stay on disk [1 or more]
+    # Number of last checkpoints whose mean is also evaluated. [2 or more]
+    average_checkpoints: int | None = None
+    compile: bool = False  # compile the network with torch.compile
+    checkpoint_activations: bool = False  # compute activations again in the backward pass, to save memory
+    num_threads: int = 0  # CPU threads; 0: chosen for the machine [0 or more]
 
     def __post_init__(self) -> None:
         counts = ("num_steps", "batch_tokens", "context_tokens", "evaluate_every_steps")
@@ -49,6 +51,7 @@ class TrainingSettings:
             self._require(name, getattr(self, name) >= 0, "0 or more")
         for name in ("learning_rate", "matrix_learning_rate"):
             self._require(name, 0 < getattr(self, name) < float("inf"), "above 0")
+        self._require("budget_seconds", self.budget_seconds is None or self.budget_seconds > 0, "above 0")
         for name in ("min_learning_rate_ratio", "cooldown_fraction"):
             self._require(name, 0 <= getattr(self, name) <= 1, "0 to 1")
         for name in ("beta1", "beta2"):
