@@ -13,6 +13,7 @@ import pytest
 
 from seedbed.base.errors import CheckpointError
 from seedbed.training.checkpoints import Checkpoints
+from seedbed.training.decisions import read_decisions
 from seedbed.training.metrics import read_metrics
 
 # Long enough that the signal arrives before the end.
@@ -103,6 +104,16 @@ def test_a_signal_to_one_rank_stops_all_and_they_resume_bit_for_bit(
 def _rank(pid: int) -> str:
     pairs = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     return next((pair[5:].decode() for pair in pairs if pair.startswith(b"RANK=")), "none")
+
+
+def test_the_main_rank_shortens_the_training_of_all(tiny: ModuleType, tmp_path: Path) -> None:
+    options = {"num_steps": 40, "budget_seconds": 60.0, "evaluate_every_steps": 8}
+    done = run(tmp_path / "two", 2, slow_from=13, **options)
+    assert done.returncode == 0, done.stderr
+    machine = tiny.Machine(slow_from=13)
+    tiny.start(tmp_path / "one", deadline=machine.deadline(), callbacks=[machine], **options)
+    one, two = (read_decisions(tmp_path / name) for name in ("one", "two"))
+    assert one == two and Checkpoints(tmp_path / "two" / "checkpoints").steps()[-1] == one[-1].num_steps < 40
 
 
 def test_another_number_of_ranks_is_refused_with_the_reason(tiny: ModuleType, three_ranks: Path) -> None:

@@ -20,6 +20,7 @@ from seedbed.data.loader import Loader, MixturePart
 from seedbed.data.records import RecordSource
 from seedbed.models.network import build, family, initialize
 from seedbed.objectives.causal import Causal
+from seedbed.training.budget import Costs, Deadline
 from seedbed.training.loop import Callback, Validation, train
 from seedbed.training.resume import Progress
 from seedbed.training.run_folder import RunFolder
@@ -68,6 +69,7 @@ def start(
     callbacks: Sequence[Callback] = (),
     module: nn.Module | None = None,
     fingerprints: Mapping[str, str] | None = None,
+    deadline: Deadline | None = None,
     **changes: Any,
 ) -> tuple[nn.Module, Progress]:
     """Train, or resume, in a run folder."""
@@ -92,6 +94,7 @@ def start(
             validation=validation,
             callbacks=callbacks,
             fingerprints=fingerprints,
+            deadline=deadline,
         )
     return module, progress
 
@@ -109,11 +112,41 @@ class Announcer:
         print("end", flush=True)
 
 
+class Machine:
+    """A clock that a step moves on by a second, and by more after the step `slow_from`.
+
+    As a callback it follows the training. An evaluation takes 2 s, and a checkpoint no time.
+    """
+
+    def __init__(self, *, slow_from: int = 10**9, slowness: float = 2.0) -> None:
+        self.now, self.slow_from, self.slowness = 1000.0, slow_from, slowness
+
+    def deadline(self) -> Deadline:
+        """The clock of a command that began 5 s ago, and whose end takes 1 s."""
+        planned = Costs(step=1.0, evaluation=2.0, checkpoint=0.0, end=1.0)
+        return Deadline(planned, started=self.now - 5.0, clock=lambda: self.now)
+
+    def begin(self, step: int, num_steps: int) -> None:
+        """Nothing."""
+
+    def record(self, line: Mapping[str, Any]) -> None:
+        """Let the time pass that the work took."""
+        slow = self.slowness if line["step"] > self.slow_from else 1.0
+        self.now += {"step": 1.0, "evaluation": 2.0}.get(line["kind"], 0.0) * slow
+
+    def end(self) -> None:
+        """Nothing."""
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     try:
         with Runtime.from_environment("cpu") as runtime:
-            start(Path(sys.argv[1]), runtime=runtime, callbacks=[Announcer()], **json.loads(sys.argv[2]))
+            options, callbacks = json.loads(sys.argv[2]), [Announcer()]
+            if (slow_from := options.pop("slow_from", None)) is not None and runtime.is_main:
+                machine = Machine(slow_from=slow_from)
+                options["deadline"], callbacks = machine.deadline(), [machine, *callbacks]
+            start(Path(sys.argv[1]), runtime=runtime, callbacks=callbacks, **options)
     except SeedbedError as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)

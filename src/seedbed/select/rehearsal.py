@@ -28,7 +28,8 @@ from seedbed.models.family import Network
 from seedbed.select.compute import Shares, training_flops
 from seedbed.select.layers import LayerSample, all_levels, only_layers, sample_layers, stand_in
 from seedbed.select.ledger import StorageLedger
-from seedbed.training.loop import TrainStep, require_gradient
+from seedbed.training.gradients import require_gradient
+from seedbed.training.loop import TrainStep
 from seedbed.training.optimizer import OPTIMIZERS, Optimizer, require_trainable, trainable
 from seedbed.training.resume import weights_of
 from seedbed.training.settings import TrainingSettings

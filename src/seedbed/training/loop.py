@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -17,14 +17,15 @@ from seedbed.data.batch import Batch, collate
 from seedbed.data.loader import Loader, micro_batches, one_pass
 from seedbed.data.objective import Objective
 from seedbed.data.records import Source
+from seedbed.training.budget import Deadline
 from seedbed.training.checkpoints import first_names
+from seedbed.training.decisions import Decision, Schedule, append_decision, read_decisions
+from seedbed.training.gradients import add_up_gradients, require_gradient
 from seedbed.training.metrics import MetricsFile
 from seedbed.training.optimizer import OPTIMIZERS, require_trainable
 from seedbed.training.resume import Progress, Resumable
 from seedbed.training.run_folder import RunFolder
-from seedbed.training.settings import TrainingSettings, learning_rate_factor
-
-BUCKET_NUMBERS = 2**24  # gradients per sum over the ranks: 64 MiB in float32
+from seedbed.training.settings import TrainingSettings
 
 
 class Callback(Protocol):
@@ -60,8 +61,12 @@ def train(
     callbacks: Sequence[Callback] = (),
     fingerprints: Mapping[str, str] | None = None,
     peak_tokens_per_second: float = 0.0,
+    deadline: Deadline | None = None,
 ) -> Progress:
     """Train the module to the last step of the settings, from the newest checkpoint in the run folder.
+
+    Decisions in that folder change the last step. Where the `deadline` of a training with a budget would be
+    missed, the loop decides to end earlier.
 
     The module ends with the last weights; `load_best` loads the best on validation. `fingerprints` of the
     data must be the same on resume. `peak_tokens_per_second` is the limit by the measured matmul speed (0:
@@ -70,6 +75,7 @@ def train(
     """
     loop = _Loop(module.to(runtime.device), loader, objective, settings, run, runtime, fingerprints or {})
     loop.validation, loop.peak_tokens_per_second = validation, peak_tokens_per_second
+    loop.deadline = deadline
     with torch.random.fork_rng(), loop.signals, loop.signals.hold():
         resuming = run.metrics_path.exists()
         if runtime.is_main:
@@ -89,6 +95,7 @@ class _Loop:
 
     validation: Validation | None = None
     peak_tokens_per_second = 0.0
+    deadline: Deadline | None = None
 
     def __init__(
         self,
@@ -111,13 +118,22 @@ class _Loop:
             self.compute.compile()
         self.outputs: list[Callback] = []
         self.signals, self.stop = StopSignals(), False  # stop: agreed by all ranks
+        self.shorter = 0  # the number of steps to which the training is shortened, agreed by all ranks
         self.at, self.since = Progress(), 0.0
+        self.schedule = Schedule(settings)
 
     def begin(self, resuming: bool) -> None:
         """Load the newest checkpoint."""
-        self.at, problems = self.saved.load()
+        at, problems = self.saved.load()
+        self.at, self.schedule = (
+            at,
+            Schedule(self.settings, read_decisions(self.saved.run.path, at.decisions)),
+        )
+        if self.deadline is not None:
+            budget_seconds = self.schedule.budget_seconds(self.schedule.decided_step)
+            self.deadline.begin(spent_seconds=at.seconds, budget_seconds=budget_seconds)
         for output in self.outputs:
-            output.begin(self.at.step, self.settings.num_steps)
+            output.begin(at.step, self.schedule.num_steps(at.step))
         if resuming:
             self._record({"kind": "resume", "step": self.at.step, "problems": problems})
 
@@ -126,21 +142,54 @@ class _Loop:
         at, settings = self.at, self.settings
         self.since = time.perf_counter()
         while True:
-            last = at.step == settings.num_steps
+            num_steps = self.schedule.num_steps(at.step)
+            last = at.step >= num_steps
             if at.evaluated_step < at.step and (last or at.step % settings.evaluate_every_steps == 0):
                 self._evaluate()
             if last or self.stop or at.step % settings.checkpoint_every_steps == 0:
                 self._count_seconds()
-                self.saved.save(at)
+                self._save()
             if self.stop:
-                saved = f"stopped after step {at.step} of {settings.num_steps}, saved"
-                raise StoppedEarly(f"{saved}: run the same command again to resume")
+                saved = f"stopped after step {at.step} of {num_steps}, saved"
+                again = f"run the same command again, or `seedbed resume {self.saved.run.path}`"
+                raise StoppedEarly(f"{saved}: {again}")
             if last:
                 if settings.average_checkpoints is not None:
                     self._evaluate(averaged=self.saved.load_average(settings.average_checkpoints))
                 self._count_seconds()
                 return
             self._step()
+            self._decide()
+
+    def _save(self) -> None:
+        """Write a checkpoint of this step unless there is one."""
+        if self.at.step != self.saved.saved_step:
+            self.at.decisions = [made for made in self.schedule.decisions if made.step <= self.at.step]
+            self.saved.save(self.at)
+            self._lap("checkpoint")
+
+    def _decide(self) -> None:
+        """Write a decision to end earlier down, then act on it, as on one of before a resume."""
+        step = self.at.step
+        if self.shorter:
+            decision = Decision(step, self.shorter, self.schedule.budget_seconds(step))
+            if self.runtime.is_main:
+                append_decision(self.saved.run.path, decision)
+            self.schedule.add(decision)
+        for made in self.schedule.decisions:
+            if made.step == step:
+                self._record({"kind": "decision", **made._asdict()})
+
+    def _proposal(self) -> int:
+        """The number of steps to which the main rank would shorten the training after this one; 0: none."""
+        step, schedule = self.at.step + 1, self.schedule
+        if self.deadline is None or not self.runtime.is_main or step <= schedule.decided_step:
+            return 0
+        return self.deadline.num_steps(step, schedule.num_steps(step), self.settings)
+
+    def _lap(self, kind: str) -> None:
+        if self.deadline is not None:
+            self.deadline.lap(kind)
 
     def _count_seconds(self) -> None:
         """Add the time since the last count."""
@@ -177,7 +226,7 @@ class _Loop:
         if runtime.world_size > 1:
             add_up_gradients(self.parameters.values(), runtime)
         loss, norm = self._totals(total, num_targets)
-        factor = learning_rate_factor(settings, at.step)
+        factor = self.schedule.factor(at.step)
         clip = min(1.0, settings.clip_norm / (norm + 1e-6)) if settings.clip_norm else 1.0
         self.optimizer.step(factor, gradient_scale=clip)
         for parameter in self.parameters.values():
@@ -196,15 +245,16 @@ class _Loop:
         if self.peak_tokens_per_second:
             line["peak_fraction"] = num_tokens / seconds / self.peak_tokens_per_second
         self._record(line)
+        self._lap("step")
 
     def _totals(self, total: Tensor, num_targets: int) -> tuple[float, float]:
         """The loss and gradient norm over all ranks, finite or TrainingError; the only device sync."""
         gradients = {name: p.grad for name, p in self.parameters.items() if p.grad is not None}
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(gradients.values()))))
-        requested = total.new_tensor(float(bool(self.signals.requested)))
-        sums = self.runtime.all_reduce_sum(torch.stack((total, requested)))
-        loss_sum, stop, norm_value = torch.cat((sums, norm[None])).tolist()
-        self.stop = stop > 0
+        requested = total.new_tensor([float(bool(self.signals.requested)), self._proposal()])
+        sums = self.runtime.all_reduce_sum(torch.cat((total[None], requested)))
+        loss_sum, stop, shorter, norm_value = torch.cat((sums, norm[None])).tolist()
+        self.stop, self.shorter = stop > 0, int(shorter)
         if math.isfinite(loss_sum) and math.isfinite(norm_value):
             return loss_sum / num_targets, norm_value
         names = [name for name, gradient in gradients.items() if not gradient.isfinite().all()]
@@ -239,6 +289,7 @@ class _Loop:
             if at.best_loss is None or measured["loss"] < at.best_loss:
                 at.best_step, at.best_loss = at.step, measured["loss"]
                 self.saved.save_best(at)
+            self._lap("evaluation")
         at.evaluated_step = at.step
 
     def _should_stop(self) -> bool:
@@ -260,38 +311,6 @@ class TrainStep(nn.Module):
     def forward(self, batch: Batch) -> tuple[Tensor, int]:
         """The batch's summed loss, a scalar, and the number of its targets."""
         return self.objective.loss_sum(self.module, batch), batch.num_targets
-
-
-def require_gradient(loss: Tensor, names: Collection[str]) -> None:
-    """Raise TrainingError if the loss depends on none of the parameters that train, with these names."""
-    if not loss.requires_grad:
-        raise TrainingError(
-            f"the loss depends on none of the parameters that train ({first_names(list(names))}), so "
-            "there is nothing to learn; leave others trainable, or choose another objective"
-        )
-
-
-def add_up_gradients(parameters: Iterable[nn.Parameter], runtime: Runtime) -> None:
-    """Replace the gradients on every rank by their sum over all ranks; a missing one counts as 0.
-
-    The order is the same in every step. DistributedDataParallel changes its buckets after the first step, so
-    a resumed run of three or more ranks rounds differently from an uninterrupted one (measured 2026-11-24);
-    it would overlap the sums with the backward pass.
-    """
-    members: list[nn.Parameter] = []
-    for parameter in parameters:
-        if members and sum(p.numel() for p in members) + parameter.numel() > BUCKET_NUMBERS:
-            _add_up(members, runtime)
-            members = []
-        members.append(parameter)
-    _add_up(members, runtime)
-
-
-def _add_up(members: list[nn.Parameter], runtime: Runtime) -> None:
-    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in members]
-    sums = runtime.all_reduce_sum(torch.cat([gradient.flatten() for gradient in gradients]))
-    for parameter, part in zip(members, sums.split([p.numel() for p in members]), strict=True):
-        parameter.grad = part.view_as(parameter)
 
 
 @torch.no_grad()

@@ -50,12 +50,16 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     step i: earlier lines about later steps are dropped.
     """
     lines: list[dict[str, Any]] = []
-    for line in _lines(path):
-        if line is not None:
-            if line["kind"] == "resume":
-                lines = [earlier for earlier in lines if earlier["step"] <= line["step"]]
-            lines.append(line)
+    for line in valid_lines(path):
+        if line["kind"] == "resume":
+            lines = [earlier for earlier in lines if earlier["step"] <= line["step"]]
+        lines.append(line)
     return lines
+
+
+def valid_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines as they were written, without truncated or damaged ones."""
+    return (line for line in _lines(path) if line is not None)
 
 
 def metrics_problem(path: Path) -> str:

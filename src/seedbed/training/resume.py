@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from seedbed.base.errors import CheckpointError, SeedbedWarning
 from seedbed.base.runtime import Runtime
 from seedbed.data.loader import Loader
 from seedbed.training.checkpoints import Checkpoint, first_names
+from seedbed.training.decisions import DECISIONS
 from seedbed.training.metrics import metrics_problem
 from seedbed.training.optimizer import Optimizer, fill
 from seedbed.training.run_folder import RunFolder
@@ -31,6 +32,7 @@ class Progress:
     evaluated_step: int = 0
     best_step: int = 0
     best_loss: float | None = None
+    decisions: Sequence[Sequence[float | None]] = ()  # `Decision` of each, up to this step
 
 
 def load_best(module: nn.Module, run: RunFolder) -> Checkpoint | None:
@@ -127,7 +129,8 @@ class Resumable:
         if self.runtime.is_main:
             found, problems = self.run.checkpoints.newest()
             step = -1 if found is None else found.step
-            problems += filter(None, [metrics_problem(self.run.metrics_path)])
+            files = (self.run.metrics_path, self.run.path / DECISIONS)
+            problems += filter(None, map(metrics_problem, files))
         step = self.runtime.broadcast_int(step)
         if step < 0:
             return Progress(), self._start(problems, is_new=True)

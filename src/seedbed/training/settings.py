@@ -16,7 +16,8 @@ class TrainingSettings:
     """The `[training]` table of a run's settings; the machine decides `auto` and 0 before step 1."""
 
     num_steps: int = 1000  # length of the training, also --steps [1 or more]
-    budget_seconds: float | None = None  # time limit, also --budget; determines num_steps [above 0]
+    # Time limit of the command, also --budget; sets num_steps, which a slow machine lowers. [above 0]
+    budget_seconds: float | None = None
     batch_tokens: int = 8192  # input tokens of one step, over all processes [1 or more]
     micro_batch_tokens: int = 0  # input tokens of one forward and backward pass; 0: all at once [0 or more]
     context_tokens: int = 256  # maximum length of a row; a base may have less [1 or more]
@@ -92,8 +93,10 @@ class TrainingSettings:
             raise ConfigError(f"training.{name}={getattr(self, name)} is not allowed: choose {allowed}")
 
 
-def learning_rate_factor(settings: TrainingSettings, step: int) -> float:
+def learning_rate_factor(settings: TrainingSettings, step: float) -> float:
     """The factor in 0..1 of the highest learning rate at step 0, 1, ...: linear warm-up, then the schedule.
+
+    `Schedule` of `decisions.py` asks for steps in between where it shortens a training.
 
     cosine: half a cosine down to min_learning_rate_ratio (Loshchilov and Hutter 1608.03983, without
     restarts). wsd: stable, then linear down to it over the last cooldown_fraction of the steps (Hu et al.
