@@ -131,7 +131,8 @@ def test_objectives_get_the_seed_and_the_record_s_key() -> None:
 
 def test_one_pass_gives_every_record_once() -> None:
     source = RecordSource([list(range(n)) for n in (6, 3, 9, 2, 4)], shuffle=False)
-    steps = list(one_pass(source, NextToken(), batch_tokens=8))
+    numbers, steps = zip(*one_pass(source, NextToken(), batch_tokens=8), strict=True)
+    assert numbers == ([0, 1], [2], [3, 4])
     assert [[len(e.input_ids) for e in step] for step in steps] == [[5, 2], [8], [1, 3]]
     assert [row for step in steps for row in rows(step)] == [
         (tuple(range(n - 1)), tuple(range(1, n))) for n in (6, 3, 9, 2, 4)

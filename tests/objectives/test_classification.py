@@ -128,6 +128,7 @@ def test_right_predictions_are_counted(name: str) -> None:
         )
         logits = logits if batch.target_index is None else logits[batch.target_index]
         expected = sum(int(row.argmax()) == int(t) for row, t in zip(logits, batch.targets, strict=True))
-        loss, right = objective.measure(network, batch)
-        assert loss.item() == pytest.approx(objective.loss_sum(network, batch).item())
-    assert right == expected and 0 < right < batch.num_targets
+        nats, predicted = objective.measure(network, batch)
+        assert nats.sum().item() == pytest.approx(objective.loss_sum(network, batch).item())
+    right = int((predicted == batch.targets).sum())
+    assert len(nats) == batch.num_targets and right == expected and 0 < right < batch.num_targets

@@ -14,7 +14,8 @@ from seedbed.base.errors import StoppedEarly
 from seedbed.base.runtime import Runtime
 from seedbed.data.loader import Loader, MixturePart
 from seedbed.data.objective import OBJECTIVES
-from seedbed.training.loop import Validation, train
+from seedbed.training.evaluation import Validation
+from seedbed.training.loop import train
 from seedbed.training.run_folder import RunFolder
 from seedbed.training.settings import TrainingSettings
 

@@ -83,7 +83,7 @@ def test_parts_add_up_and_survive_the_file(plan: Plan) -> None:
 
 
 def test_seconds_count_steps_evaluations_and_checkpoints(plan: Plan) -> None:
-    plan = replace(plan, step_seconds=1.0, evaluation_seconds=10.0, checkpoint_seconds=100.0)
+    plan = replace(plan, step_seconds=1.0, validation_seconds=10.0, checkpoint_seconds=100.0)
     training = TrainingSettings(
         batch_tokens=128,
         context_tokens=32,
@@ -97,7 +97,7 @@ def test_seconds_count_steps_evaluations_and_checkpoints(plan: Plan) -> None:
     assert planned.seconds == pytest.approx(25 + 3 * 10 + 100 * (2 + 3 * share))
     assert planned.num_steps == 25
     assert planned.flops == pytest.approx(plan.flops / 20 * 25)
-    without = replace(plan, evaluation_seconds=0.0).for_settings(training)
+    without = replace(plan, validation_seconds=0.0).for_settings(training)
     assert without.seconds == pytest.approx(25 + 100 * 2)
 
 

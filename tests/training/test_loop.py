@@ -18,7 +18,8 @@ from seedbed.data.batch import Batch, Example, collate
 from seedbed.data.loader import Loader, MixturePart
 from seedbed.data.records import Record, RecordSource
 from seedbed.objectives.causal import Causal
-from seedbed.training.loop import TrainStep, Validation, evaluate, train
+from seedbed.training.evaluation import Validation, evaluate
+from seedbed.training.loop import train
 from seedbed.training.metrics import read_metrics
 from seedbed.training.resume import load_best
 from seedbed.training.run_folder import RunFolder
@@ -238,10 +239,9 @@ def test_the_best_weights_are_kept_and_judged_honestly(tiny: ModuleType, tmp_pat
     found = load_best(module, RunFolder(tmp_path))
     assert found is not None and (found.step, found.state["loss"]) == (progress.best_step, progress.best_loss)
     held_out = Validation(RecordSource(tiny.records(9, seed=1), shuffle=False), Causal())
-    step = TrainStep(module, Causal())
-    again = evaluate(step, held_out, batch_tokens=96, seed=0, runtime=Runtime())
-    assert again is not None and again["loss"] == pytest.approx(progress.best_loss, rel=1e-6)
-    assert again["bits_per_byte"] is None
+    again = evaluate(module, held_out, batch_tokens=96, seed=0, runtime=Runtime())
+    assert again is not None and again.loss == pytest.approx(progress.best_loss, rel=1e-6)
+    assert again.to_dict()["bits_per_byte"] is None
 
 
 def test_without_validation_nothing_is_best(tiny: ModuleType, tmp_path: Path) -> None:

@@ -21,7 +21,8 @@ from seedbed.data.records import RecordSource
 from seedbed.models.network import build, family, initialize
 from seedbed.objectives.causal import Causal
 from seedbed.training.budget import Costs, Deadline
-from seedbed.training.loop import Callback, Validation, train
+from seedbed.training.evaluation import Validation
+from seedbed.training.loop import Callback, train
 from seedbed.training.resume import Progress
 from seedbed.training.run_folder import RunFolder
 from seedbed.training.settings import TrainingSettings
@@ -70,13 +71,16 @@ def start(
     module: nn.Module | None = None,
     fingerprints: Mapping[str, str] | None = None,
     deadline: Deadline | None = None,
+    evaluate_first: bool = False,
     **changes: Any,
 ) -> tuple[nn.Module, Progress]:
     """Train, or resume, in a run folder."""
     settings = replace(SETTINGS, **changes)
     runtime = runtime or Runtime(precision="float32" if settings.precision == "auto" else settings.precision)
     module = module or network(name, d_model=d_model, dropout=dropout)
-    validation = Validation(RecordSource(records(9, seed=1), shuffle=False), Causal(), num_bytes=500)
+    held_out = records(9, seed=1)
+    per_target = 500 / sum(len(ids) - 1 for ids in held_out)
+    validation = Validation(RecordSource(held_out, shuffle=False), Causal(), per_target)
     loader = Loader(
         [MixturePart(RecordSource(records(), seed=settings.seed), Causal())],
         batch_tokens=settings.batch_tokens,
@@ -92,6 +96,7 @@ def start(
             run=run,
             runtime=runtime,
             validation=validation,
+            evaluate_first=evaluate_first,
             callbacks=callbacks,
             fingerprints=fingerprints,
             deadline=deadline,

@@ -17,7 +17,14 @@ from seedbed.training.loop import Callback
 from seedbed.training.run_folder import RunFolder
 
 # Settings of the training that do not change its examples.
-_FREE = ("precision", "num_steps", "budget_seconds", "evaluate_every_steps", "checkpoint_every_steps")
+_FREE = (
+    "precision",
+    "num_steps",
+    "budget_seconds",
+    "evaluate_every_steps",
+    "evaluate_tokens",
+    "checkpoint_every_steps",
+)
 
 
 def pretrain(

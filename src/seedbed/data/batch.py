@@ -75,13 +75,14 @@ class Batch:
         return replace(self, **{name: v.to(device) for name, v in values.items() if v is not None})
 
 
+def row_lengths(example: Example) -> tuple[int, int]:
+    """The lengths by which rows are sorted, longest first."""
+    return -len(example.input_ids), 0 if example.source_ids is None else -len(example.source_ids)
+
+
 def longest_first(examples: Sequence[Example]) -> list[Example]:
     """Sort by length and keep the order of equals: neighbours of one length are one attention call."""
-
-    def lengths(example: Example) -> tuple[int, int]:
-        return -len(example.input_ids), 0 if example.source_ids is None else -len(example.source_ids)
-
-    return sorted(examples, key=lengths)
+    return sorted(examples, key=row_lengths)
 
 
 def collate(examples: Sequence[Example]) -> Batch:

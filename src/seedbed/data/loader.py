@@ -108,9 +108,22 @@ class Loader:
 
 def one_pass(
     source: Source, objective: Objective, *, batch_tokens: int, seed: int = 0
-) -> Iterator[list[Example]]:
-    """Pass 0 over a source for validation: each record once, in steps of at most `batch_tokens` inputs."""
-    return _groups((objective.example(record, seed) for record in source.records(0, 0)), batch_tokens)
+) -> Iterator[tuple[list[int], list[Example]]]:
+    """Pass 0 over a source for validation: each record once, in steps of at most `batch_tokens` inputs.
+
+    A step has the numbers of its records and their examples.
+    """
+    numbers: list[int] = []
+
+    def examples() -> Iterator[Example]:
+        for record in source.records(0, 0):
+            numbers.append(record.key[1])
+            yield objective.example(record, seed)
+
+    num_read = 0
+    for group in _groups(examples(), batch_tokens):
+        yield numbers[num_read : num_read + len(group)], group
+        num_read += len(group)
 
 
 def _groups(examples: Iterable[Example], max_tokens: float) -> Iterator[list[Example]]:

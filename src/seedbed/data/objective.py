@@ -17,7 +17,7 @@ from seedbed.data.corpora import LearnsFrom
 from seedbed.data.records import Record
 from seedbed.data.vocabulary import Vocabulary
 from seedbed.nn.config import HeadKind
-from seedbed.nn.loss import cross_entropy_sum
+from seedbed.nn.loss import cross_entropy_sum, target_nats
 
 
 class Objective(ABC):
@@ -86,11 +86,14 @@ class Objective(ABC):
         smoothing = self.label_smoothing if module.training else 0.0
         return cross_entropy_sum(self.logits(module, batch), batch.targets, label_smoothing=smoothing)
 
-    def measure(self, module: Any, batch: Batch) -> tuple[Tensor, int]:
-        """Return the summed loss without smoothing, and the number of targets that are top-1."""
+    def measure(self, module: Any, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """Return the nats of each target (num_targets,), without smoothing, and the predicted labels, if any.
+
+        Predicted labels (num_targets,) are numbers of labels; None where the targets are tokens.
+        """
         logits = self.logits(module, batch)
-        num_right = int((logits.argmax(-1) == batch.targets).sum())
-        return cross_entropy_sum(logits, batch.targets), num_right
+        predicted = None if self.head_kind is None else logits.argmax(-1)
+        return target_nats(logits, batch.targets), predicted
 
 
 OBJECTIVES: PluginPackage[type[Objective]] = PluginPackage("seedbed.objectives", "OBJECTIVE")

@@ -30,8 +30,15 @@ class Record(NamedTuple):
 class Source(Protocol):
     """Records in the order of a pass; the same arguments always give the same records."""
 
+    def order(self, pass_index: int) -> NDArray[np.int64]:
+        """The numbers of the records of a pass, in its order; every pass has at least one."""
+
+    def read(self, pass_index: int, numbers: NDArray[np.int64]) -> Iterator[Record]:
+        """The records of a pass that have these numbers."""
+
     def records(self, pass_index: int, start: int) -> Iterator[Record]:
-        """The records of a pass in its order, from number `start`; every pass has at least one."""
+        """The records of a pass in its order, from the one at `start`."""
+        yield from self.read(pass_index, self.order(pass_index)[start:])
 
 
 def generator(*seeds: int) -> np.random.Generator:
@@ -67,7 +74,7 @@ def cut_documents(
     return starts, ends
 
 
-class TokenSource:
+class TokenSource(Source):
     """Spans of a shard's documents; (seed, pass) determines where they begin, and their order.
 
     Spans have at most context_tokens + overlap tokens. `shuffle=False` (validation) begins at the first token
@@ -105,18 +112,22 @@ class TokenSource:
         starts, ends = cut_documents(self.shard.offsets, size, first_cuts, overlap=overlap)
         return Spans(starts, ends, order.permutation(len(starts)))
 
-    def records(self, pass_index: int, start: int) -> Iterator[Record]:
-        """The spans of the pass from number `start`."""
+    def order(self, pass_index: int) -> NDArray[np.int64]:
+        """The numbers of the spans of the pass, in its order."""
+        return self._spans(pass_index).order
+
+    def read(self, pass_index: int, numbers: NDArray[np.int64]) -> Iterator[Record]:
+        """The spans of the pass that have these numbers."""
         spans = self._spans(pass_index)
         tokens = self.shard.tokens
-        for block in range(start, len(spans.order), BLOCK_RECORDS):
-            numbers = spans.order[block : block + BLOCK_RECORDS]
-            starts, ends = spans.starts[numbers].tolist(), spans.ends[numbers].tolist()
-            for number, first, end in zip(numbers.tolist(), starts, ends, strict=True):
+        for block in range(0, len(numbers), BLOCK_RECORDS):
+            some = numbers[block : block + BLOCK_RECORDS]
+            starts, ends = spans.starts[some].tolist(), spans.ends[some].tolist()
+            for number, first, end in zip(some.tolist(), starts, ends, strict=True):
                 yield Record(tokens[first:end].astype(np.int64), (pass_index, number))
 
 
-class PairSource:
+class PairSource(Source):
     """Labelled records, inputs and answers in two shards; each pass has its own order.
 
     Records of similar lengths are read in runs, whose rows share one attention call; the order of the runs is
@@ -146,6 +157,10 @@ class PairSource:
             )
         self._order = lru_cache(maxsize=1)(self._shuffled)
 
+    def order(self, pass_index: int) -> NDArray[np.int64]:
+        """The numbers of the records of the pass, in its order."""
+        return self._order(pass_index)
+
     def _shuffled(self, pass_index: int) -> NDArray[np.int64]:
         kept = np.flatnonzero(self.max_input_tokens >= 0)
         if not self.shuffle:
@@ -157,16 +172,16 @@ class PairSource:
         runs = np.array_split(ranked, -(-len(ranked) // RUN_RECORDS))
         return np.concatenate([runs[i] for i in random.permutation(len(runs))])
 
-    def records(self, pass_index: int, start: int) -> Iterator[Record]:
-        """The records of the pass from number `start`."""
-        for number in self._order(pass_index)[start:].tolist():
+    def read(self, pass_index: int, numbers: NDArray[np.int64]) -> Iterator[Record]:
+        """The records that have these numbers."""
+        for number in numbers.tolist():
             most = int(self.max_input_tokens[number])
             answer = self.answers.document(number)
             answer = answer[:most] if self.cuts_answers else answer
             yield Record(self.inputs.document(number)[:most], (pass_index, number), answer)
 
 
-class RecordSource:
+class RecordSource(Source):
     """Records in memory, with the answers of labelled ones."""
 
     def __init__(
@@ -184,13 +199,32 @@ class RecordSource:
         self.seed, self.shuffle = seed, shuffle
         self._order = lru_cache(maxsize=1)(self._shuffled)
 
+    def order(self, pass_index: int) -> NDArray[np.int64]:
+        """The numbers of the records of the pass, in its order."""
+        return self._order(pass_index)
+
     def _shuffled(self, pass_index: int) -> NDArray[np.int64]:
         if not self.shuffle:
             return np.arange(len(self.ids))
         return generator(self.seed, pass_index).permutation(len(self.ids))
 
-    def records(self, pass_index: int, start: int) -> Iterator[Record]:
-        """The records of the pass from number `start`."""
-        for number in self._order(pass_index)[start:].tolist():
+    def read(self, pass_index: int, numbers: NDArray[np.int64]) -> Iterator[Record]:
+        """The records that have these numbers."""
+        for number in numbers.tolist():
             answer = None if self.answers is None else self.answers[number]
             yield Record(self.ids[number], (pass_index, number), answer)
+
+
+class Sample(Source):
+    """Some records of pass 0 of another source, by their numbers, in every pass."""
+
+    def __init__(self, source: Source, numbers: NDArray[np.int64]) -> None:
+        self.source, self.numbers = source, numbers
+
+    def order(self, pass_index: int) -> NDArray[np.int64]:
+        """The numbers of the sample."""
+        return self.numbers
+
+    def read(self, pass_index: int, numbers: NDArray[np.int64]) -> Iterator[Record]:
+        """The records of pass 0 that have these numbers."""
+        return self.source.read(0, numbers)

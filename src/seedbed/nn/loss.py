@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -26,18 +27,31 @@ def cross_entropy_sum(logits: Tensor, targets: Tensor, *, label_smoothing: float
     return loss
 
 
+@torch.no_grad()
+def target_nats(logits: Tensor, targets: Tensor) -> Tensor:
+    """The nats of each target (n,) under logits (n, V) in float32, in the memory of the logits."""
+    parts = [-wide.gather(1, target)[:, 0] for _, wide, target in _log_softmax(logits, targets)]
+    return torch.cat(parts)
+
+
+def _log_softmax(logits: Tensor, targets: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Chunks of the logits, the same as log-probabilities (in their memory if float32), and their targets."""
+    rows = max(1, (CPU_NUMBERS if logits.device.type == "cpu" else DEVICE_NUMBERS) // logits.shape[-1])
+    wide_type = torch.promote_types(logits.dtype, torch.float32)
+    for chunk, target in zip(logits.split(rows), targets[:, None].split(rows), strict=True):
+        wide = chunk.to(wide_type)
+        torch.log_softmax(wide, 1, out=wide)
+        yield chunk, wide, target
+
+
 class _CrossEntropySum(torch.autograd.Function):
     """Overwrites the logits by their softmax, and in the backward pass that by the gradient."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
         """Forward."""
-        rows = max(1, (CPU_NUMBERS if logits.device.type == "cpu" else DEVICE_NUMBERS) // logits.shape[-1])
-        wide_type = torch.promote_types(logits.dtype, torch.float32)
         parts, spread = [], []
-        for chunk, target in zip(logits.split(rows), targets[:, None].split(rows), strict=True):
-            wide = chunk.to(wide_type)
-            torch.log_softmax(wide, 1, out=wide)
+        for chunk, wide, target in _log_softmax(logits, targets):
             parts.append(wide.gather(1, target))
             if smoothing:
                 spread.append(wide.mean(1))

@@ -42,6 +42,11 @@ def decide(prepared: PreparedRun, *, runtime: Runtime, resident: ResidentPeak) -
         settings = decided(settings, **{name: runtime.broadcast_int(affordable[name]) for name in names})
         settings.training.require_warmup()
         plan = plan.for_settings(settings.training)
+    if saved is None and settings.training.evaluate_tokens is None:
+        settings = decided(settings, evaluate_tokens=settings.training.affordable_evaluate_tokens())
+        plan = plan.for_settings(settings.training)
+    elif settings.training.evaluate_tokens is None:
+        settings = decided(settings, evaluate_tokens=then.get("evaluate_tokens"))
     if saved is None and runtime.is_main:
         _require_resources(plan, run.path)
     return replace(prepared, settings=settings), plan

@@ -31,7 +31,7 @@ from seedbed.runs.settings import RunSettings
 from seedbed.runs.start import Start
 from seedbed.text.tokenizer import Tokenizer
 from seedbed.text.training import train_tokenizer
-from seedbed.training.loop import Validation
+from seedbed.training.evaluation import Validation
 from seedbed.training.run_folder import RunFolder
 from seedbed.training.settings import TrainingSettings
 
@@ -74,8 +74,13 @@ class PreparedRun:
         """What a loss is the mean of: a label where the head has labels, else a token."""
         return "label" if self.config.head.labels else "token"
 
+    def evaluated(self) -> Validation:
+        """The held-out records that an evaluation reads."""
+        training = self.settings.training
+        return self.held_out.sampled(training.evaluate_tokens or 0, seed=training.seed)
+
     def validation_tokens(self) -> int:
-        """Estimate the tokens that the network reads of the held-out records, from the first of them."""
+        """Estimate the tokens that the network reads of all held-out records, from the first of them."""
         records = list(islice(self.held_out.source.records(0, 0), MEASURED_RECORDS))
         seed = self.settings.training.seed
         read = sum(self.objective.example(record, seed).num_tokens for record in records)
@@ -134,8 +139,10 @@ def prepare_run(
     for part in mixture:
         if isinstance(part.source, PairSource):
             _warn_of_length(part.source, training.context_tokens)
-    num_bytes = shards.validation.num_bytes if objective.reads_text_once else None
-    held_out = Validation(_source(objective, shards, training, validates=True), objective, num_bytes)
+    held = shards.validation
+    num_targets = held.num_tokens - held.num_documents if objective.reads_text_once else 0
+    bytes_per_target = held.num_bytes / num_targets if num_targets else None
+    held_out = Validation(_source(objective, shards, training, validates=True), objective, bytes_per_target)
     return PreparedRun(
         settings=settings,
         start=start,

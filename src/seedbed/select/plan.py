@@ -51,6 +51,8 @@ class Plan:
     batch_tokens: int
     step_seconds: float
     evaluation_seconds: float
+    validation_seconds: float  # of an evaluation on all held-out records, which have `validation_tokens`
+    validation_tokens: int
     checkpoint_seconds: float
     peak_tokens_per_second: float
     hardware: dict[str, Any]
@@ -59,15 +61,24 @@ class Plan:
     def for_settings(self, training: TrainingSettings) -> Plan:
         """The plan with other numbers of steps, evaluations and checkpoints."""
         num_steps, every = training.num_steps, training.checkpoint_every_steps
-        num_evaluations = -(-num_steps // training.evaluate_every_steps) if self.evaluation_seconds else 0
+        reading = self._evaluation_seconds(training)
+        num_evaluations = -(-num_steps // training.evaluate_every_steps) if reading else 0
         num_checkpoints = -(-num_steps // every)
         # An evaluation that is the best so far writes the trainable weights, a part of a checkpoint.
         trained_bytes = 4 * self.trainable_parameters
         share = trained_bytes / (trained_bytes + self.bytes["optimizer"])
-        seconds = self.step_seconds * num_steps + self.evaluation_seconds * num_evaluations
+        seconds = self.step_seconds * num_steps + reading * num_evaluations
         seconds += self.checkpoint_seconds * (num_checkpoints + share * num_evaluations)
         flops = self.flops / self.num_steps * num_steps
-        return replace(self, num_steps=num_steps, seconds=seconds, flops=flops)
+        return replace(self, num_steps=num_steps, seconds=seconds, flops=flops, evaluation_seconds=reading)
+
+    def _evaluation_seconds(self, training: TrainingSettings) -> float:
+        """Seconds of an evaluation, which reads a sample of the held-out records or all of them."""
+        most = training.evaluate_tokens
+        most = training.affordable_evaluate_tokens() if most is None else most
+        all_of_them = self.validation_tokens
+        share = min(1.0, most / all_of_them) if most and all_of_them else 1.0
+        return share * self.validation_seconds
 
     def above(self, resident: ResidentPeak) -> Plan:
         """The plan with the measured memory of this process, before its network exists, as `libraries`."""
@@ -83,8 +94,9 @@ class Plan:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Plan | None:
         """The plan from the values of `to_dict`, further keys ignored; None if a field is missing."""
-        # In legacy plans without `trainable_parameters`, all parameters train.
+        # In legacy plans all parameters train, and an evaluation reads all held-out records.
         defaults: dict[str, Any] = {"generation": None, "trainable_parameters": values.get("parameters")}
+        defaults |= {"validation_seconds": values.get("evaluation_seconds"), "validation_tokens": 0}
         values = defaults | dict(values)
         names = [f.name for f in fields(cls)]
         return cls(**{name: values[name] for name in names}) if values.keys() >= set(names) else None
@@ -141,7 +153,9 @@ def plan_training(
         num_steps=training.num_steps,
         batch_tokens=training.batch_tokens,
         step_seconds=found.learning * found.step_tokens + found.update + found.sampling,
-        evaluation_seconds=(found.reading + sampling) * validation_tokens / runtime.world_size,
+        evaluation_seconds=0.0,
+        validation_seconds=(found.reading + sampling) * validation_tokens / runtime.world_size,
+        validation_tokens=validation_tokens,
         checkpoint_seconds=_seconds_to_save(saved_bytes, folder),
         peak_tokens_per_second=hardware.matmul_flops[runtime.precision] / learning,
         hardware=hardware.to_dict(),

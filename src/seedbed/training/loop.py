@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from seedbed.base.errors import DataError, StoppedEarly, TrainingError
 from seedbed.base.runtime import Runtime
 from seedbed.base.signals import StopSignals
-from seedbed.data.batch import Batch, collate
-from seedbed.data.loader import Loader, micro_batches, one_pass
+from seedbed.data.batch import Batch
+from seedbed.data.loader import Loader, micro_batches
 from seedbed.data.objective import Objective
-from seedbed.data.records import Source
 from seedbed.training.budget import Deadline
 from seedbed.training.checkpoints import first_names
 from seedbed.training.decisions import Decision, Schedule, append_decision, read_decisions
+from seedbed.training.evaluation import Validation, evaluate
 from seedbed.training.gradients import add_up_gradients, require_gradient
 from seedbed.training.metrics import MetricsFile
 from seedbed.training.optimizer import OPTIMIZERS, require_trainable
@@ -41,14 +41,6 @@ class Callback(Protocol):
         """The loop has ended, with or without an error."""
 
 
-class Validation(NamedTuple):
-    """Held-out records, their objective, and the bytes of their text if the targets are that text."""
-
-    source: Source
-    objective: Objective
-    num_bytes: int | None = None
-
-
 def train(
     module: nn.Module,
     loader: Loader,
@@ -58,6 +50,7 @@ def train(
     run: RunFolder,
     runtime: Runtime,
     validation: Validation | None = None,
+    evaluate_first: bool = False,
     callbacks: Sequence[Callback] = (),
     fingerprints: Mapping[str, str] | None = None,
     peak_tokens_per_second: float = 0.0,
@@ -69,9 +62,9 @@ def train(
     missed, the loop decides to end earlier.
 
     The module ends with the last weights; `load_best` loads the best on validation. `fingerprints` of the
-    data must be the same on resume. `peak_tokens_per_second` is the limit by the measured matmul speed (0:
-    unknown). Errors: StoppedEarly after a signal, when all is saved, on all ranks after the same step;
-    TrainingError before the update for gradients that are not finite.
+    data must be the same on resume. `evaluate_first`: also before step 1. `peak_tokens_per_second` is the
+    limit by the measured matmul speed (0: unknown). Errors: StoppedEarly after a signal, when all is saved,
+    on all ranks after the same step; TrainingError before the update for gradients that are not finite.
     """
     loop = _Loop(module.to(runtime.device), loader, objective, settings, run, runtime, fingerprints or {})
     loop.validation, loop.peak_tokens_per_second = validation, peak_tokens_per_second
@@ -81,7 +74,7 @@ def train(
         if runtime.is_main:
             loop.outputs = [MetricsFile(run.metrics_path), *callbacks]
         try:
-            loop.begin(resuming)
+            loop.begin(resuming, evaluate_first=evaluate_first)
             loop.run()
         finally:
             for output in loop.outputs:
@@ -122,9 +115,11 @@ class _Loop:
         self.at, self.since = Progress(), 0.0
         self.schedule = Schedule(settings)
 
-    def begin(self, resuming: bool) -> None:
+    def begin(self, resuming: bool, *, evaluate_first: bool) -> None:
         """Load the newest checkpoint."""
         at, problems = self.saved.load()
+        if evaluate_first and not at.step:
+            at.evaluated_step = -1
         self.at, self.schedule = (
             at,
             Schedule(self.settings, read_decisions(self.saved.run.path, at.decisions)),
@@ -273,7 +268,7 @@ class _Loop:
         at, settings = self.at, self.settings
         if self.validation is not None:
             measured = evaluate(
-                self.compute,
+                self.compute.module,
                 self.validation,
                 batch_tokens=settings.micro_batch_tokens or settings.batch_tokens,
                 seed=settings.seed,
@@ -283,11 +278,11 @@ class _Loop:
             if measured is None:
                 return
             self._count_seconds()
-            line = {"kind": "evaluation", "step": at.step, **measured}
+            line = {"kind": "evaluation", "step": at.step, **measured.to_dict()}
             line |= {"averaged": averaged} if averaged else {}
             self._record(line | {"tokens": at.tokens, "seconds": at.seconds})
-            if at.best_loss is None or measured["loss"] < at.best_loss:
-                at.best_step, at.best_loss = at.step, measured["loss"]
+            if at.best_loss is None or measured.loss < at.best_loss:
+                at.best_step, at.best_loss = at.step, measured.loss
                 self.saved.save_best(at)
             self._lap("evaluation")
         at.evaluated_step = at.step
@@ -311,40 +306,3 @@ class TrainStep(nn.Module):
     def forward(self, batch: Batch) -> tuple[Tensor, int]:
         """The batch's summed loss, a scalar, and the number of its targets."""
         return self.objective.loss_sum(self.module, batch), batch.num_targets
-
-
-@torch.no_grad()
-def evaluate(
-    compute: TrainStep,
-    validation: Validation,
-    *,
-    batch_tokens: int,
-    seed: int,
-    runtime: Runtime,
-    should_stop: Callable[[], bool] = lambda: False,
-) -> dict[str, Any] | None:
-    """One pass over the held-out records, divided among the ranks -> loss (nats), num_targets, bits_per_byte.
-
-    For labels also the accuracy. None if `should_stop`, on which all ranks agree, ended it early. The module
-    stays in evaluation mode.
-    """
-    compute.eval()
-    nats, num_targets, num_right = 0.0, 0, 0
-    has_labels = validation.objective.head_kind is not None
-    groups = one_pass(validation.source, validation.objective, batch_tokens=batch_tokens, seed=seed)
-    for i, examples in enumerate(groups):
-        if i % runtime.world_size == runtime.rank:
-            batch = collate(examples).to(runtime.device)
-            with runtime.autocast():
-                if has_labels:
-                    loss_sum, right = validation.objective.measure(compute.module, batch)
-                    num_right += right
-                else:
-                    loss_sum, _ = compute(batch)
-            nats, num_targets = nats + loss_sum.item(), num_targets + batch.num_targets
-        if i % runtime.world_size == runtime.world_size - 1 and should_stop():
-            return None
-    nats, total, right_of_all = runtime.sum_over_ranks([nats, num_targets, num_right])
-    bits = nats / math.log(2) / validation.num_bytes if validation.num_bytes else None
-    measured = {"loss": nats / total, "bits_per_byte": bits, "num_targets": int(total)}
-    return measured | ({"accuracy": right_of_all / total} if has_labels else {})

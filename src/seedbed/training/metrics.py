@@ -52,7 +52,9 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     lines: list[dict[str, Any]] = []
     for line in valid_lines(path):
         if line["kind"] == "resume":
-            lines = [earlier for earlier in lines if earlier["step"] <= line["step"]]
+            # Without a checkpoint the evaluation before step 1 is repeated.
+            at = line["step"] or -1
+            lines = [earlier for earlier in lines if earlier["step"] <= at]
         lines.append(line)
     return lines
 

@@ -9,6 +9,7 @@ from seedbed.base.errors import ConfigError
 
 SCHEDULES = ("constant", "cosine", "inverse_sqrt", "wsd")
 PRECISIONS = ("auto", "float32", "bfloat16")
+LEAST_EVALUATE_TOKENS, MOST_EVALUATE_TOKENS = 2**13, 250_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,8 @@ class TrainingSettings:
     precision: str = "auto"  # precision of the matmuls; the weights are float32 [one of PRECISIONS]
     seed: int = 0  # seed of weights, order of the data, corruption, dropout [0 or more]
     evaluate_every_steps: int = 100  # steps between evaluations on held-out data [1 or more]
+    # Tokens of an evaluation, a fixed sample; 0: all; not set: a tenth of the time together. [0 or more]
+    evaluate_tokens: int | None = None
     checkpoint_every_steps: int = 100  # steps between checkpoints [1 or more]
     keep_checkpoints: int = 2  # number of last checkpoints that stay on disk [1 or more]
     # Number of last checkpoints whose mean is also evaluated. [2 or more]
@@ -50,6 +53,7 @@ class TrainingSettings:
             self._require(name, getattr(self, name) >= 1, "1 or more")
         for name in ("micro_batch_tokens", "weight_decay", "clip_norm", "num_threads"):
             self._require(name, getattr(self, name) >= 0, "0 or more")
+        self._require("evaluate_tokens", (self.evaluate_tokens or 0) >= 0, "0 or more")
         for name in ("learning_rate", "matrix_learning_rate"):
             self._require(name, 0 < getattr(self, name) < float("inf"), "above 0")
         self._require("budget_seconds", self.budget_seconds is None or self.budget_seconds > 0, "above 0")
@@ -82,6 +86,16 @@ class TrainingSettings:
                 f"training.warmup_steps={self.warmup_steps} leaves no step of num_steps={self.num_steps} at "
                 f"the full learning rate; choose 0 to {self.num_steps - 1}"
             )
+
+    def affordable_evaluate_tokens(self) -> int:
+        """The tokens of an evaluation, at most 250,000: all of a run together take a tenth of its time.
+
+        A token is read in a third of the time that it takes to learn it. Beside the evaluations between the
+        steps there is one before a base is trained, and one of the best weights at the end.
+        """
+        num_evaluations = 2 + -(-self.num_steps // self.evaluate_every_steps)
+        affordable = 0.1 * 3 * self.batch_tokens * self.num_steps / num_evaluations
+        return max(LEAST_EVALUATE_TOKENS, min(MOST_EVALUATE_TOKENS, int(affordable)))
 
     @property
     def num_warmup_steps(self) -> int:

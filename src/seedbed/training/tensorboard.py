@@ -29,7 +29,7 @@ class TensorBoard:
     def record(self, line: Mapping[str, Any]) -> None:
         """Write the line's numbers."""
         for name, value in line.items():
-            if line["kind"] != "resume" and name not in ("kind", "step") and value is not None:
+            if line["kind"] != "resume" and name not in ("kind", "step") and isinstance(value, int | float):
                 self._writer.add_scalar(f"{line['kind']}/{name}", value, line["step"])
 
     def end(self) -> None:
