@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,10 +35,10 @@ def test_every_family_has_an_objective_of_its_own(name: str) -> None:
 
 def test_t5_learns_with_its_own_optimizer_where_none_is_named(tmp_path: Path) -> None:
     seedbed.new(replace(family("t5").sized(32, 1), vocab_size=40)).save(tmp_path)
-    own = ("adafactor", 0.01, 0.0)
-    for model in ({"family": "t5"}, {"base": str(tmp_path)}):
+    rates = ((0.01, {"family": "t5"}), (0.001, {"base": str(tmp_path)}))  # of the paper, both
+    for rate, model in rates:
         training = load_run({"data": {"train": "builtin:prose"}, "model": model})[0].training
-        assert (training.optimizer, training.learning_rate, training.weight_decay) == own
+        assert (training.optimizer, training.learning_rate, training.weight_decay) == ("adafactor", rate, 0.0)
     layers = {"data": {"train": "builtin:prose"}, "model": {"family": "t5"}}
     slower = load_run(layers, overrides=["training.learning_rate=0.001"])[0].training
     assert (slower.optimizer, slower.learning_rate) == ("adafactor", 0.001)
@@ -45,6 +46,46 @@ def test_t5_learns_with_its_own_optimizer_where_none_is_named(tmp_path: Path) ->
     assert (named.optimizer, named.learning_rate, named.weight_decay) == ("adamw", 1e-3, 0.1)
     assert run_settings("builtin:prose", family="t5", recipe="fast")[0].training.optimizer == "muon"
     assert run_settings("builtin:prose", family="bart")[0].training.optimizer == "adamw"
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> str:
+    """A small GPT-2 with a tokenizer."""
+    config = replace(family("gpt2").sized(16, 1), vocab_size=280, max_positions=32)
+    seedbed.new(config, tokenizer=train_tokenizer(["a text"], vocab_size=280)).save(tmp_path / "base")
+    return str(tmp_path / "base")
+
+
+@pytest.mark.parametrize(
+    ("options", "rate", "of_matrices"),
+    [
+        ({}, 1e-4, 2e-3),
+        ({"recipe": "classic"}, 1e-4, 2e-3),
+        ({"recipe": "fast"}, 1e-4, 2e-3),  # with muon
+        ({"overrides": ["training.optimizer=muon"]}, 1e-4, 2e-3),
+        ({"overrides": ["training.learning_rate=1e-3"]}, 1e-3, 2e-3),
+        ({"recipe": "fast", "overrides": ["training.matrix_learning_rate=0.01"]}, 1e-4, 0.01),
+    ],
+)
+def test_a_base_is_tuned_at_a_rate_for_tuning(
+    options: dict[str, Any], rate: float, of_matrices: float, base: str
+) -> None:
+    training = run_settings("builtin:prose", base=base, **options)[0].training
+    assert training.learning_rate == pytest.approx(rate, rel=1e-9)
+    assert training.matrix_learning_rate == pytest.approx(of_matrices, rel=1e-9)
+    without = run_settings("builtin:prose", family="gpt2", **options)[0].training
+    assert options.get("overrides") or without.learning_rate >= 1e-3
+
+
+def test_a_base_is_named_once(base: str, tmp_path: Path) -> None:
+    settings, start = run_settings("builtin:prose", base=base, family="gpt2")
+    assert start.base is not None and settings.model.base == base and settings.model.family == "gpt2"
+    same = [f"model.base={base}"]
+    assert run_settings("builtin:prose", base=base, overrides=same)[0] == settings
+    with pytest.raises(ConfigError, match=r"--base .*base contradicts --set model.base=x; keep one"):
+        run_settings("builtin:prose", base=base, overrides=["model.base=x"])
+    with pytest.raises(ConfigError, match=r"model.family=bert contradicts the base .*, which is a gpt2"):
+        run_settings("builtin:prose", base=base, family="bert")
 
 
 @pytest.mark.parametrize(

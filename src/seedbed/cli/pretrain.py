@@ -24,6 +24,10 @@ def pretrain(
     family: Annotated[
         str | None, typer.Option(help="The model family: bert, gpt2, llama, t5, bart, lstm, seedling ...")
     ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="A model to start from, with its own family and tokenizer."),
+    ] = None,
     recipe: Annotated[str | None, typer.Option(help="Preset training settings: fast or classic.")] = None,
     settings: Annotated[Path | None, typer.Option("--settings", help="A TOML file of settings.")] = None,
     steps: Annotated[int | None, typer.Option(help="Number of training steps.")] = None,
@@ -51,6 +55,7 @@ def pretrain(
 
     options: dict[str, Any] = {
         "family": family,
+        "base": base,
         "recipe": recipe,
         "settings_file": settings,
         "steps": steps,

@@ -14,7 +14,7 @@ import torch
 
 from seedbed.base.errors import ConfigError, SeedbedWarning, UsageError
 from seedbed.base.runtime import derive_seed
-from seedbed.base.settings import layered, load_settings
+from seedbed.base.settings import layered, load_settings, split_override
 from seedbed.data.objective import OBJECTIVES
 from seedbed.hub.base import Base
 from seedbed.models.family import Config, Network
@@ -25,6 +25,10 @@ from seedbed.runs.settings import recipe as named_recipe
 from seedbed.text.special_form import BLANK_KEY
 from seedbed.training.run_folder import RunFolder
 from seedbed.training.settings import TrainingSettings
+
+RATES = ("learning_rate", "matrix_learning_rate")
+# Of the rates of a training from scratch: 1e-4 for AdamW (docs/LOG.md), T5's 1e-3 for Adafactor (1910.10683).
+TUNING_SHARE = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +96,7 @@ def run_settings(
     *,
     out: Path | str | None = None,
     family: str | None = None,
+    base: str | None = None,
     recipe: str | None = None,
     settings_file: Path | None = None,
     overrides: Sequence[str] = (),
@@ -102,13 +107,18 @@ def run_settings(
 ) -> tuple[RunSettings, Start]:
     """The settings of a run and its start: flags override the TOML file, which overrides the recipe.
 
-    A run in `out` that can resume keeps the commit of its base.
+    With a base, a recipe sets neither a size nor learning rates. A run in `out` that can resume keeps the
+    commit of its base.
     """
     if steps is not None and budget_seconds is not None:
         raise ConfigError("--steps and --budget both say how long to train; give one of them")
+    set_base = dict(map(split_override, overrides)).get(("model", "base"))
+    if None not in (base, set_base) and base != set_base:
+        raise ConfigError(f"--base {base} contradicts --set model.base={set_base}; keep one of them")
     flags: dict[str, dict[str, Any]] = {"data": {"train": data}}
     for table, key, value in (
         ("model", "family", family),
+        ("model", "base", base),
         ("training", "num_steps", steps),
         ("training", "budget_seconds", budget_seconds),
         ("tokenizer", "path", tokenizer),
@@ -120,7 +130,8 @@ def run_settings(
     if recipe:
         tables = named_recipe(recipe)
         if layered(*layers, flags, overrides=list(overrides)).get("model", {}).get("base") is not None:
-            tables = {table: values for table, values in tables.items() if table != "model"}  # it has a size
+            # The base has a size, and rates of its own.
+            tables = {"training": {key: of for key, of in tables["training"].items() if key not in RATES}}
         layers.insert(0, tables)
     return load_run(*layers, flags, overrides=list(overrides), out=out)
 
@@ -131,7 +142,8 @@ def load_run(
     """The settings of a run and its start, from layers of settings; a later one overrides the earlier.
 
     `[objective]` has the keys of the objective that it names, or else of the family's. Unless a layer names
-    an optimizer, the training settings of the family are the defaults. A base is found and read here, and
+    an optimizer, the training settings of the family are the defaults; with a base, TUNING_SHARE of their
+    learning rates. A base is found and read here, and
     nowhere else in a run; the settings name the commit of one on the hub.
     """
     tree = layered(*layers, overrides=overrides)
@@ -144,7 +156,8 @@ def load_run(
     objective = str(tree.get("objective", {}).get("name") or own.objective)
     defaults: dict[str, Any] = {} if "optimizer" in tree.get("training", {}) else dict(own.training)
     if base is not None:
-        defaults |= context_within(base.config)
+        fresh = {name: defaults.get(name, getattr(TrainingSettings, name)) for name in RATES}
+        defaults |= {name: rate * TUNING_SHARE for name, rate in fresh.items()} | context_within(base.config)
     settings = load_settings(_schema(objective), {"training": defaults}, *layers, overrides=overrides)
     # Before a corpus is read and a tokenizer is trained.
     require_matching_family(own.sized(64, 1) if base is None else base.config, objective)
