@@ -60,6 +60,6 @@ def test_an_objective_without_a_family_adds_to_the_kind(
 ) -> None:
     how = ("tokenizer", corpus, "--kind", "words", "--vocab-size", 400, "--out", tmp_path)
     assert seedbed(*how).code == 0 and not Tokenizer.load(tmp_path).sentinel_ids
-    assert seedbed(*how, "--objective", "span_corruption").code == 0
+    assert seedbed(*how, "--objective", "span_corruption", "--force").code == 0
     made = Tokenizer.load(tmp_path)
     assert len(made.sentinel_ids) == 100 and made.mask_id is None and made.eos_id is not None

@@ -119,7 +119,7 @@ def test_t5_with_an_output_that_is_not_scaled_is_read_however_it_is_written(tmp_
         expected = of_t5(folder)
         assert expected.abs().max() > 3
         assert (answers(folder) - expected).abs().max() < 2e-4
-        save_bundle(tmp_path / "ours", open_bundle(folder)[0])
+        save_bundle(tmp_path / "ours", open_bundle(folder)[0], force=True)
         assert (of_t5(tmp_path / "ours") - expected).abs().max() < 2e-4
 
 

@@ -67,20 +67,21 @@ def die_at(moment):
 # Seeds of the bundle after a death at each moment; `beside`: an earlier save died between its renames.
 def outcomes(*, beside):
     for moment in range(1, 200):
-        save_bundle(folder / "model", make(0))
+        save_bundle(folder / "model", make(0), force=True)
         if beside:
             (folder / "model").rename(folder / "model.replaced")
         child = os.fork()
         if child == 0:
             die_at(moment)
-            save_bundle(folder / "model", make(1))
+            save_bundle(folder / "model", make(1), force=True)
             os._exit(0)
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         yield seed_of(folder / "model")
         if code == 0:
             return
         assert code == 9, code
-        save_bundle(folder / "model", make(2))  # the killed one's files do not disturb the next save
+        # The killed one's files do not disturb the next save.
+        save_bundle(folder / "model", make(2), force=True)
         assert seed_of(folder / "model") == 2
         assert [path.name for path in folder.iterdir()] == ["model"], list(folder.iterdir())
 
@@ -93,7 +94,7 @@ FULL = """
 vocab_size = 2000
 def refused(path):
     try:
-        save_bundle(path, make(1))
+        save_bundle(path, make(1), force=True)
     except HardwareError as error:
         return str(error)
 
@@ -121,7 +122,7 @@ for limit in (100, 2000, 300_000):
     assert seed_of(folder / "model") == 0
     assert sorted(path.name for path in folder.iterdir()) == ["model", "small"]
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-save_bundle(folder / "model", make(1))
+save_bundle(folder / "model", make(1), force=True)
 print(seed_of(folder / "model"))
 """
 

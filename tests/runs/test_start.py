@@ -233,7 +233,7 @@ def test_another_base_in_its_place_is_refused(what: str, base: Path, corpus: Pat
         lm = seedbed.load(base)
         with torch.no_grad():
             lm.module.decoder.blocks[0].attn.out.weight[0, 0] += 1
-        lm.save(base)
+        lm.save(base, force=True)
     else:
         values = json.loads((base / "generation_config.json").read_text())
         (base / "generation_config.json").write_text(json.dumps(values | {"eos_token_id": 7}))

@@ -23,10 +23,12 @@ def export(
     dtype: str | None = None,
     device: str = "cpu",
     allow_pickle: bool = False,
+    force: bool = False,
 ) -> dict[str, Any]:
     """Write a model as a bundle that `transformers` loads; return its files, size and next command.
 
-    Without a `dtype` the weights keep theirs; those of a quantized GGUF file become float32.
+    Without a `dtype` the weights keep theirs; those of a quantized GGUF file become float32. `force` also
+    replaces another model's bundle.
     """
     if format not in FORMATS:
         raise ConfigError(f"unknown format {format!r}; {nearest(format, FORMATS)}")
@@ -34,7 +36,7 @@ def export(
     chosen = dtype or stored_dtype(path, allow_pickle=allow_pickle)
     lm = load(path, dtype=chosen, device=device, allow_pickle=allow_pickle)
     card = f"# A {lm.config.family} model\n\nExported by seedbed {__version__} from `{model}`, in {chosen}.\n"
-    lm.save(out, card=card)
+    lm.save(out, card=card, force=force)
     written = sorted(file for file in Path(out).rglob("*") if file.is_file())
     files = {str(file.relative_to(out)): file.stat().st_size for file in written}
     return {

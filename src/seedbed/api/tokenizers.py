@@ -40,13 +40,18 @@ def train_tokenizer_from(
     objective: str | None = None,
     vocab_size: int = 4096,
     whole: bool = False,
+    force: bool = False,
 ) -> dict[str, Any]:
     """Train a tokenizer on a corpus, write it to the folder `out`, and return its kind and size.
 
     It is trained on the training documents of a run on `data`, without the held-out ones; `whole`: on all
     documents. The family sets its special tokens and its default kind; without a family the kind sets them.
-    An objective adds the special tokens that it needs, and selects the records to train on.
+    An objective adds the special tokens that it needs, and selects the records to train on. Only with `force`
+    is another tokenizer in `out` replaced, or a model's.
     """
+    replaces = "choose a new folder, or replace its tokenizer with --force (force=True in Python)"
+    if not force and (out / CONFIG).exists():
+        raise BundleError(f"{out} contains a model; {replaces}")
     form = form_of_kind(kind) if family is None else named_family(family).special
     learns_from: LearnsFrom = "text"
     if objective is not None:
@@ -59,6 +64,8 @@ def train_tokenizer_from(
         settings = replace(settings, validation_fraction=0)
     texts = training_texts(settings, learns_from=learns_from)
     tokenizer = train_tokenizer(texts, kind, vocab_size=vocab_size, special=form)
+    if not force and Tokenizer.is_in(out) and Tokenizer.load(out).fingerprint != tokenizer.fingerprint:
+        raise BundleError(f"{out} contains another tokenizer; {replaces}")
     tokenizer.save(out)
     sizes = {"vocab_size": tokenizer.vocab_size, "asked": vocab_size}
     return {"kind": tokenizer.kind, **sizes, "folder": str(out)}

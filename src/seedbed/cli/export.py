@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from seedbed.cli.options import MODEL_HELP, AllowPickle, Device, Json, Out
+from seedbed.cli.options import MODEL_HELP, AllowPickle, Device, Force, Json, Out
 
 
 def export(
@@ -21,6 +21,7 @@ def export(
     ] = None,
     device: Device = "cpu",
     allow_pickle: AllowPickle = False,
+    force: Force = False,
     json: Json = False,
 ) -> None:
     """Export a model for other tools. The result is loaded again and its logits are compared."""
@@ -28,7 +29,9 @@ def export(
     from seedbed.base.units import bytes_text, count_text
     from seedbed.cli.console import print_facts, print_json
 
-    made = write(model, out=out, format=format, dtype=dtype, device=device, allow_pickle=allow_pickle)
+    made = write(
+        model, out=out, format=format, dtype=dtype, device=device, allow_pickle=allow_pickle, force=force
+    )
     if json:
         print_json(made)
         return
@@ -37,6 +40,7 @@ def export(
         "model": f"{made['family']}, {count_text(made['parameters'])} parameters in {made['dtype']}",
         "files": ", ".join(made["files"]),
         "size": bytes_text(made["bytes"]),
+        "checked": "loaded again, with equal logits",
         "next": made["next"],
     }
     print_facts(f"Exported {model}", facts)

@@ -98,6 +98,9 @@ AllowPickle = Annotated[
         "--allow-pickle", help="Load pytorch_model.bin if there is no safetensors file; tensors only."
     ),
 ]
+Force = Annotated[
+    bool, typer.Option("--force", help="Replace another model or tokenizer in the output folder.")
+]
 Show = Annotated[
     int | None,
     typer.Option(

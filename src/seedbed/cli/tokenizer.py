@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from seedbed.base.errors import UsageError
-from seedbed.cli.options import Json
+from seedbed.cli.options import Force, Json
 
 Kind = Annotated[
     str | None,
@@ -54,6 +54,7 @@ def tokenizer(
     seed: Annotated[
         int | None, typer.Option(metavar="N", help="With --inspect and --objective: the seed of its masking.")
     ] = None,
+    force: Force = False,
     json: Json = False,
 ) -> None:
     """Train a tokenizer, or show how one encodes a text. It trains on the whole corpus."""
@@ -72,7 +73,14 @@ def tokenizer(
             "missing option --out: give --out FOLDER to train, or --inspect MODEL to inspect one"
         )
     made = api.train_tokenizer_from(
-        data, out=out, kind=kind, family=family, objective=objective, vocab_size=vocab_size, whole=True
+        data,
+        out=out,
+        kind=kind,
+        family=family,
+        objective=objective,
+        vocab_size=vocab_size,
+        whole=True,
+        force=force,
     )
     if json:
         print_json(made)

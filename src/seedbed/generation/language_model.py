@@ -124,15 +124,24 @@ class LanguageModel(Reading):
             filled = filler.fill(blanked, num_candidates=num_candidates, max_new_tokens=max_new_tokens)
         return filled[0] if isinstance(texts, str) else filled
 
-    def save(self, path: Path | str, *, card: str = "") -> None:
-        """Write a bundle, a folder in Hugging Face layout."""
+    def save(self, path: Path | str, *, card: str = "", force: bool = False) -> None:
+        """Write a bundle, a folder in Hugging Face layout; load it again and compare the logits.
+
+        A folder that has the same weights, in any dtype, is replaced, with `force` also another model's.
+        """
         vectors = self.vectors
         if vectors is not None and vectors.problem is not None:
             lost = f"{vectors.problem}, which the bundle does not keep; take it from the model's own folder"
             warnings.warn(lost, SeedbedWarning, stacklevel=2)
             vectors = None
         save_bundle(
-            Path(path), self.module, self.tokenizer, card=card, generation=self.generation, vectors=vectors
+            Path(path),
+            self.module,
+            self.tokenizer,
+            card=card,
+            generation=self.generation,
+            vectors=vectors,
+            force=force,
         )
 
 

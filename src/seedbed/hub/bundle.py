@@ -55,14 +55,21 @@ def save_bundle(
     card: str = "",
     generation: Mapping[str, Any] | None = None,
     vectors: VectorSettings | None = None,
+    force: bool = False,
 ) -> Path:
     """Write the network to the folder `path`, load it again and compare the logits.
 
-    Errors: HardwareError if the disk is full; BundleError if the loaded network differs, or if `path`
-    contains a file that is not part of a bundle.
+    An earlier bundle of the same network is replaced, with `force` any. Errors: HardwareError if the disk is
+    full; BundleError if the loaded network differs, or if `path` contains another model or a file that is not
+    part of a bundle.
     """
     path = Path(path).resolve()
     _require_replaceable(path)
+    if not force and path.exists() and any(path.iterdir()) and not _is_of(path, module):
+        raise BundleError(
+            f"{path} contains another model; choose a new folder, or replace it with --force (force=True in "
+            "Python)"
+        )
     require_vocabulary(tokenizer, module.config)
     with disk_errors(path), replaced_folder(path, partial=PARTIAL, earlier=REPLACED) as aside:
         _write(aside, module, tokenizer, card, dict(generation or {}))
@@ -168,6 +175,22 @@ def _require_replaceable(path: Path) -> None:
             f"{path} contains {others[0]}, which is not part of a bundle and would be lost; choose a new "
             "folder"
         )
+
+
+def _is_of(path: Path, module: Network) -> bool:
+    """Whether a bundle has exactly these weights, compared in the smaller of the two dtypes."""
+    tensors = export_tensors(module)
+    try:
+        with open_weights(path) as weights:
+            pairs = ((tensors[name], weights.read(name)) for name in weights.headers)
+            return weights.headers.keys() == tensors.keys() and all(_is_equal(*pair) for pair in pairs)
+    except SeedbedError:  # damaged, or no bundle
+        return False
+
+
+def _is_equal(one: torch.Tensor, other: torch.Tensor) -> bool:
+    dtype = min(one.dtype, other.dtype, key=lambda dtype: dtype.itemsize)
+    return one.shape == other.shape and torch.equal(one.cpu().to(dtype), other.to(dtype))
 
 
 def read_config(path: Path) -> Config:

@@ -27,7 +27,7 @@ def finish(
     load_best(module, run)
     card = model_card(prepared, progress, bits_per_byte=bits)
     generation = start.generation(settings.objective.name)
-    save_bundle(run.model_path, module, prepared.tokenizer, card=card, generation=generation)
+    save_bundle(run.model_path, module, prepared.tokenizer, card=card, generation=generation, force=True)
     plan = json.loads(run.plan_path.read_text())
     if progress.seconds and "measured" not in plan:
         measured = {
