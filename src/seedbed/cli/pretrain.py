@@ -12,6 +12,14 @@ from seedbed.cli.options import Budget, Device, Json, Out, Overrides, Show
 
 DATA_HELP = "A file or folder of text, JSON Lines, JSON or Parquet; builtin:prose or builtin:code."
 OBJECTIVES = PluginPackage[Any]("seedbed.objectives", "OBJECTIVE").names()  # without importing one
+Base = Annotated[
+    str | None,
+    typer.Option(metavar="MODEL", help="A model to start from, with its own family and tokenizer."),
+]
+TokenizerFolder = Annotated[
+    str | None, typer.Option(help="A folder with tokenizer.json; default: train one.")
+]
+Objective = Annotated[str | None, typer.Option(help=f"{', '.join(OBJECTIVES)}; default: the family's.")]
 
 if TYPE_CHECKING:
     from seedbed.runs.train import Run
@@ -24,20 +32,13 @@ def pretrain(
     family: Annotated[
         str | None, typer.Option(help="The model family: bert, gpt2, llama, t5, bart, lstm, seedling ...")
     ] = None,
-    base: Annotated[
-        str | None,
-        typer.Option(metavar="MODEL", help="A model to start from, with its own family and tokenizer."),
-    ] = None,
+    base: Base = None,
     recipe: Annotated[str | None, typer.Option(help="Preset training settings: fast or classic.")] = None,
     settings: Annotated[Path | None, typer.Option("--settings", help="A TOML file of settings.")] = None,
     steps: Annotated[int | None, typer.Option(help="Number of training steps.")] = None,
     budget: Budget = None,
-    tokenizer: Annotated[
-        str | None, typer.Option(help="A folder with tokenizer.json; default: train one.")
-    ] = None,
-    objective: Annotated[
-        str | None, typer.Option(help=f"{', '.join(OBJECTIVES)}; default: the family's.")
-    ] = None,
+    tokenizer: TokenizerFolder = None,
+    objective: Objective = None,
     overrides: Overrides = None,
     device: Device = "auto",
     show: Show = None,
