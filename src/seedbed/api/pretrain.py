@@ -8,6 +8,7 @@ from typing import Any
 
 from seedbed.base.errors import UsageError
 from seedbed.base.notices import Notify, silent
+from seedbed.base.signals import StopSignals
 from seedbed.data.shown import Shown
 from seedbed.runs.prepare import prepare_run
 from seedbed.runs.settings import decided
@@ -43,7 +44,8 @@ def pretrain(
     `notify` gets a line for each part of the work before it.
     Errors: StoppedEarly after a signal, when all is saved; the other SeedbedErrors in one line each.
     """
-    settings, start = run_settings(data, out=out, **options)
+    with StopSignals():  # a base takes its time
+        settings, start = run_settings(data, out=out, **options)
     return train(
         settings, out, start=start, callbacks=callbacks, on_plan=on_plan, notify=notify, device=device
     )
@@ -57,9 +59,10 @@ def show(data: str, *, out: Path | str, num: int = 3, **options: Any) -> list[Sh
     """
     if num < 1:
         raise UsageError(f"--show {num} is not allowed: give the number of examples, 1 or more")
-    settings, start = run_settings(data, out=out, **options)
-    with RunFolder(out, keep_checkpoints=settings.training.keep_checkpoints) as run:
-        if (saved := run.saved_settings()) is not None:
-            then = saved["training"]
-            run.refuse_difference(saved, decided(settings, **{k: then[k] for k in _FREE if k in then}))
-        return prepare_run(settings, start, run).first_examples(num)
+    with StopSignals():
+        settings, start = run_settings(data, out=out, **options)
+        with RunFolder(out, keep_checkpoints=settings.training.keep_checkpoints) as run:
+            if (saved := run.saved_settings()) is not None:
+                then = saved["training"]
+                run.refuse_difference(saved, decided(settings, **{k: then[k] for k in _FREE if k in then}))
+            return prepare_run(settings, start, run).first_examples(num)

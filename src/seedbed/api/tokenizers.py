@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from seedbed.base.errors import BundleError
+from seedbed.base.notices import Notify, silent
+from seedbed.base.signals import StopSignals
 from seedbed.data.corpora import LearnsFrom
 from seedbed.data.objective import OBJECTIVES
 from seedbed.data.prepare import training_texts
@@ -41,6 +43,7 @@ def train_tokenizer_from(
     vocab_size: int = 4096,
     whole: bool = False,
     force: bool = False,
+    notify: Notify = silent,
 ) -> dict[str, Any]:
     """Train a tokenizer on a corpus, write it to the folder `out`, and return its kind and size.
 
@@ -62,8 +65,10 @@ def train_tokenizer_from(
     settings = DataSettings(train=data)
     if whole:
         settings = replace(settings, validation_fraction=0)
-    texts = training_texts(settings, learns_from=learns_from)
-    tokenizer = train_tokenizer(texts, kind, vocab_size=vocab_size, special=form)
+    with StopSignals("nothing is written"):
+        notify(f"training a tokenizer on {data}")
+        texts = training_texts(settings, learns_from=learns_from)
+        tokenizer = train_tokenizer(texts, kind, vocab_size=vocab_size, special=form)
     if not force and Tokenizer.is_in(out) and Tokenizer.load(out).fingerprint != tokenizer.fingerprint:
         raise BundleError(f"{out} contains another tokenizer; {replaces}")
     tokenizer.save(out)

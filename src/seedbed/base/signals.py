@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 from seedbed.base.errors import StoppedEarly
+
+Item = TypeVar("Item")
+SAVED = "everything done so far is saved"
+WORKER = "seedbed-worker"  # the name of threads in which a library works
+GRACE_SECONDS = 1.0  # for such a thread to end after a signal
 
 
 class StopSignals:
@@ -18,10 +23,11 @@ class StopSignals:
     Code that stops by itself (the training loop) or must not be interrupted runs inside `hold()`: there a
     signal only sets `requested`. Signals after the first are ignored: a second Ctrl-C cannot interrupt the
     saving that the first one started. Outside the main thread, where Python allows no handlers, none is
-    installed.
+    installed. `saved` says what is kept.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, saved: str = SAVED) -> None:
+        self.saved = saved
         self.requested = ""  # the name of the first signal
         self._holding = 0
         self._before: dict[signal.Signals, Any] = {}
@@ -48,11 +54,47 @@ class StopSignals:
     def check(self) -> None:
         """Raise StoppedEarly if a signal has arrived and no `hold()` delays it."""
         if self.requested and not self._holding:
-            raise StoppedEarly(
-                f"stopped by {self.requested}; everything done so far is saved: run the same command again"
-            )
+            raise StoppedEarly(f"stopped by {self.requested}; {self.saved}: run the same command again")
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if not self.requested:
             self.requested = signal.Signals(number).name
             self.check()
+
+
+def in_worker(call: Callable[[Iterator[Item]], object], items: Iterable[Item]) -> None:
+    """Let a library work on items in a thread of its own, while the main thread waits for it or a signal.
+
+    Python runs no handler before a library returns, and training a tokenizer takes minutes. After an
+    exception in the main thread the items end with an error, which ends the call if it still takes items.
+    """
+    ended, left, errors = threading.Event(), threading.Event(), list[BaseException]()
+
+    def guarded() -> Iterator[Item]:
+        for item in items:
+            if left.is_set():
+                raise StoppedEarly("nobody waits for this call any more")
+            yield item
+
+    def work() -> None:
+        try:
+            call(guarded())
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            ended.set()
+
+    try:
+        threading.Thread(target=work, name=WORKER, daemon=True).start()
+        ended.wait()
+    except BaseException:
+        left.set()
+        ended.wait(GRACE_SECONDS)
+        raise
+    if errors:
+        raise errors[0]
+
+
+def library_works() -> bool:
+    """Whether a library still works in a thread that nobody waits for: only `os._exit` ends it."""
+    return any(thread.name == WORKER for thread in threading.enumerate())

@@ -16,6 +16,7 @@ import typer
 
 from seedbed import __version__
 from seedbed.base.errors import SeedbedError, SeedbedWarning
+from seedbed.base.signals import library_works
 from seedbed.base.threads import configure_threads
 from seedbed.cli.chat import chat
 from seedbed.cli.demo import demo
@@ -87,6 +88,10 @@ def main() -> NoReturn:
         code = INTERRUPTED
     if interrupts:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends the process at once
+    if library_works():  # its thread would need the interpreter, which `sys.exit` takes away
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(code)
     sys.exit(code)
 
 

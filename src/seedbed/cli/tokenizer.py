@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -59,7 +59,7 @@ def tokenizer(
 ) -> None:
     """Train a tokenizer, or show how one encodes a text. It trains on the whole corpus."""
     from seedbed.api import tokenizers as api
-    from seedbed.cli.console import print_facts, print_json
+    from seedbed.cli.console import print_facts, print_json, say
 
     if seed is not None and (inspect is None or objective is None):
         raise UsageError(
@@ -72,16 +72,8 @@ def tokenizer(
         raise UsageError(
             "missing option --out: give --out FOLDER to train, or --inspect MODEL to inspect one"
         )
-    made = api.train_tokenizer_from(
-        data,
-        out=out,
-        kind=kind,
-        family=family,
-        objective=objective,
-        vocab_size=vocab_size,
-        whole=True,
-        force=force,
-    )
+    options: dict[str, Any] = {"kind": kind, "family": family, "objective": objective, "force": force}
+    made = api.train_tokenizer_from(data, out=out, vocab_size=vocab_size, whole=True, notify=say, **options)
     if json:
         print_json(made)
         return

@@ -35,21 +35,29 @@ PUBLISHED = {
 TEMPLATE_FILE, TEMPLATE_FOLDER = "chat_template.jinja", "additional_chat_templates"
 # Characters per call of the library, which allocates about 100 bytes per token until the call ends.
 BLOCK_CHARACTERS = 1 << 16
+LONGEST_BLOCK = 1 << 18  # of one word or one run of white space, before it is cut
 MAX_IDS = 1 << 24
 # No token of our tokenizers crosses from a visible character to white space. A text is not split before a
 # control character that is white space to Python: some normalizers remove it, which joins its neighbours.
 SAFE_CUT = re.compile(r"(?<=\S)(?=[^\S\x0b\x0c\x1c-\x1f\x85])")
 
 
-def blocks(text: str, *, block_characters: int = BLOCK_CHARACTERS) -> Iterator[str]:
+def blocks(
+    text: str, *, block_characters: int = BLOCK_CHARACTERS, longest: int = LONGEST_BLOCK
+) -> Iterator[str]:
     """Split a long text where white space begins: the tokens of the blocks, joined, are those of the whole.
 
-    This is exact for the kinds of `KINDS`; another tokenizer that marks beginnings has a mark per block.
+    This is exact for the kinds of `KINDS`; another tokenizer that marks beginnings has a mark per block. What
+    has no such place in `longest` characters, such as a genome in one line, is cut after so many.
     """
     start = 0
-    while len(text) - start > block_characters and (cut := SAFE_CUT.search(text, start + block_characters)):
-        yield text[start : cut.start()]
-        start = cut.start()
+    while len(text) - start > block_characters:
+        found = SAFE_CUT.search(text, start + block_characters, start + longest)
+        if found is None and len(text) - start <= longest:
+            break
+        end = found.start() if found else start + longest
+        yield text[start:end]
+        start = end
     yield text[start:] if start else text
 
 

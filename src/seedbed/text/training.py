@@ -20,6 +20,7 @@ import tokenizers
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
 
 from seedbed.base.errors import ConfigError
+from seedbed.base.signals import in_worker
 from seedbed.text.sentencepiece_model import CONTROL, METASPACE, UNKNOWN, Entry, SentencePieceModel
 from seedbed.text.sentencepiece_tokenizer import hidden_pattern, model_core
 from seedbed.text.special_form import SpecialForm, form_of_kind
@@ -32,6 +33,8 @@ KINDS = ("bpe", "wordpiece", "unigram", "characters", "words", "bytes")
 JOINED = ("bpe", "words", "unigram")  # their tokens include the space before a word, so a mask does, too
 LEAST_ENTRIES = 4  # of WordPiece and unigram: half of them are letters
 MAX_WORDS = 1 << 20  # counted at once; beyond, the rarest are forgotten
+# Longer words are split to train merges, whose time is quadratic in the longest word, and are no entries.
+MAX_WORD_BYTES = 256
 # What SentencePiece's nmt_nfkc removes, and what it makes a space of once a text is in NFKC.
 REMOVED = r"[\x01-\x08\x0B\x0E-\x1F\x7F\u008F\u009F]"
 SPACES = rf"[\t\n\f\r \u061C\u1680\u200B\u200C\u200E\u200F\u2028\u2029{METASPACE}\uFEFF\uFFFD]+"
@@ -100,6 +103,11 @@ def _byte_core(kind: str, texts: Iterator[str], num_entries: int, form: SpecialF
     return core
 
 
+def _train(core: tokenizers.Tokenizer, texts: Iterable[str], trainer: trainers.Trainer) -> None:
+    """Train a vocabulary with the library, which a signal may leave."""
+    in_worker(partial(core.train_from_iterator, trainer=trainer), texts)
+
+
 def _pre_tokenizer(kind: str) -> pre_tokenizers.PreTokenizer:
     """Where a text is split before the vocabulary is used: at words, around non-ASCII characters, nowhere."""
     if kind == "characters":
@@ -111,10 +119,12 @@ def _pre_tokenizer(kind: str) -> pre_tokenizers.PreTokenizer:
 
 def _pairs(texts: Iterator[str], num_merges: int) -> tuple[list[str], list[tuple[str, str]]]:
     core = tokenizers.Tokenizer(models.BPE())
-    core.pre_tokenizer = _pre_tokenizer("bpe")
+    # Of the symbols of bytes; shorter words stay as they are.
+    bounded = pre_tokenizers.FixedLength(MAX_WORD_BYTES)
+    core.pre_tokenizer = pre_tokenizers.Sequence([_pre_tokenizer("bpe"), bounded])
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(vocab_size=256 + num_merges, initial_alphabet=alphabet, show_progress=False)
-    core.train_from_iterator(texts, trainer)
+    _train(core, texts, trainer)
     model = json.loads(core.to_str())["model"]
     return sorted(model["vocab"], key=model["vocab"].__getitem__), [(a, b) for a, b in model["merges"]]
 
@@ -133,9 +143,10 @@ def _frequent_words(texts: Iterator[str], num_entries: int) -> list[str]:
     counter.pre_tokenizer = _pre_tokenizer("words")
     # Single bytes are tokens already and may be among the most frequent: request as many more.
     trainer = trainers.WordLevelTrainer(vocab_size=num_entries + 256, show_progress=False)
-    counter.train_from_iterator(texts, trainer)
+    _train(counter, texts, trainer)
     vocabulary = counter.get_vocab()
-    return [word for word in sorted(vocabulary, key=vocabulary.__getitem__) if len(word) > 1][:num_entries]
+    words = (word for word in vocabulary if 1 < len(word) <= MAX_WORD_BYTES)
+    return sorted(words, key=vocabulary.__getitem__)[:num_entries]
 
 
 def _word_piece_core(texts: Iterator[str], num_entries: int, form: SpecialForm) -> tokenizers.Tokenizer:
@@ -167,7 +178,7 @@ def _word_piece_core(texts: Iterator[str], num_entries: int, form: SpecialForm) 
         special_tokens=[*form.first, *sorted(letters, key=lambda letter: (len(letter), letter))],
         show_progress=False,
     )
-    trained.train_from_iterator((word for word in words for _ in range(counts[word])), trainer)
+    _train(trained, (word for word in words for _ in range(counts[word])), trainer)
     return word_piece_core(trained.get_vocab(), lower, unknown)
 
 
