@@ -8,6 +8,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from types import FrameType
 from typing import Annotated, Any, NoReturn
@@ -160,5 +161,6 @@ def _show_warning(show: Any, message: Any, category: type[Warning], *place: Any,
 
 def _fail(message: str, code: int) -> int:
     """Print an error as one line and return its exit code."""
-    print(f"seedbed: {' '.join(message.split())}", file=sys.stderr)
+    with suppress(OSError):  # the terminal was closed
+        print(f"seedbed: {' '.join(message.split())}", file=sys.stderr)
     return code
