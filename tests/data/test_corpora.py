@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pyarrow
 import pytest
@@ -12,10 +13,12 @@ from pyarrow import parquet
 
 from seedbed.base.errors import DataError, SeedbedError, UsageError
 from seedbed.data.corpora import Document, deduplicate, read_documents
+from seedbed.data.settings import DataSettings
 
 
-def texts(source: Path | str, **options: str) -> list[str]:
-    return [document.text for document in read_documents(source, **options)]
+def texts(source: Path | str, **options: Any) -> list[str]:
+    settings = DataSettings(train=str(source), **options)
+    return [document.text for document in read_documents(source, settings)]
 
 
 def write_table(path: Path, columns: dict[str, list[object]]) -> Path:
@@ -31,7 +34,8 @@ def test_a_text_file_is_one_document(tmp_path: Path) -> None:
 
 def test_a_separator_cuts_a_text_into_documents(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("one\n\ntwo\n\n \n\n")
-    documents = list(read_documents(tmp_path / "a.txt", separator="\n\n"))
+    settings = DataSettings(train="a.txt", document_separator="\n\n")
+    documents = list(read_documents(tmp_path / "a.txt", settings))
     assert [d.text for d in documents] == ["one", "two"]
     assert [d.origin for d in documents] == [f"{tmp_path}/a.txt part 1", f"{tmp_path}/a.txt part 2"]
 
@@ -67,10 +71,11 @@ BAD = {
     "cut.txt": (b"ok \xe2\x82", r"cut\.txt is not UTF-8: byte 0xE2 at offset 3"),
     "bad.jsonl": (b'{"text": "a"}\n{"text": \n', r"bad\.jsonl:2 is not JSON \(.*\); correct or remove it"),
     "deep.jsonl": (b"[" * 100_000, r"deep\.jsonl:1 is not JSON \(.*recursion.*\)"),
-    "latin.jsonl": (b'\n{"text": "gr\xfcn"}\n', r"latin\.jsonl:2 is not UTF-8 at byte 12"),
+    "latin.jsonl": (b'\n{"text": "gr\xfcn"}\n', r"latin\.jsonl:2 is not UTF-8: byte 0xFC at offset 12"),
     "field.jsonl": (
         b'{"txt": "a", "n": 1}',
-        r"field\.jsonl:1: no field 'text'; set data\.text_field; did you mean 'txt'\? allowed: n, txt",
+        r"field\.jsonl:1: no field 'text'; did you mean 'txt'\? its fields are txt, n; expected text "
+        r"\(name another with data\.text_field\)",
     ),
     "type.jsonl": (b'{"text": 5}', r"type\.jsonl:1: the field 'text' is int, not text; set data\.text_field"),
     "list.jsonl": (b"[1]", r"list\.jsonl:1: expected an object with the field 'text', got list"),

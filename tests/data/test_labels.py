@@ -158,14 +158,18 @@ WORDS = {"input": ["a", "b"], "target": ["X", "Y"]}
     ("kind", "record", "words"),
     [
         ("labels", {"input": "", "target": "a"}, r"t\.jsonl:3: the text is empty or has no token"),
-        ("labels", {"input": "a"}, r"t\.jsonl:3: no field 'target'; set data.target; allowed: input"),
+        (
+            "labels",
+            {"input": "a"},
+            r"t\.jsonl:3: no field 'target'; its fields are input; expected input and",
+        ),
         (
             "labels",
             {"input": "a", "target": ["a"]},
             "3: the field 'target' is list, not one label; set data.",
         ),
-        ("labels", {"input": "a", "target": 0.5}, "3: the field 'target' is float, not one label"),
-        ("labels", {"input": "a", "target": True}, "3: the field 'target' is bool, not one label"),
+        ("labels", {"input": "a", "target": float("nan")}, "3: the field 'target' is float, not one label"),
+        ("labels", {"input": "a", "target": None}, "3: the field 'target' is NoneType, not one label"),
         ("labels", {"input": "a", "target": " "}, "3: the field 'target' is empty; give a label"),
         ("labels", {"input": ["a"], "target": "a"}, "3: the field 'input' is list, not text"),
         ("tags", {"input": ["a", "b"], "target": ["X"]}, r"t\.jsonl:3: 2 words with 1 tags; give each"),
@@ -191,7 +195,9 @@ def test_an_unknown_label_of_validation_and_a_single_label_are_refused(tmp_path:
     train = write(tmp_path / "t.jsonl", TEXTS)
     validation = write(tmp_path / "v.jsonl", [GOOD | {"target": "bad"}, GOOD | {"target": "odd"}])
     settings = DataSettings(train=train, validation=validation)
-    words = r"v\.jsonl:2: no training record has the label 'odd', they have 7, bad, good; correct it, or add"
+    words = (
+        r"v\.jsonl:2: no training record has the label 'odd', they have 7, bad, good; correct it or add one"
+    )
     with pytest.raises(DataError, match=words):
         prepare_shards(settings, BYTES, tmp_path / "out", learns_from="labels")
     alone = DataSettings(train=write(tmp_path / "s.jsonl", [t | {"target": "same"} for t in TEXTS]))

@@ -164,7 +164,7 @@ def test_an_interrupted_preparation_leaves_nothing(tmp_path: Path, monkeypatch: 
     first = prepare_shards(settings, BYTES, tmp_path / "out")
     documents = split_documents
 
-    def stop(settings: DataSettings) -> Iterator[object]:
+    def stop(settings: DataSettings, **_: Any) -> Iterator[object]:
         yield from list(documents(settings))[:3]
         raise KeyboardInterrupt
 

@@ -94,7 +94,7 @@ def records(kind: type[Objective], num: int, *, seed: int = 5) -> list[Record]:
     """Records of 3 to 20 tokens of text; every other one ends its document, labelled ones have answers.
 
     The label of a text is that of its first token, a tag that of its own token, three in four of which begin
-    a word.
+    a word. The answer in a conversation is its second half.
     """
     rng = np.random.default_rng(seed)
     found = []
@@ -106,6 +106,8 @@ def records(kind: type[Objective], num: int, *, seed: int = 5) -> list[Record]:
         elif kind.learns_from == "tags":
             answer = (1 + ids % len(LABELS)) * (ids % 4 > 0)
             answer[0] = 1 + ids[0] % len(LABELS)
+        elif kind.learns_from == "conversations":
+            answer = (np.arange(length) > length // 2).astype(np.int64)
         ids = np.append(ids, EOS) if i % 2 and kind.learns_from == "text" else ids
         found.append(Record(ids.astype(np.int64), (0, i), answer))
     return found

@@ -211,6 +211,7 @@ def test_a_batch_moves_as_a_whole(name: str, family: str) -> None:
         ("denoising", "mean_span_tokens", 0.0),
         ("denoising", "delete_rate", 1.0),
         ("completion", "label_smoothing", 1.0),
+        ("conversation", "label_smoothing", 1.0),
         ("classification", "label_smoothing", -0.1),
         ("tagging", "label_smoothing", 1.0),
     ],
@@ -266,6 +267,7 @@ def test_a_tokenizer_of_the_family_with_what_the_objective_needs_trains_it(name:
     ids = np.array(tokenizer.encode(TEXT))
     answers = {"text": None, "pairs": ids[:4], "labels": np.array([1])}
     answers["tags"] = np.resize([1, 0, 2], len(ids))
+    answers["conversations"] = np.resize([0, 1, 1], len(ids))
     examples = [objective.example(Record(ids, (0, n), answers[kind.learns_from]), 0) for n in range(4)]
     read = np.concatenate([i for e in examples for i in (e.input_ids, e.source_ids) if i is not None])
     optimizer, losses = torch.optim.AdamW(network.parameters(), lr=1e-3), list[float]()

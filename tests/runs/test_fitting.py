@@ -94,14 +94,18 @@ def test_a_base_is_named_once(base: str, tmp_path: Path) -> None:
         (
             "causal",
             "bert",
-            "a decoder, but bert is an encoder; leave the objective out for its own, masked, or",
+            "a decoder, but bert is an encoder; give --objective masked, its own, or",
         ),
         (
             "causal",
             "t5",
-            "a decoder, but t5 is an encoder-decoder; leave the .* its own, span_corruption, or",
+            "a decoder, but t5 is an encoder-decoder; give --objective span_corruption, its own, or",
         ),
-        ("masked", "gpt2", "an encoder, but gpt2 is a decoder; leave the .* causal, or .* of bert, roberta"),
+        (
+            "masked",
+            "gpt2",
+            "an encoder, but gpt2 is a decoder; give .* causal, its own, or .* of bert, roberta",
+        ),
         ("denoising", "lstm", "an encoder-decoder, but lstm is a decoder; .* a family of bart, t5, transf"),
         ("span_corruption", "bert", "an encoder-decoder, but bert is an encoder; "),
         ("completion", "roberta", "a decoder or an encoder-decoder, but roberta is an encoder"),

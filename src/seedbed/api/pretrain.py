@@ -45,7 +45,7 @@ def pretrain(
     Errors: StoppedEarly after a signal, when all is saved; the other SeedbedErrors in one line each.
     """
     with StopSignals():  # a base takes its time
-        settings, start = run_settings(data, out=out, **options)
+        settings, start = run_settings(data, out=out, notify=notify, **options)
     return train(
         settings, out, start=start, callbacks=callbacks, on_plan=on_plan, notify=notify, device=device
     )

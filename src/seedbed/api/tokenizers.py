@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 from seedbed.base.errors import BundleError
 from seedbed.base.notices import Notify, silent
 from seedbed.base.signals import StopSignals
-from seedbed.data.corpora import LearnsFrom
+from seedbed.data.forms import LearnsFrom
 from seedbed.data.objective import OBJECTIVES
 from seedbed.data.prepare import training_texts
+from seedbed.data.recognition import recognised
 from seedbed.data.settings import DataSettings
 from seedbed.data.shown import Shown, ShownToken, example_of_text, show_tokens
 from seedbed.hub.base import Base
@@ -67,6 +68,7 @@ def train_tokenizer_from(
         settings = replace(settings, validation_fraction=0)
     with StopSignals("nothing is written"):
         notify(f"training a tokenizer on {data}")
+        settings, learns_from = recognised(settings, None if objective is None else learns_from)
         texts = training_texts(settings, learns_from=learns_from)
         tokenizer = train_tokenizer(texts, kind, vocab_size=vocab_size, special=form)
     if not force and Tokenizer.is_in(out) and Tokenizer.load(out).fingerprint != tokenizer.fingerprint:

@@ -8,7 +8,6 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from types import FrameType
 from typing import Annotated, Any, NoReturn
@@ -161,6 +160,5 @@ def _show_warning(show: Any, message: Any, category: type[Warning], *place: Any,
 
 def _fail(message: str, code: int) -> int:
     """Print an error as one line and return its exit code."""
-    with suppress(OSError):  # the terminal was closed
-        print(f"seedbed: {' '.join(message.split())}", file=sys.stderr)
+    print(f"seedbed: {' '.join(message.split())}", file=sys.stderr)
     return code

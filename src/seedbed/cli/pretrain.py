@@ -10,7 +10,7 @@ import typer
 from seedbed.base.plugins import PluginPackage
 from seedbed.cli.options import Budget, Device, Json, Out, Overrides, Show
 
-DATA_HELP = "A file or folder of text, JSON Lines, JSON or Parquet; builtin:prose or builtin:code."
+DATA_HELP = "A file or folder: text, JSON (Lines), CSV, TSV, CoNLL, Parquet; or builtin:prose, builtin:code."
 OBJECTIVES = PluginPackage[Any]("seedbed.objectives", "OBJECTIVE").names()  # without importing one
 Base = Annotated[
     str | None,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -53,8 +52,7 @@ class TrainingProgress:
     def end(self) -> None:
         """Remove the bar."""
         if self._bar is not None:
-            with suppress(OSError):  # the terminal was closed
-                self._bar.stop()
+            self._bar.stop()
             self._bar = None
 
     def _step(self, line: Mapping[str, Any]) -> None:

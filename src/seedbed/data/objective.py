@@ -13,7 +13,7 @@ from torch import Tensor
 from seedbed.base.errors import ConfigError
 from seedbed.base.plugins import PluginPackage
 from seedbed.data.batch import Batch, Example
-from seedbed.data.corpora import LearnsFrom
+from seedbed.data.forms import LearnsFrom
 from seedbed.data.records import Record
 from seedbed.data.vocabulary import Vocabulary
 from seedbed.nn.config import HeadKind
@@ -31,7 +31,8 @@ class Objective(ABC):
       them with `vocabulary.require(self.needs, settings.name)`; `vocabulary.special_tokens` has their ids.
     - `infill`: how a decoder that it trained is prompted to fill one blank, such as
       "<|fim_prefix|>{before}<|fim_suffix|>{after}<|fim_middle|>"; a saved model keeps it.
-    - `learns_from`: "text" (records are spans of documents), "pairs", "labels" or "tags".
+    - `learns_from`: "text" (records are spans of documents), "pairs", "labels", "tags" or
+      "conversations".
     - `overlap`: the number of tokens that neighbouring spans of a document share; `cut_anew`: each pass cuts
       documents at other places.
     - `reads_text_once`: its targets are the text, each token once, so its loss converts to bits per byte.

@@ -15,22 +15,20 @@ from seedbed.base.errors import DataError
 from seedbed.base.files import shared_folder
 from seedbed.base.notices import Notify, silent
 from seedbed.data.builtin import BUILTIN
-from seedbed.data.corpora import (
-    Document,
-    LearnsFrom,
-    deduplicate,
-    read_documents,
-    read_pairs,
-    source_files,
-)
+from seedbed.data.corpora import Document, Reading, deduplicate, read_documents
+from seedbed.data.files import source_files
+from seedbed.data.forms import LearnsFrom
 from seedbed.data.labels import (
     answer_labels,
+    document_texts,
+    encode_conversations,
     encode_labelled,
     encode_pairs,
     ordered_labels,
     read_labels,
     write_labels,
 )
+from seedbed.data.recognition import recognised
 from seedbed.data.settings import DataSettings
 from seedbed.data.shards import ShardWriter, TokenShard
 from seedbed.text.tokenizer import Tokenizer, blocks
@@ -66,7 +64,7 @@ class CorpusShards:
 
 
 def split_documents(
-    settings: DataSettings, *, learns_from: LearnsFrom = "text"
+    settings: DataSettings, *, learns_from: LearnsFrom = "text", reading: Reading | None = None
 ) -> Iterator[tuple[Document, bool]]:
     """Each document or labelled record, and whether it is for validation; a validation file comes first.
 
@@ -76,13 +74,10 @@ def split_documents(
     known: set[bytes] = set()
 
     def documents(source: str) -> Iterator[Document]:
-        if learns_from != "text":
-            found = read_pairs(source, fields=settings.fields, learns_from=learns_from)
-        else:
-            found = read_documents(
-                source, text_field=settings.text_field, separator=settings.document_separator
-            )
-        return deduplicate(found, known=known) if settings.deduplicate else found
+        found = read_documents(source, settings, learns_from=learns_from, reading=reading)
+        return deduplicate(found, known=known, reading=reading) if settings.deduplicate else found
+
+    settings = recognised(settings, learns_from)[0]  # of the training data, for both sides
 
     if settings.validation is not None:
         yield from ((document, True) for document in documents(settings.validation))
@@ -96,9 +91,7 @@ def training_texts(settings: DataSettings, *, learns_from: LearnsFrom = "text") 
     for document, validates in split_documents(settings, learns_from=learns_from):
         if not validates:
             empty = False
-            yield document.text
-            if document.answer is not None and learns_from == "pairs":
-                yield document.answer
+            yield from document_texts(document, learns_from)
     if empty:
         raise DataError(_empty_side(settings, learns_from))
 
@@ -111,7 +104,7 @@ def source_fingerprint(settings: DataSettings) -> str:
     }
     digest = hashlib.sha256(json.dumps([FORMAT, asdict(settings) | named], sort_keys=True).encode())
     for source in filter(None, (settings.train, settings.validation)):
-        for file in source_files(source):
+        for file in source_files(source, include=settings.include, exclude=settings.exclude):
             digest.update(f"\0{file.name}\0".encode())
             with file.open("rb") as content:
                 digest.update(hashlib.file_digest(content, "sha256").digest())
@@ -158,11 +151,13 @@ def prepare_shards(
 
     def write(aside: Path) -> None:
         notify(f"tokenizing {settings.train}")
+        reading = Reading()
         if learns_from == "text":
-            _write_texts(settings, tokenizer, aside)
+            _write_texts(settings, tokenizer, aside, reading)
         else:
             labels = _labels(settings, learns_from, head_labels) if has_labels else ()
-            _write_pairs(settings, tokenizer, aside, learns_from, labels)
+            _write_pairs(settings, tokenizer, aside, learns_from, labels, reading)
+        notify(str(reading))
         if source_fingerprint(settings) != source:  # the files were read a second time
             raise DataError(
                 f"the files of {settings.train} changed while they were read; run the same command again "
@@ -179,13 +174,14 @@ def prepare_shards(
 
 def _labels(settings: DataSettings, learns_from: LearnsFrom, head_labels: Sequence[str]) -> tuple[str, ...]:
     """The labels of the training records."""
-    found: set[str] = set()
-    for document, validates in split_documents(settings, learns_from=learns_from):
+    found, reading = set[str](), Reading()
+    for document, validates in split_documents(settings, learns_from=learns_from, reading=reading):
         if not validates:
             found.update(answer_labels(document, learns_from))
     if not found:
         raise DataError(_empty_side(settings, learns_from))
-    return ordered_labels(found, settings.train, head_labels=head_labels)
+    class_names = reading.class_names
+    return ordered_labels(found, settings.train, head_labels=head_labels, class_names=class_names)
 
 
 @contextmanager
@@ -212,17 +208,21 @@ def _write_pairs(
     folder: Path,
     learns_from: LearnsFrom,
     labels: tuple[str, ...],
+    reading: Reading,
 ) -> None:
     """Write the shards of labelled records, an answer for each input, and the labels."""
-    sizes = {"": tokenizer.vocab_size, "_answers": len(labels) + 1 if labels else tokenizer.vocab_size}
-    records = split_documents(settings, learns_from=learns_from)
+    num_answers = {"pairs": tokenizer.vocab_size, "conversations": 2}.get(learns_from, len(labels) + 1)
+    sizes = {"": tokenizer.vocab_size, "_answers": num_answers}
+    records = split_documents(settings, learns_from=learns_from, reading=reading)
     with _shard_writers(settings, learns_from, folder, sizes) as writers:
         while group := list(islice(records, GROUP_RECORDS)):
             documents = [document for document, _ in group]
             if labels:
                 rows = encode_labelled(documents, tokenizer, labels, learns_from)
-            else:
+            elif learns_from == "pairs":
                 rows = encode_pairs(documents, tokenizer)
+            else:
+                rows = encode_conversations(documents, tokenizer)
             for (_, validates), row in zip(group, rows, strict=True):
                 for ending, ids in zip(sizes, row, strict=True):
                     writer = writers[f"{SIDES[validates]}{ending}"]
@@ -232,11 +232,11 @@ def _write_pairs(
         write_labels(folder, labels)
 
 
-def _write_texts(settings: DataSettings, tokenizer: Tokenizer, folder: Path) -> None:
+def _write_texts(settings: DataSettings, tokenizer: Tokenizer, folder: Path, reading: Reading) -> None:
     """Write the two shards of documents of text, each ended by the end token."""
     end = [] if tokenizer.eos_id is None else [tokenizer.eos_id]
     with _shard_writers(settings, "text", folder, {"": tokenizer.vocab_size}) as writers:
-        for group in _groups(split_documents(settings)):
+        for group in _groups(split_documents(settings, reading=reading)):
             encoded = tokenizer.encode_batch([block for block, _, _ in group])
             for (block, validates, is_last), ids in zip(group, encoded, strict=True):
                 writer = writers[SIDES[validates]]

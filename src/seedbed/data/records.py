@@ -148,6 +148,11 @@ class PairSource(Source):
         assert inputs.num_documents == answers.num_documents == len(max_input_tokens)
         self.inputs, self.answers, self.max_input_tokens = inputs, answers, max_input_tokens
         self.seed, self.shuffle, self.cuts_answers = seed, shuffle, cuts_answers
+        if cuts_answers:  # nothing is learned from one that is truncated before its first answer
+            self.max_input_tokens = max_input_tokens = max_input_tokens.copy()
+            for number in np.flatnonzero(inputs.lengths > max_input_tokens).tolist():
+                if not answers.document(number)[: int(max_input_tokens[number])].any():
+                    max_input_tokens[number] = -1
         self.num_left_out = int((max_input_tokens < 0).sum())
         self.num_cut = int(((inputs.lengths > max_input_tokens) & (max_input_tokens >= 0)).sum())
         if self.num_left_out == len(max_input_tokens):

@@ -1,10 +1,14 @@
-"""The `[data]` table: what is read, what is held out, and which fields of a record count."""
+"""The `[data]` table: which files are read, which fields of a record count, what is held out."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from typing import Literal
 
 from seedbed.base.errors import ConfigError
+
+ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\"}  # that a shell leaves as two characters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,9 +19,17 @@ class DataSettings:
     validation: str | None = None  # held-out data; not set: a part of train
     # Share of train that is held out; 0: none, for a tokenizer alone. [0 or more and below 1]
     validation_fraction: float = 0.05
-    text_field: str = "text"  # field of a JSON or Parquet record that has the text
-    input: str | None = None  # field of a labelled record that has its text; not set: input
-    target: str | None = None  # field of its answer, label or tags; not set: target
+    # Patterns of the files of a folder that are read, such as "*.txt, notes/*"; none: all. [text or a list]
+    include: str | tuple[str, ...] = ()
+    # Patterns of files and folders that are left out. [text or a list]
+    exclude: str | tuple[str, ...] = ()
+    # Names of the columns of CSV or TSV without a header, such as "text,label". [text or a list]
+    columns: str | tuple[str, ...] = ()
+    # Form of the records; not set: recognised by their fields.
+    form: Literal["messages", "tags", "alpaca", "pairs", "labels", "text"] | None = None
+    text_field: str | None = None  # field of a record that has its text or messages; not set: recognised
+    input: str | None = None  # field of a labelled record that has its text; not set: recognised
+    target: str | None = None  # field of its answer, label or tags; not set: recognised
     document_separator: str | None = None  # text between documents; "\n\n": blank lines
     deduplicate: bool = True  # leave out documents that are equal
 
@@ -34,8 +46,19 @@ class DataSettings:
             raise ConfigError(
                 "data.document_separator is empty; leave it out, or give the text between documents"
             )
+        for name in ("include", "exclude", "columns"):
+            if isinstance(value := getattr(self, name), str):  # a flag needs no brackets
+                parts = tuple(part.strip() for part in value.split(",") if part.strip())
+                object.__setattr__(self, name, parts)
 
     @property
-    def fields(self) -> tuple[str, str]:
-        """The fields of a labelled record."""
-        return self.input or "input", self.target or "target"
+    def separator(self) -> re.Pattern[str] | None:
+        r"""What is between documents: escapes are read, a line may end in \r\n, a blank line have blanks."""
+        if self.document_separator is None:
+            return None
+        text = re.sub(r"\\([ntr\\])", lambda found: ESCAPES[found[1]], self.document_separator)
+        lines = [re.escape(line) for line in text.replace("\r\n", "\n").split("\n")]
+        pattern = lines[0]
+        for before, line in zip(["x", *lines[1:]], lines[1:], strict=False):
+            pattern += (r"\r?\n" if before else r"(?:[^\S\n]*\n)+") + line
+        return re.compile(pattern)

@@ -54,6 +54,8 @@ def next_command(prepared: PreparedRun) -> str:
     if config.head.labels:
         verb = "classify" if config.head.kind == "classification" else "tag"
         return f'python -c \'import seedbed; print(seedbed.load("{run}").{verb}("..."))\''
+    if prepared.objective.learns_from == "conversations":
+        return f"seedbed chat {run}"
     fills = prepared.objective.blank() is not None
     return f'seedbed generate {run} --fill "... ___ ..."' if fills else f'seedbed generate {run} "..."'
 

@@ -74,8 +74,8 @@ def require_matching_family(config: Config, objective: str) -> Config:
     else:
         what = f"is a{'n' if config.shape[0] == 'e' else ''} {config.shape}"
     raise ConfigError(
-        f"the objective {objective} trains {shapes}, but {config.family} {what}; leave the objective out for "
-        f"its own, {own}, or choose a family of {', '.join(others)}"
+        f"the objective {objective} trains {shapes}, but {config.family} {what}; give "
+        f"--objective {own}, its own, or choose a family of {', '.join(others)}"
     )
 
 

@@ -232,7 +232,7 @@ def _source(
     answers = shards.validation_answers if validates else shards.train_answers
     assert answers is not None
     most = objective.max_input_tokens(answers.lengths, context)
-    cuts = objective.learns_from == "tags"
+    cuts = objective.learns_from in ("tags", "conversations")
     return PairSource(
         shard, answers, max_input_tokens=most, seed=seed, shuffle=not validates, cuts_answers=cuts
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, make_dataclass
+from dataclasses import dataclass, field, make_dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,22 @@ from typing import Any
 import torch
 
 from seedbed.base.errors import ConfigError, SeedbedWarning, UsageError
+from seedbed.base.notices import Notify, silent
 from seedbed.base.runtime import derive_seed
 from seedbed.base.settings import layered, load_settings, split_override
+from seedbed.data.labels import chat_template
 from seedbed.data.objective import OBJECTIVES
+from seedbed.data.recognition import recognised
+from seedbed.data.settings import DataSettings
 from seedbed.hub.base import Base
 from seedbed.models.family import Config, Network
 from seedbed.models.network import build, decoder_start_id, family, initialize
 from seedbed.runs.network import configure, require_matching_family, with_head, with_labels
 from seedbed.runs.settings import ModelSettings, RunSettings
 from seedbed.runs.settings import recipe as named_recipe
+from seedbed.text.chat_template import ChatTemplate
 from seedbed.text.special_form import BLANK_KEY
+from seedbed.text.tokenizer import Tokenizer
 from seedbed.training.run_folder import RunFolder
 from seedbed.training.settings import TrainingSettings
 
@@ -104,11 +110,12 @@ def run_settings(
     budget_seconds: float | None = None,
     tokenizer: str | None = None,
     objective: str | None = None,
+    notify: Notify = silent,
 ) -> tuple[RunSettings, Start]:
     """The settings of a run and its start: flags override the TOML file, which overrides the recipe.
 
     With a base, a recipe sets neither a size nor learning rates. A run in `out` that can resume keeps the
-    commit of its base.
+    commit of its base. `notify` gets what the data were found to be.
     """
     if steps is not None and budget_seconds is not None:
         raise ConfigError("--steps and --budget both say how long to train; give one of them")
@@ -133,18 +140,21 @@ def run_settings(
             # The base has a size, and rates of its own.
             tables = {"training": {key: of for key, of in tables["training"].items() if key not in RATES}}
         layers.insert(0, tables)
-    return load_run(*layers, flags, overrides=list(overrides), out=out)
+    return load_run(*layers, flags, overrides=list(overrides), out=out, notify=notify)
 
 
 def load_run(
-    *layers: Mapping[str, Any] | Path, overrides: Sequence[str] = (), out: Path | str | None = None
+    *layers: Mapping[str, Any] | Path,
+    overrides: Sequence[str] = (),
+    out: Path | str | None = None,
+    notify: Notify = silent,
 ) -> tuple[RunSettings, Start]:
     """The settings of a run and its start, from layers of settings; a later one overrides the earlier.
 
-    `[objective]` has the keys of the objective that it names, or else of the family's. Unless a layer names
-    an optimizer, the training settings of the family are the defaults; with a base, TUNING_SHARE of their
-    learning rates. A base is found and read here, and
-    nowhere else in a run; the settings name the commit of one on the hub.
+    `[objective]` has the keys of the objective that it names, or else of the one that the records of the data
+    say, or of the family's for text. Unless a layer names an optimizer, the training settings of the family
+    are the defaults; with a base, TUNING_SHARE of their learning rates. A base is found and read here, and
+    nowhere else in a run; the settings name the commit of one on the hub, and the fields of the records.
     """
     tree = layered(*layers, overrides=overrides)
     base, pinned = _open_base(tree, out)
@@ -153,15 +163,55 @@ def load_run(
         overrides = [each for each in overrides if each.partition("=")[0].strip() != "model.base"]
     named = tree.get("model", {}).get("family") or ModelSettings.family
     own = family(str(named) if base is None else base.config.family)
-    objective = str(tree.get("objective", {}).get("name") or own.objective)
+    named_objective = tree.get("objective", {}).get("name")
+    objective = named_objective or _recognised_objective(tree, overrides, base, own.objective)
     defaults: dict[str, Any] = {} if "optimizer" in tree.get("training", {}) else dict(own.training)
     if base is not None:
         fresh = {name: defaults.get(name, getattr(TrainingSettings, name)) for name in RATES}
         defaults |= {name: rate * TUNING_SHARE for name, rate in fresh.items()} | context_within(base.config)
     settings = load_settings(_schema(objective), {"training": defaults}, *layers, overrides=overrides)
     # Before a corpus is read and a tokenizer is trained.
-    require_matching_family(own.sized(64, 1) if base is None else base.config, objective)
-    return settings, Start(base=base)
+    learns_from = OBJECTIVES.get(objective).learns_from
+    data, _ = recognised(settings.data, learns_from)
+    fields = " and ".join(filter(None, (data.input, data.target))) or data.text_field
+    try:
+        require_matching_family(own.sized(64, 1) if base is None else base.config, objective)
+        if learns_from == "conversations":
+            chat_template(_own_tokenizer(tree, base))
+    except ConfigError as error:
+        if named_objective:
+            raise
+        raise ConfigError(f"the records of {data.train} have {fields}, so {error}") from None
+    notify(f"recognised in {data.train}: {fields} -> {objective}")
+    return replace(settings, data=data), Start(base=base)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _DataTable:
+    data: DataSettings
+
+
+def _recognised_objective(
+    tree: Mapping[str, Any], overrides: Sequence[str], base: Base | None, for_text: str
+) -> str:
+    """The objective that the records of the data say; instructions are conversations for a chat model."""
+    flags = [each for each in overrides if each.partition(".")[0].strip() == "data"]
+    table = load_settings(_DataTable, {"data": tree.get("data", {})}, overrides=flags)
+    data, learns_from = recognised(table.data)
+    kinds = {OBJECTIVES.get(name).learns_from: name for name in OBJECTIVES.names()}
+    chats = kinds["conversations"]
+    if data.form == "alpaca" and base is not None and base.config.shape in OBJECTIVES.get(chats).shapes:
+        tokenizer = _own_tokenizer(tree, base)
+        return kinds[learns_from] if tokenizer is None or ChatTemplate.of(tokenizer) is None else chats
+    return for_text if learns_from == "text" else kinds[learns_from]
+
+
+def _own_tokenizer(tree: Mapping[str, Any], base: Base | None) -> Tokenizer | None:
+    """The tokenizer of the base, or the one that the settings name."""
+    if base is not None and base.tokenizer is not None:
+        return base.tokenizer
+    path = tree.get("tokenizer", {}).get("path")
+    return None if path is None else Tokenizer.load(Path(str(path)))
 
 
 def _open_base(tree: Mapping[str, Any], out: Path | str | None) -> tuple[Base | None, dict[str, str]]:

@@ -115,7 +115,8 @@ def even_source(objective: Objective, context_tokens: int, vocab_size: int) -> R
 
     if objective.learns_from == "text":
         return RecordSource([ids(objective.record_tokens(context_tokens) + objective.overlap)])
-    num_answer = {"labels": 1, "tags": context_tokens}.get(objective.learns_from, context_tokens // 4)
+    whole = {"tags": context_tokens, "conversations": context_tokens + 1}
+    num_answer = (whole | {"labels": 1}).get(objective.learns_from, context_tokens // 4)
     num_input = int(objective.max_input_tokens(np.array([num_answer]), context_tokens)[0])
     are_labels = objective.learns_from != "pairs"
     answer = [1] * min(num_input, num_answer) if are_labels else ids(num_answer)

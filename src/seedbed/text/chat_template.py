@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from itertools import accumulate
 from typing import Any
 
 import tokenizers
@@ -26,13 +28,15 @@ from seedbed.text.tokenizer import Tokenizer, refuse_surrogates
 
 Message = Mapping[str, Any]
 
-# The tag with which transformers finds what the assistant said; `if true` takes its place.
+# The tag with which transformers finds what the assistant said, replaced by a call that may mark it.
 GENERATION = re.compile(r"(\{%[-+]?\s*)(end)?generation(\s*[-+]?%\})")
 INNER_ATTRIBUTE = re.compile(r"""(?:\.\s*|[\[(]\s*["'])(__\w+)""")
 ADVICE = "put a sound template in chat_template.jinja beside tokenizer.json, or use `generate`"
 OPEN, CLOSE, SEAM = "\ufdd0", "\ufdd1", "\ufdd2"  # around a name in a user's text; at an end of that text
 BEGIN, END = "\ufdd3", "\ufdd4"  # around the id of a special token
-RESERVED = re.compile(f"[{OPEN}-{END}]")
+FIRST, LAST = "\ufdd5", "\ufdd6"  # around what the assistant said
+RESERVED = re.compile(f"[{OPEN}-{LAST}]")
+ANSWER_MACRO = f"{{% macro its_answer() %}}{FIRST}{{{{ caller() }}}}{LAST}{{% endmacro %}}"
 
 
 class ChatTemplate:
@@ -49,6 +53,12 @@ class ChatTemplate:
             )
         self.source, self.tokenizer = source, tokenizer
         self._source = GENERATION.sub(lambda m: f"{m[1]}{'endif' if m[2] else 'if true'}{m[3]}", source)
+        self._marking = None
+        if self._source != source:
+            call = GENERATION.sub(
+                lambda m: f"{m[1]}{'endcall' if m[2] else 'call its_answer()'}{m[3]}", source
+            )
+            self._marking = ANSWER_MACRO + call
         self._encoder = TemplateEncoder(tokenizer, source)
         names = {role: tokenizer.special_name(role) for role in NAMES}
         self._variables = {role: name for role, name in names.items() if name is not None}
@@ -76,7 +86,49 @@ class ChatTemplate:
         """The ids of messages; names of special tokens in a message stay text."""
         return self._encoder.encode(self._render(messages, add_generation_prompt))
 
-    def _render(self, messages: Sequence[Message], add_generation_prompt: bool) -> str:
+    def encode_answers(self, messages: Sequence[Message]) -> tuple[list[int], list[bool]]:
+        """The ids of a whole conversation, and whether each is of an answer; its end of turn is.
+
+        An answer is what the template says it is with `generation`, or what rendering the messages up to it
+        adds. Errors: BundleError for a template that does not show where answers are.
+        """
+        if self._marking is not None:
+            return self._encoder.encode_marked(self._render(messages, False, source=self._marking))
+        whole, marked, end = self._render(messages, False), "", 0
+        for at in [at for at, message in enumerate(messages) if message["role"] == "assistant"]:
+            start, stop = self._answer(messages, at, whole)
+            marked += f"{whole[end:start]}{FIRST}{whole[start:stop]}{LAST}"
+            end = stop
+        return self._encoder.encode_marked(marked + whole[end:])
+
+    def _answer(self, messages: Sequence[Message], at: int, whole: str) -> tuple[int, int]:
+        """Where the answer that is message `at` starts and stops in the rendered conversation."""
+        before = self._render(messages[:at], False) if at else ""
+        prompt = self._render(messages[: max(1, at)], True)
+        if not at:  # the end of a prompt alone, behind what comes before every conversation
+            prompt = prompt.removeprefix(self._render(messages[:1], False))
+            before = whole.partition(prompt)[0] if prompt else ""
+            prompt = before + prompt
+        start = len(prompt)
+        if not whole.startswith(prompt):  # it begins thoughts that the answer does not have
+            pairs = enumerate(zip(prompt, whole, strict=False))
+            start = next((i for i, (one, other) in pairs if one != other), 0)
+        after = self._render(messages[: at + 1], False)
+        stop = len(after)
+        if not whole.startswith(after):  # its own thoughts are left out
+            found = self._encoder.own.search(whole, start)
+            stop = found.end() if found else 0
+        if not whole.startswith(before) or not len(before) <= start < stop:
+            raise BundleError(
+                "the model's chat template renders answers otherwise than it prompts for them, so their "
+                f"tokens are not known; {ADVICE}, or give the records as prompt and completion"
+            )
+        behind = self._encoder.own_at_end.search(whole, start, stop)
+        return start, stop if behind is None else behind.end(1)
+
+    def _render(
+        self, messages: Sequence[Message], add_generation_prompt: bool, *, source: str | None = None
+    ) -> str:
         variables: dict[str, Any] = {"tools": None, "documents": None} | self._variables
         try:
             marked = [
@@ -86,7 +138,7 @@ class ChatTemplate:
         except RecursionError:
             raise UsageError("a message has lists nested too deeply; give texts") from None
         variables |= {"messages": marked, "add_generation_prompt": add_generation_prompt}
-        answer = WORKER.render(self._source, variables)
+        answer = WORKER.render(source or self._source, variables)
         if "text" in answer:
             return str(answer["text"])
         ((problem, reason),) = answer.items()
@@ -159,6 +211,8 @@ class TemplateEncoder:
         self._pattern = re.compile(_any_of(names))
         special = [name for name in names if self._ids[name] in tokenizer.special_ids]
         self._special = re.compile(_any_of(special))
+        self.own = re.compile(f"(?<!{OPEN})(?:{_any_of(special)})")  # the template's
+        self.own_at_end = re.compile(f"(?<!{OPEN})({_any_of(special)})\\s*\\Z")
         self._marked = re.compile(f"{OPEN}({self._pattern.pattern}){CLOSE}|[{OPEN}{CLOSE}{SEAM}]")
         self._heads = {name[:n] for name in names for n in range(1, len(name))}
         self._tails = {name[n:] for name in names for n in range(1, len(name))}
@@ -187,15 +241,41 @@ class TemplateEncoder:
 
         Errors: UsageError where the tokenizer makes a special token of plain text.
         """
-        core, ids = self._renamed
+        with library_errors("the tokenizer"):
+            text = self._with_stand_ins(rendered)
+            found = self._renamed[0].encode_batch_fast([text], add_special_tokens=False)[0].ids
+        return self._checked(found)
+
+    def encode_marked(self, rendered: str) -> tuple[list[int], list[bool]]:
+        """The ids of a rendered text with answers between marks, and whether each is of an answer.
+
+        A token across the start or the stop of an answer is part of it, as in transformers.
+        """
+        parts = re.split(f"[{FIRST}{LAST}]", self._with_stand_ins(rendered))  # outside, answer, outside, ...
+        ends = [0, *accumulate(map(len, parts))]
+        with library_errors("the tokenizer"):
+            found = self._renamed[0].encode("".join(parts), add_special_tokens=False)
+        answers = list(zip(ends[1::2], ends[2::2], strict=False))
+        starts = [start for start, _ in answers]
+        flags = []
+        for first, last in found.offsets:
+            at = bisect_left(starts, last) - 1  # the last answer that starts before the token ends
+            flags.append(at >= 0 and first < answers[at][1])
+        return self._checked(found.ids), flags
+
+    def _with_stand_ins(self, rendered: str) -> str:
+        """A rendered text without marks, and with the names of special tokens that no text has."""
         parts = self._marked.split(rendered)  # template, a name in a user's text or None, template, ...
         texts = [
             part if at % 2 else self._pattern.sub(lambda m: _stand_in(self._ids[m[0]]), part)
             for at, part in enumerate(parts)
             if part
         ]
-        with library_errors("the tokenizer"):
-            found = core.encode_batch_fast(["".join(texts)], add_special_tokens=False)[0].ids
+        return "".join(texts)
+
+    def _checked(self, found: list[int]) -> list[int]:
+        """Our ids for those of the renamed tokenizer; UsageError if one was made of plain text."""
+        ids = self._renamed[1]
         plain = {*self._ids.values()} - {self._tokenizer.unk_id}
         forged = next((i for i in found if i not in ids and i in plain), None)
         if forged is not None:

@@ -1,0 +1,248 @@
+"""One reader for each form of file: JSON Lines, JSON, CSV and TSV, CoNLL, Parquet; it yields records.
+
+A record comes with its origin for messages, such as `train.jsonl:7`.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from seedbed.base.errors import DataError, UsageError
+from seedbed.data.files import byte_lines, not_encoded, read_text, suffix
+
+Records = Iterator[tuple[str, Any]]
+Reader = Callable[[], Records]
+SPACE = re.compile(r"\s*")
+SAMPLE_LINES = 200  # of a table, that show how it is written
+TABLES = (".csv", ".tsv", ".tab")
+DELIMITERS = (",", "\t", ";", "|")
+TAG = re.compile(r"O|[BIESLU]-\S+")  # of the entities in a file whose ending does not say that it has tags
+
+
+def reader(file: Path, columns: Sequence[str] = (), fields: Sequence[str] = ()) -> Reader | None:
+    """The reader of a file by its ending; None for a text.
+
+    `columns` are those of a table without a header; `fields` are enough where a form can select them.
+    """
+    ending = suffix(file)
+    if ending in (".jsonl", ".ndjson"):
+        return lambda: _json_lines(file)
+    if ending == ".json":
+        return lambda: _json(file)
+    if ending in TABLES:
+        return lambda: _table(file, columns)
+    if ending == ".parquet":
+        return lambda: _parquet(file, fields)
+    return None
+
+
+def is_conll(file: Path, text: str) -> bool:
+    """Whether a text is words with tags, one a line: by its ending, or by tags of entities in every line."""
+    if suffix(file) in (".conll", ".iob", ".iob2", ".bio"):
+        return True
+    lines = [line.split() for line in text[:4096].split("\n")[:-1] if line.strip()]
+    words = [cells for cells in lines if cells[0] != "-DOCSTART-"]
+    widths = {len(cells) for cells in words}
+    return (
+        len(words) > 4
+        and len(widths) == 1
+        and min(widths) > 1
+        and all(TAG.fullmatch(cells[-1]) for cells in words)
+    )
+
+
+def conll(file: Path, text: str) -> Records:
+    """Sentences as `tokens` and `tags`: the first and the last column; blank lines are between sentences."""
+    tokens: list[str] = []
+    tags: list[str] = []
+    first = width = 0
+    for number, line in enumerate([*text.split("\n"), ""], 1):
+        cells = [cell.strip() for cell in (line.strip("\r").split("\t") if "\t" in line else line.split())]
+        if line.startswith("# ") and len(cells) != (width or 2):
+            continue  # a comment
+        if not any(cells) or cells[0] == "-DOCSTART-":
+            if tokens:
+                yield f"{file}:{first}", {"tokens": tokens, "tags": tags}
+            tokens, tags = [], []
+        elif len(cells) == 1 or not (cells[0] and cells[-1]):
+            raise DataError(
+                f"{file}:{number} is {line.strip()[:40]!r}, not a word and its tag; write both, with a tab "
+                "between them"
+            )
+        else:
+            first, width = (first if tokens else number), width or len(cells)
+            tokens.append(cells[0])
+            tags.append(cells[-1])
+
+
+def _json_lines(file: Path) -> Records:
+    for number, line in enumerate(byte_lines(file), 1):
+        if not line.isspace():
+            yield f"{file}:{number}", _parse(line.rstrip(b"\r\n"), file, f"{file}:{number}")
+
+
+def _json(file: Path) -> Records:
+    """The records of a list, parsed one by one; a file whose first line is a record has JSON Lines."""
+    first = next((line for line in byte_lines(file) if not line.isspace()), b"").strip()
+    if first.startswith(b"{") and first.endswith(b"}"):
+        yield from _json_lines(file)
+        return
+    text = read_text(file)
+    at = _behind(text, 0)
+    is_list = text.startswith("[", at)
+    decoder, number = json.JSONDecoder(), 0
+    at = _behind(text, at + 1) if is_list else at
+    try:
+        while not (is_list and not number and text.startswith("]", at)):
+            number += 1
+            record, at = decoder.raw_decode(text, at)
+            at = _behind(text, at)
+            yield f"{file} record {number}", record
+            if not is_list or text.startswith("]", at):
+                break
+            if not text.startswith(",", at):
+                raise json.JSONDecodeError("Expecting ',' delimiter", text, at)
+            at = _behind(text, at + 1)
+        if rest := text[at + is_list :].strip():
+            raise json.JSONDecodeError("Extra data", text, text.rindex(rest))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{file} is not JSON ({error}); correct or remove it") from error
+
+
+def _behind(text: str, at: int) -> int:
+    """The place after white space."""
+    found = SPACE.match(text, at)
+    assert found is not None
+    return found.end()
+
+
+def _parse(raw: bytes, file: Path, origin: str) -> Any:
+    try:
+        return json.loads(raw)
+    except UnicodeDecodeError as error:
+        raise not_encoded(file, origin, error) from error
+    except (ValueError, RecursionError) as error:
+        reason = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else error
+        raise DataError(f"{origin} is not JSON ({reason}); correct or remove it") from error
+
+
+class Dialect(NamedTuple):
+    """How a table is written."""
+
+    delimiter: str
+    is_quoted: bool
+    has_escapes: bool = False  # \" for a quote in a quoted cell, and not ""
+
+    def rows(self, lines: Iterator[str]) -> Any:
+        """The rows of lines, with `line_num`."""
+        csv.field_size_limit(sys.maxsize)  # of the module; a text may be long
+        return csv.reader(
+            lines,
+            delimiter=self.delimiter,
+            quoting=csv.QUOTE_MINIMAL if self.is_quoted else csv.QUOTE_NONE,
+            doublequote=not self.has_escapes,
+            escapechar="\\" if self.has_escapes else None,
+        )
+
+
+def dialect_of(lines: Sequence[str], num_columns: int | None) -> Dialect:
+    """The dialect that gives the most rows the columns of the header.
+
+    `csv.Sniffer` looks at all text alike, and takes the commas of long texts for delimiters.
+    """
+    has_escapes = any('\\"' in line for line in lines) and not any('""' in line for line in lines)
+
+    def score(dialect: Dialect) -> tuple[float, int]:
+        rows = [row for row in dialect.rows(iter(lines)) if row]
+        width = num_columns or len(rows[0])
+        if width < 2:
+            return 0.0, width
+        return sum(len(row) == width for row in rows) / len(rows), width
+
+    found = max((Dialect(each, True, has_escapes) for each in DELIMITERS), key=score)
+    plain = Dialect(found.delimiter, False)
+    cells = [cell for row in plain.rows(iter(lines)) for cell in row]
+    if score(plain)[0] == 1 and any(c[:1] == '"' and (len(c) == 1 or c[-1] != '"') for c in cells):
+        return plain  # a quote at the beginning of a cell is a letter
+    return found
+
+
+def _table(file: Path, columns: Sequence[str]) -> Records:
+    """The rows of CSV or TSV by the names of their columns, in a header or in `data.columns`."""
+    lines = _decoded_lines(file)
+    sample = list(islice(lines, SAMPLE_LINES))
+    if not any(line.strip() for line in sample):
+        return
+    rows = dialect_of(sample, len(columns) or None).rows(chain(sample, lines))
+    names: list[str] = list(columns)
+    try:
+        before = 0
+        for row in rows:
+            origin, before = f"{file}:{before + 1}", rows.line_num
+            row = [cell.strip() for cell in row] if not names else row
+            if not any(row) or row == names:
+                continue
+            if not names:
+                names = row
+                if repeated := next((name for name in names if names.count(name) > 1), None):
+                    raise DataError(f"{origin} has two columns named {repeated!r}; give them other names")
+                continue
+            if len(row) != len(names):
+                raise DataError(
+                    f"{origin} has {len(row)} columns, expected are {len(names)} ({_short(names)}); correct "
+                    "the line: a text with the delimiter needs quotes"
+                )
+            yield origin, dict(zip(names, row, strict=True))
+    except csv.Error as error:
+        raise DataError(f"{file}:{rows.line_num} is not readable as a table: {error}; correct it") from error
+
+
+def _short(names: Sequence[str]) -> str:
+    return ", ".join(name[:20] for name in names[:10])
+
+
+def _decoded_lines(file: Path) -> Iterator[str]:
+    for number, line in enumerate(byte_lines(file), 1):
+        try:
+            yield line.decode()
+        except UnicodeDecodeError as error:
+            raise not_encoded(file, f"{file}:{number}", error) from error
+
+
+def _parquet(file: Path, fields: Sequence[str]) -> Records:
+    try:
+        pyarrow = importlib.import_module("pyarrow")
+        parquet = importlib.import_module("pyarrow.parquet")
+    except ImportError as error:
+        raise UsageError(
+            f"{file} is a Parquet file: install the extra `data`: pip install 'seedbed[data]'"
+        ) from error
+    number = 0
+    try:
+        with parquet.ParquetFile(file) as table:
+            columns = list(fields) if fields and {*fields} <= {*table.schema_arrow.names} else None
+            for batch in table.iter_batches(batch_size=1024, columns=columns):
+                for record in batch.to_pylist():
+                    number += 1
+                    yield f"{file} row {number}", record
+    except (ValueError, pyarrow.ArrowException) as error:
+        raise DataError(f"{file} is not a readable Parquet file: {error}; write it again") from error
+
+
+def class_names(file: Path, field: str) -> tuple[str, ...]:
+    """The names of the classes 0, 1, .. of a field of a Parquet file that the library `datasets` wrote."""
+    if suffix(file) != ".parquet":
+        return ()
+    metadata = importlib.import_module("pyarrow.parquet").read_schema(file).metadata or {}
+    features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+    feature = features.get(field, {})
+    feature = feature.get("feature", feature) if isinstance(feature, dict) else feature
+    return tuple(map(str, feature.get("names") or ())) if isinstance(feature, dict) else ()
