@@ -63,7 +63,7 @@ def resumed(place: Path, device: str) -> Iterator[str]:
             again = run(name, part, place, device, precision)
             ours, theirs = (open_bundle(r.model)[0].state_dict() for r in (again, whole))
             worst = max((ours[key].float() - theirs[key].float()).abs().max().item() for key in theirs)
-            loss = whole.metrics["validation_loss"]
+            loss = whole.metrics["loss"]["value"]
             yield f"{name} in {precision}: held-out {loss:.4f}; resumed differs by {worst:.2g} at most"
 
 

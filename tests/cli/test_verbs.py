@@ -17,7 +17,7 @@ def test_pretrain_says_what_it_made_planned_and_measured(
     assert said.code == 0, said.err
     made = said.json
     assert made["metrics"]["step"] == 20
-    assert 0 < made["metrics"]["validation_bits_per_byte"] < 9
+    assert 0 < made["metrics"]["bits_per_byte"]["value"] < 9
     assert set(made["plan"]) >= {"parameters", "bytes", "peak_bytes", "seconds", "flops"}
     assert made["measured"]["seconds"] > 0 and made["measured"]["peak_bytes"] > 0
     module, tokenizer, _ = open_bundle(made["model"])

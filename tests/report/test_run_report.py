@@ -43,7 +43,7 @@ def test_the_demo_answers_on_its_first_screen(demo: Path, read_page: Callable[[s
     (heading,) = page.texts["h1"]
     assert re.search(r"Transformer .*\b0\.22 bits per byte less .*LSTM", plain(heading))
     answers = plain("".join(page.texts["dl"][0]))
-    assert re.search(r"Yes.*before training.*1\.72 bits per byte.*2 min 15 s", " ".join(answers.split()))
+    assert re.search(r"Yes.*frequencies.*1\.72 bits per byte.*2 min 15 s", " ".join(answers.split()))
     lstm, transformer = (harmonic_mean(speeds(demo / "runs" / name)) for name in ("lstm", "transformer"))
     assert {f"{lstm:,.0f}", f"{transformer:,.0f}"} <= set(page.texts["td"])
     findings = [
@@ -196,7 +196,7 @@ def test_many_lines_of_an_answer_are_counted(tmp_path: Path, folders: ModuleType
     for index in range(7):
         folders.write_run(tmp_path / "many" / "runs" / f"run-{index}")
     said = read_page(render(tmp_path / "many")).texts["dd"]
-    assert sum("held-out loss" in text for text in said) == 5 and "And 2 more." in said
+    assert sum("frequencies" in text for text in said) == 5 and "And 2 more." in said
 
 
 def test_large_folders_stay_small_pages(tmp_path: Path, folders: ModuleType) -> None:
@@ -276,11 +276,19 @@ def test_a_classifier_is_counted_in_labels(
     lines = folders.metrics()
     for line in lines:
         if line["kind"] == "evaluation":
-            line |= {"bits_per_byte": None, "accuracy": 0.8, "num_targets": 100}
+            line |= {"bits_per_byte": None, "accuracy": 0.8, "accuracy_interval": [0.71, 0.866]}
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     settings_file = run / "settings.toml"
     settings_file.write_text(settings_file.read_text().replace('"causal"', '"classification"'))
+    figures = json.loads((run / "metrics.json").read_text()) | {"majority_share": {"value": 0.5}}
+    names = [f"kind {n}" for n in range(20)]
+    counts = [[100 - n if n == m else int(m == n + 1) * 7 for m in range(20)] for n in range(20)]
+    figures |= {"confusion": {"labels": names, "counts": counts}}
+    (run / "metrics.json").write_text(json.dumps(figures))
     page = read_page(render(run))
+    assert "Most often confused: kind 0 as kind 1, 7 of 107 times" in page.texts["h2"]
+    assert "The 12 most frequent of 20 labels." in page.words and "kind 11" in page.texts["th"]
+    assert "kind 13" not in page.texts["th"] and "the most frequent label alone: 50.0%" in page.words
     assert "nats per label" in page.words and "per token" not in page.words
     assert re.match("base gives 80.0% of the held-out records", page.texts["h1"][0])
     assert any("80.0 ±7.8" in text for text in page.texts["td"])
@@ -308,6 +316,12 @@ LINES = st.fixed_dictionaries(
         NUMBERS,
     ),
 )
+SCORE = st.fixed_dictionaries({}, optional={"value": NUMBERS, "interval": JSON})
+FIGURES = JSON | st.fixed_dictionaries(
+    {"worked": st.sampled_from(["yes", "no", "?"])},
+    optional=dict.fromkeys(("majority_share", "macro_f1", "before", "because"), JSON | SCORE)
+    | {"confusion": st.fixed_dictionaries({"labels": JSON, "counts": st.lists(st.lists(NUMBERS))})},
+)
 PLANS = st.fixed_dictionaries(
     {},
     optional=dict.fromkeys(
@@ -318,14 +332,27 @@ PLANS = st.fixed_dictionaries(
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(lines=st.lists(LINES, max_size=8), plan=PLANS | JSON, samples=JSON, rows=st.lists(JSON, max_size=3))
+@given(
+    lines=st.lists(LINES, max_size=8),
+    plan=PLANS | JSON,
+    samples=JSON,
+    rows=st.lists(JSON, max_size=3),
+    figures=FIGURES,
+)
 def test_no_file_makes_a_traceback(
-    tmp_path: Path, read_page: Callable[[str], Any], lines: Any, plan: Any, samples: Any, rows: Any
+    tmp_path: Path,
+    read_page: Callable[[str], Any],
+    lines: Any,
+    plan: Any,
+    samples: Any,
+    rows: Any,
+    figures: Any,
 ) -> None:
     run = tmp_path / "runs" / "a"
     run.mkdir(parents=True, exist_ok=True)
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (run / "plan.json").write_text(json.dumps(plan))
+    (run / "metrics.json").write_text(json.dumps(figures))
     (tmp_path / "demo.json").write_text(json.dumps(samples))
     (tmp_path / "samples.json").write_text(json.dumps({"prompt": samples, "rows": rows}))
     text = render(tmp_path)

@@ -64,7 +64,7 @@ def test_a_run_learns_the_label_of_a_text(name: str, begin: Any) -> None:
     assert lm.config.head.kind == "classification" and lm.config.head.labels == ("enif", "llud")
     texts = [record["input"] for record in TEXTS]
     assert [one.label for one in lm.classify(texts)] == [record["target"] for record in TEXTS]
-    assert result.metrics["validation_loss"] < 0.1
+    assert result.metrics["loss"]["value"] < 0.1
     lines = map(json.loads, (result.run / "metrics.jsonl").read_text().splitlines())
     shares = [line["accuracy"] for line in lines if line["kind"] == "evaluation"]
     assert shares[-1] == 1.0
@@ -180,7 +180,7 @@ def test_a_run_from_a_base_and_one_from_its_model(begin: Any, base: Path, tmp_pa
         warnings.simplefilter("error", SeedbedWarning)
         second = begin("classification", f"model.base={tmp_path / 'edited'}", out="second", steps=1)
     assert seedbed.load(second.model).config.head.labels == ("llud", "enif")
-    assert second.metrics["loss"] < 0.1  # it starts from what it has learned
+    assert second.metrics["training_loss"] < 0.1  # it starts from what it has learned
     with pytest.warns(
         SeedbedWarning, match=r"head gives 2 labels \(llud, enif ...\); it is replaced by a new"
     ):

@@ -124,9 +124,8 @@ def _measure(
     found |= {f"num_{probe.name}": [len(side) for side in probe.sides] for probe in tasks.probes}
     for name, kind in KINDS.items():
         lm = load(out / "runs" / name)
-        bits = results[name]["metrics"]["validation_bits_per_byte"]
         scores = measure(lm, tasks)
-        scores["bits_per_byte"] = None if bits is None else {"value": bits, "interval": None}
+        scores["bits_per_byte"] = results[name]["metrics"]["bits_per_byte"]
         models.append(
             {
                 "run": name,

@@ -119,7 +119,7 @@ def _run(path: Path) -> Found:
         holds["checkpoints"] = "after step " + ", ".join(f"{step:,}" for step in checkpoints.steps())
     score = files.score(files.unit)
     if score is not None:
-        holds["held-out"] = f"{score.loss:.3f} {files.unit} after step {score.step:,}"
+        holds["held-out"] = f"{score.loss.value:.3f} {files.unit} after step {score.step:,}"
     lacks, found, advice = {}, {}, None
     if (path / "model").is_dir():
         model = describe_bundle(path / "model")

@@ -42,7 +42,7 @@ def demo(
     rows = []
     for name in ("transformer", "lstm"):
         plan, measured = result[name]["plan"], result[name]["measured"]
-        bits = result[name]["metrics"]["validation_bits_per_byte"]
+        bits = result[name]["metrics"]["bits_per_byte"]["value"]
         time = f"{measured['seconds']:.0f} ({plan['seconds']:.0f})"
         memory = f"{measured['peak_bytes'] / 2**20:.0f} ({plan['peak_bytes'] / 2**20:.0f})"
         rows.append([name, f"{plan['parameters']:,}", f"{bits:.3f}", time, memory])

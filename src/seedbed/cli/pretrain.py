@@ -87,21 +87,19 @@ def pretrain(
 
 
 def _print_result(result: Run) -> None:
-    """Print the model, its held-out loss, and its cost beside the plan."""
+    """Print the model, its held-out figures, and its cost beside the plan."""
     from seedbed.base.units import bytes_text, seconds_text
     from seedbed.cli.console import print_facts
+    from seedbed.evaluation.summary import best_step_text, summary_rows
 
-    loss, bits = result.metrics["validation_loss"], result.metrics["validation_bits_per_byte"]
-    held_out = None if loss is None else f"{loss:.4f} nats per {result.target}"
-    if bits is not None:
-        held_out = f"{loss:.4f} nats per token, {bits:.4f} bits per byte"
-    plan, measured = result.plan, result.measured
+    plan, measured, metrics = result.plan, result.measured, result.metrics
     print_facts(
-        f"Trained {result.metrics['step']:,} steps",
+        f"Trained {metrics['step']:,} steps",
         {
             "model": str(result.model),
-            "held-out": held_out,
-            "best step": str(result.metrics["best_step"]),
+            **summary_rows(metrics),
+            "best step": best_step_text(metrics),
+            "did it work": f"{metrics['worked']}: {metrics['because']}",
             "time": f"{seconds_text(measured['seconds'])}, planned {seconds_text(plan['seconds'])}",
             "memory": f"{bytes_text(measured['peak_bytes'])} at the peak, planned "
             f"{bytes_text(plan['peak_bytes'])}",

@@ -74,6 +74,19 @@ class Objective(ABC):
         """How its models fill blanks (BLANK_KEY in text/special_form.py); None where they fill none."""
         return cls.infill or next((role for role in cls.needs if role in ("mask", "sentinels")), None)
 
+    @classmethod
+    def use(cls) -> str:
+        """What its models do, in a sentence for a model card."""
+        if cls.learns_from != "text":
+            return "It answers a prompt in the manner of the answers in its data."
+        if cls.infill is not None:
+            return "It completes text in the manner of its data, and fills a blank between two texts."
+        if cls.shapes == ("encoder",):
+            return "It fills masked tokens of a text; it does not write from left to right."
+        if cls.blank() is not None:
+            return "It fills blanks of a text, of several tokens each."
+        return "It completes text in the manner of its data."
+
     @abstractmethod
     def example(self, record: Record, seed: int) -> Example:
         """Make the training example of a record; it depends on (seed, record) alone."""

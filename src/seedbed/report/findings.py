@@ -10,11 +10,20 @@ import numpy as np
 
 from seedbed.base.units import bytes_text, figures, seconds_text
 from seedbed.report.page import Answer, Mood
-from seedbed.report.run_files import BITS, NATS, RunFiles, Score
+from seedbed.report.run_files import NATS, RunFiles, Score
+from seedbed.report.units import Measured, table
 
 # Two losses nearer than this are the same to the two decimals that a page shows.
 SAME = 0.005
-_VERDICTS: dict[Mood, str] = {"bad": "No", "warning": "Not yet", "good": "Yes", "plain": "Not measured"}
+# From the worst to the best.
+_VERDICTS: dict[str, Mood] = {"No": "bad", "Not yet": "warning", "Not shown": "warning", "Yes": "good"}
+_VERDICTS |= {"Not measured": "plain"}
+_OF_LABELS = (
+    ("majority_share", "The most frequent label alone", ".1%"),
+    ("macro_f1", "Macro-F1", ".3f"),
+    ("entity_f1", "Entity F1", ".3f"),
+)
+_WORKED = {"yes": "Yes", "no": "No", "not shown": "Not shown"}
 
 
 def common_unit(runs: Sequence[RunFiles]) -> str:
@@ -34,7 +43,7 @@ def ranked(runs: Sequence[RunFiles], unit: str) -> list[RunFiles]:
     Runs of several objectives keep their order: their losses do not compare.
     """
     if comparable(runs):
-        runs = sorted(runs, key=lambda run: score.loss if (score := run.score(unit)) else math.inf)
+        runs = sorted(runs, key=lambda run: score.loss.value if (score := run.score(unit)) else math.inf)
     return [replace(run, series=place) for place, run in enumerate(runs)]
 
 
@@ -59,11 +68,13 @@ def headline(runs: Sequence[RunFiles], unit: str) -> str:
     best, score = scored[0]
     if len(scored) == 1 and score.right:
         right = f"{score.right.value:.1%} of the {held_out_data(runs)}"
-        return f"{best.title} gives {right} the right label{so_far}"
+        share = best.figure("majority_share")
+        always = f"; the most frequent label alone: {share.value:.1%}" if share else ""
+        return f"{best.title} gives {right} the right label{so_far}{always}"
     if len(scored) == 1:
-        return f"{best.title} needs {score.loss:.2f}\u00a0{unit} on {held_out_data(runs)}{so_far}"
+        return f"{best.title} needs {score.loss.value:.2f}\u00a0{unit} on {held_out_data(runs)}{so_far}"
     second, other = scored[1]
-    difference = other.loss - score.loss
+    difference = other.loss.value - score.loss.value
     if difference < SAME:
         return f"{best.title} and {second.title} need the same {unit}{so_far}, to 0.01"
     digits = 3 if difference < 0.095 else 2
@@ -71,35 +82,30 @@ def headline(runs: Sequence[RunFiles], unit: str) -> str:
 
 
 def did_it_work(runs: Sequence[RunFiles], unit: str) -> Answer:
-    """Whether training ended, stayed finite, and made the held-out loss lower than it was before."""
+    """Whether training ended, stayed finite, and is certainly better than a trivial answer."""
     found = [_outcome(run, unit) for run in runs]
-    mood = min((mood for mood, _ in found), key=list(_VERDICTS).index)
-    return Answer("Did it work?", _VERDICTS[mood], mood, [line for one, line in found if one == mood])
+    verdict = min((word for word, _ in found), key=list(_VERDICTS).index)
+    lines = [line for word, line in found if word == verdict]
+    return Answer("Did it work?", verdict, _VERDICTS[verdict], lines)
 
 
-def _outcome(run: RunFiles, unit: str) -> tuple[Mood, str]:
-    """How a run went, in a sentence; plain where there is nothing to compare."""
+def _outcome(run: RunFiles, unit: str) -> tuple[str, str]:
+    """How a run went: a word of `_VERDICTS`, and a sentence."""
     if run.lost:
         lost = f"the loss is not finite at {len(run.lost):,} steps, from step {run.lost[0]:,} on"
-        return "bad", f"{run.title}: {lost}."
-    score, values, steps = run.score(unit), run.held_out(unit), run.training(unit)
-    # Step 1 shows the loss of the weights before training; without it the first evaluation must do.
-    when, before = "at the first evaluation", float(values[0]) if len(values) > 1 else math.nan
-    if len(steps) and run.steps["step"][0] == 1 and math.isfinite(steps[0]):
-        when, before = "before training", float(steps[0])
-    if score and score.loss >= before:
-        return "bad", f"{run.title}: the held-out loss never fell below that {when}, {before:.2f} {unit}."
+        return "No", f"{run.title}: {lost}."
     if not run.finished:
         total = f" of {run.num_steps:,}" if run.num_steps is not None else ""
-        return "warning", f"{run.title}: {run.last_step:,}{total} steps done; the same command resumes it."
-    if score is None or math.isnan(before):
-        return "plain", f"{run.title}: trained to the end, with no evaluation that can be compared."
-    if f"{score.loss:.2f}" == f"{before:.2f}":
-        return "warning", f"{run.title}: the held-out loss is the same as {when}, {before:.2f} {unit}."
-    said = f"{run.title}: held-out loss {score.loss:.2f} {unit}; {when} {before:.2f}."
-    if values[-1] > score.loss * 1.005:
-        said += f" It rose to {values[-1]:.2f} after step {score.step:,}, whose model is kept."
-    return "good", said
+        return "Not yet", f"{run.title}: {run.last_step:,}{total} steps done; the same command resumes it."
+    word = _WORKED.get(str(run.metrics.get("worked")))
+    score, values = run.score(unit), run.held_out(unit)
+    if word is None or score is None:
+        again = "the same command, run again, measures it"
+        return "Not measured", f"{run.title}: trained to the end, without final figures; {again}."
+    said = f"{run.title}: {run.metrics.get('because')}"
+    if values[-1] > score.loss.value * 1.005:
+        said += f" It rose to {values[-1]:.2f} {unit} after step {score.step:,}, whose model is kept."
+    return word, said
 
 
 def how_well(runs: Sequence[RunFiles], unit: str) -> Answer:
@@ -108,24 +114,36 @@ def how_well(runs: Sequence[RunFiles], unit: str) -> Answer:
     if not scored:
         return Answer(question, "Unknown", "plain", [f"No evaluation on {held_out_data(runs)} yet."])
     if not comparable(runs):
-        lines = [f"{run.title}: {score.loss:.2f} {unit}." for run, score in scored]
+        lines = [f"{run.title}: {score.loss.value:.2f} {unit}." for run, score in scored]
         return Answer(question, "Each by its own measure", "plain", lines)
     best, score = scored[0]
-    verdict, lines = f"{score.loss:.2f} {unit}", [f"{best.title}, on {held_out_data(runs)}."]
+    verdict, lines = f"{score.loss.value:.2f} {unit}", [f"{best.title}, on {held_out_data(runs)}."]
     if score.right:
-        low, high = score.right.interval or (math.nan, math.nan)
-        lines += [f"95% interval {low:.1%} to {high:.1%}."] if low == low else []
-        lines += [f"Loss: {verdict}."]
+        lines += [_interval(score.right, ".1%")]
+        for key, name, form in _OF_LABELS:
+            if found := best.figure(key):
+                lines.append(f"{name}: {found.value:{form}}.")
+        lines.append(f"Loss: {verdict}.")
         verdict = f"{score.right.value:.1%} right"
-    if unit != BITS:
-        noun = unit.removeprefix("nats per ") + "s"
-        choices = figures(math.exp(min(score.loss, 30)))
-        lines.append(f"As uncertain as a choice among {choices} equally likely {noun}.")
-    elif score.loss > 0:
-        lines.append(
-            f"Knowing nothing costs 8: this packs the text {figures(8 / score.loss, 2)} times smaller."
-        )
-    return Answer(question, verdict, "plain", lines)
+    else:
+        lines += [_interval(score.loss, ".2f")]
+        if unit == NATS:
+            choices = figures(math.exp(min(score.loss.value, 30)))
+            lines.append(f"As uncertain as a choice among {choices} equally likely tokens.")
+        elif score.loss.value > 0:
+            smaller = figures(8 / score.loss.value, 2)
+            lines.append(f"Knowing nothing costs 8: this packs the text {smaller} times smaller.")
+    before = Measured.read(table(best.metrics, "before").get("accuracy" if score.right else "loss"))
+    if before:
+        lines.append(f"Before training: {before.value:{'.1%' if score.right else '.4f'}}.")
+    return Answer(question, verdict, "plain", [line for line in lines if line])
+
+
+def _interval(found: Measured, form: str) -> str:
+    if found.interval is None:
+        return ""
+    low, high = found.interval
+    return f"95% interval {low:{form}} to {high:{form}}."
 
 
 def what_it_cost(runs: Sequence[RunFiles]) -> Answer:

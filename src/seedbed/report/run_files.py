@@ -22,17 +22,17 @@ from seedbed.training.run_folder import damaged_files
 BITS, NATS, LABELS = "bits per byte", "nats per token", "nats per label"
 EXAMPLES = "examples.json"
 _COLUMNS = (
-    *("step", "tokens", "seconds", "loss", "bits_per_byte", "accuracy", "num_targets"),
+    *("step", "tokens", "seconds", "loss", "bits_per_byte", "accuracy"),
     *("tokens_per_second", "peak_fraction"),
 )
 _LABELLED = {"classification": "records", "tagging": "words"}
-_Z = 1.96  # of a 95% interval
+_INTERVALS = ("loss", "bits_per_byte", "accuracy")  # figures of an evaluation that have one
 
 
 class Score(NamedTuple):
     """An evaluation on held-out data: the loss in the unit of the report, and the share of right labels."""
 
-    loss: float
+    loss: Measured
     right: Measured | None
     step: int
 
@@ -43,7 +43,7 @@ class RunFiles:
 
     `name` is that of its folder, by which samples refer to it. `steps` and `evaluations` have a column
     (num_lines,) for each quantity, NaN where a line lacks it. Steps without a finite loss are not in them but
-    in `lost`. `series` is the run's place on the page.
+    in `lost`. `metrics` are the figures of its end, empty before. `series` is its place on the page.
     """
 
     name: str
@@ -52,6 +52,7 @@ class RunFiles:
     plan: Mapping[str, Any]
     steps: Mapping[str, Values]
     evaluations: Mapping[str, Values]
+    metrics: Mapping[str, Any]
     lost: Sequence[int]
     card: str
     notices: Sequence[str]
@@ -128,23 +129,20 @@ class RunFiles:
         if not len(values):
             return None
         best = int(np.argmin(values))
-        share, low, high = (float(column[best]) for column in self.right())
-        interval = (low, high) if math.isfinite(low) else None
-        right = Measured(share, interval) if math.isfinite(share) else None
-        return Score(float(values[best]), right, int(self.evaluations["step"][best]))
+        loss = self._at(best, "bits_per_byte" if unit == BITS else "loss")
+        assert loss is not None
+        return Score(loss, self._at(best, "accuracy"), int(self.evaluations["step"][best]))
 
-    def right(self) -> tuple[Values, Values, Values]:
-        """The share of right labels of each evaluation, and the two ends of its interval, NaN where unknown.
+    def figure(self, name: str) -> Measured | None:
+        """A figure of the best weights at the end of the run."""
+        return Measured.read(self.metrics.get(name))
 
-        Labels of records are independent trials and have Wilson's 95% interval (1927); those of the words of
-        one text are not, and have none.
-        """
-        share, n = self.evaluations["accuracy"], self.evaluations["num_targets"]
-        n = n if self.labelled == "records" else n * math.nan
-        with np.errstate(invalid="ignore", divide="ignore"):
-            middle, scale = share + _Z**2 / (2 * n), 1 + _Z**2 / n
-            half = _Z * np.sqrt(share * (1 - share) / n + (_Z / (2 * n)) ** 2)
-            return share, (middle - half) / scale, (middle + half) / scale
+    def _at(self, evaluation: int, name: str) -> Measured | None:
+        """A figure of an evaluation with its interval."""
+        columns = (name, f"{name} low", f"{name} high")
+        value, low, high = (float(self.evaluations[column][evaluation]) for column in columns)
+        interval = (low, high) if math.isfinite(low) and math.isfinite(high) else None
+        return Measured(value, interval) if math.isfinite(value) else None
 
     def _last(self, name: str) -> float | None:
         """The largest finite value of a column: the cumulative count at the end."""
@@ -175,6 +173,7 @@ def read_run(folder: Path, title: str = "") -> RunFiles:
         plan=read_json(folder / "plan.json", notices),
         steps=steps,
         evaluations=evaluations,
+        metrics=read_json(folder / "metrics.json", notices) if (folder / "metrics.json").exists() else {},
         lost=lost,
         card=_try(folder / "model" / "README.md", _text, notices, ""),
         notices=[*notices, *damaged_files(folder)],
@@ -225,8 +224,19 @@ def _try(path: Path, read: Callable[[Path], Any], notices: list[str], otherwise:
 
 def _columns(lines: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Values], list[int]]:
     """The columns of lines that have a finite loss, and the steps of those that have none."""
-    numbers = [{name: number(line.get(name)) for name in _COLUMNS} for line in lines]
+    numbers = [{name: number(line.get(name)) for name in _COLUMNS} | _ends(line) for line in lines]
     numbers = [line for line in numbers if line["step"] is not None]
     good = [line for line in numbers if line["loss"] is not None]
     lost = [int(line["step"] or 0) for line in numbers if line["loss"] is None]
-    return {name: np.array([line[name] for line in good], np.float64) for name in _COLUMNS}, lost
+    names = [*_COLUMNS, *_ends({})]
+    return {name: np.array([line[name] for line in good], np.float64) for name in names}, lost
+
+
+def _ends(line: Mapping[str, Any]) -> dict[str, float | None]:
+    """The ends of the intervals of a line."""
+    found: dict[str, float | None] = {}
+    for name in _INTERVALS:
+        known = Measured.read({"value": 0.0, "interval": line.get(f"{name}_interval")})
+        low, high = (known and known.interval) or (None, None)
+        found |= {f"{name} low": low, f"{name} high": high}
+    return found

@@ -48,10 +48,12 @@ def render(folder: Path) -> str:
     made = f"seedbed demo{kind} --budget {budget:g}s --out {shlex.quote(name)}" if budget else ""
     labels = {run.name: run.label for run in best}
     written = completions_section(samples, labels)
+    labels_terms = ("most frequent label", "macro-F1") if any(run.labelled for run in best) else ()
     sampling = ("temperature", "top-k", "top-p") if written else ()
     parts = [
         families.families_section(kinds, labels),
         sections.curves(best, unit, command),
+        sections.confusion(best[0]),
         sections.cost(best, command),
         written,
         examples_section(best),
@@ -71,7 +73,7 @@ def render(folder: Path) -> str:
         notices=[*(f"{run.title}: {notice}" for run in runs for notice in run.notices), *notices][:12],
         first=first,
         sections=parts,
-        terms=[unit, "held-out", "planned", "peak memory", *sampling],
+        terms=[unit, "held-out", "95% interval", *labels_terms, "planned", "peak memory", *sampling],
     ).html()
 
 

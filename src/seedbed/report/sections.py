@@ -20,7 +20,7 @@ from seedbed.report.scales import Values
 from seedbed.report.tracks import track_figure
 from seedbed.report.units import PERCENT, Measured, Unit, bytes_unit, count_unit, number, seconds_unit, table
 
-_MOST_LINES = 7
+_MOST_LINES, _MOST_LABELS = 7, 12
 _MOST_CARD_LETTERS = 20_000
 
 
@@ -32,6 +32,15 @@ def glance(runs: Sequence[RunFiles], unit: str) -> Table:
     seconds, peaks = [run.seconds for run in runs], [run.measured("peak_bytes") for run in runs]
     speeds = [rate.value if rate else None for rate in map(_rate, runs)]
     columns = [Column("Accuracy", rights, PERCENT, "high")] if any(rights) else []
+    for key, name in (
+        ("majority_share", "Most frequent label"),
+        ("macro_f1", "Macro-F1"),
+        ("entity_f1", "Entity F1"),
+    ):
+        found = [run.figure(key) for run in runs]
+        columns += (
+            [Column(name, found, PERCENT, "" if key == "majority_share" else "high")] if any(found) else []
+        )
     columns += [
         Column("Held-out", losses, Unit(unit, decimals=3), "low" if comparable(runs) else ""),
         Column("Size", parameters, count_unit(parameters, "parameters")),
@@ -54,7 +63,12 @@ def curves(runs: Sequence[RunFiles], unit: str, command: str) -> Section:
         [_line(run, kind, axis, losses[kind](run, unit)) for kind in losses for run in runs]
         for axis in ("tokens", "seconds")
     )
-    right = [_line(run, "held-out", "tokens", *run.right()) for run in runs]
+    right = [
+        _line(
+            run, "held-out", "tokens", *(run.evaluations[f"accuracy{end}"] for end in ("", " low", " high"))
+        )
+        for run in runs
+    ]
     time, accuracy = "Loss over training time, evaluations included", f"Accuracy on {held_out_data(runs)}"
     drawn = [
         line_figure("loss-tokens", "Loss over tokens trained on", by_tokens, tokens, loss),
@@ -141,6 +155,37 @@ def _rate(run: RunFiles, key: str = "tokens_per_second") -> Measured | None:
         return None
     low, high = np.percentile(known, [5, 95]).tolist()
     return Measured(len(known) / float((1 / known).sum()), (low, high))
+
+
+def confusion(run: RunFiles) -> Section | None:
+    """Which labels of a run's held-out records were taken for which, of the most frequent ones."""
+    found = table(run.metrics, "confusion")
+    names, counts = found.get("labels"), _square(found.get("counts"))
+    if not isinstance(names, list) or counts is None or len(names) != len(counts) or not counts.sum():
+        return None
+    order = np.argsort(-(counts.sum(0) + counts.sum(1)), kind="stable")[:_MOST_LABELS]
+    shown = [str(names[i]) for i in order]
+    rows = [
+        [name, *(f"{counts[i, j]:,.0f}" for j in order), f"{counts[i].sum():,.0f}"]
+        for i, name in zip(order, shown, strict=True)
+    ]
+    wrong = counts - np.diag(np.diag(counts))
+    label, guess = np.unravel_index(int(wrong.argmax()), wrong.shape)
+    most = f"{names[label]} as {names[guess]}, {wrong.max():,.0f} of {counts[label].sum():,.0f} times"
+    heading = f"Most often confused: {most}" if wrong.any() else "No label is taken for another"
+    left_out = f" The {len(shown)} most frequent of {len(names)} labels." if len(shown) < len(names) else ""
+    note = Text(f"Rows: the label; columns: the one that {run.title} gave.{left_out}", "muted")
+    cells = Table("Labels and predicted labels", ["Label", *shown, "All"], rows)
+    return Section("confusion", heading, [cells, note])
+
+
+def _square(cells: object) -> Values | None:
+    """The counts of a confusion table (n, n); None where the file has something else."""
+    if not isinstance(cells, list):
+        return None
+    rows = [[number(cell) for cell in row] for row in cells if isinstance(row, list) and None not in row]
+    rows = [row for row in rows if len(row) == len(cells) and all(cell is not None for cell in row)]
+    return np.array(rows, np.float64) if cells and len(rows) == len(cells) else None
 
 
 def cards(runs: Sequence[RunFiles]) -> Section | None:

@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import json
-import math
+from collections.abc import Mapping
+from typing import Any
 
 from seedbed import __version__
 from seedbed.base.files import write_file
 from seedbed.base.hardware import ResidentPeak
+from seedbed.evaluation.summary import best_step_text, summary_rows
 from seedbed.hub.bundle import save_bundle
-from seedbed.models.family import Network
+from seedbed.models.family import Config, Network
 from seedbed.models.network import family, parameter_count
 from seedbed.report.run_report import write_report
 from seedbed.runs.prepare import PreparedRun
-from seedbed.training.resume import Progress, load_best
+from seedbed.training.resume import Progress
 
 # The use of a network in the words of model hubs, by the kind of its head.
 USES = {"mlm": "fill-mask", "classification": "text-classification", "tagging": "token-classification"}
 
 
 def finish(
-    module: Network, prepared: PreparedRun, progress: Progress, *, bits: float | None, resident: ResidentPeak
+    module: Network,
+    prepared: PreparedRun,
+    progress: Progress,
+    metrics: Mapping[str, Any],
+    *,
+    resident: ResidentPeak,
 ) -> None:
-    """Save the best weights as a bundle, add the measured cost to the plan, write the report."""
+    """Save the best weights, which are in the module, as a bundle; write cost, metrics and report."""
     run, settings, start = prepared.folder, prepared.settings, prepared.start
-    load_best(module, run)
-    card = model_card(prepared, progress, bits_per_byte=bits)
+    card = model_card(prepared, metrics)
     generation = start.generation(settings.objective.name)
     save_bundle(run.model_path, module, prepared.tokenizer, card=card, generation=generation, force=True)
     plan = json.loads(run.plan_path.read_text())
@@ -36,16 +42,8 @@ def finish(
             "tokens_per_second": progress.tokens / progress.seconds,
         }
         write_file(run.plan_path, json.dumps(plan | {"measured": measured}, indent=2).encode())
+    write_file(run.metrics_json_path, json.dumps(metrics, indent=1, ensure_ascii=False).encode())
     write_report(run.path)
-
-
-def bits_per_byte(progress: Progress, prepared: PreparedRun) -> float | None:
-    """The best held-out loss in bits per byte of text; None if the targets are not the text itself."""
-    if progress.best_loss is None or not prepared.objective.reads_text_once:
-        return None
-    held_out = prepared.shards.validation
-    num_targets = held_out.num_tokens - held_out.num_documents
-    return progress.best_loss * num_targets / (math.log(2) * held_out.num_bytes)
 
 
 def next_command(prepared: PreparedRun) -> str:
@@ -60,42 +58,64 @@ def next_command(prepared: PreparedRun) -> str:
     return f'seedbed generate {run} --fill "... ___ ..."' if fills else f'seedbed generate {run} "..."'
 
 
-def model_card(prepared: PreparedRun, progress: Progress, *, bits_per_byte: float | None) -> str:
+def model_card(prepared: PreparedRun, metrics: Mapping[str, Any]) -> str:
     """Markdown with the front matter of model hubs; a base is named as the parent."""
-    config, labels, loss = prepared.config, prepared.config.head.labels, progress.best_loss
+    config, objective = prepared.config, prepared.settings.objective.name
     training, data = prepared.settings.training, prepared.settings.data
     architecture = family(config.family).architecture(config)
     loads = f"`transformers` loads it as `{architecture}`" if architecture else "seedbed loads it"
-    use = "It completes text in the manner of its data."
-    if labels:
-        some = ", ".join(labels[:20]) + (", ..." if len(labels) > 20 else "")
-        what = "text" if config.head.kind == "classification" else "word"
-        use = f"It gives a {what} one of {len(labels)} labels: {some}."
-    held_out = "not measured" if loss is None else f"{loss:.4f} nats per {prepared.target}"
-    if bits_per_byte is not None:
-        held_out += f", {bits_per_byte:.4f} bits per byte"
+    figures = "\n".join(f"| {name} | {text} |" for name, text in summary_rows(metrics).items())
     origin, parent, hub, warning = _origin(prepared)
     return f"""---
 library_name: seedbed
-{hub}tags: [{config.family}, {USES.get(config.head.kind, "text-generation")}]
+{hub}tags: [{config.family}, {_pipeline(config)}]
 ---
-# A {config.family} language model of {parameter_count(config):,} parameters
+# A {config.family} {_noun(config)} of {parameter_count(config):,} parameters
 
 {origin}; {loads}.
 
 | | |
 | --- | --- |{parent}
-| weights | of step {progress.best_step or progress.step} of {training.num_steps}, the best on held-out text |
-| held-out loss | {held_out} |
-| vocabulary, context | {config.vocab_size:,} tokens, {training.context_tokens} tokens |
+| objective | {objective} |
+| weights of step | {best_step_text(metrics)} |
+{figures}
+| vocabulary | {config.vocab_size:,} tokens |
+| context | {_context(config, training.context_tokens)} |
 | data | `{data.train}`, fingerprint `{prepared.shards.fingerprint[:16]}` |
 | optimizer | {training.optimizer}, {training.batch_tokens:,} tokens per step |
 | learning rate | {training.learning_rate}, {training.schedule} |
 | precision, seed | {training.precision}, {training.seed} |
 | made with | seedbed {__version__} |
 
-{use}{warning}
+{_use(prepared)}{warning}
 """
+
+
+def _pipeline(config: Config) -> str:
+    """The use of a network in the words of model hubs."""
+    if config.head.kind in USES:
+        return USES[config.head.kind]
+    return "text2text-generation" if config.shape == "encoder-decoder" else "text-generation"
+
+
+def _noun(config: Config) -> str:
+    return {"classification": "text classifier", "tagging": "tagger"}.get(config.head.kind, "language model")
+
+
+def _context(config: Config, trained: int) -> str:
+    """The longest row that the network takes, and that of the training where it is another."""
+    if config.max_positions in (None, trained):
+        return f"{trained:,} tokens" + ("" if config.max_positions else " in training, no limit of its own")
+    return f"{config.max_positions:,} tokens; rows of up to {trained:,} in training"
+
+
+def _use(prepared: PreparedRun) -> str:
+    """What the model is for, in a sentence."""
+    if labels := prepared.config.head.labels:
+        some = ", ".join(labels[:20]) + (", ..." if len(labels) > 20 else "")
+        what = "text" if prepared.config.head.kind == "classification" else "word"
+        return f"It gives a {what} one of {len(labels)} labels: {some}."
+    return prepared.objective.use()
 
 
 def _origin(prepared: PreparedRun) -> tuple[str, str, str, str]:

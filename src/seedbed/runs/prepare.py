@@ -69,11 +69,6 @@ class PreparedRun:
         base = {} if self.start.base is None else {"base": self.start.base.fingerprint}
         return {"content": self.shards.fingerprint} | base
 
-    @property
-    def target(self) -> str:
-        """What a loss is the mean of: a label where the head has labels, else a token."""
-        return "label" if self.config.head.labels else "token"
-
     def evaluated(self) -> Validation:
         """The held-out records that an evaluation reads."""
         training = self.settings.training

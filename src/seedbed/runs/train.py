@@ -15,14 +15,15 @@ from seedbed.base.runtime import Runtime
 from seedbed.base.signals import StopSignals
 from seedbed.report.run_files import EXAMPLES
 from seedbed.runs.decide import decide, saved_plan
-from seedbed.runs.finish import bits_per_byte, finish, next_command
+from seedbed.runs.figures import run_figures
+from seedbed.runs.finish import finish, next_command
 from seedbed.runs.prepare import PreparedRun, prepare_run
 from seedbed.runs.settings import RunSettings
 from seedbed.runs.start import Start
 from seedbed.select.plan import Plan
 from seedbed.training.loop import Callback
 from seedbed.training.loop import train as run_loop
-from seedbed.training.resume import Progress
+from seedbed.training.resume import load_best
 from seedbed.training.run_folder import RunFolder
 
 NUM_EXAMPLES = 3  # that a run writes down for its report
@@ -31,9 +32,9 @@ OnPlan = Callable[[Plan, RunSettings], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A run that has ended: its folder, the model in it, the plan, the measured cost, its losses.
+    """A run that has ended: its folder, the model in it, the plan, the measured cost, its metrics.
 
-    `next` is a command that uses the model.
+    `metrics` are those of `run_figures`; `next` is a command that uses the model.
     """
 
     run: Path
@@ -43,7 +44,6 @@ class Run:
     measured: dict[str, Any]
     metrics: dict[str, Any]
     next: str
-    target: str  # what a loss is the mean of: a token or a label
     is_main: bool = True  # False in the processes of torchrun that leave printing to the first
 
     def summary(self) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def train(
             _write_start(prepared, plan, is_new=is_new)
             if on_plan is not None:
                 on_plan(plan, settings)
-        module = prepared.network()
+        module, validation = prepared.network(), prepared.evaluated()
         progress = run_loop(
             module,
             prepared.loader(),
@@ -94,25 +94,26 @@ def train(
             settings=settings.training,
             run=run,
             runtime=runtime,
-            validation=prepared.evaluated(),
+            validation=validation,
             evaluate_first=prepared.start.base is not None,
             callbacks=callbacks,
             fingerprints=prepared.fingerprints,
             peak_tokens_per_second=plan.peak_tokens_per_second,
         )
-        bits = bits_per_byte(progress, prepared)
+        metrics: dict[str, Any] = {}
+        if runtime.is_main:
+            load_best(module, run)
+            metrics = run_figures(module, prepared, validation, progress, runtime=runtime)
         resident.lap()  # a bundle is written and read again in the memory that the optimizer freed
         with signals.hold():
             if runtime.is_main:
-                finish(module, prepared, progress, bits=bits, resident=resident)
+                finish(module, prepared, progress, metrics, resident=resident)
             runtime.broadcast_int(0)  # the others wait here for the main rank
-    return _ended(prepared, progress, bits, is_main=runtime.is_main)
+    return _ended(prepared, metrics, is_main=runtime.is_main)
 
 
-def _ended(prepared: PreparedRun, progress: Progress, bits: float | None, *, is_main: bool) -> Run:
-    """The result of a run: its last metrics, and the plan and the measured cost from its folder."""
-    metrics = {"step": progress.step, "loss": progress.loss, "best_step": progress.best_step}
-    metrics |= {"validation_loss": progress.best_loss, "validation_bits_per_byte": bits}
+def _ended(prepared: PreparedRun, metrics: dict[str, Any], *, is_main: bool) -> Run:
+    """The result of a run: its metrics, and the plan and the measured cost from its folder."""
     run = prepared.folder
     saved = json.loads(run.plan_path.read_text())
     return Run(
@@ -123,7 +124,6 @@ def _ended(prepared: PreparedRun, progress: Progress, bits: float | None, *, is_
         plan=saved,
         metrics=metrics,
         next=next_command(prepared),
-        target=prepared.target,
         is_main=is_main,
     )
 

@@ -43,6 +43,7 @@ class RunFolder:
     def __init__(self, path: str | Path, *, writable: bool = True, keep_checkpoints: int = 2) -> None:
         self.path, self.writable = Path(path), writable
         self.settings_path, self.plan_path = self.path / "settings.toml", self.path / "plan.json"
+        self.metrics_json_path = self.path / "metrics.json"  # at the end
         self.metrics_path, self.report_path = self.path / "metrics.jsonl", self.path / "report.html"
         self.model_path = self.path / "model"
         self.checkpoints = Checkpoints(self.path / "checkpoints", keep=keep_checkpoints)

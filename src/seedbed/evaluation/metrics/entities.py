@@ -1,0 +1,69 @@
+"""Entities in tags of words and their F1, equal to seqeval's in its default mode."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from seedbed.evaluation.metrics.bootstrap import Counts, Scores
+from seedbed.evaluation.metrics.labels import Records
+
+_PREFIXES = ("B-", "I-", "E-", "S-")
+# The letters of two neighbouring tags of one type between which an entity ends, and where one begins.
+_ENDS = {a + b for a in "BI" for b in "BSO"} | {a + b for a in "ES" for b in "BIESO"}
+_BEGINS = {a + b for a in "BIESO" for b in "BS"} | {a + b for a in "ESO" for b in "EI"}
+
+
+class Entity(NamedTuple):
+    """An entity of a type, from its first word to its last."""
+
+    kind: str
+    first: int
+    last: int
+
+
+def are_entity_tags(names: Sequence[str]) -> bool:
+    """Whether tags mark entities: "O", and others that begin with B-, I-, E- or S-."""
+    inside = [name for name in names if name != "O"]
+    return bool(inside) and len(inside) < len(names) and all(name.startswith(_PREFIXES) for name in inside)
+
+
+def entities(tags: Sequence[str]) -> list[Entity]:
+    """The entities of the words of one text in BIO, IOB2 or BIOES, as conlleval finds them.
+
+    An entity that begins with I- or changes its type inside is taken as it is.
+    """
+    found: list[Entity] = []
+    before, kind_before, first = "O", "", 0
+    for i, name in enumerate([*tags, "O"]):
+        tag, kind = name[0], name[1:].split("-", maxsplit=1)[-1] or "_"
+        changes = kind != kind_before
+        if before + tag in _ENDS or (before != "O" and changes):
+            found.append(Entity(kind_before, first, i - 1))
+        if before + tag in _BEGINS or (tag != "O" and changes):
+            first = i
+        before, kind_before = tag, kind
+    return found
+
+
+def entity_f1(tags: Records, predicted: Records) -> float:
+    """The micro-averaged F1 of the entities of all texts: type, first and last word must be right."""
+    return float(entity_f1_of(entity_counts(tags, predicted).sum(0, keepdims=True))[0])
+
+
+def entity_counts(tags: Records, predicted: Records) -> Counts:
+    """The entities of each text that are found, that there are, that are predicted: (num_records, 3)."""
+    pairs = [({*entities(ours)}, {*entities(theirs)}) for ours, theirs in zip(tags, predicted, strict=True)]
+    return np.array([(len(ours & theirs), len(ours), len(theirs)) for ours, theirs in pairs], np.int64)
+
+
+def entity_f1_of(counts: Counts) -> Scores:
+    """The F1 (n,) of summed `entity_counts` (n, 3); 0 where nothing is found."""
+    found, true, predicted = counts.T.astype(float)
+    precision = np.divide(found, predicted, out=np.zeros(len(counts)), where=predicted > 0)
+    recall = np.divide(found, true, out=np.zeros(len(counts)), where=true > 0)
+    total = precision + recall
+    f1: Scores = np.divide(2 * precision * recall, total, out=np.zeros(len(counts)), where=total > 0)
+    return f1

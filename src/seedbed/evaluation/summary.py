@@ -1,0 +1,47 @@
+"""The held-out figures of a run in words, for a terminal and for a model card."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def summary_rows(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """A line for each figure that `metrics.json` has, beside its trivial answer and the base before it."""
+    labelled, rows = metrics.get("majority_share") is not None, {}
+    unit = "label" if labelled else "token"
+    if labelled:
+        share = metrics["majority_share"]["value"]
+        rows["accuracy"] = f"{_text(metrics['accuracy'], '.1%')}; most frequent label {share:.1%}"
+    for key, name in (("macro_f1", "macro-F1"), ("entity_f1", "entity F1")):
+        if metrics.get(key) is not None:
+            rows[name] = _text(metrics[key], ".3f")
+    rows["held-out loss"] = f"{_text(metrics['loss'], '.4f')} nats per {unit}"
+    if metrics["bits_per_byte"] is not None:
+        rows["bits per byte"] = _text(metrics["bits_per_byte"], ".4f")
+    if metrics.get("unigram_loss") is not None:
+        rows["token frequencies"] = f"{metrics['unigram_loss']:.4f} nats per token"
+    if (before := metrics["before"]) is not None:
+        loss = f"{before['loss']['value']:.4f} nats per {unit}"
+        right = f"accuracy {before['accuracy']['value']:.1%}, " if labelled else ""
+        rows["before training"] = f"{right}{loss}"
+    rows["measured on"] = (
+        f"{metrics['num_records']:,} held-out records with {metrics['num_targets']:,} {unit}s"
+    )
+    return rows
+
+
+def best_step_text(metrics: Mapping[str, Any]) -> str:
+    """The step of the best weights; 0 is the base itself."""
+    if metrics["best_step"] == 0 and metrics["before"] is not None:
+        return "0: the base's own weights, which no step made better"
+    return f"{metrics['best_step']:,} of {metrics['step']:,}"
+
+
+def _text(score: Mapping[str, Any], form: str) -> str:
+    """A value with its 95% interval."""
+    value = f"{score['value']:{form}}"
+    if score["interval"] is None:
+        return value
+    low, high = score["interval"]
+    return f"{value} ({low:{form}} to {high:{form}})"

@@ -1,0 +1,59 @@
+"""Whether a training worked: whether its held-out figures are certainly better than a trivial answer's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+Word = Literal["yes", "no", "not shown"]
+
+
+class Verdict(NamedTuple):
+    """A word, and the sentence that gives the reason."""
+
+    worked: Word
+    because: str
+
+
+def verdict(metrics: Mapping[str, Any]) -> Verdict:
+    """Judge the figures of a run, as `metrics.json` has them, by the ends of their intervals.
+
+    The trivial answer to labels is the most frequent label of the training records; a base is compared with
+    itself before the first step, other losses with the frequencies of the training targets.
+    """
+    if metrics.get("majority_share") is not None:
+        return _labels(metrics)
+    before, name = metrics.get("before"), "loss" if metrics["bits_per_byte"] is None else "bits_per_byte"
+    unit = "nats per token" if name == "loss" else "bits per byte"
+    found = metrics[name]
+    if before is not None:
+        what, limit, source = "before training", before[name]["value"], "The base's own weights"
+        if metrics["best_step"] == 0:
+            return Verdict("no", f"No step made the base better: before training {limit:.4f} {unit}.")
+    else:
+        # The same text: one factor converts nats to bits.
+        limit = metrics["unigram_loss"] * found["value"] / metrics["loss"]["value"]
+        what, source = "with the frequencies of tokens alone", "The frequencies"
+    said = f"{found['value']:.4f} {unit} on held-out data, {what} {limit:.4f}"
+    if found["value"] >= limit:
+        return Verdict("no", f"{said}. {source} are as good.")
+    if found["interval"] is None:
+        return Verdict("not shown", f"{said}, but there is only one held-out record.")
+    if found["interval"][1] >= limit:
+        return Verdict("not shown", f"{said}, inside the 95% interval up to {found['interval'][1]:.4f}.")
+    return Verdict("yes", f"{said}.")
+
+
+def _labels(metrics: Mapping[str, Any]) -> Verdict:
+    share, found = metrics["accuracy"], metrics.get("entity_f1")
+    trivial = metrics["majority_share"]["value"]
+    said = f"{share['value']:.1%} right; the most frequent label alone: {trivial:.1%}"
+    if share["value"] <= trivial:
+        return Verdict("no", f"{said}.")
+    if share["interval"][0] <= trivial:
+        return Verdict("not shown", f"{said}, inside the 95% interval from {share['interval'][0]:.1%}.")
+    if found is not None and found["value"] == 0:
+        return Verdict("no", f"{said}, but no entity is found.")
+    if found is not None and (found["interval"] or (0, 0))[0] == 0:
+        return Verdict("not shown", f"{said}, but hardly an entity is found (F1 {found['value']:.3f}).")
+    return Verdict("yes", f"{said}.")
