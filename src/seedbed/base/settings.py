@@ -90,7 +90,7 @@ def split_override(override: str) -> tuple[KeyPath, str]:
     path = tuple(part.strip() for part in key.split("."))
     if not equals or not all(path):
         raise UsageError(f"--set {override} is not section.key=value; write --set training.num_steps=500")
-    return path, text.strip()
+    return path, text.strip() or text
 
 
 def to_tree(settings: Any) -> Tree:
