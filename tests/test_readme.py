@@ -29,6 +29,7 @@ STAND_INS = {
     r"gpt2:124m": "gpt2",  # whose step takes ten seconds to time
     r"--out (RUN|TOKENIZER|BUNDLE)": "--out made-{number}",
     r"^pretrain (.*?)( --budget 60s| --steps 1000|$)": r"pretrain \1 --steps 4",
+    r"^resume RUN --steps 2000": "resume RUN --steps 6",
     r"--vocab-size \d+": "--vocab-size 300",
     r"^generate (?!.*--fill)": "generate --max-new-tokens 4 ",
     r"^chat RUN": "chat TALK --max-new-tokens 4",  # a model that has a chat template

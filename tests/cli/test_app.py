@@ -164,7 +164,7 @@ def test_ctrl_c_while_a_library_loads_ends_quietly(library: str, code: int, tmp_
     """torch swallows an interrupt of numpy's import; any other error of a library is still shown."""
     (tmp_path / "library.py").write_text(f"import os\n{library}\n")
     program = "import sys; from seedbed.cli import app; sys.path.insert(0, sys.argv[1])\n"
-    program += "def load(arguments): import library; return 0\napp.run = load; app.main()"
+    program += "def load(arguments, **_): import library; return 0\napp.run = load; app.main()"
     command = [sys.executable, "-c", program, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == code
@@ -172,7 +172,7 @@ def test_ctrl_c_while_a_library_loads_ends_quietly(library: str, code: int, tmp_
 
 
 def test_ctrl_c_that_a_library_turns_into_its_own_error_ends_quietly() -> None:
-    program = "import os; from seedbed.cli import app\ndef work(arguments):\n"
+    program = "import os; from seedbed.cli import app\ndef work(arguments, **_):\n"
     program += "    try: os.kill(os.getpid(), 2)\n    except KeyboardInterrupt: raise RuntimeError('cut')\n"
     program += "app.run = work; app.main()"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

@@ -127,7 +127,7 @@ class Machine:
         self.now, self.slow_from, self.slowness = 1000.0, slow_from, slowness
 
     def deadline(self) -> Deadline:
-        """The clock of a command that began 5 s ago, and whose end takes 1 s."""
+        """The clock of a command that began 5 s ago, and whose end takes 3 s."""
         planned = Costs(step=1.0, evaluation=2.0, checkpoint=0.0, end=1.0)
         return Deadline(planned, started=self.now - 5.0, clock=lambda: self.now)
 

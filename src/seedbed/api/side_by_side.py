@@ -16,12 +16,14 @@ from seedbed.base.files import write_file
 from seedbed.base.hardware import ResidentPeak
 from seedbed.base.runtime import Runtime
 from seedbed.models.network import family, parameter_count
-from seedbed.runs.decide import MIN_STEPS, most_steps, plan_run
+from seedbed.runs.budget import most_steps
+from seedbed.runs.decide import plan_run
 from seedbed.runs.prepare import prepare_run
 from seedbed.runs.start import run_settings
 from seedbed.select.plan import Plan
 from seedbed.training.run_folder import RunFolder
 
+MIN_STEPS = 50
 Arguments = Callable[[str, int], dict[str, Any]]
 
 
@@ -59,7 +61,7 @@ def shared_steps(
         return sum(plan.for_settings(settings[name]).seconds for name, plan in plans.items())
 
     at_most = int(max(0.0, left) / sum(plan.step_seconds for plan in plans.values()))
-    num_steps = most_steps(cost, left, at_most=at_most)
+    num_steps = most_steps(cost, left, at_most=at_most, at_least=MIN_STEPS)
     planned = {"budget_seconds": budget_seconds, "steps": num_steps, "titles": dict(titles)}
     write_file(note, json.dumps(planned).encode())
     return num_steps

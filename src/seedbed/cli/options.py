@@ -84,6 +84,13 @@ Out = Annotated[Path, typer.Option(metavar="FOLDER", help="The output folder.", 
 Budget = Annotated[
     float | None, typer.Option(metavar="TIME", parser=parse_seconds, help="The time limit: 60s, 10m, 1h.")
 ]
+TimeFromNow = Annotated[
+    float | None,
+    typer.Option("--budget", metavar="TIME", parser=parse_seconds, help="Train for this time from now: 10m."),
+]
+TensorBoardFlag = Annotated[
+    bool, typer.Option("--tensorboard", help="Also write metrics to RUN/tensorboard (extra: track).")
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Set one setting: training.seed=1. Repeat for more."),

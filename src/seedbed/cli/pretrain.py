@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from seedbed.base.plugins import PluginPackage
-from seedbed.cli.options import Budget, Device, Json, Out, Overrides, Show
+from seedbed.cli.options import Budget, Device, Json, Out, Overrides, Show, TensorBoardFlag
 
 DATA_HELP = "A file or folder: text, JSON (Lines), CSV, TSV, CoNLL, Parquet; or builtin:prose, builtin:code."
 OBJECTIVES = PluginPackage[Any]("seedbed.objectives", "OBJECTIVE").names()  # without importing one
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 
 def pretrain(
+    context: typer.Context,
     data: Annotated[str, typer.Argument(help=DATA_HELP)],
     out: Out,
     family: Annotated[
@@ -42,17 +45,13 @@ def pretrain(
     overrides: Overrides = None,
     device: Device = "auto",
     show: Show = None,
-    tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Also write metrics to OUT/tensorboard (extra: track).")
-    ] = False,
+    tensorboard: TensorBoardFlag = False,
     json: Json = False,
 ) -> None:
     """Train a model on text or labelled records. The same command resumes a stopped run."""
     from seedbed.api import pretrain as api
-    from seedbed.cli.console import print_json, say
     from seedbed.cli.examples import show_examples
-    from seedbed.cli.progress import TrainingProgress, show_plan
-    from seedbed.training.tensorboard import TensorBoard
+    from seedbed.cli.waiting import Waiting
 
     options: dict[str, Any] = {
         "family": family,
@@ -66,20 +65,33 @@ def pretrain(
         "overrides": overrides or [],
     }
     if show is not None:
-        show_examples(api.show(data, out=out, num=show, **options), json=json)
+        with Waiting() as waiting:
+            examples = api.show(data, out=out, num=show, notify=waiting.say, **options)
+        show_examples(examples, json=json)
         return
-    callbacks: list[Callback] = [TrainingProgress()]
-    if tensorboard:
-        callbacks.append(TensorBoard(out / "tensorboard"))
-    result = api.pretrain(
-        data,
-        out=out,
-        **options,
-        device=device,
-        callbacks=callbacks,
-        notify=say,
-        on_plan=lambda plan, chosen: show_plan(plan.to_dict(), chosen),
-    )
+    train = partial(api.pretrain, data, out=out, **options, device=device)
+    train_and_print(context, train, out=out, tensorboard=tensorboard, json=json)
+
+
+def train_and_print(
+    context: typer.Context, train: Callable[..., Run], *, out: Path, tensorboard: bool, json: bool
+) -> None:
+    """Train with a display of the plan and the progress, and print the result."""
+    from seedbed.cli.console import print_json
+    from seedbed.cli.progress import TrainingProgress, show_plan
+    from seedbed.cli.waiting import Waiting
+    from seedbed.training.tensorboard import TensorBoard
+
+    with Waiting() as waiting:
+        callbacks: list[Callback] = [TrainingProgress(waiting=waiting)]
+        if tensorboard:
+            callbacks.append(TensorBoard(out / "tensorboard"))
+        result = train(
+            callbacks=callbacks,
+            notify=waiting.say,
+            on_plan=lambda plan, chosen: show_plan(plan.to_dict(), chosen),
+            started=context.obj,
+        )
     if result.is_main and json:
         print_json(result.summary())
     elif result.is_main:

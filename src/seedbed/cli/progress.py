@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from seedbed.base.units import bytes_text, count_text, seconds_text
 from seedbed.cli.console import console, print_facts, say
+from seedbed.cli.waiting import Waiting
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -17,8 +18,9 @@ SECONDS_BETWEEN_LINES = 10.0
 class TrainingProgress:
     """Shows loss, tokens per second, percent of the measured matrix-multiply peak and ETA, on stderr."""
 
-    def __init__(self, name: str = "") -> None:
+    def __init__(self, name: str = "", *, waiting: Waiting | None = None) -> None:
         self._task_name, self._label = name or "training", f"{name}: " if name else ""
+        self._waiting = waiting  # for a line where a step or an evaluation takes long
         self._bar: Progress | None = None
         self._num_steps = 0
         self._printed_at = time.monotonic()
@@ -27,8 +29,9 @@ class TrainingProgress:
         """Start the bar; report the step from which a run resumes."""
         self._num_steps = num_steps
         self._printed_at = time.monotonic()
-        if step:
+        if 0 < step < num_steps:
             say(f"{self._label}resuming after step {step} of {num_steps}")
+        self._expect(step)
         terminal = console(stderr=True)
         if terminal.is_terminal:
             bar = [BarColumn(bar_width=12)] if terminal.width >= 80 else []
@@ -41,7 +44,9 @@ class TrainingProgress:
 
     def record(self, line: Mapping[str, Any]) -> None:
         """Show a step or an evaluation."""
-        if line.get("kind") == "evaluation" and self._bar is None:
+        if line.get("kind") == "decision":
+            self._shorten(line)
+        elif line.get("kind") == "evaluation" and self._bar is None:
             bits, accuracy = line.get("bits_per_byte"), line.get("accuracy")
             loss = f"{line['loss']:.3f}" if bits is None else f"{bits:.3f} bits/byte"
             right = "" if accuracy is None else f", accuracy {accuracy:.1%}"
@@ -51,11 +56,30 @@ class TrainingProgress:
 
     def end(self) -> None:
         """Remove the bar."""
+        if self._waiting is not None:
+            self._waiting.quiet()
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
 
+    def _shorten(self, line: Mapping[str, Any]) -> None:
+        """Report a decision of the loop to end earlier."""
+        text = f"{self._label}slower than planned: ends after step {line['num_steps']} of {self._num_steps} "
+        self._num_steps = line["num_steps"]
+        if self._bar is None:
+            say(f"{text}to keep the budget")
+        else:
+            self._bar.console.print(f"{text}to keep the budget", style="dim")
+            self._bar.update(self._bar.task_ids[0], total=self._num_steps)
+
+    def _expect(self, step: int) -> None:
+        if self._waiting is not None and self._bar is None:
+            self._waiting.expect(f"{self._label}after step {step}/{self._num_steps}, an evaluation or a step")
+        elif self._waiting is not None:
+            self._waiting.quiet()
+
     def _step(self, line: Mapping[str, Any]) -> None:
+        self._expect(line["step"])
         figures = f"loss {line['loss']:.3f}  {count_text(line['tokens_per_second'])} tok/s"
         if line.get("peak_fraction"):
             figures += f"  {line['peak_fraction']:.0%} of peak"

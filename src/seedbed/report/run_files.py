@@ -16,6 +16,7 @@ from seedbed.base.settings import flatten
 from seedbed.report.page import Name
 from seedbed.report.scales import Values
 from seedbed.report.units import Measured, number, table
+from seedbed.training.decisions import read_decisions
 from seedbed.training.metrics import read_metrics
 from seedbed.training.run_folder import damaged_files
 
@@ -160,6 +161,9 @@ def read_run(folder: Path, title: str = "") -> RunFiles:
     notices: list[str] = []
     name = folder.resolve().name
     settings = _try(folder / "settings.toml", lambda path: tomllib.loads(_text(path)), notices, {})
+    settings = flatten(settings)
+    if decisions := read_decisions(folder):
+        settings["training.num_steps"] = decisions[-1].num_steps
     lines = _try(folder / "metrics.jsonl", read_metrics, notices, [])
     steps, lost = _columns([line for line in lines if line.get("kind") == "step"])
     evaluations, _ = _columns([line for line in lines if line.get("kind") == "evaluation"])
@@ -169,7 +173,7 @@ def read_run(folder: Path, title: str = "") -> RunFiles:
     return RunFiles(
         name=name,
         title=title.strip() or name,
-        settings=flatten(settings),
+        settings=settings,
         plan=read_json(folder / "plan.json", notices),
         steps=steps,
         evaluations=evaluations,

@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import json
-from bisect import bisect_right
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from seedbed.base.errors import HardwareError
 from seedbed.base.hardware import ResidentPeak, disk_free_bytes, probe
+from seedbed.base.notices import Notify, silent
 from seedbed.base.runtime import Runtime
 from seedbed.base.units import bytes_text
+from seedbed.runs.budget import affordable
 from seedbed.runs.prepare import PreparedRun
-from seedbed.runs.settings import RunSettings, decided
+from seedbed.runs.settings import decided
 from seedbed.select.plan import Plan, plan_training
 from seedbed.training.run_folder import RunFolder
 
-# Of a budget; the rest is a reserve for a slower machine, and for the bundle.
-BUDGET_SHARE = 0.85
-MIN_STEPS = 50
-EVALUATION_SHARE = 0.1
 
-
-def decide(prepared: PreparedRun, *, runtime: Runtime, resident: ResidentPeak) -> tuple[PreparedRun, Plan]:
+def decide(
+    prepared: PreparedRun,
+    *,
+    runtime: Runtime,
+    resident: ResidentPeak,
+    started: float,
+    notify: Notify = silent,
+) -> tuple[PreparedRun, Plan]:
     """The run with all of its settings decided, and its plan; a resumed run keeps its decisions.
 
-    Errors: HardwareError if the run needs more memory or disk than there is.
+    A budget counts from `started` on. Errors: HardwareError if the run needs more memory or disk than there
+    is; ConfigError for a budget that is too short.
     """
     run, settings, training = prepared.folder, prepared.settings, prepared.settings.training
     saved = run.saved_settings()
@@ -34,13 +37,15 @@ def decide(prepared: PreparedRun, *, runtime: Runtime, resident: ResidentPeak) -
     precision = training.precision if training.precision != "auto" else then.get("precision", "auto")
     plan = saved_plan(run) if saved is not None else None
     if plan is None:
+        notify("measuring a few steps for the plan")
         precision, plan = _measured(prepared, precision, runtime, resident)
     settings = decided(settings, precision=precision)
     if training.budget_seconds is not None:
-        affordable = then or _affordable(plan, settings, BUDGET_SHARE * training.budget_seconds)
-        names = ("num_steps", "evaluate_every_steps", "checkpoint_every_steps")
-        settings = decided(settings, **{name: runtime.broadcast_int(affordable[name]) for name in names})
-        settings.training.require_warmup()
+        if then:
+            names = ("num_steps", "evaluate_every_steps", "checkpoint_every_steps")
+            settings = decided(settings, **{name: then[name] for name in names})
+        else:
+            settings = affordable(plan, settings, started=started, runtime=runtime)
         plan = plan.for_settings(settings.training)
     if saved is None and settings.training.evaluate_tokens is None:
         settings = decided(settings, evaluate_tokens=settings.training.affordable_evaluate_tokens())
@@ -91,30 +96,6 @@ def saved_plan(run: RunFolder) -> Plan | None:
     except (OSError, ValueError):
         return None
     return Plan.from_dict(saved) if isinstance(saved, dict) else None
-
-
-def _affordable(plan: Plan, settings: RunSettings, seconds: float) -> dict[str, int]:
-    """The number of steps that take `seconds`, with ten checkpoints and two to ten evaluations."""
-    num_evaluations = 10
-    if plan.evaluation_seconds:
-        num_evaluations = max(2, min(10, int(EVALUATION_SHARE * seconds / plan.evaluation_seconds)))
-
-    def every(num_steps: int) -> dict[str, int]:
-        evaluate = max(10, -(-num_steps // num_evaluations))
-        return {"evaluate_every_steps": evaluate, "checkpoint_every_steps": max(10, num_steps // 10)}
-
-    def cost(num_steps: int) -> float:
-        chosen = decided(settings, num_steps=num_steps, **every(num_steps))
-        return plan.for_settings(chosen.training).seconds
-
-    num_steps = most_steps(cost, seconds, at_most=int(seconds / plan.step_seconds))
-    return {"num_steps": num_steps} | every(num_steps)
-
-
-def most_steps(cost: Callable[[int], float], seconds: float, *, at_most: int) -> int:
-    """The largest number of steps whose `cost` is within `seconds`, but at least MIN_STEPS."""
-    numbers = range(MIN_STEPS, max(MIN_STEPS, at_most) + 1)
-    return numbers[max(1, bisect_right(numbers, seconds, key=cost)) - 1]
 
 
 def _require_resources(plan: Plan, folder: Path) -> None:

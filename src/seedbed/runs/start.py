@@ -24,7 +24,7 @@ from seedbed.hub.base import Base
 from seedbed.models.family import Config, Network
 from seedbed.models.network import build, decoder_start_id, family, initialize
 from seedbed.runs.network import configure, require_matching_family, with_head, with_labels
-from seedbed.runs.settings import ModelSettings, RunSettings
+from seedbed.runs.settings import ModelSettings, RunSettings, TokenizerSettings
 from seedbed.runs.settings import recipe as named_recipe
 from seedbed.text.chat_template import ChatTemplate
 from seedbed.text.special_form import BLANK_KEY
@@ -122,11 +122,6 @@ def run_settings(
     set_base = dict(map(split_override, overrides)).get(("model", "base"))
     if None not in (base, set_base) and base != set_base:
         raise ConfigError(f"--base {base} contradicts --set model.base={set_base}; keep one of them")
-    if out is not None and Path(out).resolve().is_relative_to(Path(data).expanduser().resolve()):
-        raise ConfigError(
-            f"--out {out} is in the data folder {data}, whose next run would read it as data; choose a "
-            "folder outside of it"
-        )
     flags: dict[str, dict[str, Any]] = {"data": {"train": data}}
     for table, key, value in (
         ("model", "family", family),
@@ -162,7 +157,7 @@ def load_run(
     nowhere else in a run; the settings name the commit of one on the hub, and the fields of the records.
     """
     tree = layered(*layers, overrides=overrides)
-    base, pinned = _open_base(tree, out)
+    base, pinned = _open_base(tree, out, notify)
     if base is not None:
         layers = (*layers, {"model": pinned})
         overrides = [each for each in overrides if each.partition("=")[0].strip() != "model.base"]
@@ -219,7 +214,9 @@ def _own_tokenizer(tree: Mapping[str, Any], base: Base | None) -> Tokenizer | No
     return None if path is None else Tokenizer.load(Path(str(path)))
 
 
-def _open_base(tree: Mapping[str, Any], out: Path | str | None) -> tuple[Base | None, dict[str, str]]:
+def _open_base(
+    tree: Mapping[str, Any], out: Path | str | None, notify: Notify
+) -> tuple[Base | None, dict[str, str]]:
     """The base that the settings name, and its name and family as the settings of the run have them."""
     table = tree.get("model", {})
     if table.get("base") is None:
@@ -227,13 +224,15 @@ def _open_base(tree: Mapping[str, Any], out: Path | str | None) -> tuple[Base | 
     if not str(table["base"]).strip():
         raise ConfigError("model.base is empty; name a model, or leave it out")
     known = _pinned(str(table["base"]), out)
+    notify(f"opening the base {table['base']}")
     base = Base.open(known.get("base", str(table["base"])))
     if table.get("family") not in (None, base.config.family):
         raise ConfigError(
             f"model.family={table['family']} contradicts the base {base.name}, which is a "
             f"{base.config.family}; leave the family out"
         )
-    if unused := [key for key in ("kind", "vocab_size") if key in tree.get("tokenizer", {})]:
+    tokenizer, default = tree.get("tokenizer", {}), TokenizerSettings()
+    if unused := [k for k in ("kind", "vocab_size") if tokenizer.get(k) not in (None, getattr(default, k))]:
         names = ", ".join(f"tokenizer.{key}" for key in unused)
         warnings.warn(
             f"no effect beside model.base, which has its own tokenizer: {names}", SeedbedWarning, stacklevel=3

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 from seedbed.base.files import write_file
@@ -13,7 +14,9 @@ from seedbed.base.hardware import ResidentPeak
 from seedbed.base.notices import Notify, silent
 from seedbed.base.runtime import Runtime
 from seedbed.base.signals import StopSignals
+from seedbed.models.family import Network
 from seedbed.report.run_files import EXAMPLES
+from seedbed.runs.budget import More, deadline, extend, finished_steps, how_to_extend, with_length
 from seedbed.runs.decide import decide, saved_plan
 from seedbed.runs.figures import run_figures
 from seedbed.runs.finish import finish, next_command
@@ -21,9 +24,10 @@ from seedbed.runs.prepare import PreparedRun, prepare_run
 from seedbed.runs.settings import RunSettings
 from seedbed.runs.start import Start
 from seedbed.select.plan import Plan
+from seedbed.training.evaluation import Validation
 from seedbed.training.loop import Callback
 from seedbed.training.loop import train as run_loop
-from seedbed.training.resume import load_best
+from seedbed.training.resume import Progress, load_best
 from seedbed.training.run_folder import RunFolder
 
 NUM_EXAMPLES = 3  # that a run writes down for its report
@@ -61,37 +65,32 @@ def train(
     on_plan: OnPlan | None = None,
     notify: Notify = silent,
     device: str = "auto",
+    more: More | None = None,
+    started: float | None = None,
 ) -> Run:
-    """Train in the run folder `out`, or resume the run that is there.
+    """Train in the run folder `out`, or resume the run that is there; `more` changes its end.
 
-    `on_plan(plan, settings)` is called before the first step; `notify` gets a line for each part of the work
-    before it. Errors: StoppedEarly after a signal, all saved;
-    the other SeedbedErrors in one line each.
+    `on_plan(plan, settings)` is called before the first step, and not for a run that is finished; `notify`
+    gets a line for each part of the work. A budget counts from `started` on `time.perf_counter`, or from this
+    call. Errors: StoppedEarly after a signal, all saved; the other SeedbedErrors in one line each.
     """
+    started = perf_counter() if started is None else started
     resident = ResidentPeak()
     with (
         StopSignals() as signals,
         Runtime.from_environment(device, num_threads=settings.training.num_threads) as runtime,
         RunFolder(out, writable=runtime.is_main, keep_checkpoints=settings.training.keep_checkpoints) as run,
     ):
-        is_new = run.saved_settings() is None
-        prepared = prepare_run(settings, start or Start(), run, runtime=runtime, notify=notify)
-        resident.lap()
-        notify("measuring a few steps for the plan")
-        prepared, plan = decide(prepared, runtime=runtime, resident=resident)
-        settings = prepared.settings
-        runtime = replace(runtime, precision=settings.training.precision)
-        run.settle(settings)
-        if runtime.is_main:
-            _write_start(prepared, plan, is_new=is_new)
-            if on_plan is not None:
-                on_plan(plan, settings)
+        notify = notify if runtime.is_main else silent
+        how: Any = {"runtime": runtime, "resident": resident, "notify": notify, "started": started}
+        prepared, plan = _begun(settings, start or Start(), run, more, on_plan, **how)
+        runtime = replace(runtime, precision=prepared.settings.training.precision)
         module, validation = prepared.network(), prepared.evaluated()
         progress = run_loop(
             module,
             prepared.loader(),
             objective=prepared.objective,
-            settings=settings.training,
+            settings=prepared.settings.training,
             run=run,
             runtime=runtime,
             validation=validation,
@@ -99,17 +98,57 @@ def train(
             callbacks=callbacks,
             fingerprints=prepared.fingerprints,
             peak_tokens_per_second=plan.peak_tokens_per_second,
+            deadline=deadline(plan, started=started) if runtime.is_main else None,
         )
-        metrics: dict[str, Any] = {}
-        if runtime.is_main:
-            load_best(module, run)
-            metrics = run_figures(module, prepared, validation, progress, runtime=runtime)
+        notify("measuring the best weights, writing the model and the report")
+        metrics = _measured(module, prepared, validation, progress, runtime=runtime)
         resident.lap()  # a bundle is written and read again in the memory that the optimizer freed
         with signals.hold():
             if runtime.is_main:
                 finish(module, prepared, progress, metrics, resident=resident)
             runtime.broadcast_int(0)  # the others wait here for the main rank
     return _ended(prepared, metrics, is_main=runtime.is_main)
+
+
+def _begun(
+    settings: RunSettings,
+    start: Start,
+    run: RunFolder,
+    more: More | None,
+    on_plan: OnPlan | None,
+    *,
+    runtime: Runtime,
+    resident: ResidentPeak,
+    notify: Notify,
+    started: float,
+) -> tuple[PreparedRun, Plan]:
+    """All that comes before the first step: the data, the decisions, and the files of the run."""
+    is_new = run.saved_settings() is None
+    if more is not None and is_new:  # it has no step yet
+        settings, more = with_length(settings, more), None
+    prepared = prepare_run(settings, start, run, runtime=runtime, notify=notify)
+    resident.lap()
+    prepared, plan = decide(prepared, runtime=runtime, resident=resident, started=started, notify=notify)
+    run.settle(prepared.settings)
+    if runtime.is_main:
+        _write_start(prepared, plan, is_new=is_new)
+    if more is not None:
+        plan = extend(run, plan, prepared.settings, more=more, runtime=runtime, started=started)
+    if done := finished_steps(run):
+        notify(how_to_extend(run, done))
+    elif runtime.is_main and on_plan is not None:
+        on_plan(plan, prepared.settings)
+    return prepared, plan
+
+
+def _measured(
+    module: Network, prepared: PreparedRun, validation: Validation, progress: Progress, *, runtime: Runtime
+) -> dict[str, Any]:
+    """Load the best weights -> their figures, on the main rank."""
+    if not runtime.is_main:
+        return {}
+    load_best(module, prepared.folder)
+    return run_figures(module, prepared, validation, progress, runtime=runtime)
 
 
 def _ended(prepared: PreparedRun, metrics: dict[str, Any], *, is_main: bool) -> Run:

@@ -96,7 +96,9 @@ class Deadline:
             return (num_steps - 1) // every - (step - 1) // every + 1
 
         seconds = self.pace() * (num_steps - step) + self._estimate("end")
-        seconds += self._estimate("evaluation") * due(settings.evaluate_every_steps)
+        # The best weights are evaluated once more, for the figures of the report.
+        num_evaluations = due(settings.evaluate_every_steps) + 1 + (settings.average_checkpoints is not None)
+        seconds += self._estimate("evaluation") * num_evaluations
         return seconds + self._estimate("checkpoint") * due(settings.checkpoint_every_steps)
 
     def _estimate(self, kind: str) -> float:

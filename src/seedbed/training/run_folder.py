@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,16 +24,15 @@ from seedbed.base.files import (
     write_file,
     write_manifest,
 )
-from seedbed.base.settings import change_text, difference, read_toml, to_toml
+from seedbed.base.settings import difference, read_toml, to_toml
 from seedbed.data.prepare import shards_folder, shards_of
 from seedbed.training.checkpoints import Checkpoints
+from seedbed.training.decisions import DECISIONS
 from seedbed.training.metrics import metrics_problem
 
 # Files that are not rewritten while a run trains.
 SMALL_FILES = ("settings.toml", "plan.json", "examples.json", "tokenizer/**/*")
 MEASURED = "measured"  # the key that plan.json gets at the end of the run
-# Settings that name a file or a folder; its content has a fingerprint of its own.
-PATHS = ("data.train", "data.validation", "model.base", "tokenizer.path")
 TIMED = ".timed-"  # prefix of a checkpoint that the planner writes to time it
 
 
@@ -52,12 +52,14 @@ class RunFolder:
         self.copies = Copies(self.path)
         self.problems: list[str] = []  # of damaged files, which are restored
         self._lock: int | None = None
+        self._made: list[Path] = []  # folders that did not exist before
 
     def __enter__(self) -> RunFolder:
         """Lock the folder, delete partial files of a crash, and restore damaged files with a warning."""
         if not self.writable:
             return self
         with disk_errors(self.path):
+            self._made = [each for each in (self.path, *self.path.parents) if not each.exists()]
             self.path.mkdir(parents=True, exist_ok=True)
             lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT)
         try:
@@ -75,6 +77,8 @@ class RunFolder:
         self._lock = lock
         try:
             self.checkpoints.clean(keep_best=self.can_resume)
+            if not self.can_resume:
+                (self.path / DECISIONS).unlink(missing_ok=True)  # about steps that no checkpoint has
             for timed in self.path.glob(f"{TIMED}*"):  # of a planner that was killed
                 shutil.rmtree(timed, ignore_errors=True)
             self.problems = self.copies.restore() if self.can_resume else []
@@ -89,6 +93,11 @@ class RunFolder:
         if self._lock is not None:
             os.close(self._lock)  # which unlocks
             self._lock = None
+            if [path.name for path in self.path.iterdir()] == [".lock"]:  # of a run that was refused
+                with suppress(OSError):
+                    (self.path / ".lock").unlink()
+                    for folder in self._made:
+                        folder.rmdir()
 
     @property
     def can_resume(self) -> bool:
@@ -109,11 +118,13 @@ class RunFolder:
 
     def refuse_difference(self, saved: Any, now: Any) -> None:
         """Raise CheckpointError with the differences between the settings of the run and those `now`."""
-        if different := difference(saved, now, paths=PATHS):
-            listed = "; ".join(f"{key} {change_text(*pair)}" for key, pair in different.items())
+        different = difference(saved, now)
+        if different:
+            listed = "; ".join(f"{key} was {then!r}, now {ours!r}" for key, (then, ours) in different.items())
             raise CheckpointError(
-                f"{self.path} cannot resume with other settings or data: {listed}; undo the change, or "
-                "choose another folder for a new run"
+                f"{self.path} cannot resume with other settings or data: {listed}; undo the change, "
+                f"choose another folder for a new run, or run `seedbed resume {self.path}`, which needs no "
+                "settings, and trains longer with --steps N or --budget TIME"
             )
 
 
