@@ -1,6 +1,7 @@
 """The README is true: its tree is the folders on disk, its commands run, its links exist."""
 
 import io
+import json
 import re
 import shlex
 import shutil
@@ -23,6 +24,10 @@ TOO_LONG = ("demo", "torchrun")
 STAND_INS = {
     r"builtin:prose|DATA": "DATA.jsonl",
     r"PAIRS": "PAIRS.jsonl",
+    r"(LABELS|TAGS) --base MODEL": r"\1 --base MASKED",
+    r"CHATS --base MODEL": "CHATS.jsonl --base TALK",
+    r"LABELS": "LABELS.csv",
+    r"TAGS": "TAGS.conll",
     r"^(generate|report) runs/prose": r"\1 RUN",  # the run of an earlier command
     r"MODEL(?= --fill)": "MASKED",
     r"MODEL": "RUN",
@@ -34,6 +39,7 @@ STAND_INS = {
     r"^generate (?!.*--fill)": "generate --max-new-tokens 4 ",
     r"^chat RUN": "chat TALK --max-new-tokens 4",  # a model that has a chat template
 }
+TEMPLATE = "{% for message in messages %}{{ message.content }}\n{% endfor %}"
 SMALL = {
     "pretrain": "tokenizer.vocab_size=300 model.d_model=16 model.num_layers=1 training.context_tokens=16 "
     "training.batch_tokens=64 training.warmup_steps=1 training.precision=float32",
@@ -123,11 +129,18 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "DATA.jsonl").write_text(text)
     pairs = "".join(f'{{"input": "Seed {n}", "target": "has {n % 7} leaves."}}\n' for n in range(80))
     (folder / "PAIRS.jsonl").write_text(pairs)
+    (folder / "LABELS.csv").write_text("text,label\n" + "".join(f"seed {n},{n % 3}\n" for n in range(80)))
+    (folder / "TAGS.conll").write_text("".join(f"Seed O\n{n} B-NUM\n\n" for n in range(80)))
+    talks = [
+        [{"role": "user", "content": f"Seed {n}"}, {"role": "assistant", "content": "grows"}]
+        for n in range(300)
+    ]
+    (folder / "CHATS.jsonl").write_text("".join(json.dumps({"messages": talk}) + "\n" for talk in talks))
     made = ["pretrain", str(folder / "DATA.jsonl"), "--out", str(folder / "RUN"), "--steps", "4"]
     assert run(made + small("pretrain")) == 0
     masked_models.model("bert").save(folder / "MASKED")
     talk = shutil.copytree(folder / "RUN" / "model", folder / "TALK")
-    (talk / "chat_template.jinja").write_text("{{ messages[0].content }}")
+    (talk / "chat_template.jinja").write_text(TEMPLATE)
     return folder
 
 

@@ -48,7 +48,12 @@ def pretrain(
     tensorboard: TensorBoardFlag = False,
     json: Json = False,
 ) -> None:
-    """Train a model on text or labelled records. The same command resumes a stopped run."""
+    """Train a model on text or labelled records. The same command resumes a stopped run.
+
+    The fields of DATA select what is learned: text and label a classifier, tokens and tags (or CoNLL) a
+    tagger, prompt and completion a model that answers, messages a chat model; else a language model.
+    Example: seedbed pretrain reviews.csv --base MODEL --out RUN
+    """
     from seedbed.api import pretrain as api
     from seedbed.cli.examples import show_examples
     from seedbed.cli.waiting import Waiting
