@@ -10,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seedbed.base.errors import ConfigError, UsageError
-from seedbed.base.settings import difference, flatten, load_settings, merge, read_toml, to_toml, to_tree
+from seedbed.base.settings import (
+    change_text,
+    difference,
+    flatten,
+    load_settings,
+    merge,
+    read_toml,
+    to_toml,
+    to_tree,
+)
 
 
 @dataclass(frozen=True)
@@ -181,3 +190,24 @@ def test_flatten_and_merge_leave_their_arguments_alone() -> None:
     assert merge(under, {"a": {"b": 3}, "d": 4}) == {"a": {"b": 3, "c": 2}, "d": 4}
     assert under == {"a": {"b": 1, "c": 2}}
     assert flatten({"a": {"b": 1, "c": {"d": (2, Path("x"))}}}) == {"a.b": 1, "a.c.d": [2, "x"]}
+
+
+def test_two_spellings_of_a_path_are_equal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path)
+    one = {"data": {"train": "a.txt", "field": "a.txt"}}
+    for spelling in ("./a.txt", str(tmp_path / "a.txt"), "link/a.txt", "x/../a.txt"):
+        other = {"data": {"train": spelling, "field": "a.txt"}}
+        assert difference(one, other) == {"data.train": ("a.txt", spelling)}
+        assert difference(one, other, paths=["data.train"]) == {}
+    assert difference(one, {"data": {"field": "a.txt"}}, paths=["data.train"]) == {
+        "data.train": ("a.txt", None)
+    }
+    assert difference(one, {"data": {"train": "b.txt", "field": "./a.txt"}}, paths=["data.train"]).keys() == {
+        *("data.train", "data.field")
+    }
+
+
+def test_a_change_in_words() -> None:
+    assert change_text(None, 3) == "was not set, now 3"
+    assert change_text("a", None) == "was 'a', now not set"

@@ -164,10 +164,10 @@ def test_an_adapter_says_that_it_needs_its_base(seedbed: Callable, tmp_path: Pat
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
-        ("mlm", 'seedbed generate {} --fill "..."'),
-        ("none", 'seedbed.load("{}").embed("a text") in Python'),
-        ("classification", 'seedbed.load("{}").classify("a text") in Python'),
-        ("tagging", 'seedbed.load("{}").tag("a text") in Python'),
+        ("mlm", 'seedbed generate {} --fill "... ___ ..."'),
+        ("none", 'python -c \'import seedbed; print(seedbed.load("{}").embed("a text"))\''),
+        ("classification", 'python -c \'import seedbed; print(seedbed.load("{}").classify("a text"))\''),
+        ("tagging", 'python -c \'import seedbed; print(seedbed.load("{}").tag("a text"))\''),
     ],
 )
 def test_next_is_what_the_head_can_do(

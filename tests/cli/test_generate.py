@@ -92,7 +92,7 @@ def test_blanks_are_filled_for_machines(
         ("bert", ["--fill", "___", "--temperature", 1.0], ["--temperature has no effect beside --fill"]),
         ("bert", ["--fill", "___", "--num-beams", 2], ["--num-beams has no effect beside --fill"]),
         ("bert", ["--fill", "___", "--allow-pickle", "--top-p", 0.5], ["--top-p has no effect beside"]),
-        ("bert", ["--fill", "___", "--num-candidates", 0], ["num_candidates=0", "at least 1"]),
+        ("bert", ["--fill", "___", "--num-candidates", 0], ["num_candidates=0", "from 1 to 1,000"]),
         ("bert", ["___"], ["encoder-only", "--fill"]),
         ("bert", ["--fill", "___", "--max-new-tokens", 3], ["max_new_tokens=3 has no effect on a masked"]),
         ("bart", ["--fill", "___ ___"], ["two blanks stand side by side", "write one blank"]),

@@ -12,7 +12,8 @@ import pytest
 from pyarrow import parquet
 
 from seedbed.base.errors import DataError, SeedbedError, UsageError
-from seedbed.data.corpora import Document, deduplicate, read_documents
+from seedbed.base.settings import load_settings
+from seedbed.data.corpora import Document, Reading, deduplicate, read_documents
 from seedbed.data.settings import DataSettings
 
 
@@ -38,6 +39,56 @@ def test_a_separator_cuts_a_text_into_documents(tmp_path: Path) -> None:
     documents = list(read_documents(tmp_path / "a.txt", settings))
     assert [d.text for d in documents] == ["one", "two"]
     assert [d.origin for d in documents] == [f"{tmp_path}/a.txt part 1", f"{tmp_path}/a.txt part 2"]
+
+
+PARAGRAPHS = [f"  Paragraph {n}:\n    indented,  with blanks.  " for n in range(60)]
+
+
+@pytest.mark.parametrize("separator", ["\n\n", "\\n\\n", "\r\n\r\n", "\\r\\n\\r\\n"])
+@pytest.mark.parametrize("between", ["\n\n", "\r\n\r\n", "\n \t\n", "\n\n\n", "\r\n\r\n\r\n"])
+def test_blank_lines_are_between_paragraphs_in_every_form(
+    between: str, separator: str, tmp_path: Path
+) -> None:
+    ends = "\r\n" if "\r" in between else "\n"
+    (tmp_path / "a.txt").write_bytes(between.join(PARAGRAPHS).replace("\n    ", f"{ends}    ").encode())
+    found = texts(tmp_path / "a.txt", document_separator=separator)
+    assert [text.replace("\r\n", "\n") for text in found] == PARAGRAPHS
+
+
+def test_a_separator_is_taken_from_a_shell_and_from_toml(tmp_path: Path) -> None:
+    (tmp_path / "s.toml").write_text('document_separator = "\\n\\n"\n')
+    for typed in ("\\n\\n", '"\\n\\n"', "\n\n"):
+        flag = load_settings(DataSettings, {"train": "a"}, overrides=[f"document_separator={typed}"])
+        assert flag.separator == load_settings(DataSettings, {"train": "a"}, tmp_path / "s.toml").separator
+    for written, text in (
+        ("\\t", "a\tb"),
+        ("\\\\n", "a\\nb"),
+        ("---", "a---b"),
+        ("\\n---\\n", "a\r\n---\r\nb"),
+    ):
+        (tmp_path / "a.txt").write_bytes(text.encode())
+        assert texts(tmp_path / "a.txt", document_separator=written) == ["a", "b"]
+
+
+def test_an_instruction_has_its_input_behind_it(tmp_path: Path) -> None:
+    records = [
+        {"instruction": "Sum up.", "input": "A long story.", "output": "Short."},
+        {"instruction": "Greet.", "input": "", "output": "Hello."},
+        {"instruction": "Part.", "output": "Bye."},
+    ]
+    (tmp_path / "a.json").write_text(json.dumps(records))
+    pairs = [(d.text, d.answer) for d in read_documents(tmp_path / "a.json", learns_from="pairs")]
+    assert pairs == [
+        ("Sum up.\n\nA long story.\n\n", "Short."),
+        ("Greet.\n\n", "Hello."),
+        ("Part.\n\n", "Bye."),
+    ]
+    talks = [json.loads(d.text) for d in read_documents(tmp_path / "a.json", learns_from="conversations")]
+    assert talks[0] == [
+        {"role": "user", "content": "Sum up.\n\nA long story."},
+        {"role": "assistant", "content": "Short."},
+    ]
+    assert [talk[0]["content"] for talk in talks[1:]] == ["Greet.", "Part."]
 
 
 def test_records_of_json_lines_json_and_parquet(tmp_path: Path) -> None:
@@ -142,6 +193,10 @@ def test_deduplication_is_exact_and_keeps_the_first() -> None:
     known = {documents[0].digest}
     assert [d.origin for d in deduplicate(documents, known=known)] == ["1", "3", "5"]
     assert len(known) == 4
+    reading = Reading(num_documents=6)
+    list(deduplicate(documents, reading=reading))
+    assert (reading.num_documents, reading.num_duplicates) == (4, 2)
+    assert str(reading) == "read 0 files, 4 documents; left out 2 equal to one of them"
 
 
 def test_places_are_even_and_of_the_text_alone() -> None:

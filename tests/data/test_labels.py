@@ -208,3 +208,36 @@ def test_an_unknown_label_of_validation_and_a_single_label_are_refused(tmp_path:
         prepare_shards(
             DataSettings(train=write(tmp_path / "o.jsonl", same)), BYTES, tmp_path / "o", learns_from="tags"
         )
+
+
+def labels_of(targets: list[Any], folder: Path, *, kind: Any = "labels") -> tuple[str, ...]:
+    folder.mkdir()
+    words: Any = "a text" if kind == "labels" else ["word"]
+    train = write(folder / "a.jsonl", [{"input": words, "target": target} for target in targets])
+    settings = DataSettings(train=train, validation=train, deduplicate=False)
+    return prepare_shards(settings, BYTES, folder / "out", learns_from=kind).labels
+
+
+def test_labels_that_are_numbers_are_ordered_as_numbers(tmp_path: Path) -> None:
+    twelve = tuple(str(n) for n in range(12))
+    shuffled = [5, 11, 2, 0, 10, 1, 9, 3, 8, 4, 7, 6, 5]
+    assert labels_of(shuffled, tmp_path / "whole") == twelve
+    assert labels_of([str(n) for n in shuffled], tmp_path / "texts") == twelve
+    assert labels_of([f"{n}.0" for n in shuffled], tmp_path / "as tables with gaps") == twelve
+    assert labels_of([float(n) for n in shuffled], tmp_path / "floats") == twelve
+    assert labels_of([[n] for n in shuffled], tmp_path / "tags", kind="tags") == twelve
+    assert labels_of([10, -1, 2.5, 0.5, 0.5], tmp_path / "stars") == ("-1", "0.5", "2.5", "10")
+    assert labels_of([True, False, True], tmp_path / "booleans") == ("false", "true")
+    assert labels_of([" b", "a ", 3], tmp_path / "blanks") == ("3", "a", "b")
+
+
+def test_a_message_about_labels_is_short(tmp_path: Path) -> None:
+    train = write(
+        tmp_path / "t.jsonl", [{"input": f"{n}", "target": f"a long label {n}"} for n in range(100)]
+    )
+    validation = write(tmp_path / "v.jsonl", [GOOD | {"target": "odd" * 99}])
+    settings = DataSettings(train=train, validation=validation)
+    with pytest.raises(DataError) as caught:
+        prepare_shards(settings, BYTES, tmp_path / "out", learns_from="labels")
+    said = str(caught.value).removeprefix(str(tmp_path))
+    assert len(said) < 200 and said.count("a long") <= 10 and said.endswith("...; correct it or add one")

@@ -135,6 +135,10 @@ def test_what_cannot_be_filled_is_told_in_one_line(kind: str, lm: Any, gpt2: Net
         (lambda: lm.fill([[1, 2]]), "is not a text; give text with blanks"),
         (lambda: lm.fill("___", 0), "num_candidates=0 is not allowed"),
         (lambda: lm.fill("___", 1.5), "num_candidates=1.5 is not allowed"),
+        (
+            lambda: lm.fill("___", 1001),
+            "num_candidates=1001 is not allowed: give a whole number from 1 to 1,000",
+        ),
         (lambda: large.fill("___"), "tokenizer has no mask token"),
         (lambda: LanguageModel(lm.module).fill("___"), "needs a tokenizer"),
         (lambda: headless.fill("___"), rf"this {kind} has no masked head, .*\(bert or roberta\)"),

@@ -4,7 +4,7 @@ from typing import Any, get_type_hints
 
 import pytest
 
-from seedbed.base.errors import UsageError
+from seedbed.base.errors import SeedbedWarning, UsageError
 from seedbed.generation.language_model import LanguageModel
 from seedbed.generation.settings import GenerationOptions, GenerationSettings, named_settings
 from seedbed.models.family import Network
@@ -66,3 +66,14 @@ def test_chat_takes_them_all(talker: LanguageModel) -> None:
     messages = [{"role": "user", "content": "abcab"}]
     for how in ({"num_beams": 2, "no_repeat_ngram_size": 2}, {"min_p": 0.1, "seed": 1, "num_samples": 2}):
         assert talker.chat(messages, 6, **how) == talker.generate(list(b"abcab"), 6, **how)
+
+
+@pytest.mark.parametrize("filters", [{"typical_p": 0.9}, {"top_k": 5, "top_p": 0.5}, {"min_p": 0.1}])
+def test_a_filter_at_temperature_0_has_no_effect_and_says_so(
+    filters: dict[str, float], gpt2: Network, tokenizer: Tokenizer
+) -> None:
+    lm = LanguageModel(gpt2, tokenizer)
+    greedy = lm.generate("a", 5, temperature=0)
+    with pytest.warns(SeedbedWarning, match=f"no effect at temperature 0, .* {', '.join(filters)}$"):
+        assert lm.generate("a", 5, temperature=0, **filters) == greedy  # type: ignore[arg-type]
+    lm.generate("a", 5, temperature=0, typical_p=1, min_p=0)  # off

@@ -57,7 +57,7 @@ MADE = [MODEL, RECURRENT, ATTENTION, ROTARY, LLAMA3, HeadConfig()]
             "rotary positions rotate pairs, but head_dim=3 is odd",
         ),
         (MODEL, {"output_scale": 0.0}, "output_scale=0.0 is not allowed; allowed: a number other than 0"),
-        (MODEL, {"dropout": 1.0}, "dropout=1.0 must be in [0, 1)"),
+        (MODEL, {"dropout": 1.0}, "dropout=1.0 is not allowed: give a number of 0 or more and below 1"),
         (
             MODEL,
             {"encoder": EncoderConfig(num_layers=1, num_heads=5, d_ff=4)},
@@ -79,7 +79,7 @@ MADE = [MODEL, RECURRENT, ATTENTION, ROTARY, LLAMA3, HeadConfig()]
         (LLAMA3, {"low_frequency_factor": 4.0}, "and high_frequency_factor > low_frequency_factor"),
         (RECURRENT, {"cell": "gru2"}, "cell='gru2' is not allowed; did you mean 'gru'? allowed: gru, lstm"),
         (RECURRENT, {"d_model": 0}, "d_model=0 must be at least 1"),
-        (RECURRENT, {"dropout": -0.1}, "dropout=-0.1 must be in [0, 1)"),
+        (RECURRENT, {"dropout": -0.1}, "dropout=-0.1 is not allowed: give a number of 0 or more and below 1"),
     ],
 )
 def test_an_invalid_value_is_refused(config: Any, change: dict[str, Any], message: str) -> None:

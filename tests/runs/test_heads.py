@@ -28,7 +28,7 @@ TEXTS = [
     for mood in ("fine", "dull")
 ]
 TAGGED = [
-    {"input": words, "target": ["NAME" if word in ("Ada", "Bob") else "O" for word in words]}
+    {"input": words, "target": ["B-NAME" if word in ("Ada", "Bob") else "O" for word in words]}
     for n in range(30)
     for name in ("Ada", "Bob")
     for words in [[WORDS[n % 5], name, WORDS[n // 5 % 5], WORDS[n // 2 % 5]]]
@@ -68,7 +68,16 @@ def test_a_run_learns_the_label_of_a_text(name: str, begin: Any) -> None:
     lines = map(json.loads, (result.run / "metrics.jsonl").read_text().splitlines())
     shares = [line["accuracy"] for line in lines if line["kind"] == "evaluation"]
     assert shares[-1] == 1.0
+    figures = result.summary()["metrics"]
+    assert figures == json.loads((result.run / "metrics.json").read_text())
+    assert figures["accuracy"]["value"] == figures["macro_f1"]["value"] == 1.0
+    assert figures["accuracy"]["interval"][0] > figures["majority_share"]["value"] > 0.3
+    assert figures["worked"] == "yes" and figures["before"] is None and "entity_f1" not in figures
+    counts = figures["confusion"]["counts"]
+    assert sum(map(sum, counts)) == figures["num_records"] == counts[0][0] + counts[1][1]
     card = (result.model / "README.md").read_text()
+    assert "| accuracy | 100.0% (" in card and "| objective | classification |" in card
+    assert "A " + name + " text classifier" in card and "| context | 16 tokens |" in card
     assert f"tags: [{name}, text-classification]" in card and "nats per label" in card
     assert "It gives a text one of 2 labels: enif, llud." in card
     theirs = transformers.AutoModelForSequenceClassification.from_pretrained(result.model).eval()
@@ -84,7 +93,10 @@ def test_a_run_learns_the_label_of_a_text(name: str, begin: Any) -> None:
 def test_a_run_learns_the_tags_of_words(name: str, begin: Any) -> None:
     result = begin("tagging", *SIZES, family=name)
     lm = seedbed.load(result.model)
-    assert lm.config.head.kind == "tagging" and lm.config.head.labels == ("NAME", "O")
+    figures = result.metrics
+    assert figures["entity_f1"]["value"] == figures["accuracy"]["value"] == 1.0 and figures["worked"] == "yes"
+    assert figures["majority_label"] == "O" and figures["majority_share"]["value"] == 0.75
+    assert lm.config.head.kind == "tagging" and lm.config.head.labels == ("B-NAME", "O")
     for record in TAGGED:
         text = " ".join(record["input"])
         starts = [len(" ".join(record["input"][:n])) + (n > 0) for n in range(len(record["input"]))]
@@ -167,6 +179,12 @@ def test_a_run_from_a_base_and_one_from_its_model(begin: Any, base: Path, tmp_pa
     """The same labels keep their head, in its own order; others replace it, with a warning."""
     first = begin("classification", f"model.base={base}")
     lm = seedbed.load(first.model)
+    lines = [json.loads(line) for line in (first.run / "metrics.jsonl").read_text().splitlines()]
+    assert (lines[0]["kind"], lines[0]["step"]) == ("evaluation", 0)
+    assert first.metrics["before"]["accuracy"]["value"] == lines[0]["accuracy"] < 1.0
+    assert first.metrics["before"]["loss"]["value"] == lines[0]["loss"] > first.metrics["loss"]["value"]
+    card = (first.model / "README.md").read_text()
+    assert f"| parent | `{base}`" in card and "| before training | accuracy " in card
     assert [one.label for one in lm.classify([r["input"] for r in TEXTS])] == [r["target"] for r in TEXTS]
     # A head that gives the same labels in another order.
     config = replace(lm.config, head=replace(lm.config.head, labels=("llud", "enif")))
@@ -185,7 +203,7 @@ def test_a_run_from_a_base_and_one_from_its_model(begin: Any, base: Path, tmp_pa
         SeedbedWarning, match=r"head gives 2 labels \(llud, enif ...\); it is replaced by a new"
     ):
         third = begin("tagging", f"model.base={tmp_path / 'edited'}", out="third", steps=1)
-    assert seedbed.load(third.model).config.head.labels == ("NAME", "O")
+    assert seedbed.load(third.model).config.head.labels == ("B-NAME", "O")
 
 
 @pytest.mark.parametrize(

@@ -239,3 +239,22 @@ def test_another_base_in_its_place_is_refused(what: str, base: Path, corpus: Pat
         (base / "generation_config.json").write_text(json.dumps(values | {"eos_token_id": 7}))
     with pytest.raises(CheckpointError, match=r"data\.base was '[0-9a-f]{64}', now"):
         pretrain(str(corpus), out=tmp_path / "run", **options)
+
+
+def test_a_run_resumes_under_another_spelling_of_its_paths(
+    base: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(str(corpus), out="run", callbacks=[Stop()], base="base", steps=12, overrides=SETTINGS)
+    run = pretrain("./corpus.jsonl", out="run", base=str(base), steps=12, overrides=SETTINGS)
+    assert run.metrics["step"] == 12
+    changed = [*SETTINGS, "training.warmup_steps=1"]
+    with pytest.raises(CheckpointError, match=r"data: training\.warmup_steps was not set, now 1; undo"):
+        pretrain("corpus.jsonl", out="run", base=str(base), steps=12, overrides=changed)
+
+
+def test_a_run_inside_its_data_is_refused(corpus: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"--out .*run is in the data folder .*; choose a folder outside"):
+        pretrain(str(corpus.parent), out=tmp_path / "a" / ".." / "run")
+    assert not (tmp_path / "run").exists()

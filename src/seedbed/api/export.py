@@ -48,5 +48,5 @@ def export(
         "dtype": chosen,
         "bytes": sum(files.values()),
         "files": files,
-        "next": advice(out, lm.config, lm.tokenizer),
+        "next": advice(out, lm.config, lm.tokenizer, lm.generation),
     }

@@ -8,11 +8,12 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import os
 import re
 import tomllib
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -90,7 +91,7 @@ def split_override(override: str) -> tuple[KeyPath, str]:
     path = tuple(part.strip() for part in key.split("."))
     if not equals or not all(path):
         raise UsageError(f"--set {override} is not section.key=value; write --set training.num_steps=500")
-    return path, text.strip()
+    return path, text.strip() or text
 
 
 def to_tree(settings: Any) -> Tree:
@@ -106,11 +107,28 @@ def to_toml(settings: Any) -> str:
     return "\n".join(_table_lines(to_tree(settings), ())).strip() + "\n"
 
 
-def difference(left: Any, right: Any) -> dict[str, tuple[Any, Any]]:
-    """The differences between two settings by dotted key: (left, right), None where absent."""
+def difference(left: Any, right: Any, *, paths: Collection[str] = ()) -> dict[str, tuple[Any, Any]]:
+    """The differences between two settings by dotted key: (left, right), None where absent.
+
+    `paths` are the keys whose values are equal where they name the same path: `./a.txt` and `a.txt`.
+    """
     first, second = flatten(left), flatten(right)
     pairs = {key: (first.get(key), second.get(key)) for key in first | second}
-    return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
+    return {
+        key: pair
+        for key, pair in pairs.items()
+        if pair[0] != pair[1] and not (key in paths and None not in pair and len({*map(_real, pair)}) == 1)
+    }
+
+
+def change_text(then: Any, now: Any) -> str:
+    """A difference of one setting in words."""
+    before, after = ("not set" if value is None else repr(value) for value in (then, now))
+    return f"was {before}, now {after}"
+
+
+def _real(path: Any) -> str:
+    return os.path.realpath(os.path.expanduser(str(path)))
 
 
 def flatten(settings: Any) -> dict[str, Any]:

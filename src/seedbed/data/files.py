@@ -74,7 +74,7 @@ def _folder_files(folder: Path, include: Sequence[str], exclude: Sequence[str]) 
     if not kept:
         raise DataError(
             f"data.include and data.exclude leave none of the {len(files)} files of {folder}; give patterns "
-            f"such as '*.txt' that match its files: {inside[files[0]].as_posix()}"
+            f"such as '*.txt' that match its files: {min(inside[f] for f in files).as_posix()}"
         )
     return sorted(kept, key=lambda file: inside[file].as_posix())
 
@@ -127,15 +127,12 @@ def byte_lines(file: Path) -> Iterator[bytes]:
     """The lines of a file in UTF-8, with their ends; NotUsable if it is not text by its first bytes."""
     with open_bytes(file) as stream:
         encoding = _encoding(stream.read(HEAD_BYTES), file)
-        stream.seek(0)
-        if encoding == "utf-8":
+        if encoding.startswith("utf-8"):
+            stream.seek(0 if encoding == "utf-8" else len(codecs.BOM_UTF8))
             yield from stream
             return
-        try:
-            for line in io.TextIOWrapper(stream, encoding, newline=""):
-                yield line.encode("utf-8", errors="surrogatepass")
-        except UnicodeDecodeError as error:
-            raise not_encoded(file, str(file), error) from error
+    for line in io.StringIO(read_text(file), newline=""):
+        yield line.encode("utf-8", errors="surrogatepass")
 
 
 def not_encoded(file: Path, origin: str, error: UnicodeDecodeError) -> NotUsable:

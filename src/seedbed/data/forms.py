@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 FormName = Literal["messages", "tags", "alpaca", "pairs", "labels", "text"]
@@ -62,18 +63,25 @@ def match(record: Any, learns_from: LearnsFrom | None = None) -> Match | None:
         sides = [side for side in (form.inputs, form.targets) if side]
         found = [next((names[name] for name in side if name in names), None) for side in sides]
         fields = tuple(name for name in found if name is not None)
-        if len(fields) == len(sides) and _is_plausible(form, learns_from, [record[n] for n in fields]):
+        values = [record[name] for name in fields]
+        if len(fields) == len(sides) and _is_plausible(form, learns_from, fields, values):
             return Match(form, fields)
     return None
 
 
-def _is_plausible(form: Form, learns_from: LearnsFrom | None, values: list[Any]) -> bool:
-    """Whether the values are of this form; what was asked for may be wrong, and is then named as such."""
+def _is_plausible(
+    form: Form, learns_from: LearnsFrom | None, fields: Sequence[str], values: list[Any]
+) -> bool:
+    """Whether the values are of this form; those of one that was asked for are not in doubt."""
     if form.name == "messages":
         return isinstance(values[0], list)
-    if form.name == "tags":
-        return learns_from is not None or isinstance(values[-1], list | str) is isinstance(values[0], list)
-    return learns_from is not None or all(isinstance(v, str) for v in values[: 2 - (form.name == "labels")])
+    if learns_from is not None:
+        return True
+    if form.name == "tags" and isinstance(values[0], list):
+        return True
+    if form.name == "tags" and fields[0] == form.inputs[-1]:
+        return False  # a pair of texts
+    return all(isinstance(value, str) for value in values[: 1 if form.name == "labels" else 2])
 
 
 def expected(learns_from: LearnsFrom | None = None) -> str:

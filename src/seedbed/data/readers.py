@@ -188,7 +188,7 @@ def _table(file: Path, columns: Sequence[str]) -> Records:
         for row in rows:
             origin, before = f"{file}:{before + 1}", rows.line_num
             row = [cell.strip() for cell in row] if not names else row
-            if not any(row) or row == names:
+            if not any(map(str.strip, row)) or row == names:
                 continue
             if not names:
                 names = row

@@ -119,7 +119,9 @@ def _first(file: Path, settings: DataSettings) -> list[Any] | None:
 
 def _one_of(found: list[_Found], source: str) -> Match:
     """The one form of some files: a few texts beside records are notes; errors: DataError for any others."""
-    forms = {each.match.form.name: each for each in reversed(found)}  # the first file of each form
+    forms: dict[str, _Found] = {}
+    for each in found:
+        forms.setdefault(each.match.form.name, each)
     sizes = {name: sum(f.num_bytes for f in found if f.match.form.name == name) for name in forms}
     if len(forms) == 2 and TEXT.name in forms and sizes[TEXT.name] < NOTES_SHARE * sum(sizes.values()):
         del forms[TEXT.name]

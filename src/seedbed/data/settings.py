@@ -36,7 +36,8 @@ class DataSettings:
     def __post_init__(self) -> None:
         if not 0 <= self.validation_fraction < 1:
             raise ConfigError(
-                f"data.validation_fraction={self.validation_fraction} is not allowed: choose one in [0, 1)"
+                f"data.validation_fraction={self.validation_fraction} is not allowed: choose 0 or more and "
+                "below 1"
             )
         if (self.input is None) != (self.target is None):
             raise ConfigError(

@@ -25,9 +25,8 @@ def summary_rows(metrics: Mapping[str, Any]) -> dict[str, str]:
         loss = f"{before['loss']['value']:.4f} nats per {unit}"
         right = f"accuracy {before['accuracy']['value']:.1%}, " if labelled else ""
         rows["before training"] = f"{right}{loss}"
-    rows["measured on"] = (
-        f"{metrics['num_records']:,} held-out records with {metrics['num_targets']:,} {unit}s"
-    )
+    size = f"{metrics['num_records']:,} held-out records, {metrics['num_targets']:,} {unit}s"
+    rows["measured on"] = f"{size}; in brackets: 95% intervals"
     return rows
 
 

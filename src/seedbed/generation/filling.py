@@ -36,10 +36,14 @@ class Filled:
     blanks: list[list[Candidate]]
 
 
-def require_count(name: str, value: int) -> None:
-    """Raise a UsageError where a value is not a whole number of at least 1."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise UsageError(f"{name}={value!r} is not allowed: give a whole number of at least 1")
+MAX_CANDIDATES = 1000  # some models search with a beam for each
+
+
+def require_count(name: str, value: int, *, most: int | None = None) -> None:
+    """Raise a UsageError where a value is not a whole number from 1 to `most`."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= (most or value):
+        allowed = "of at least 1" if most is None else f"from 1 to {most:,}"
+        raise UsageError(f"{name}={value!r} is not allowed: give a whole number {allowed}")
 
 
 class MaskFiller:

@@ -11,7 +11,7 @@ from typing import Any, Unpack
 from seedbed.base.errors import SeedbedWarning, UsageError
 from seedbed.generation.answer import Answer
 from seedbed.generation.engine import Engine
-from seedbed.generation.filling import require_count
+from seedbed.generation.filling import MAX_CANDIDATES, require_count
 from seedbed.generation.inputs import Prompt, is_single, require_text_or_list, several_of
 from seedbed.generation.reading import Reading
 from seedbed.generation.request import Completion, check_ids, require_continuing
@@ -115,7 +115,7 @@ class LanguageModel(Reading):
         without a blank or longer than the context, and for a model that fills none.
         """
         filler = self._filler
-        require_count("num_candidates", num_candidates)
+        require_count("num_candidates", num_candidates, most=MAX_CANDIDATES)
         require_text_or_list(texts)
         blanked = [filler.encoder.encode(text) for text in ([texts] if isinstance(texts, str) else texts)]
         for text in blanked:

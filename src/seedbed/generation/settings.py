@@ -8,12 +8,13 @@ torch, so `--help` is instant.
 from __future__ import annotations
 
 import operator
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from numbers import Real
 from typing import Any, Literal, NamedTuple, TypedDict
 
-from seedbed.base.errors import ConfigError, UsageError, nearest
+from seedbed.base.errors import ConfigError, SeedbedWarning, UsageError, nearest
 
 EarlyStopping = bool | Literal["never"]
 
@@ -230,7 +231,15 @@ class GenerationSettings:
         for name in options:
             if name not in allowed:
                 raise UsageError(f"there is no setting {name!r} of an answer; {nearest(name, allowed)}")
-        return cls(max_new_tokens=max_new_tokens, **options)
+        settings = cls(max_new_tokens=max_new_tokens, **options)
+        unused = [name for name, _, _ in settings._changed() if name in Sampling._fields[1:]]
+        if settings.temperature == 0 and unused:
+            warnings.warn(
+                f"no effect at temperature 0, which takes the most likely token: {', '.join(unused)}",
+                SeedbedWarning,
+                stacklevel=3,
+            )
+        return settings
 
     def check_streamed(self) -> None:
         """Refuse with a UsageError settings of several answers: a stream has one."""

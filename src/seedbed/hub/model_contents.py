@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from seedbed.hub.weight_files import (
 )
 from seedbed.models.family import Config
 from seedbed.models.network import parameter_count, require_vocabulary
+from seedbed.text.special_form import BLANK_KEY
 from seedbed.text.tokenizer import Tokenizer
 
 # The files of a tokenizer, of which one is enough; legacy kinds too.
@@ -52,7 +53,7 @@ def describe_bundle(path: Path) -> Found:
     """A bundle's folder, whole or in part; of the weights the headers alone are read."""
     names = {file.name for file in path.iterdir()}
     found: Found = {"holds": {}, "lacks": {}, "problems": [], "next": None}
-    config, tokenizer = None, None
+    config, tokenizer, generation = None, None, dict[str, Any]()
     if CONFIG in names:
         with _collected(found):
             config = read_config(path)
@@ -67,14 +68,15 @@ def describe_bundle(path: Path) -> Found:
                 require_vocabulary(tokenizer, config)
     if GENERATION in names:
         with _collected(found):
-            found["holds"] |= _generation(read_object(path / GENERATION))
+            generation = read_object(path / GENERATION)
+            found["holds"] |= _generation(generation)
     silent = config is not None and config.head.kind != "lm"  # no answers, no settings for them
     expected = {CONFIG, CARD} if silent else {CONFIG, GENERATION, CARD}
     found["lacks"] |= {name: said for name, said in SAID.items() if name in expected - names}
     if not names & set(TOKENIZERS):
         found["lacks"]["tokenizer.json"] = SAID["tokenizer"]
     if "model" in found and config is not None and not found["problems"]:
-        found["next"] = advice(path, config, tokenizer)
+        found["next"] = advice(path, config, tokenizer, generation)
     return found
 
 
@@ -99,7 +101,8 @@ def describe_gguf(path: Path) -> Found:
         else:
             found["holds"] |= describe_tokenizer(tokenizer, config)
         found["holds"] |= _generation(generation)
-        found |= {"next": advice(path, config, tokenizer), "model": _facts(config, numbers, [path])}
+        found |= {"next": advice(path, config, tokenizer, generation)}
+        found |= {"model": _facts(config, numbers, [path])}
     return found
 
 
@@ -178,14 +181,16 @@ def _generation(values: dict[str, Any]) -> dict[str, str]:
     return {"generation": ", ".join(f"{key} {value}" for key, value in kept.items())} if kept else {}
 
 
-def advice(path: Path | str, config: Config, tokenizer: Tokenizer | None) -> str:
-    """The command that uses a model, by its head and its tokenizer."""
+def advice(
+    path: Path | str, config: Config, tokenizer: Tokenizer | None, generation: Mapping[str, Any]
+) -> str:
+    """The command that uses a model, by its head, its tokenizer and its generation settings."""
     if tokenizer is None:
         return f'seedbed.load("{path}") in Python, with token ids'
-    if config.head.kind == "mlm":
-        return f'seedbed generate {path} --fill "..."'
+    if config.head.kind == "mlm" or BLANK_KEY in generation:
+        return f'seedbed generate {path} --fill "... ___ ..."'
     if config.head.kind != "lm":
         does = {"classification": "classify", "tagging": "tag"}.get(config.head.kind, "embed")
-        return f'seedbed.load("{path}").{does}("a text") in Python'
+        return f'python -c \'import seedbed; print(seedbed.load("{path}").{does}("a text"))\''
     verb = "chat" if tokenizer.config.get("chat_template") else "generate"
     return f"seedbed {verb} {path}" + ("" if verb == "chat" else ' "..."')

@@ -37,7 +37,7 @@ def check_fields(config: Any, **least: int) -> None:
         if value is not None and name in least and value < least[name]:
             raise ConfigError(f"{name}={value} must be at least {least[name]}")
         if name == "dropout" and not 0 <= value < 1:
-            raise ConfigError(f"dropout={value} must be in [0, 1)")
+            raise ConfigError(f"dropout={value} is not allowed: give a number of 0 or more and below 1")
 
 
 def _name(kind: Any) -> str:

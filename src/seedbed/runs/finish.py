@@ -11,6 +11,7 @@ from seedbed.base.files import write_file
 from seedbed.base.hardware import ResidentPeak
 from seedbed.evaluation.summary import best_step_text, summary_rows
 from seedbed.hub.bundle import save_bundle
+from seedbed.hub.model_contents import advice
 from seedbed.models.family import Config, Network
 from seedbed.models.network import family, parameter_count
 from seedbed.report.run_report import write_report
@@ -48,14 +49,8 @@ def finish(
 
 def next_command(prepared: PreparedRun) -> str:
     """A command that uses the model of a run."""
-    run, config = prepared.folder.path, prepared.config
-    if config.head.labels:
-        verb = "classify" if config.head.kind == "classification" else "tag"
-        return f'python -c \'import seedbed; print(seedbed.load("{run}").{verb}("..."))\''
-    if prepared.objective.learns_from == "conversations":
-        return f"seedbed chat {run}"
-    fills = prepared.objective.blank() is not None
-    return f'seedbed generate {run} --fill "... ___ ..."' if fills else f'seedbed generate {run} "..."'
+    generation = prepared.start.generation(prepared.settings.objective.name)
+    return advice(prepared.folder.path, prepared.config, prepared.tokenizer, generation)
 
 
 def model_card(prepared: PreparedRun, metrics: Mapping[str, Any]) -> str:

@@ -122,6 +122,11 @@ def run_settings(
     set_base = dict(map(split_override, overrides)).get(("model", "base"))
     if None not in (base, set_base) and base != set_base:
         raise ConfigError(f"--base {base} contradicts --set model.base={set_base}; keep one of them")
+    if out is not None and Path(out).resolve().is_relative_to(Path(data).expanduser().resolve()):
+        raise ConfigError(
+            f"--out {out} is in the data folder {data}, whose next run would read it as data; choose a "
+            "folder outside of it"
+        )
     flags: dict[str, dict[str, Any]] = {"data": {"train": data}}
     for table, key, value in (
         ("model", "family", family),

@@ -24,7 +24,7 @@ from seedbed.base.files import (
     write_file,
     write_manifest,
 )
-from seedbed.base.settings import difference, read_toml, to_toml
+from seedbed.base.settings import change_text, difference, read_toml, to_toml
 from seedbed.data.prepare import shards_folder, shards_of
 from seedbed.training.checkpoints import Checkpoints
 from seedbed.training.decisions import DECISIONS
@@ -33,6 +33,8 @@ from seedbed.training.metrics import metrics_problem
 # Files that are not rewritten while a run trains.
 SMALL_FILES = ("settings.toml", "plan.json", "examples.json", "tokenizer/**/*")
 MEASURED = "measured"  # the key that plan.json gets at the end of the run
+# Settings that name a file or a folder; its content has a fingerprint of its own.
+PATHS = ("data.train", "data.validation", "model.base", "tokenizer.path")
 TIMED = ".timed-"  # prefix of a checkpoint that the planner writes to time it
 
 
@@ -118,9 +120,8 @@ class RunFolder:
 
     def refuse_difference(self, saved: Any, now: Any) -> None:
         """Raise CheckpointError with the differences between the settings of the run and those `now`."""
-        different = difference(saved, now)
-        if different:
-            listed = "; ".join(f"{key} was {then!r}, now {ours!r}" for key, (then, ours) in different.items())
+        if different := difference(saved, now, paths=PATHS):
+            listed = "; ".join(f"{key} {change_text(*pair)}" for key, pair in different.items())
             raise CheckpointError(
                 f"{self.path} cannot resume with other settings or data: {listed}; undo the change, "
                 f"choose another folder for a new run, or run `seedbed resume {self.path}`, which needs no "

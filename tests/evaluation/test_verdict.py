@@ -1,0 +1,89 @@
+"""'Yes' is said where the interval is better than a trivial answer, and nowhere else."""
+
+from typing import Any
+
+import pytest
+
+from seedbed.evaluation.summary import best_step_text, summary_rows
+from seedbed.evaluation.verdict import verdict
+
+
+def score(value: float, low: float, high: float) -> dict[str, Any]:
+    return {"value": value, "interval": [low, high]}
+
+
+def figures(loss: dict[str, Any], **more: Any) -> dict[str, Any]:
+    known = {"step": 50, "best_step": 40, "num_records": 120, "num_targets": 6766}
+    return known | {"loss": loss, "bits_per_byte": None, "before": None} | more
+
+
+LOSS = score(0.3, 0.2, 0.4)
+MAJORITY = score(0.9205, 0.91, 0.93)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "entities", "worked", "reason"),
+    [
+        # O to all of 6,766 tokens, of which 92.05% are O.
+        (score(0.9205, 0.914, 0.927), score(0.0, 0.0, 0.0), "no", "most frequent label alone: 92.0%"),
+        (score(0.92, 0.914, 0.927), None, "no", "most frequent label"),
+        (score(0.925, 0.918, 0.932), score(0.2, 0.1, 0.3), "not shown", "95% interval from 91.8%"),
+        (score(0.94, 0.93, 0.95), score(0.0, 0.0, 0.0), "no", "no entity is found"),
+        (score(0.94, 0.93, 0.95), score(0.01, 0.0, 0.04), "not shown", "hardly an entity"),
+        (score(0.94, 0.93, 0.95), score(0.3, 0.2, 0.4), "yes", "94.0% right"),
+        (score(0.94, 0.93, 0.95), None, "yes", "94.0% right"),
+    ],
+)
+def test_labels_are_judged_by_the_most_frequent_one(
+    accuracy: Any, entities: Any, worked: str, reason: str
+) -> None:
+    found = verdict(figures(LOSS, accuracy=accuracy, majority_share=MAJORITY, entity_f1=entities))
+    assert found.worked == worked and reason in found.because and "token" not in found.because
+
+
+@pytest.mark.parametrize(
+    ("loss", "more", "worked", "reason"),
+    [
+        (score(5.0, 4.8, 5.2), {"unigram_loss": 7.0}, "yes", "frequencies of tokens alone 7.0"),
+        (score(6.9, 6.7, 7.1), {"unigram_loss": 7.0}, "not shown", "95% interval up to 7.1"),
+        (score(7.0, 6.9, 7.1), {"unigram_loss": 7.0}, "no", "are as good"),
+        ({"value": 5.0, "interval": None}, {"unigram_loss": 7.0}, "not shown", "only one held-out record"),
+        (score(2.0, 1.9, 2.1), {"before": {"loss": score(2.5, 2.4, 2.6)}}, "yes", "before training 2.5"),
+        (score(2.0, 1.9, 2.1), {"before": {"loss": score(2.05, 2.0, 2.1)}}, "not shown", "up to 2.1"),
+        (
+            score(2.0, 1.9, 2.1),
+            {"before": {"loss": score(2.0, 1.9, 2.1)}, "best_step": 0},
+            "no",
+            "No step made the base better",
+        ),
+    ],
+)
+def test_a_loss_is_judged_by_frequencies_or_by_the_base(
+    loss: Any, more: Any, worked: str, reason: str
+) -> None:
+    found = verdict(figures(loss, **more))
+    assert found.worked == worked and reason in found.because and "nats per token" in found.because
+    if "unigram_loss" in more and loss["interval"]:  # the same in bits per byte
+        bits = score(*(value / 2 for value in (loss["value"], *loss["interval"])))
+        again = verdict(figures(loss, **more, bits_per_byte=bits))
+        assert again.worked == worked and "bits per byte" in again.because and "3.5" in again.because
+
+
+def test_the_summary_has_accuracy_beside_the_majority_and_the_gain_of_a_base() -> None:
+    before = {"loss": score(0.7, 0.6, 0.8), "accuracy": score(0.49, 0.4, 0.6)}
+    known = {
+        "accuracy": score(0.94, 0.93, 0.95),
+        "majority_share": MAJORITY,
+        "macro_f1": score(0.5, 0.4, 0.6),
+    }
+    rows = summary_rows(figures(LOSS, before=before, entity_f1=score(0.3, 0.2, 0.4), **known))
+    assert rows["accuracy"] == "94.0% (93.0% to 95.0%); most frequent label 92.0%"
+    assert rows["macro-F1"] == "0.500 (0.400 to 0.600)" and rows["entity F1"] == "0.300 (0.200 to 0.400)"
+    assert rows["held-out loss"] == "0.3000 (0.2000 to 0.4000) nats per label"
+    assert rows["before training"] == "accuracy 49.0%, 0.7000 nats per label"
+    assert "token" not in " ".join([*rows, *rows.values()]) and "95% intervals" in rows["measured on"]
+    text = summary_rows(figures(score(3.0, 2.9, 3.1), bits_per_byte=score(1.0, 0.9, 1.1), unigram_loss=7.0))
+    assert text["bits per byte"] == "1.0000 (0.9000 to 1.1000)"
+    assert text["token frequencies"] == "7.0000 nats per token"
+    assert best_step_text(figures(LOSS)) == "40 of 50"
+    assert best_step_text(figures(LOSS, best_step=0, before=before)).startswith("0: the base's own weights")
