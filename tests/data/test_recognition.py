@@ -121,6 +121,19 @@ def test_a_few_texts_beside_records_are_notes_on_them(tmp_path: Path) -> None:
     assert found(source, "labels") == ("text label", "labels")
 
 
+@pytest.mark.parametrize("learns_from", [None, "text"])
+def test_records_of_no_known_form_are_not_skipped_for_a_note(learns_from: Any, tmp_path: Path) -> None:
+    talks = [{"dialogue": f"a: {n} b: yes", "summary": "yes", "n": n} for n in range(40)]
+    write(tmp_path / "d" / "train.jsonl", *talks)
+    (tmp_path / "d" / "LICENSE.txt").write_text("Free for all.")
+    with pytest.raises(
+        DataError, match=r"train\.jsonl has records with the fields dialogue, summary, n; exp"
+    ):
+        found(str(tmp_path / "d"), learns_from)
+    assert found(str(tmp_path / "d"), learns_from, text_field="dialogue") == ("dialogue", "text")
+    assert found(str(tmp_path / "d"), learns_from, exclude="*.jsonl") == ("text", "text")
+
+
 def test_two_forms_in_a_folder_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "d" / "a.jsonl", {"text": "t", "label": 1})
     write(tmp_path / "d" / "b.jsonl", {"messages": TURNS})

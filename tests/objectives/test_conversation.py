@@ -71,8 +71,8 @@ def test_messages_become_ids_and_flags(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("messages", "words"),
     [
-        (TALK[:2], r"m\.jsonl:2: no message of the field 'messages' is the assistant's; leave it out"),
-        ([], "no message of the field"),
+        (TALK[:2], r"m\.jsonl:2: no message of 'messages' is the assistant's; leave the re"),
+        ([], "no message of"),
         ("hello", "the field 'messages' is not a list of messages; give"),
         ([{"role": "user", "content": 3}, TALK[2]], r"m\.jsonl:2: message 0 has the content '3'"),
         ([{"role": "user", "content": "a\ufdd0"}, TALK[2]], r"m\.jsonl:2: the text has U\+FDD0"),

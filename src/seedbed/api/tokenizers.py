@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from seedbed.base.errors import BundleError
 from seedbed.base.notices import Notify, silent
 from seedbed.base.signals import StopSignals
+from seedbed.data.corpora import Reading
 from seedbed.data.forms import LearnsFrom
 from seedbed.data.objective import OBJECTIVES
 from seedbed.data.prepare import training_texts
@@ -69,8 +70,10 @@ def train_tokenizer_from(
     with StopSignals("nothing is written"):
         notify(f"training a tokenizer on {data}")
         settings, learns_from = recognised(settings, None if objective is None else learns_from)
-        texts = training_texts(settings, learns_from=learns_from)
+        reading = Reading()
+        texts = training_texts(settings, learns_from=learns_from, reading=reading)
         tokenizer = train_tokenizer(texts, kind, vocab_size=vocab_size, special=form)
+        notify(str(reading))
     if not force and Tokenizer.is_in(out) and Tokenizer.load(out).fingerprint != tokenizer.fingerprint:
         raise BundleError(f"{out} contains another tokenizer; {replaces}")
     tokenizer.save(out)

@@ -85,10 +85,12 @@ def split_documents(
         yield document, settings.validation is None and document.split_key < settings.validation_fraction
 
 
-def training_texts(settings: DataSettings, *, learns_from: LearnsFrom = "text") -> Iterator[str]:
+def training_texts(
+    settings: DataSettings, *, learns_from: LearnsFrom = "text", reading: Reading | None = None
+) -> Iterator[str]:
     """The training texts for a tokenizer, and their answers where these are texts."""
     empty = True
-    for document, validates in split_documents(settings, learns_from=learns_from):
+    for document, validates in split_documents(settings, learns_from=learns_from, reading=reading):
         if not validates:
             empty = False
             yield from document_texts(document, learns_from)

@@ -78,7 +78,7 @@ def _files(settings: DataSettings) -> list[Path]:
 def _chosen(settings: DataSettings, learns_from: LearnsFrom | None) -> Match:
     """The form of the files of a source."""
     found: list[_Found] = []
-    others: list[tuple[Path, Any]] = []
+    others: list[tuple[Path, dict[str, Any]]] = []  # files with records of no known form
     for file in _files(settings):
         try:
             records = _first(file, settings)
@@ -93,15 +93,16 @@ def _chosen(settings: DataSettings, learns_from: LearnsFrom | None) -> Match:
         else:
             all_fields = {k: v for r in reversed(records) if isinstance(r, dict) for k, v in r.items()}
             form = match(all_fields, learns_from)
-            if form is None and records:
-                others.append((file, records[0]))
+            if form is None and all_fields and not {*TEXT.inputs} & {*all_fields}:
+                others.append((file, all_fields))
         if form is not None:
             found.append(_Found(file, form, file.stat().st_size))
+    num_bytes, num_others = sum(f.num_bytes for f in found), sum(f.stat().st_size for f, _ in others)
+    is_notes = {f.match.form.name for f in found} <= {TEXT.name} and num_bytes < NOTES_SHARE * num_others
+    if others and is_notes and (found or learns_from != "text"):
+        raise DataError(_unknown(*others[0], learns_from))
     if found:
         return _one_of(found, settings.train)
-    for file, record in others[:1]:
-        if learns_from != "text" and isinstance(record, dict) and not {*TEXT.inputs} & {*record}:
-            raise DataError(_unknown(file, record, learns_from))
     return Match(TEXT, ("text",)) if learns_from in (None, "text") else Match(PAIRS, ("input", "target"))
 
 
@@ -136,11 +137,11 @@ def _one_of(found: list[_Found], source: str) -> Match:
     )
 
 
-def _unknown(file: Path, record: Any, learns_from: LearnsFrom | None) -> str:
+def _unknown(file: Path, record: dict[str, Any], learns_from: LearnsFrom | None) -> str:
     """What to do about records of no known form."""
     hint = 'name the columns of a table without a header with data.columns="text,label", or '
-    hint = hint if suffix(file) in TABLES else ""
     return (
         f"{file} has records with the fields {fields_text(record)}; expected are {expected(learns_from)}: "
-        f"{hint}name yours with data.text_field, or data.input and data.target"
+        f"{hint if suffix(file) in TABLES else ''}name yours with data.text_field, or data.input and "
+        "data.target, or leave the file out (data.exclude)"
     )
