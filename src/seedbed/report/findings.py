@@ -10,7 +10,7 @@ import numpy as np
 
 from seedbed.base.units import bytes_text, figures, seconds_text
 from seedbed.report.page import Answer, Mood
-from seedbed.report.run_files import NATS, RunFiles, Score
+from seedbed.report.run_files import BITS, NATS, RunFiles, Score
 from seedbed.report.units import Measured, table
 
 # Two losses nearer than this are the same to the two decimals that a page shows.
@@ -117,33 +117,26 @@ def how_well(runs: Sequence[RunFiles], unit: str) -> Answer:
         lines = [f"{run.title}: {score.loss.value:.2f} {unit}." for run, score in scored]
         return Answer(question, "Each by its own measure", "plain", lines)
     best, score = scored[0]
-    verdict, lines = f"{score.loss.value:.2f} {unit}", [f"{best.title}, on {held_out_data(runs)}."]
+    shown, form, key = score.loss, ".2f", "bits_per_byte" if unit == BITS else "loss"
+    verdict, lines = f"{shown.value:.2f} {unit}", []
     if score.right:
-        lines += [_interval(score.right, ".1%")]
-        for key, name, form in _OF_LABELS:
-            if found := best.figure(key):
-                lines.append(f"{name}: {found.value:{form}}.")
-        lines.append(f"Loss: {verdict}.")
-        verdict = f"{score.right.value:.1%} right"
-    else:
-        lines += [_interval(score.loss, ".2f")]
-        if unit == NATS:
-            choices = figures(math.exp(min(score.loss.value, 30)))
-            lines.append(f"As uncertain as a choice among {choices} equally likely tokens.")
-        elif score.loss.value > 0:
-            smaller = figures(8 / score.loss.value, 2)
-            lines.append(f"Knowing nothing costs 8: this packs the text {smaller} times smaller.")
-    before = Measured.read(table(best.metrics, "before").get("accuracy" if score.right else "loss"))
-    if before:
-        lines.append(f"Before training: {before.value:{'.1%' if score.right else '.4f'}}.")
-    return Answer(question, verdict, "plain", [line for line in lines if line])
-
-
-def _interval(found: Measured, form: str) -> str:
-    if found.interval is None:
-        return ""
-    low, high = found.interval
-    return f"95% interval {low:{form}} to {high:{form}}."
+        shown, form, key = score.right, ".1%", "accuracy"
+        verdict = f"{shown.value:.1%} right"
+        for figure, name, style in _OF_LABELS:
+            if found := best.figure(figure):
+                lines.append(f"{name}: {found.value:{style}}.")
+    elif unit == NATS:
+        choices = figures(math.exp(min(shown.value, 30)))
+        lines.append(f"As uncertain as a choice among {choices} equally likely tokens.")
+    elif shown.value > 0:
+        smaller = figures(8 / shown.value, 2)
+        lines.append(f"Knowing nothing costs 8: this packs the text {smaller} times smaller.")
+    if before := Measured.read(table(best.metrics, "before").get(key)):
+        lines.insert(0, f"Before training: {before.value:{form}}.")
+    first = f"{best.title}, on {held_out_data(runs)}"
+    if shown.interval is not None:
+        first += f"; 95% interval {shown.interval[0]:{form}} to {shown.interval[1]:{form}}"
+    return Answer(question, verdict, "plain", [f"{first}.", *lines])
 
 
 def what_it_cost(runs: Sequence[RunFiles]) -> Answer:
@@ -173,6 +166,8 @@ def curves_finding(runs: Sequence[RunFiles], unit: str) -> str:
         return "Each network's own loss: different objectives do not compare"
     if len(scored) == 1:
         ((run, score),) = scored
+        if score.step == 0:
+            return "No step made the base better on held-out data"
         return f"Held-out loss is lowest at step {score.step:,} of {run.last_step:,}"
     tokens, time = (_leader([run for run, _ in scored], unit, axis) for axis in ("tokens", "seconds"))
     return f"{tokens} ahead at equal tokens{' and' if tokens == time else f', {time}'} at equal time"
