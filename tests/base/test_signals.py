@@ -23,7 +23,7 @@ def send(number: int) -> None:
         pass
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_work_that_is_not_held(number: signal.Signals) -> None:
     with (
         pytest.raises(

@@ -176,6 +176,6 @@ def test_no_space_left_keeps_the_old_tokenizer(seedbed: Callable, corpus: Path, 
     command = ["tokenizer", corpus, "--out", tmp_path / "made", "--vocab-size"]
     assert seedbed(*command, 300).code == 0
     with full_disk(4000):
-        said = seedbed(*command, 290)
+        said = seedbed(*command, 290, "--force")
     one_line(said, 1, "no space left to write", "tokenizer.json")
     assert Tokenizer.load(tmp_path / "made").vocab_size == 300

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ import seedbed
 from seedbed.base.errors import BundleError
 from seedbed.hub.bundle import save_bundle
 from seedbed.hub.download import NAME
-from seedbed.hub.locate import locate
+from seedbed.hub.locate import hub_name, locate
 from seedbed.models.network import build, family, initialize
 from seedbed.text.training import train_tokenizer
 
@@ -231,6 +232,25 @@ def test_what_is_no_name_of_the_hub(name: str) -> None:
     assert not NAME.fullmatch(name)
     with pytest.raises(BundleError, match=r"there is no model at .*package:NAME or org/name on the hub"):
         locate(name)
+
+
+def test_a_mistyped_path_is_not_a_name_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "prose").mkdir(parents=True)
+    (tmp_path / "runs" / "prose" / "model").mkdir()
+    assert hub_name("org/name") and hub_name("runs/pros@main") and not hub_name("runs/pros")
+    for written, nearest in (
+        ("runs/pros", r" \(runs is a folder; runs/pros@main names the hub\); did you mean runs/prose\?"),
+        ("runs/prose/modl", r"; did you mean runs/prose/model\?"),
+        ("rnus/prose/model", r"; did you mean runs/prose/model\?"),
+        ("./runs/pros", r"; did you mean runs/prose\?"),
+        (str(tmp_path / "runs" / "pros"), rf"; did you mean {tmp_path}/runs/prose\?"),
+        ("runs/pros/", r"; did you mean runs/prose\?"),
+        ("~/absent/model", "; give a bundle's"),
+        ("runs/x", r" \(runs is a folder; runs/x@main names the hub\); give a bundle's"),
+    ):
+        with pytest.raises(BundleError, match=rf"^there is no model at {re.escape(written)}{nearest}"):
+            locate(written)
 
 
 def test_a_path_that_exists_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

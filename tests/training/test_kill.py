@@ -6,6 +6,7 @@
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -26,8 +27,8 @@ OPTIONS = {
 }
 
 
-def start(folder: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, str(SCRIPT), str(folder), json.dumps(OPTIONS)]
+def start(folder: Path, *before: str) -> subprocess.Popen[str]:
+    command = [*before, sys.executable, str(SCRIPT), str(folder), json.dumps(OPTIONS)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -104,3 +105,26 @@ def check(whole: Path, folder: Path) -> None:
             assert not done or done[-1] - line["step"] <= OPTIONS["checkpoint_every_steps"]
         elif line["kind"] == "step":
             done.append(line["step"])
+
+
+def hang_up(folder: Path, *before: str) -> tuple[int, str]:
+    """Start a run, send SIGHUP after step 5, and return the exit code and the last line on stderr."""
+    with start(folder, *before) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert "step 5\n" in iter(process.stdout.readline, "")
+        os.kill(process.pid, signal.SIGHUP)
+        _, errors = process.communicate()
+    return process.returncode, errors.strip().splitlines()[-1] if errors else ""
+
+
+def test_a_closed_terminal_saves(whole: Path, tmp_path: Path) -> None:
+    code, error = hang_up(tmp_path)
+    assert code != 0 and (found := re.search(r"stopped after step (\d+) of 20, saved", error))
+    assert (tmp_path / "checkpoints" / f"{int(found[1]):06}").is_dir()
+    check(whole, tmp_path)
+
+
+def test_under_nohup_a_closed_terminal_changes_nothing(whole: Path, tmp_path: Path) -> None:
+    code, _ = hang_up(tmp_path, "nohup")
+    assert code == 0
+    assert digest(tmp_path) == digest(whole)

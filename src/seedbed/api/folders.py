@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from seedbed.base.errors import SeedbedError, UsageError
+from seedbed.base.errors import SeedbedError, UsageError, nearest_path
 from seedbed.base.json_file import read_object
 from seedbed.hub.gguf import is_gguf
 from seedbed.hub.locate import PREFIX, package_model
@@ -36,8 +36,8 @@ def examine_folder(name: str) -> Found:
     path = package_model(name.removeprefix(PREFIX)) if name.startswith(PREFIX) else Path(name).expanduser()
     if not path.exists():
         raise UsageError(
-            f"{name} does not exist; give the folder of a model, a run, a tokenizer or a demo, a .gguf "
-            "file, or package:NAME"
+            f"{name} does not exist; {nearest_path(path)}give the folder of a model, a run, a tokenizer or a "
+            "demo, a .gguf file, or package:NAME"
         )
     if path.is_file() and not is_gguf(path):
         raise UsageError(f"{path} is a file; give its folder, or a .gguf file")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
 
 
 class SeedbedWarning(UserWarning):
@@ -50,6 +53,20 @@ class StoppedEarly(SeedbedError):
     """A signal or a budget stopped the work; everything is saved, and the same command resumes it."""
 
     exit_code = 75
+
+
+def nearest_path(path: Path) -> str:
+    """The middle of a message about a path that does not exist: the one with the nearest name, if any."""
+    rest: list[str] = []
+    with suppress(OSError):
+        while not path.parent.is_dir():
+            rest, path = [path.name, *rest], path.parent
+        close = difflib.get_close_matches(path.name, os.listdir(path.parent), n=1)
+        for name in close:
+            near = path.with_name(name)
+            whole = near.joinpath(*rest)
+            return f"did you mean {whole if whole.exists() else near}? "
+    return ""
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:

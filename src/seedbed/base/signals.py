@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM stop the work where nothing is lost, with an exit code of their own."""
+"""Ctrl-C, SIGTERM and a closed terminal stop the work where nothing is lost, with their own exit code."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ GRACE_SECONDS = 1.0  # for such a thread to end after a signal
 
 
 class StopSignals:
-    """A context in which SIGINT and SIGTERM raise StoppedEarly at once, or at the end of a `hold()`.
+    """A context in which SIGINT, SIGTERM and SIGHUP raise StoppedEarly at once, or at the end of a `hold()`.
 
     Code that stops by itself (the training loop) or must not be interrupted runs inside `hold()`: there a
     signal only sets `requested`. Signals after the first are ignored: a second Ctrl-C cannot interrupt the
     saving that the first one started. Outside the main thread, where Python allows no handlers, none is
-    installed. `saved` says what is kept.
+    installed; nor for SIGHUP where it is ignored, as under nohup. `saved` says what is kept.
     """
 
     def __init__(self, saved: str = SAVED) -> None:
@@ -34,7 +34,10 @@ class StopSignals:
 
     def __enter__(self) -> StopSignals:
         if threading.current_thread() is threading.main_thread():
-            self._before = {s: signal.signal(s, self._receive) for s in (signal.SIGINT, signal.SIGTERM)}
+            numbers = [signal.SIGINT, signal.SIGTERM]
+            if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+                numbers.append(signal.SIGHUP)
+            self._before = {number: signal.signal(number, self._receive) for number in numbers}
         return self
 
     def __exit__(self, *exception: object) -> None:

@@ -9,6 +9,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -177,5 +178,6 @@ def _show_warning(show: Any, message: Any, category: type[Warning], *place: Any,
 
 def _fail(message: str, code: int) -> int:
     """Print an error as one line and return its exit code."""
-    print(f"seedbed: {' '.join(message.split())}", file=sys.stderr)
+    with suppress(OSError):  # the terminal was closed
+        print(f"seedbed: {' '.join(message.split())}", file=sys.stderr)
     return code

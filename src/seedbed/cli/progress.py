@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -59,7 +60,8 @@ class TrainingProgress:
         if self._waiting is not None:
             self._waiting.quiet()
         if self._bar is not None:
-            self._bar.stop()
+            with suppress(OSError):  # the terminal was closed
+                self._bar.stop()
             self._bar = None
 
     def _shorten(self, line: Mapping[str, Any]) -> None:

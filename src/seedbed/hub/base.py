@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from seedbed.hub.bundle import NAMED_TOKENS, read_bundle, read_network
-from seedbed.hub.download import NAME
 from seedbed.hub.gguf import is_gguf
-from seedbed.hub.locate import locate
+from seedbed.hub.locate import hub_name, locate
 from seedbed.hub.weight_files import CONFIG, open_weights
 from seedbed.models.family import Config, Network
 from seedbed.text.tokenizer import Tokenizer
@@ -34,7 +33,7 @@ class Base:
         """Find a model, as `locate` does, and read its small files; on the hub, at the present commit."""
         name, commit = str(model), None
         path = locate(model, weights=False)
-        if (match := NAME.fullmatch(name)) and not Path(model).expanduser().exists():
+        if match := hub_name(model):
             commit = path.name
             name = f"{match['repo']}@{commit}"
         config, tokenizer, generation = read_bundle(path)

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from itertools import islice
 from pathlib import Path
 
-from seedbed.base.errors import BundleError
+from seedbed.base.errors import BundleError, nearest_path
 from seedbed.hub.download import NAME, download
 from seedbed.hub.weight_files import CONFIG, WEIGHTS
 
@@ -18,9 +18,20 @@ MAX_FILES = 100_000
 
 
 def is_model(model: str | Path) -> bool:
-    """Whether a name can be a model's: a path that exists, `package:NAME`, or a name on the hub."""
+    """Whether a name can be a model's: a path, `package:NAME`, or a name on the hub."""
     name = str(model)
-    return name.startswith(PREFIX) or Path(model).expanduser().exists() or bool(NAME.fullmatch(name))
+    return name.startswith(PREFIX) or "/" in name or Path(model).expanduser().exists()
+
+
+def hub_name(model: str | Path) -> re.Match[str] | None:
+    """The parts of a name on the hub; None for a path: one that exists, or is in a folder that exists.
+
+    A revision makes it a name on the hub: `org/name@main`.
+    """
+    match = NAME.fullmatch(str(model))
+    if match is None or Path(model).expanduser().exists():
+        return None
+    return match if match["revision"] or not Path(match["repo"]).parent.is_dir() else None
 
 
 def locate(model: str | Path, *, weights: bool = True, allow_pickle: bool = False) -> Path:
@@ -31,13 +42,16 @@ def locate(model: str | Path, *, weights: bool = True, allow_pickle: bool = Fals
     """
     if str(model).startswith(PREFIX):
         return package_model(str(model).removeprefix(PREFIX))
-    path = Path(model).expanduser()
-    if not path.exists() and NAME.fullmatch(str(model)):
+    if hub_name(model):
         return download(str(model), weights=weights, allow_pickle=allow_pickle)
+    path = Path(model).expanduser()
     if not path.exists():
+        folder = (
+            f" ({path.parent} is a folder; {model}@main names the hub)" if NAME.fullmatch(str(model)) else ""
+        )
         raise BundleError(
-            f"there is no model at {model}; give a bundle's or a run's folder, a .gguf file, package:NAME or "
-            "org/name on the hub"
+            f"there is no model at {model}{folder}; {nearest_path(path)}give a bundle's or a run's folder, a "
+            ".gguf file, package:NAME or org/name on the hub"
         )
     if path.is_file() or (path / CONFIG).exists():
         return path
