@@ -85,3 +85,13 @@ def test_letters_of_a_picture_are_as_large_on_a_phone_as_beside_the_text() -> No
         size = re.compile(re.escape(selector) + r" \{[^}]*font-size: (\d+)px")
         (large,), (small, *_) = size.findall(wide), size.findall(narrow)
         assert int(large) * 464 / 360 >= 12 and int(small) * 348 / 360 >= 11.5
+
+
+def test_a_table_that_is_wider_than_a_phone_shows_that_it_scrolls() -> None:
+    """The covers move with the table, the shadows stay at the edges; the box has the focus and a name."""
+    (rule,) = re.findall(r"\n\.scroll \{(.*?)\}", RULES, re.DOTALL)
+    assert "overflow-x: auto" in rule and "background-attachment: local, local, scroll, scroll" in rule
+    assert rule.count("var(--background) 40%, transparent") == rule.count("var(--muted) 50%") == 2
+    assert ".scroll { overflow: visible; background: none; }" in RULES.split("@media print")[1]
+    template = Path(seedbed.report.page.__file__).with_name("page.html").read_text(encoding="utf-8")
+    assert '<div class="scroll" tabindex="0" role="region" aria-label="' in template
