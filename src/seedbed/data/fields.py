@@ -162,7 +162,5 @@ def _messages(value: Any, name: str, origin: str) -> str:
         for m in value
     ]
     if not any(turn.get("role") == "assistant" for turn in turns):
-        raise DataError(
-            f"{origin}: no message of the field {name!r} is the assistant's; leave the record out"
-        )
+        raise DataError(f"{origin}: no message of {name!r} is the assistant's; leave the record out")
     return json.dumps(turns, ensure_ascii=False)
