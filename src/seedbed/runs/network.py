@@ -53,8 +53,11 @@ def configure(settings: ModelSettings, *, vocab_size: int, context_tokens: int) 
     return replace(config, vocab_size=vocab_size, **changes)
 
 
-def require_matching_family(config: Config, objective: str) -> Config:
-    """Return the config; ConfigError if the objective cannot train networks of its shape or head."""
+def require_matching_family(config: Config, objective: str, *, has_text: bool = True) -> Config:
+    """Return the config; ConfigError if the objective cannot train networks of its shape or head.
+
+    `has_text`: whether the data can train the family's own objective instead.
+    """
     chosen = OBJECTIVES.get(objective)
     if config.head.labels and chosen.head_kind is None:
         raise ConfigError(
@@ -74,8 +77,8 @@ def require_matching_family(config: Config, objective: str) -> Config:
     else:
         what = f"is a{'n' if config.shape[0] == 'e' else ''} {config.shape}"
     raise ConfigError(
-        f"the objective {objective} trains {shapes}, but {config.family} {what}; give "
-        f"--objective {own}, its own, or choose a family of {', '.join(others)}"
+        f"the objective {objective} trains {shapes}, but {config.family} {what}; "
+        f"{f'give --objective {own}, its own, or ' if has_text else ''}choose a family of {', '.join(others)}"
     )
 
 

@@ -180,8 +180,11 @@ def load_run(
     data, _ = recognised(settings.data, learns_from)
     fields = " and ".join(filter(None, (data.input, data.target))) or data.text_field
     try:
-        require_matching_family(own.sized(64, 1) if base is None else base.config, objective)
-        if learns_from == "conversations":
+        has_text = data.form in ("text", "labels")
+        require_matching_family(
+            own.sized(64, 1) if base is None else base.config, objective, has_text=has_text
+        )
+        if learns_from == "conversations" and data.form != "text":
             chat_template(_own_tokenizer(tree, base))
     except ConfigError as error:
         if named_objective:
