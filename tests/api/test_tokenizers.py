@@ -11,31 +11,26 @@ from seedbed.api.tokenizers import train_tokenizer_from
 from seedbed.base.errors import SeedbedError
 from seedbed.cli.app import run
 from seedbed.data.corpora import Document
-from seedbed.data.settings import DataSettings
+from seedbed.data.corpus import Corpus
+from seedbed.data.split import content_hash
 from seedbed.models.network import family as named_family
 from seedbed.runs.prepare import new_tokenizer
 from seedbed.runs.start import load_run
 from seedbed.text.tokenizer import Tokenizer
 
-FRACTION = DataSettings(train="x").validation_fraction
-
-
-def text_that(held_out: bool) -> str:
-    """Return a text that is held out by its hash, or is not, with a character of its own."""
-    letter = "\u2603" if held_out else "\u2602"
-    texts = (f"{letter} number {n}" for n in range(1000))
-    return next(text for text in texts if (Document(text, "").split_key < FRACTION) == held_out)
-
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
+    """Two texts: that with the smaller hash, which is held out, has a snowman, the other an umbrella."""
+    pairs = ([f"\u2603 number {n}", f"\u2602 number {n}"] for n in range(1000))
+    texts = next(pair for pair in pairs if sorted(pair, key=lambda t: content_hash(Document(t, ""))) == pair)
     path = tmp_path / "two.jsonl"
-    path.write_text("".join(json.dumps({"text": text_that(side)}) + "\n" for side in (True, False)))
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     return path
 
 
 def test_the_verb_takes_a_single_document_that_a_training_would_hold_out(tmp_path: Path) -> None:
-    (tmp_path / "one.txt").write_text(text_that(held_out=True), encoding="utf-8")
+    (tmp_path / "one.txt").write_text("\u2603 alone", encoding="utf-8")
     command = [
         "tokenizer",
         str(tmp_path / "one.txt"),
@@ -123,6 +118,6 @@ def test_a_run_trains_the_tokenizer_of_its_family(
     settings, start = load_run(
         {"model": {"family": family}, "tokenizer": tokenizing, "data": {"train": str(corpus)}}
     )
-    tokenizer = new_tokenizer(settings, start)
+    tokenizer = new_tokenizer(settings, start, Corpus(settings.data))
     assert tokenizer.kind == made
     assert len(tokenizer.special_ids) == named_family(family).special.num_tokens

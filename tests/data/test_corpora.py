@@ -197,12 +197,3 @@ def test_deduplication_is_exact_and_keeps_the_first() -> None:
     list(deduplicate(documents, reading=reading))
     assert (reading.num_documents, reading.num_duplicates) == (4, 2)
     assert str(reading) == "read 0 files, 4 documents; left out 2 equal to one of them"
-
-
-def test_places_are_even_and_of_the_text_alone() -> None:
-    places = [Document(f"text {n}", "x").split_key for n in range(2000)]
-    assert places == [Document(f"text {n}", "y").split_key for n in range(2000)]
-    assert all(0 <= place < 1 for place in places)
-    for share in (0.05, 0.5):
-        expected = sum(place < share for place in places) / len(places)
-        assert expected == pytest.approx(share, abs=4 * (share * (1 - share) / 2000) ** 0.5)

@@ -10,8 +10,9 @@ import transformers
 from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
 
 from seedbed.base.errors import DataError
+from seedbed.data.corpus import Corpus
 from seedbed.data.labels import words_begun
-from seedbed.data.prepare import CorpusShards, prepare_shards, shards_of, training_texts
+from seedbed.data.prepare import CorpusShards, prepare_shards, shards_of
 from seedbed.data.settings import DataSettings
 from seedbed.text.tokenizer import Tokenizer
 from seedbed.text.training import train_tokenizer
@@ -119,7 +120,7 @@ def test_labels_are_sorted_numbered_from_1_and_found_again(tmp_path: Path) -> No
     assert answers(data) == [[expected[text]] for text in found]
     again = prepare_shards(settings, BYTES, tmp_path / "out", learns_from="labels")
     assert again.labels == data.labels and again.fingerprint == data.fingerprint
-    texts = list(training_texts(settings, learns_from="labels"))
+    texts = list(Corpus(settings, learns_from="labels").training_texts())
     assert texts == found  # a tokenizer is not trained on labels
 
 

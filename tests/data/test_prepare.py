@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -14,16 +15,17 @@ import pytest
 
 from seedbed.base.errors import ConfigError, DataError, SeedbedWarning
 from seedbed.data import prepare as module
+from seedbed.data.corpora import Document
+from seedbed.data.corpus import Corpus
 from seedbed.data.prepare import (
     CorpusShards,
     prepare_shards,
     shards_folder,
     shards_of,
-    split_documents,
-    training_texts,
 )
 from seedbed.data.settings import DataSettings
 from seedbed.data.shards import TokenShard
+from seedbed.data.split import content_hash
 from seedbed.text.special_form import decoder_form
 from seedbed.text.tokenizer import Tokenizer
 from seedbed.text.training import train_tokenizer
@@ -45,7 +47,7 @@ def texts_of(shard: TokenShard, tokenizer: Tokenizer = BYTES) -> list[str]:
 
 
 def sides(settings: DataSettings) -> tuple[set[str], set[str]]:
-    split = list(split_documents(settings))
+    split = list(Corpus(settings).documents())
     return {d.text for d, validates in split if not validates}, {
         d.text for d, validates in split if validates
     }
@@ -56,24 +58,24 @@ def test_every_document_goes_to_one_side_and_ends(tmp_path: Path) -> None:
     data = prepare_shards(settings, BYTES, tmp_path / "out")
     train, validation = texts_of(data.train), texts_of(data.validation)
     assert sorted(train + validation) == sorted(STORIES)
-    assert 0.1 < len(validation) / len(STORIES) < 0.3
+    share = data.validation.num_bytes / (data.train.num_bytes + data.validation.num_bytes)
+    assert 0.19 < share < 0.21
     assert (set(train), set(validation)) == sides(settings)
     assert train == [text for text in STORIES if text in set(train)]  # in the order of the file
     for shard, texts in ((data.train, train), (data.validation, validation)):
         assert shard.num_bytes == sum(len(text.encode()) for text in texts)
         assert shard.num_tokens == shard.num_bytes + len(texts)
-    assert list(training_texts(settings)) == train
+    assert list(Corpus(settings).training_texts()) == train
 
 
-def test_the_split_does_not_depend_on_order_or_on_other_documents(tmp_path: Path) -> None:
+def test_the_split_depends_on_the_hashes_of_documents_not_on_their_order(tmp_path: Path) -> None:
     shuffled = random.Random(0).sample(STORIES, len(STORIES))
     whole = sides(DataSettings(train=write_lines(tmp_path / "a.jsonl", STORIES), validation_fraction=0.3))
-    assert (
-        sides(DataSettings(train=write_lines(tmp_path / "b.jsonl", shuffled), validation_fraction=0.3))
-        == whole
-    )
+    again = DataSettings(train=write_lines(tmp_path / "b.jsonl", shuffled), validation_fraction=0.3)
+    assert sides(again) == whole
     some = DataSettings(train=write_lines(tmp_path / "c.jsonl", shuffled[:60]), validation_fraction=0.3)
-    assert sides(some) == (whole[0] & set(shuffled[:60]), whole[1] & set(shuffled[:60]))
+    train, held_out = ({content_hash(Document(text, "")) for text in side} for side in sides(some))
+    assert max(held_out) < min(train)
     small = sides(DataSettings(train=str(tmp_path / "a.jsonl"), validation_fraction=0.1))
     assert small[1] < whole[1]
 
@@ -96,7 +98,8 @@ def test_long_documents_are_tokenized_in_parts(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "GROUP_CHARACTERS", 1000)
-    monkeypatch.setattr("seedbed.text.tokenizer.blocks.__kwdefaults__", {"block_characters": 300})
+    sizes = {"block_characters": 300, "longest": 10_000}
+    monkeypatch.setattr("seedbed.text.tokenizer.blocks.__kwdefaults__", sizes)
     tokenizer = train_tokenizer(STORIES, kind, vocab_size=400)
     book = " \n".join(STORIES)
     train = write_lines(tmp_path / "a.jsonl", [book, "short", book[::-1]])
@@ -162,14 +165,14 @@ def test_prepared_data_is_found_again_until_something_that_decides_it_changes(
 def test_an_interrupted_preparation_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = DataSettings(train=write_lines(tmp_path / "a.jsonl", STORIES))
     first = prepare_shards(settings, BYTES, tmp_path / "out")
-    documents = split_documents
+    documents = Corpus.documents
 
-    def stop(settings: DataSettings, **_: Any) -> Iterator[object]:
-        yield from list(documents(settings))[:3]
+    def stop(corpus: Corpus) -> Iterator[object]:
+        yield from list(documents(corpus))[:3]
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(module, "split_documents", stop)
+        patch.setattr(Corpus, "documents", stop)
         prepare_shards(DataSettings(train=settings.train, deduplicate=False), BYTES, tmp_path / "out")
     home = shards_of(tmp_path / "out", first.fingerprint)
     assert [path for path in (tmp_path / "out").iterdir() if path.is_dir()] == [home]
@@ -193,7 +196,7 @@ def test_a_bit_that_flips_in_any_file_is_named_and_the_shards_made_again(
     first = prepare_shards(settings, BYTES, tmp_path / "out", **how)
     home = shards_of(tmp_path / "out", first.fingerprint)
     files = {path: path.read_bytes() for path in home.rglob("*") if path.is_file()}
-    assert len(files) == (7 if learns_from == "text" else 14)
+    assert len(files) == (8 if learns_from == "text" else 15)
     mapped = first.train.tokens.copy()
     for file, content in files.items():
         for bit in random.Random(file.name).sample(range(8 * len(content)), 3):
@@ -259,46 +262,103 @@ def test_shards_are_beside_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert shards_folder(Path()) == tmp_path.parent / ".shards"
 
 
-def test_one_document_without_validation_says_what_to_do(tmp_path: Path) -> None:
-    (tmp_path / "book.txt").write_text("\n\n".join(STORIES))
-    settings = DataSettings(train=str(tmp_path / "book.txt"))
-    message = r"book\.txt is one document, .* give data\.validation=FILE, or split it .* at blank lines with"
-    with pytest.raises(DataError, match=message):
-        prepare_shards(settings, BYTES, tmp_path / "out")
-    cut = DataSettings(train=settings.train, document_separator="\n\n")
-    data = prepare_shards(cut, BYTES, tmp_path / "out")
-    assert data.train.num_documents + data.validation.num_documents == len(STORIES)
-    assert data.validation.num_documents > 0
+def test_one_text_alone_is_split_in_parts_and_ends_once(tmp_path: Path) -> None:
+    book = "\n\n".join(f"{n}. {text}" for n, text in enumerate(STORIES))
+    (tmp_path / "book.txt").write_text(book)
+    data = prepare_shards(DataSettings(train=str(tmp_path / "book.txt")), BYTES, tmp_path / "out")
+    assert abs(data.validation.num_bytes - 0.05 * len(book.encode())) <= 1024
+    assert data.train.num_bytes + data.validation.num_bytes == len(book.encode())
+    tokens = [*data.train.tokens.tolist(), *data.validation.tokens.tolist()]
+    assert tokens.count(BYTES.eos_id) == 1  # only where the book ends
+    assert data.facts() == {
+        "train_documents": data.train.num_documents,
+        "train_bytes": data.train.num_bytes,
+        "train_tokens": data.train.num_tokens,
+        "validation_documents": data.validation.num_documents,
+        "validation_bytes": data.validation.num_bytes,
+        "validation_tokens": data.validation.num_tokens,
+        "files_read": 1,
+        "files_skipped": [],
+        "duplicates": 0,
+        "warning": data.facts()["warning"],
+    }
+    assert re.fullmatch(
+        r"\d+ held-out tokens of text are too few for .*, 10,000 are enough: add data, raise .*",
+        data.facts()["warning"],
+    )
 
 
-def test_an_empty_side_says_which_fraction_helps(tmp_path: Path) -> None:
-    settings = DataSettings(train=write_lines(tmp_path / "a.jsonl", STORIES[:20]), validation_fraction=0.001)
+def test_facts_count_files_duplicates_and_answers_and_are_found_again(tmp_path: Path) -> None:
+    records = [{"input": f"What is {n}?", "target": f"It is {n}."} for n in range(90)]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, records + records[:8])))
+    settings = DataSettings(train=str(tmp_path / "a.jsonl"), validation_fraction=0.2)
+    for _ in range(2):
+        facts = prepare_shards(settings, BYTES, tmp_path / "out", learns_from="pairs").facts()
+        assert re.match(r"1\d held-out records are too few for a useful figure, 50 are", facts["warning"])
+        assert facts["duplicates"] == 8 and facts["files_read"] == 1
+        assert facts["train_documents"] + facts["validation_documents"] == 90
+        total = sum(len(text) for record in records for text in record.values())
+        assert facts["train_bytes"] + facts["validation_bytes"] == total
+        assert facts["train_tokens"] + facts["validation_tokens"] == total
+        assert abs(facts["validation_bytes"] / total - 0.2) < 0.02
+
+
+@pytest.mark.parametrize("learns_from", ["labels", "tags"])
+def test_a_label_of_one_record_trains(learns_from: Any, tmp_path: Path) -> None:
+    """Whatever the hashes are: 40 classes with one record each beside a common one."""
+    rare = [
+        {"input": f"word {n}", "target": f"O rare{n}" if learns_from == "tags" else f"r{n}"}
+        for n in range(40)
+    ]
+    common = [{"input": f"w {n}", "target": "O O" if learns_from == "tags" else "O"} for n in range(400)]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rare + common)))
+    settings = DataSettings(train=str(tmp_path / "a.jsonl"), validation_fraction=0.2)
+    data = prepare_shards(settings, BYTES, tmp_path / "out", learns_from=learns_from)
+    assert data.train_answers is not None and len(data.labels) == 41
+    assert set(data.train_answers.tokens.tolist()) - {0} == set(range(1, 42))
+    share = data.facts()["validation_bytes"] / sum(
+        data.facts()[f"{side}_bytes"] for side in ("train", "validation")
+    )
+    assert 0.18 < share < 0.22
+
+
+def test_what_cannot_be_split_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("short")
     with pytest.raises(
-        DataError, match=r"validation_fraction=0\.001 puts all 20 .*: choose (0\.\d\d), "
-    ) as caught:
+        DataError, match=r"no part of .*a\.txt can be held out: it has too little text; give mo"
+    ):
+        prepare_shards(DataSettings(train=str(tmp_path / "a.txt")), BYTES, tmp_path / "out")
+    (tmp_path / "b.jsonl").write_text('{"input": "a", "target": "x"}\n{"input": "b", "target": "y"}\n')
+    with pytest.raises(
+        DataError, match=r"no record of .*b\.jsonl can be held out: each is the only one, of it"
+    ):
+        prepare_shards(
+            DataSettings(train=str(tmp_path / "b.jsonl")), BYTES, tmp_path / "out", learns_from="labels"
+        )
+    settings = DataSettings(train=write_lines(tmp_path / "c.jsonl", STORIES), validation_fraction=0)
+    with pytest.raises(
+        DataError, match=r"validation_fraction=0 holds nothing out, .*: choose 0\.05, or give"
+    ):
         prepare_shards(settings, BYTES, tmp_path / "out")
-    fraction = float(str(caught.value).split("choose ")[1][:4])
-    better = DataSettings(train=settings.train, validation_fraction=fraction)
-    assert 1 <= prepare_shards(better, BYTES, tmp_path / "out").validation.num_documents <= 6
-    (tmp_path / "v.jsonl").write_bytes((tmp_path / "a.jsonl").read_bytes())
-    same = DataSettings(train=settings.train, validation=str(tmp_path / "v.jsonl"))
-    with pytest.raises(DataError, match=r"every document of .*a\.jsonl is in .*v\.jsonl too; give other"):
+    train = write_lines(tmp_path / "d.jsonl", STORIES)
+    same = DataSettings(train=train, validation=write_lines(tmp_path / "v.jsonl", STORIES))
+    with pytest.raises(DataError, match=r"every document of .*d\.jsonl is in .*v\.jsonl too; give other"):
         prepare_shards(same, BYTES, tmp_path / "out")
     with pytest.raises(DataError, match="is in"):
-        list(training_texts(same))
+        list(Corpus(same).training_texts())
 
 
 def test_the_builtin_prose_splits(tmp_path: Path) -> None:
     data = prepare_shards(DataSettings(train="builtin:prose"), BYTES, tmp_path)
     share = data.validation.num_bytes / (data.train.num_bytes + data.validation.num_bytes)
-    assert 0.02 < share < 0.1
+    assert 0.045 < share < 0.055
     assert data.validation.num_documents >= 15
     assert prepare_shards(DataSettings(train="builtin:code"), BYTES, tmp_path).fingerprint != data.fingerprint
 
 
 def test_settings_that_cannot_be() -> None:
     for fraction in (-0.1, 1.0):
-        with pytest.raises(ConfigError, match=r"data\.validation_fraction=.*: choose one in \[0, 1\)"):
+        with pytest.raises(ConfigError, match=r"data\.validation_fraction=.* choose 0 or more and below 1"):
             DataSettings(train="a", validation_fraction=fraction)
     with pytest.raises(ConfigError, match=r"data\.document_separator is empty"):
         DataSettings(train="a", document_separator="")

@@ -1,12 +1,21 @@
 """Run folders as trainings write them, with curves that fall as a power of the tokens."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 BITS_PER_NAT = 0.42  # about 3.4 bytes per token
+# The training text has more bytes per token than the held-out one.
+TRAINING_BITS_PER_NAT = 0.36
+DATA = {"train_bytes": 9_000_000, "train_documents": 400, "validation_bytes": 460_000}
+DATA |= {
+    "train_tokens": 400 + round(9_000_000 * TRAINING_BITS_PER_NAT * math.log(2)),
+    "validation_tokens": 134_000,
+}
+DATA |= {"files_read": 12, "files_skipped": ["notes/paper.pdf"], "duplicates": 3, "warning": ""}
 SETTINGS = """
 [model]
 family = "{family}"
@@ -136,6 +145,7 @@ def write_run(
         loss = min((line["loss"] for line in lines if line["kind"] == "evaluation"), default=1.0)
         ended_with = figures(loss)
         (folder / "metrics.json").write_text(json.dumps(ended_with), encoding="utf-8")
+    (folder / "data.json").write_text(json.dumps(DATA), encoding="utf-8")
     rate = 0.002 if family == "seedling" else 0.004
     settings = SETTINGS.format(family=family, d_model=128, num_steps=num_steps, learning_rate=rate)
     (folder / "settings.toml").write_text(settings, encoding="utf-8")

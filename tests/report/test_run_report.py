@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from seedbed.base.errors import HardwareError, UsageError
+from seedbed.report.run_files import BITS, read_run
 from seedbed.report.run_report import render, write_report
 
 MOST_BYTES = 500_000
@@ -48,6 +49,7 @@ def test_the_demo_answers_on_its_first_screen(demo: Path, read_page: Callable[[s
     assert {f"{lstm:,.0f}", f"{transformer:,.0f}"} <= set(page.texts["td"])
     findings = [
         "Transformer is ahead at equal tokens and at equal time",
+        "Held out of the data: 449",
         r"memory -1% to \+3%, time -4% to \+5%",
         r"\b53% .*temperature 0\b.*\b0% .*temperature 1\.2\b",
         "model",
@@ -360,3 +362,19 @@ def test_no_file_makes_a_traceback(
     read_page(text)
     # What cannot be drawn must not be drawn: no coordinate is NaN or infinite.
     assert not re.search(r'="[^"]*\b(nan|inf)\b', text)
+
+
+def test_training_loss_has_the_training_text_s_tokens_per_byte(
+    run: Path, folders: ModuleType, read_page: Callable[[str], Any]
+) -> None:
+    """A note of 500 bytes that was held out converted the loss of 23 MB."""
+    files = read_run(run)
+    bits = files.steps["loss"] * folders.TRAINING_BITS_PER_NAT
+    assert files.training(BITS) == pytest.approx(bits, rel=1e-5)
+    assert files.held_out(BITS) == pytest.approx(files.evaluations["loss"] * folders.BITS_PER_NAT)
+    warning = "303 held-out tokens of text are too few for a useful figure"
+    (run / "data.json").write_text(json.dumps(folders.DATA | {"warning": warning, "validation_bytes": 500}))
+    page = read_page(write_report(run).read_text(encoding="utf-8"))
+    assert any("500" in each and "too little for a useful" in each for each in page.texts["h2"])
+    assert any(warning in each for each in page.texts["p"])
+    assert {"12", "1: paper.pdf", "3"} <= set(page.texts["td"])

@@ -10,7 +10,7 @@ import seedbed
 from seedbed.api.pretrain import pretrain, show
 from seedbed.api.tokenizers import train_tokenizer_from
 from seedbed.base.errors import ConfigError, DataError, SeedbedWarning
-from seedbed.data import prepare as corpus
+from seedbed.data.corpus import Corpus
 from seedbed.select import rehearsal
 from seedbed.text.tokenizer import Tokenizer
 
@@ -37,7 +37,7 @@ def begin(data: Path, out: Path, **options: Any) -> Path:
 def test_a_tokenizer_made_again_in_its_folder_is_the_run_s(tmp_path: Path) -> None:
     data, folder = write(tmp_path / "data.jsonl", "document"), tmp_path / "tokenizer"
     for size in (300, 280):
-        train_tokenizer_from(str(data), out=folder, vocab_size=size)
+        train_tokenizer_from(str(data), out=folder, vocab_size=size, force=True)
         options: dict[str, Any] = {"tokenizer": str(folder), "family": "gpt2", "overrides": SETTINGS}
         show(str(data), out=tmp_path / "run", num=1, **options)
     model = begin(data, tmp_path / "run", tokenizer=str(folder))
@@ -57,15 +57,15 @@ def test_data_that_changed_before_the_first_checkpoint_gets_its_own_tokenizer(tm
 def test_shards_of_files_that_change_while_they_are_read_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data, split = write(tmp_path / "data.jsonl", "document"), corpus.split_documents
+    data, documents = write(tmp_path / "data.jsonl", "document"), Corpus.documents
 
-    def meanwhile(*arguments: Any, **how: Any) -> Any:
-        yield from split(*arguments, **how)
+    def meanwhile(corpus: Corpus) -> Any:
+        yield from documents(corpus)
         write(data, "another thing")
 
     tokenizer = tmp_path / "tokenizer"
     train_tokenizer_from(str(data), out=tokenizer, vocab_size=300)
-    monkeypatch.setattr(corpus, "split_documents", meanwhile)
+    monkeypatch.setattr(Corpus, "documents", meanwhile)
     with pytest.raises(DataError, match="changed while they were read; run the same command again"):
         begin(data, tmp_path / "run", tokenizer=str(tokenizer))
     assert not [path for path in (tmp_path / ".shards").iterdir() if path.is_dir()]
@@ -91,7 +91,7 @@ def test_a_tokenizer_that_is_not_the_base_s_is_refused(tmp_path: Path) -> None:
     base, other = begin(data, tmp_path / "run"), str(write(tmp_path / "other.jsonl", "another"))
     options: dict[str, Any] = {"steps": 3, "overrides": [f"model.base={base}", *SETTINGS[3:]]}
     for size in (280, 500):
-        train_tokenizer_from(other, out=tmp_path / "t", vocab_size=size)
+        train_tokenizer_from(other, out=tmp_path / "t", vocab_size=size, force=True)
         with pytest.raises(
             ConfigError, match="is not the tokenizer that the base was trained with; leave it"
         ):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import sentencepiece
 
-from seedbed.data.prepare import training_texts
+from seedbed.data.corpus import Corpus
 from seedbed.data.settings import DataSettings
 from seedbed.text.training import train_tokenizer
 from seedbed.text.unigram import MAX_WORD_CHARACTERS, _Lattice, unigram_entries
@@ -65,7 +65,7 @@ def test_a_long_word_and_a_great_count_keep_their_probability() -> None:
 
 def test_a_text_has_as_few_tokens_as_with_sentencepiece() -> None:
     """On lines that neither saw, without tables; both have 2,000 entries from the same 400 kB of prose."""
-    texts = training_texts(DataSettings(train="builtin:prose", validation_fraction=0))
+    texts = Corpus(DataSettings(train="builtin:prose", validation_fraction=0)).training_texts()
     lines = [line for text in texts for line in text.split("\n") if line.strip() and "---" not in line]
     seen, unseen = lines[::5], lines[2::20]
     ours = train_tokenizer(seen, "unigram", vocab_size=2103)

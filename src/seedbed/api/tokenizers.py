@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 from seedbed.base.errors import BundleError
 from seedbed.base.notices import Notify, silent
 from seedbed.base.signals import StopSignals
-from seedbed.data.corpora import Reading
+from seedbed.data.corpus import Corpus
 from seedbed.data.forms import LearnsFrom
 from seedbed.data.objective import OBJECTIVES
-from seedbed.data.prepare import training_texts
 from seedbed.data.recognition import recognised
 from seedbed.data.settings import DataSettings
 from seedbed.data.shown import Shown, ShownToken, example_of_text, show_tokens
@@ -70,10 +69,10 @@ def train_tokenizer_from(
     with StopSignals("nothing is written"):
         notify(f"training a tokenizer on {data}")
         settings, learns_from = recognised(settings, None if objective is None else learns_from)
-        reading = Reading()
-        texts = training_texts(settings, learns_from=learns_from, reading=reading)
+        corpus = Corpus(settings, learns_from=learns_from)
+        texts = corpus.training_texts()
         tokenizer = train_tokenizer(texts, kind, vocab_size=vocab_size, special=form)
-        notify(str(reading))
+        notify(str(corpus.reading))
     if not force and Tokenizer.is_in(out) and Tokenizer.load(out).fingerprint != tokenizer.fingerprint:
         raise BundleError(f"{out} contains another tokenizer; {replaces}")
     tokenizer.save(out)

@@ -25,22 +25,19 @@ class Document:
     """A text and its origin for messages: `notes.txt`, `train.jsonl:7`, `builtin:prose/ast.py`.
 
     `answer` is the answer or the labels of a labelled record. A conversation is a text: its messages as JSON.
+    A part that is cut from the middle of a text does not end it.
     """
 
     text: str
     origin: str
     answer: str | None = None
+    ends: bool = True
 
     @cached_property
     def digest(self) -> bytes:
         """SHA-256 of the text and of the answer, if any."""
         answer = "" if self.answer is None else f"\0{self.answer}"
         return hashlib.sha256(f"{self.text}{answer}".encode()).digest()
-
-    @cached_property
-    def split_key(self) -> float:
-        """A number in [0, 1) that depends on the content alone, uniform over many documents."""
-        return int.from_bytes(self.digest[:6]) / 2**48
 
 
 @dataclass

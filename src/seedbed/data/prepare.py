@@ -5,41 +5,41 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
-from itertools import islice
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
 from seedbed.base.errors import DataError
-from seedbed.base.files import shared_folder
+from seedbed.base.files import shared_folder, write_file
 from seedbed.base.notices import Notify, silent
 from seedbed.data.builtin import BUILTIN
-from seedbed.data.corpora import Document, Reading, deduplicate, read_documents
+from seedbed.data.corpus import Corpus
 from seedbed.data.files import source_files
 from seedbed.data.forms import LearnsFrom
 from seedbed.data.labels import (
-    answer_labels,
     document_texts,
     encode_conversations,
     encode_labelled,
     encode_pairs,
-    ordered_labels,
     read_labels,
     write_labels,
 )
-from seedbed.data.recognition import recognised
 from seedbed.data.settings import DataSettings
 from seedbed.data.shards import ShardWriter, TokenShard
 from seedbed.text.tokenizer import Tokenizer, blocks
 
 FORMAT = (
-    1  # of shards, and of how documents are read, split and tokenized: raise it when one of these changes
+    2  # of shards, and of how documents are read, split and tokenized: raise it when one of these changes
 )
 SIDES = ("train", "validation")
 # Characters that one call tokenizes on all cores; each of their tokens takes some 100 bytes of memory.
 GROUP_CHARACTERS = 1 << 18
-GROUP_RECORDS = 1024  # labelled ones that one call tokenizes
+ITEM_CHARACTERS = 64  # that take about the memory of one more document or record
+ENOUGH_HELD_OUT = {"tokens": 10_000, "documents": 50}  # for an interval that says something
+DATA = "data.json"  # what was read, beside the shards, and all of it in the folder of a run
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,47 +55,37 @@ class CorpusShards:
     train_answers: TokenShard | None = None
     validation_answers: TokenShard | None = None
     labels: tuple[str, ...] = ()
+    learns_from: LearnsFrom = "text"
+    reading: Mapping[str, Any] = field(default_factory=dict)  # what `Corpus.facts` returns
+
+    def facts(self) -> dict[str, Any]:
+        """What was read, and the sizes of both sides, of texts and of answers that are texts."""
+        sizes: dict[str, Any] = {}
+        answers = (self.train_answers, self.validation_answers)
+        for side, inputs, answer in zip(SIDES, (self.train, self.validation), answers, strict=True):
+            tokens = inputs.num_tokens
+            if answer is not None and self.learns_from == "pairs":
+                tokens += answer.num_tokens
+            sizes |= {f"{side}_documents": inputs.num_documents, f"{side}_bytes": inputs.num_bytes}
+            sizes[f"{side}_tokens"] = tokens
+        return sizes | dict(self.reading) | {"warning": self._warning(sizes)}
+
+    def _warning(self, sizes: Mapping[str, int]) -> str:
+        """What to do about a held-out part that is too small for its interval; empty if it is not."""
+        key, what = ("tokens", "tokens of text") if self.learns_from == "text" else ("documents", "records")
+        count, enough = sizes[f"validation_{key}"], ENOUGH_HELD_OUT[key]
+        if count >= enough:
+            return ""
+        return (
+            f"{count:,} held-out {what} are too few for a useful figure, {enough:,} are enough: add data, "
+            "raise data.validation_fraction, or give data.validation=FILE"
+        )
 
     @property
     def num_bytes(self) -> int:
         """Bytes of the token ids on disk."""
         shards = (self.train, self.validation, self.train_answers, self.validation_answers)
         return sum(shard.tokens.nbytes for shard in shards if shard is not None)
-
-
-def split_documents(
-    settings: DataSettings, *, learns_from: LearnsFrom = "text", reading: Reading | None = None
-) -> Iterator[tuple[Document, bool]]:
-    """Each document or labelled record, and whether it is for validation; a validation file comes first.
-
-    Without such a file the hash of a document decides, whatever its order and the other documents. With
-    `deduplicate`, a training document that equals a validation one is left out.
-    """
-    known: set[bytes] = set()
-
-    def documents(source: str) -> Iterator[Document]:
-        found = read_documents(source, settings, learns_from=learns_from, reading=reading)
-        return deduplicate(found, known=known, reading=reading) if settings.deduplicate else found
-
-    settings = recognised(settings, learns_from)[0]  # of the training data, for both sides
-
-    if settings.validation is not None:
-        yield from ((document, True) for document in documents(settings.validation))
-    for document in documents(settings.train):
-        yield document, settings.validation is None and document.split_key < settings.validation_fraction
-
-
-def training_texts(
-    settings: DataSettings, *, learns_from: LearnsFrom = "text", reading: Reading | None = None
-) -> Iterator[str]:
-    """The training texts for a tokenizer, and their answers where these are texts."""
-    empty = True
-    for document, validates in split_documents(settings, learns_from=learns_from, reading=reading):
-        if not validates:
-            empty = False
-            yield from document_texts(document, learns_from)
-    if empty:
-        raise DataError(_empty_side(settings, learns_from))
 
 
 def source_fingerprint(settings: DataSettings) -> str:
@@ -131,6 +121,7 @@ def prepare_shards(
     learns_from: LearnsFrom = "text",
     head_labels: Sequence[str] = (),
     source: str | None = None,
+    corpus: Corpus | None = None,
     notify: Notify = silent,
 ) -> CorpusShards:
     """Tokenize a corpus into the shards `train` and `validation`, in a subfolder of `folder`.
@@ -141,8 +132,8 @@ def prepare_shards(
     A document ends with the tokenizer's end token if it has one. The answers of labelled records are in
     shards of their own, `train_answers` and `validation_answers`; neither inputs nor answers get an end
     token. Labels are those of the training records, in the order of `head_labels` if these are the same.
-    `source` is the `source_fingerprint` if it is known already. Errors: DataError if one side of the split
-    is empty.
+    `source` is the `source_fingerprint` if it is known already, `corpus` one whose split may be known.
+    Errors: DataError if one side of the split is empty.
     """
     has_labels = learns_from in ("labels", "tags")
     source = source or source_fingerprint(settings)
@@ -152,14 +143,15 @@ def prepare_shards(
     fingerprint = hashlib.sha256(content.encode()).hexdigest()
 
     def write(aside: Path) -> None:
+        known = corpus or Corpus(settings, learns_from=learns_from)
+        known.require_held_out()
         notify(f"tokenizing {settings.train}")
-        reading = Reading()
         if learns_from == "text":
-            _write_texts(settings, tokenizer, aside, reading)
+            _write_texts(known, tokenizer, aside)
         else:
-            labels = _labels(settings, learns_from, head_labels) if has_labels else ()
-            _write_pairs(settings, tokenizer, aside, learns_from, labels, reading)
-        notify(str(reading))
+            _write_pairs(known, tokenizer, aside, known.labels(head_labels) if has_labels else ())
+        write_file(aside / DATA, json.dumps(known.facts(), indent=1).encode())
+        notify(str(known.reading))
         if source_fingerprint(settings) != source:  # the files were read a second time
             raise DataError(
                 f"the files of {settings.train} changed while they were read; run the same command again "
@@ -169,26 +161,15 @@ def prepare_shards(
     names = [*SIDES, *(f"{side}_answers" for side in SIDES if learns_from != "text")]
     home = shards_of(Path(folder), fingerprint)
     with shared_folder(home, write):
-        shards = {name: TokenShard.open(home / name) for name in names}
-        labels = read_labels(home) if has_labels else ()
-    return CorpusShards(**shards, fingerprint=fingerprint, labels=labels)
-
-
-def _labels(settings: DataSettings, learns_from: LearnsFrom, head_labels: Sequence[str]) -> tuple[str, ...]:
-    """The labels of the training records."""
-    found, reading = set[str](), Reading()
-    for document, validates in split_documents(settings, learns_from=learns_from, reading=reading):
-        if not validates:
-            found.update(answer_labels(document, learns_from))
-    if not found:
-        raise DataError(_empty_side(settings, learns_from))
-    class_names = reading.class_names
-    return ordered_labels(found, settings.train, head_labels=head_labels, class_names=class_names)
+        found: dict[str, Any] = {name: TokenShard.open(home / name) for name in names}
+        found["labels"] = read_labels(home) if has_labels else ()
+        found["reading"] = json.loads((home / DATA).read_bytes())
+    return CorpusShards(**found, fingerprint=fingerprint, learns_from=learns_from)
 
 
 @contextmanager
 def _shard_writers(
-    settings: DataSettings, learns_from: LearnsFrom, folder: Path, sizes: Mapping[str, int]
+    corpus: Corpus, folder: Path, sizes: Mapping[str, int]
 ) -> Iterator[dict[str, ShardWriter]]:
     """Writers for both sides of the split, one for each ending of `sizes` with this vocabulary size."""
     with ExitStack() as stack:
@@ -198,26 +179,20 @@ def _shard_writers(
             for ending, size in sizes.items()
         }
         yield writers
-        if not all(writer.num_documents for writer in writers.values()):
-            raise DataError(_empty_side(settings, learns_from))
+        for name, writer in writers.items():
+            if not writer.num_documents:
+                raise corpus.without(validation=name.startswith(SIDES[1]))
         for writer in writers.values():
             writer.close()
 
 
-def _write_pairs(
-    settings: DataSettings,
-    tokenizer: Tokenizer,
-    folder: Path,
-    learns_from: LearnsFrom,
-    labels: tuple[str, ...],
-    reading: Reading,
-) -> None:
+def _write_pairs(corpus: Corpus, tokenizer: Tokenizer, folder: Path, labels: tuple[str, ...]) -> None:
     """Write the shards of labelled records, an answer for each input, and the labels."""
+    learns_from = corpus.learns_from
     num_answers = {"pairs": tokenizer.vocab_size, "conversations": 2}.get(learns_from, len(labels) + 1)
     sizes = {"": tokenizer.vocab_size, "_answers": num_answers}
-    records = split_documents(settings, learns_from=learns_from, reading=reading)
-    with _shard_writers(settings, learns_from, folder, sizes) as writers:
-        while group := list(islice(records, GROUP_RECORDS)):
+    with _shard_writers(corpus, folder, sizes) as writers:
+        for group in _groups(corpus.documents(), lambda each: len(each[0].text) + len(each[0].answer or "")):
             documents = [document for document, _ in group]
             if labels:
                 rows = encode_labelled(documents, tokenizer, labels, learns_from)
@@ -225,60 +200,54 @@ def _write_pairs(
                 rows = encode_pairs(documents, tokenizer)
             else:
                 rows = encode_conversations(documents, tokenizer)
-            for (_, validates), row in zip(group, rows, strict=True):
-                for ending, ids in zip(sizes, row, strict=True):
+            for (document, validates), row in zip(group, rows, strict=True):
+                num_bytes = sum(len(text.encode()) for text in document_texts(document, learns_from))
+                for (ending, ids), count in zip(zip(sizes, row, strict=True), (num_bytes, 0), strict=True):
                     writer = writers[f"{SIDES[validates]}{ending}"]
-                    writer.append(ids)
+                    writer.append(ids, num_bytes=count)
                     writer.end_document(keep_empty=True)
     if labels:
         write_labels(folder, labels)
 
 
-def _write_texts(settings: DataSettings, tokenizer: Tokenizer, folder: Path, reading: Reading) -> None:
-    """Write the two shards of documents of text, each ended by the end token."""
+def _write_texts(corpus: Corpus, tokenizer: Tokenizer, folder: Path) -> None:
+    """Write the two shards of documents of text; the end token follows what ends one."""
     end = [] if tokenizer.eos_id is None else [tokenizer.eos_id]
-    with _shard_writers(settings, "text", folder, {"": tokenizer.vocab_size}) as writers:
-        for group in _groups(split_documents(settings, reading=reading)):
-            encoded = tokenizer.encode_batch([block for block, _, _ in group])
-            for (block, validates, is_last), ids in zip(group, encoded, strict=True):
-                writer = writers[SIDES[validates]]
-                writer.append([*ids, *end] if is_last else ids, num_bytes=len(block.encode()))
-                if is_last:
+    with _shard_writers(corpus, folder, {"": tokenizer.vocab_size}) as writers:
+        for group in _groups(_blocks(corpus), lambda each: len(each.text)):
+            encoded = tokenizer.encode_batch([block.text for block in group])
+            for block, ids in zip(group, encoded, strict=True):
+                writer = writers[SIDES[block.validates]]
+                writer.append([*ids, *end] if block.ends else ids, num_bytes=len(block.text.encode()))
+                if block.is_last:
                     writer.end_document()
 
 
-def _groups(documents: Iterable[tuple[Document, bool]]) -> Iterator[list[tuple[str, bool, bool]]]:
-    """Blocks of text, each with whether it is for validation and whether it ends a document."""
-    group: list[tuple[str, bool, bool]] = []
-    num_characters = 0
-    for document, validates in documents:
+class _Block(NamedTuple):
+    """A block of the text of a document or of a part of one, perhaps its last; the document may end there."""
+
+    text: str
+    validates: bool
+    is_last: bool
+    ends: bool
+
+
+def _blocks(corpus: Corpus) -> Iterator[_Block]:
+    for document, validates in corpus.documents():
         num_left = len(document.text)
         for block in blocks(document.text):
             num_left -= len(block)
-            num_characters += len(block)
-            group.append((block, validates, not num_left))
-            if num_characters >= GROUP_CHARACTERS:
-                yield group
-                group, num_characters = [], 0
+            yield _Block(block, validates, not num_left, document.ends and not num_left)
+
+
+def _groups(items: Iterable[Item], num_characters: Callable[[Item], int]) -> Iterator[list[Item]]:
+    """Items that one call tokenizes."""
+    group, total = list[Item](), 0
+    for item in items:
+        group.append(item)
+        total += ITEM_CHARACTERS + num_characters(item)
+        if total >= GROUP_CHARACTERS:
+            yield group
+            group, total = [], 0
     if group:
         yield group
-
-
-def _empty_side(settings: DataSettings, learns_from: LearnsFrom) -> str:
-    """What to do if the split leaves one of its sides empty; the documents are read again for it."""
-    if settings.validation is not None:
-        return (
-            f"every document of {settings.train} is in {settings.validation} too; give other validation data"
-        )
-    keys = sorted(document.split_key for document, _ in split_documents(settings, learns_from=learns_from))
-    if len(keys) == 1:
-        return (
-            f"{settings.train} is one document, so none can be held out: give data.validation=FILE, or split "
-            'it into documents with data.document_separator, at blank lines with "\\n\\n"'
-        )
-    tenth = keys[len(keys) // 10]  # a tenth of the documents is below
-    return (
-        f"data.validation_fraction={settings.validation_fraction} puts all {len(keys)} documents of "
-        f"{settings.train} on one side of the split, which depends on their hashes: choose "
-        f"{tenth + 0.005:.2f}, or give data.validation=FILE"
-    )

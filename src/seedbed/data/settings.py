@@ -17,7 +17,7 @@ class DataSettings:
 
     train: str  # training data: a file or a folder, builtin:prose or builtin:code
     validation: str | None = None  # held-out data; not set: a part of train
-    # Share of train that is held out; 0: none, for a tokenizer alone. [0 or more and below 1]
+    # Share of the bytes of train that is held out; 0: none, for a tokenizer alone. [0 or more and below 1]
     validation_fraction: float = 0.05
     # Patterns of the files of a folder that are read, such as "*.txt, notes/*"; none: all. [text or a list]
     include: str | tuple[str, ...] = ()

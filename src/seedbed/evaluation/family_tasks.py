@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seedbed.data.corpus import Corpus
 from seedbed.data.labelled_code import OWNERS, ROLES, docstrings, identifiers
-from seedbed.data.prepare import split_documents
 from seedbed.data.settings import DataSettings
 from seedbed.data.vocabulary import Vocabulary
 from seedbed.evaluation.cloze import Window, cloze_hits
@@ -58,7 +58,7 @@ def gather(data: DataSettings, *, seed: int = 0) -> Tasks:
     """The texts, sampled from the two sides of the split of the built-in code."""
     rng = np.random.default_rng(seed)
     sides: tuple[list[str], list[str]] = ([], [])
-    for document, validates in split_documents(data):
+    for document, validates in Corpus(data).documents():
         sides[validates].append(document.text)
     words = [_some(rng, [w for text in side for w in _words(rng, text)], NUM_WORDS) for side in sides]
     labelled = [

@@ -44,7 +44,8 @@ class RunFiles:
 
     `name` is that of its folder, by which samples refer to it. `steps` and `evaluations` have a column
     (num_lines,) for each quantity, NaN where a line lacks it. Steps without a finite loss are not in them but
-    in `lost`. `metrics` are the figures of its end, empty before. `series` is its place on the page.
+    in `lost`. `metrics` are the figures of its end, empty before; `data` what was read and held out. `series`
+    is its place on the page.
     """
 
     name: str
@@ -54,6 +55,7 @@ class RunFiles:
     steps: Mapping[str, Values]
     evaluations: Mapping[str, Values]
     metrics: Mapping[str, Any]
+    data: Mapping[str, Any]
     lost: Sequence[int]
     card: str
     notices: Sequence[str]
@@ -119,10 +121,14 @@ class RunFiles:
         return self.evaluations["bits_per_byte" if unit == BITS else "loss"]
 
     def training(self, unit: str) -> Values:
-        """The training loss of each step, (num_steps,); bits by the held-out text's tokens per byte."""
-        bits, loss = self.evaluations["bits_per_byte"], self.evaluations["loss"]
-        bits_per_nat = float(bits[-1] / loss[-1]) if len(loss) and loss[-1] > 0 else math.nan
-        return self.steps["loss"] * (bits_per_nat if unit == BITS else 1.0)
+        """The training loss of each step, (num_steps,); bits by the training text's tokens per byte."""
+        if unit != BITS:
+            return self.steps["loss"]
+        tokens, texts, num_bytes = (
+            number(self.data.get(f"train_{key}")) for key in ("tokens", "documents", "bytes")
+        )
+        per_byte = (tokens - texts) / num_bytes if tokens and texts and num_bytes else math.nan
+        return self.steps["loss"] * per_byte / math.log(2)
 
     def score(self, unit: str) -> Score | None:
         """The best evaluation, whose weights are in `model/`."""
@@ -177,7 +183,8 @@ def read_run(folder: Path, title: str = "") -> RunFiles:
         plan=read_json(folder / "plan.json", notices),
         steps=steps,
         evaluations=evaluations,
-        metrics=read_json(folder / "metrics.json", notices) if (folder / "metrics.json").exists() else {},
+        metrics=_read_later(folder / "metrics.json", notices),
+        data=_read_later(folder / "data.json", notices),
         lost=lost,
         card=_try(folder / "model" / "README.md", _text, notices, ""),
         notices=[*notices, *damaged_files(folder)],
@@ -192,6 +199,11 @@ def read_json(path: Path, notices: list[str]) -> Mapping[str, Any]:
         return found
     notices.append(f"{path.name} is not a JSON object")
     return {}
+
+
+def _read_later(path: Path, notices: list[str]) -> Mapping[str, Any]:
+    """Read a JSON object that a run does not write from its beginning."""
+    return read_json(path, notices) if path.exists() else {}
 
 
 def _text(path: Path) -> str:

@@ -54,6 +54,7 @@ def render(folder: Path) -> str:
         families.families_section(kinds, labels),
         sections.curves(best, unit, command),
         sections.confusion(best[0]),
+        sections.data(best, command),
         sections.cost(best, command),
         written,
         examples_section(best),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -92,6 +93,33 @@ def _line(
     known = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
     line = Line(run.label, kind, x, y, kind == "held-out", low, high)
     return line.part(known[np.argsort(x[known], kind="stable")])
+
+
+def data(runs: Sequence[RunFiles], command: str) -> Section | None:
+    """What was read, trained on and held out."""
+    found = {run.label: run.data for run in runs if run.data}
+    if not found:
+        return None
+    rows = {label: _data_rows(facts) for label, facts in found.items()}
+    warnings = dict.fromkeys(str(facts["warning"]) for facts in found.values() if facts.get("warning"))
+    sizes = [number(facts.get("validation_bytes")) or 0 for facts in found.values()]
+    held_out = " to ".join(dict.fromkeys(bytes_text(size) for size in (min(sizes), max(sizes))))
+    table = _table("What was read", "", rows)
+    blocks: list[Block] = [*map(Text, warnings), table, Text("", "muted", ("data.json", command))]
+    too_little = ", too little for a useful figure" if warnings else ""
+    return Section("data", f"Held out of the data: {held_out}{too_little}", blocks)
+
+
+def _data_rows(facts: Mapping[str, Any]) -> dict[str, str]:
+    """What was read, as a column of a table."""
+    rows = {"Files read": f"{number(facts.get('files_read')) or 0:,.0f}"}
+    if skipped := [PurePath(str(name)).name for name in facts.get("files_skipped") or ()]:
+        rows["Files skipped"] = f"{len(skipped):,}: {', '.join(skipped[:8])}{', ...' * (len(skipped) > 8)}"
+    rows["Duplicates left out"] = f"{number(facts.get('duplicates')) or 0:,.0f}"
+    for side, name in (("train", "Trained on"), ("validation", "Held out")):
+        size, tokens = (number(facts.get(f"{side}_{key}")) or 0 for key in ("bytes", "tokens"))
+        rows[name] = f"{bytes_text(size)}, {tokens:,.0f} tokens"
+    return rows
 
 
 def cost(runs: Sequence[RunFiles], command: str) -> Section | None:

@@ -13,15 +13,11 @@ from seedbed.base.files import disk_errors, write_file
 from seedbed.base.notices import Notify, silent
 from seedbed.base.runtime import Runtime, derive_seed
 from seedbed.base.settings import to_tree
+from seedbed.base.units import bytes_text
+from seedbed.data.corpus import Corpus
 from seedbed.data.loader import Loader, MixturePart
 from seedbed.data.objective import OBJECTIVES, Objective
-from seedbed.data.prepare import (
-    CorpusShards,
-    prepare_shards,
-    shards_folder,
-    source_fingerprint,
-    training_texts,
-)
+from seedbed.data.prepare import SIDES, CorpusShards, prepare_shards, shards_folder, source_fingerprint
 from seedbed.data.records import PairSource, Source, TokenSource
 from seedbed.data.shown import Shown, show_example
 from seedbed.data.vocabulary import Vocabulary
@@ -107,18 +103,7 @@ def prepare_run(
     if runtime is not None and not runtime.is_main:
         runtime.broadcast_int(0)  # waits here for the main rank
     kind = OBJECTIVES.get(settings.objective.name)
-    notify(f"reading {settings.data.train}")
-    source = source_fingerprint(settings.data)  # of what the tokenizer and the shards are made from
-    tokenizer = _tokenizer(settings, start, folder, source)
-    shards = prepare_shards(
-        settings.data,
-        tokenizer,
-        shards_folder(folder.path),
-        learns_from=kind.learns_from,
-        head_labels=start.labels(settings.objective.name),
-        source=source,
-        notify=notify,
-    )
+    tokenizer, shards = _made(settings, start, folder, notify)
     if runtime is not None and runtime.is_main:
         runtime.broadcast_int(0)
     training = settings.training
@@ -151,7 +136,45 @@ def prepare_run(
     )
 
 
-def _tokenizer(settings: RunSettings, start: Start, run: RunFolder, source: str) -> Tokenizer:
+def _made(
+    settings: RunSettings, start: Start, folder: RunFolder, notify: Notify
+) -> tuple[Tokenizer, CorpusShards]:
+    """The tokenizer in the folder of a run, and the shards beside it."""
+    learns_from = OBJECTIVES.get(settings.objective.name).learns_from
+    notify(f"reading {settings.data.train}")
+    source = source_fingerprint(settings.data)  # of what the tokenizer and the shards are made from
+    corpus = Corpus(settings.data, learns_from=learns_from)
+    tokenizer = _tokenizer(settings, start, folder, source=source, corpus=corpus, notify=notify)
+    shards = prepare_shards(
+        settings.data,
+        tokenizer,
+        shards_folder(folder.path),
+        learns_from=learns_from,
+        head_labels=start.labels(settings.objective.name),
+        source=source,
+        corpus=corpus,
+        notify=notify,
+    )
+    _say_sizes(shards, notify)
+    return tokenizer, shards
+
+
+def _say_sizes(shards: CorpusShards, notify: Notify) -> None:
+    """Say the sizes of both sides, and warn where the held-out one is small."""
+    facts = shards.facts()
+    share = facts["validation_bytes"] / max(1, facts["train_bytes"] + facts["validation_bytes"])
+    sizes = []
+    for side in SIDES:
+        records = "" if shards.learns_from == "text" else f"{facts[f'{side}_documents']:,} records, "
+        sizes.append(f"{records}{bytes_text(facts[f'{side}_bytes'])}, {facts[f'{side}_tokens']:,} tokens")
+    notify(f"training on {sizes[0]}; held out: {sizes[1]} ({share:.1%} of the bytes)")
+    if facts["warning"]:
+        notify(f"warning: {facts['warning']}")
+
+
+def _tokenizer(
+    settings: RunSettings, start: Start, run: RunFolder, *, source: str, corpus: Corpus, notify: Notify
+) -> Tokenizer:
     """Load the tokenizer in the folder of a run; make it if there is none.
 
     One that was made with other settings, before the run had a checkpoint, is made again.
@@ -168,7 +191,7 @@ def _tokenizer(settings: RunSettings, start: Start, run: RunFolder, source: str)
     if note.exists() and not run.can_resume and note.read_bytes() != content:
         (folder / "tokenizer.json").unlink(missing_ok=True)
     if not (folder / "tokenizer.json").exists():
-        made = new_tokenizer(settings, start)
+        made = new_tokenizer(settings, start, corpus, notify=notify)
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         write_file(note, content)
@@ -193,13 +216,16 @@ def _existing_tokenizer(settings: RunSettings, start: Start) -> Tokenizer | None
     return own
 
 
-def new_tokenizer(settings: RunSettings, start: Start) -> Tokenizer:
+def new_tokenizer(
+    settings: RunSettings, start: Start, corpus: Corpus, *, notify: Notify = silent
+) -> Tokenizer:
     """The tokenizer that the settings name, that of the base, or one trained on the training documents."""
     if (existing := _existing_tokenizer(settings, start)) is not None:
         return existing
     objective, chosen = OBJECTIVES.get(settings.objective.name), settings.tokenizer
     form = family(settings.model.family).special.having(objective.needs)
-    texts = training_texts(settings.data, learns_from=objective.learns_from)
+    texts = corpus.training_texts()
+    notify("training a tokenizer on the part that is not held out")
     return train_tokenizer(texts, chosen.kind, vocab_size=chosen.vocab_size, special=form)
 
 

@@ -14,6 +14,7 @@ from seedbed.base.hardware import ResidentPeak
 from seedbed.base.notices import Notify, silent
 from seedbed.base.runtime import Runtime
 from seedbed.base.signals import StopSignals
+from seedbed.data.prepare import DATA
 from seedbed.models.family import Network
 from seedbed.report.run_files import EXAMPLES
 from seedbed.runs.budget import More, deadline, extend, finished_steps, how_to_extend, with_length
@@ -48,12 +49,14 @@ class Run:
     measured: dict[str, Any]
     metrics: dict[str, Any]
     next: str
+    data: dict[str, Any]  # what was read and held out, as data.json has it
     is_main: bool = True  # False in the processes of torchrun that leave printing to the first
 
     def summary(self) -> dict[str, Any]:
         """The same as JSON."""
         paths = {name: str(getattr(self, name)) for name in ("run", "model", "report")}
-        return paths | {"plan": self.plan, "measured": self.measured, "metrics": self.metrics}
+        found = {"plan": self.plan, "measured": self.measured, "data": self.data, "metrics": self.metrics}
+        return paths | found
 
 
 def train(
@@ -163,6 +166,7 @@ def _ended(prepared: PreparedRun, metrics: dict[str, Any], *, is_main: bool) -> 
         plan=saved,
         metrics=metrics,
         next=next_command(prepared),
+        data=prepared.shards.facts(),
         is_main=is_main,
     )
 
@@ -174,6 +178,7 @@ def _write_start(prepared: PreparedRun, plan: Plan, *, is_new: bool) -> None:
         write_file(run.plan_path, json.dumps(plan.to_dict(), indent=2).encode())
     if run.can_resume:
         return
+    write_file(run.path / DATA, json.dumps(prepared.shards.facts(), indent=1).encode())
     examples = [example.to_dict() for example in prepared.first_examples(NUM_EXAMPLES)]
     content = json.dumps({"examples": examples}, ensure_ascii=False)
     write_file(run.path / EXAMPLES, content.encode("utf-8", errors="replace"))

@@ -31,7 +31,7 @@ from seedbed.training.decisions import DECISIONS
 from seedbed.training.metrics import metrics_problem
 
 # Files that are not rewritten while a run trains.
-SMALL_FILES = ("settings.toml", "plan.json", "examples.json", "tokenizer/**/*")
+SMALL_FILES = ("settings.toml", "plan.json", "data.json", "examples.json", "tokenizer/**/*")
 MEASURED = "measured"  # the key that plan.json gets at the end of the run
 # Settings that name a file or a folder; its content has a fingerprint of its own.
 PATHS = ("data.train", "data.validation", "model.base", "tokenizer.path")
