@@ -210,7 +210,7 @@ def test_a_run_from_a_base_and_one_from_its_model(begin: Any, base: Path, tmp_pa
     ("objective", "name", "words"),
     [
         ("classification", "lstm", "with a classification head, but lstm has no published class with one"),
-        ("classification", "t5", "with a classification head, but t5 has no .* or choose a family of bart, "),
+        ("classification", "t5", "with a classification head, but t5 has no .*; choose a family of bart, "),
         ("tagging", "bart", "trains an encoder or a decoder, but bart is an encoder-decoder; "),
         ("tagging", "seedling", "with a tagging head, but seedling has no published class .* bert, bloom, "),
         ("tagging", "opt", "with a tagging head, but opt has no published class with one; "),
