@@ -10,8 +10,8 @@ import numpy as np
 
 from seedbed.base.runtime import Runtime
 from seedbed.evaluation.metrics.bootstrap import bootstrapped
-from seedbed.evaluation.metrics.entities import are_entity_tags, entity_counts, entity_f1_of
-from seedbed.evaluation.metrics.labels import class_counts, confusion, macro_f1_of
+from seedbed.evaluation.metrics.entities import are_entity_tags, weighted_entity_f1
+from seedbed.evaluation.metrics.labels import confusion, weighted_macro_f1
 from seedbed.evaluation.verdict import verdict
 from seedbed.models.family import Network
 from seedbed.runs.prepare import PreparedRun
@@ -72,7 +72,7 @@ def _scores(line: Mapping[str, Any]) -> dict[str, Any]:
 def _of_labels(found: Evaluation, prepared: PreparedRun) -> dict[str, Any]:
     names, seed = prepared.config.head.labels, prepared.settings.training.seed
     labels, predicted = (
-        [[names[number] for number in record.tolist()] for record in records]
+        [[names[number] for number in record.tolist()] for record in records if len(record)]
         for records in (found.labels, found.predicted)
     )
     answers = prepared.shards.train_answers
@@ -85,11 +85,11 @@ def _of_labels(found: Evaluation, prepared: PreparedRun) -> dict[str, Any]:
         "majority_label": names[majority],
         "majority_share": {"value": share, "interval": [*interval]},
     }
-    counts = class_counts(labels, predicted, names)
-    scores["macro_f1"] = bootstrapped(counts, macro_f1_of, seed=seed).to_dict()
+    scored = {"macro_f1": weighted_macro_f1(labels, predicted)}
     if prepared.objective.learns_from == "tags" and are_entity_tags(names):
-        entities = entity_counts(labels, predicted)
-        scores["entity_f1"] = bootstrapped(entities, entity_f1_of, seed=seed).to_dict()
+        scored["entity_f1"] = weighted_entity_f1(labels, predicted)
+    for name, score in scored.items():
+        scores[name] = bootstrapped(score, len(labels), seed=seed).to_dict()
     flat = [[label for record in records for label in record] for records in (labels, predicted)]
     return scores | {"confusion": {"labels": [*names], "counts": confusion(flat[0], flat[1], names)}}
 

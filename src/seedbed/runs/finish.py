@@ -119,8 +119,9 @@ def _origin(prepared: PreparedRun) -> tuple[str, str, str, str]:
     how = f"with the objective `{objective}`"
     if base is None:
         warning = " It has been taught no instructions and no facts to rely on."
-        learns_from = prepared.objective.learns_from
-        return f"Pre-trained from scratch {how}", "", "", warning if learns_from == "text" else ""
+        if prepared.objective.learns_from != "text":
+            return f"Trained from scratch {how}", "", "", ""
+        return f"Pre-trained from scratch {how}", "", "", warning
     row = f"\n| parent | `{base.name}`, weights `{base.fingerprint[:16]}` |"
     hub = "" if base.commit is None else f"base_model: {base.name.partition('@')[0]}\n"
     return f"Trained {how} from the weights of `{base.name}`", row, hub, ""

@@ -9,15 +9,9 @@ from seqeval.metrics import f1_score as seqeval_f1
 from seqeval.metrics.sequence_labeling import get_entities
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
-from seedbed.evaluation.metrics.bootstrap import NUM_RESAMPLES, bootstrapped, resampled_sums
-from seedbed.evaluation.metrics.entities import (
-    are_entity_tags,
-    entities,
-    entity_counts,
-    entity_f1,
-    entity_f1_of,
-)
-from seedbed.evaluation.metrics.labels import accuracy, class_counts, confusion, macro_f1, macro_f1_of
+from seedbed.evaluation.metrics.bootstrap import NUM_RESAMPLES, bootstrapped, resampled
+from seedbed.evaluation.metrics.entities import are_entity_tags, entities, entity_f1, weighted_entity_f1
+from seedbed.evaluation.metrics.labels import accuracy, confusion, macro_f1, weighted_macro_f1
 
 TAGS = ["O", "B-PER", "I-PER", "E-PER", "S-PER", "B-LOC", "I-LOC", "E-LOC", "S-LOC", "B", "I-a-b"]
 
@@ -56,36 +50,40 @@ def test_entities_equal_seqeval(tags: list[str]) -> None:
 def test_bootstrap_intervals_equal_those_of_resampled_records() -> None:
     """Each resample, written out record by record and scored by scikit-learn and seqeval."""
     true, predicted = sequences(1, TAGS[:3], num=30)
-    classes, found = class_counts(true, predicted, TAGS[:3]), entity_counts(true, predicted)
-    for counts, score, theirs in (
-        (found, entity_f1_of, lambda a, b: seqeval_f1(a, b)),
-        (classes, macro_f1_of, lambda a, b: f1_score([*chain(*a)], [*chain(*b)], average="macro")),
+    weights = np.concatenate([*resampled(30, seed=7)])
+    assert weights.shape == (NUM_RESAMPLES, 30) and (weights.sum(1) == 30).all()
+    for score, theirs in (
+        (weighted_entity_f1(true, predicted), lambda a, b: seqeval_f1(a, b)),
+        (
+            weighted_macro_f1(true, predicted),
+            lambda a, b: f1_score([*chain(*a)], [*chain(*b)], average="macro"),
+        ),
     ):
-        rows, multiplicity = np.unique(counts, axis=0, return_counts=True)
-        records = [[i for i, row in enumerate(counts) if (row == one).all()] for one in rows]
-        drawn = np.random.default_rng(7).multinomial(30, multiplicity / 30, size=NUM_RESAMPLES)
-        assert (np.concatenate(resampled_sums(counts, seed=7)) == drawn @ rows).all()
         scores = []
-        for number in drawn[:100]:
-            chosen = [some[0] for some, times in zip(records, number, strict=True) for _ in range(times)]
+        for row in weights[:100]:
+            chosen = [i for i, times in enumerate(row) for _ in range(int(times))]
             scores.append(theirs([true[i] for i in chosen], [predicted[i] for i in chosen]))
-        assert score(drawn[:100] @ rows).tolist() == pytest.approx(scores, abs=1e-15)
-        measured = bootstrapped(counts, score, seed=7)
+        assert score(weights[:100]).tolist() == scores
+        measured = bootstrapped(score, 30, seed=7)
         assert measured.value == theirs(true, predicted)
-        assert measured.interval == tuple(np.percentile(score(drawn @ rows), [2.5, 97.5]))
-        assert measured == bootstrapped(counts[::-1], score, seed=7) != bootstrapped(counts, score, seed=8)
+        assert measured.interval == tuple(np.percentile(score(weights), [2.5, 97.5]))
+        assert measured != bootstrapped(score, 30, seed=8)
 
 
 def test_an_interval_has_the_true_value_in_95_of_100() -> None:
-    generator = np.random.default_rng(0)
-    hits = []
-    for seed in range(200):
+    generator, hits = np.random.default_rng(0), []
+    for seed in range(100):
         right = generator.random(100) < 0.7
-        counts = np.stack([right, np.ones(100)], 1).astype(np.int64)
-        low, high = bootstrapped(counts, lambda sums: sums[:, 0] / sums[:, 1], seed=seed).interval or (1, 0)
+        low, high = bootstrapped(lambda weights, right=right: weights @ right / 100, 100, seed=seed).interval
         hits.append(low <= 0.7 <= high)
-    assert 0.9 < np.mean(hits) < 0.98
-    assert bootstrapped(counts[:1], lambda sums: sums[:, 0] / sums[:, 1]).interval is None
+    assert 0.88 < np.mean(hits) < 0.99
+    assert bootstrapped(lambda weights: weights[:, 0], 1).interval is None
+
+
+def test_many_classes_take_no_table_of_all_of_them() -> None:
+    labels = [[f"label {n % 3000}"] for n in range(6000)]
+    score = weighted_macro_f1(labels, labels[1:] + labels[:1])
+    assert score(np.ones((1, 6000))).tolist() == [0.0]
 
 
 def test_tags_that_mark_entities_are_known_by_their_names() -> None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from seedbed.evaluation.metrics.bootstrap import Counts, Scores
+from seedbed.evaluation.metrics.bootstrap import Numbers, WeightedScore
 from seedbed.evaluation.metrics.labels import Records
 
 _PREFIXES = ("B-", "I-", "E-", "S-")
@@ -50,20 +50,19 @@ def entities(tags: Sequence[str]) -> list[Entity]:
 
 def entity_f1(tags: Records, predicted: Records) -> float:
     """The micro-averaged F1 of the entities of all texts: type, first and last word must be right."""
-    return float(entity_f1_of(entity_counts(tags, predicted).sum(0, keepdims=True))[0])
+    return float(weighted_entity_f1(tags, predicted)(np.ones((1, len(tags))))[0])
 
 
-def entity_counts(tags: Records, predicted: Records) -> Counts:
-    """The entities of each text that are found, that there are, that are predicted: (num_records, 3)."""
+def weighted_entity_f1(tags: Records, predicted: Records) -> WeightedScore:
+    """The F1 of the entities of texts with weights; 0 where none is found."""
     pairs = [({*entities(ours)}, {*entities(theirs)}) for ours, theirs in zip(tags, predicted, strict=True)]
-    return np.array([(len(ours & theirs), len(ours), len(theirs)) for ours, theirs in pairs], np.int64)
+    counts = np.array([(len(ours & theirs), len(ours), len(theirs)) for ours, theirs in pairs], float)
 
+    def score(weights: Numbers) -> Numbers:
+        found, true, guessed = (weights @ counts).T
+        precision, recall = (found / np.maximum(total, 1) for total in (guessed, true))
+        total = precision + recall
+        f1: Numbers = 2 * precision * recall / np.where(total > 0, total, 1)
+        return f1
 
-def entity_f1_of(counts: Counts) -> Scores:
-    """The F1 (n,) of summed `entity_counts` (n, 3); 0 where nothing is found."""
-    found, true, predicted = counts.T.astype(float)
-    precision = np.divide(found, predicted, out=np.zeros(len(counts)), where=predicted > 0)
-    recall = np.divide(found, true, out=np.zeros(len(counts)), where=true > 0)
-    total = precision + recall
-    f1: Scores = np.divide(2 * precision * recall, total, out=np.zeros(len(counts)), where=total > 0)
-    return f1
+    return score

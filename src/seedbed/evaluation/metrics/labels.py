@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
+from numpy.typing import NDArray
 
-from seedbed.evaluation.metrics.bootstrap import Counts, Scores
+from seedbed.evaluation.metrics.bootstrap import Numbers, WeightedScore
 
+_AT_ONCE = 2**20  # numbers of a table of classes by records
+Classes = NDArray[np.int64]
 Records = Sequence[Sequence[str]]  # the labels of each record: one for a text, one for each word of it
 
 
@@ -18,8 +22,7 @@ def accuracy(labels: Sequence[str], predicted: Sequence[str]) -> float:
 
 def macro_f1(labels: Sequence[str], predicted: Sequence[str]) -> float:
     """The mean F1 of the classes that are labels or predicted, each alike (`average="macro"`)."""
-    counts = class_counts([labels], [predicted], sorted({*labels, *predicted}))
-    return float(macro_f1_of(counts)[0])
+    return float(weighted_macro_f1([labels], [predicted])(np.ones((1, 1)))[0])
 
 
 def confusion(labels: Sequence[str], predicted: Sequence[str], names: Sequence[str]) -> list[list[int]]:
@@ -30,21 +33,30 @@ def confusion(labels: Sequence[str], predicted: Sequence[str], names: Sequence[s
     return table
 
 
-def class_counts(labels: Records, predicted: Records, names: Sequence[str]) -> Counts:
-    """For each record how often each class is right, is a label, is predicted: (num_records, 3 classes)."""
-    number = {name: i for i, name in enumerate(names)}
-    counts = np.zeros((len(labels), 3, len(names)), np.int64)
-    for row, ours, theirs in zip(counts, labels, predicted, strict=True):
-        for label, guess in zip(ours, theirs, strict=True):
-            row[0, number[label]] += label == guess
-            row[1, number[label]] += 1
-            row[2, number[guess]] += 1
-    return counts.reshape(len(labels), -1)
+def weighted_macro_f1(labels: Records, predicted: Records) -> WeightedScore:
+    """The macro-F1 of records with weights."""
+    number = {name: i for i, name in enumerate(sorted({*chain(*labels), *chain(*predicted)}))}
+    record = np.repeat(np.arange(len(labels)), [len(one) for one in labels])
+    true = np.array([number[label] for label in chain(*labels)])
+    guess = np.array([number[label] for label in chain(*predicted)])
+    is_right, is_all = true == guess, np.ones(len(true), bool)
 
+    def totals(weights: Numbers, classes: range, number_of: Classes, among: NDArray[np.bool_]) -> Numbers:
+        """The weighted number of words of each class, (num_resamples, num_classes)."""
+        inside = (number_of >= classes.start) & (number_of < classes.stop) & among
+        cells = record[inside] * len(classes) + number_of[inside] - classes.start
+        counts = np.bincount(cells, minlength=len(labels) * len(classes))
+        found: Numbers = weights @ counts.reshape(len(labels), -1).astype(float)
+        return found
 
-def macro_f1_of(counts: Counts) -> Scores:
-    """The macro-F1 (n,) of summed `class_counts` (n, 3 classes)."""
-    right, labelled, predicted = np.moveaxis(counts.reshape(len(counts), 3, -1), 1, 0)
-    total = labelled + predicted
-    f1 = np.divide(2.0 * right, total, out=np.zeros(total.shape), where=total > 0)
-    return np.array([row[known].mean() for row, known in zip(f1, total > 0, strict=True)])
+    def score(weights: Numbers) -> Numbers:
+        at_once, parts = max(1, _AT_ONCE // len(labels)), []
+        for first in range(0, len(number), at_once):
+            classes = range(first, min(first + at_once, len(number)))
+            right = totals(weights, classes, true, is_right)
+            total = totals(weights, classes, true, is_all) + totals(weights, classes, guess, is_all)
+            parts.append(np.where(total > 0, 2 * right / np.maximum(total, 1), np.nan))
+        f1 = np.concatenate(parts, 1)
+        return np.array([row[~np.isnan(row)].mean() for row in f1])
+
+    return score
