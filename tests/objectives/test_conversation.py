@@ -80,7 +80,7 @@ def test_messages_become_ids_and_flags(tmp_path: Path) -> None:
 )
 def test_a_bad_conversation_is_refused_with_its_line(messages: Any, words: str, tmp_path: Path) -> None:
     train = write(tmp_path / "m.jsonl", [{"messages": TALK}, {"messages": messages}])
-    settings = DataSettings(train=train, validation_fraction=0.0)
+    settings = DataSettings(train=train)
     with pytest.raises(DataError, match=words):
         prepare_shards(settings, pair("bytes", "chatml")[2], tmp_path, learns_from="conversations")
 
@@ -95,8 +95,8 @@ def test_a_chat_model_is_trained_from_messages_and_chats(
     answer = {"role": "assistant", "content": "small"}
     talks = [{"messages": [{"role": "user", "content": f"hello {n}"}, answer]} for n in range(60)]
     data, lines = write(tmp_path / "m.jsonl", talks), list[str]()
-    overrides = [f"model.base={tmp_path / 'base'}", "training.learning_rate=0.03", *SETTINGS]
-    run = pretrain(data, out=tmp_path / "run", notify=lines.append, steps=30, overrides=overrides)
+    overrides = [f"model.base={tmp_path / 'base'}", "training.learning_rate=0.01", *SETTINGS]
+    run = pretrain(data, out=tmp_path / "run", notify=lines.append, steps=80, overrides=overrides)
     assert f"recognised in {data}: messages -> conversation" in lines
     assert run.next == f"seedbed chat {tmp_path / 'run'}"
     settings = (tmp_path / "run" / "settings.toml").read_text()
