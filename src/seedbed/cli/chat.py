@@ -35,11 +35,13 @@ def chat(
     from seedbed.cli.answers import report_recommended
     from seedbed.cli.chat_session import Session, run_in_pipe, run_in_terminal
     from seedbed.cli.console import print_json
+    from seedbed.cli.waiting import Waiting
     from seedbed.generation.loading import load as load_model
 
     how, given = read_settings(context)
     settings = GenerationSettings(**how)
-    lm = load_model(model, dtype=dtype, device=device, allow_pickle=allow_pickle)
+    with Waiting(f"loading {model}"):
+        lm = load_model(model, dtype=dtype, device=device, allow_pickle=allow_pickle)
     report_recommended(lm, how, given)
     session = Session(lm, settings, system=system, load=load)
     if sys.stdin.isatty() and not json:

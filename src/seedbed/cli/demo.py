@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,13 +27,16 @@ def demo(
     from seedbed.api.families_demo import families_demo
     from seedbed.cli.console import print_facts, print_json, print_table, say
     from seedbed.cli.progress import TrainingProgress, show_plan
+    from seedbed.cli.waiting import Waiting
 
     def on_plan(name: str, plan: Any, settings: Any) -> None:
         say(f"{name}:")
         show_plan(plan.to_dict(), settings)
 
     run, seconds = (families_demo, 600.0) if families else (api.demo, 150.0)
-    result = run(out=out, budget_seconds=budget or seconds, callback=TrainingProgress, on_plan=on_plan)
+    with Waiting("preparing the tokenizer and the plans") as waiting:
+        show = partial(TrainingProgress, waiting=waiting)
+        result = run(out=out, budget_seconds=budget or seconds, callback=show, on_plan=on_plan)
     if json:
         print_json(result)
         return

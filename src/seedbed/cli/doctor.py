@@ -21,8 +21,10 @@ def doctor(
     from seedbed.api.doctor import examine_machine
     from seedbed.api.folders import examine_folder
     from seedbed.cli.console import print_json
+    from seedbed.cli.waiting import Waiting
 
-    found = examine_machine() if folder is None else examine_folder(folder)
+    with Waiting("measuring this machine" if folder is None else f"reading and checking {folder}"):
+        found = examine_machine() if folder is None else examine_folder(folder)
     if json:
         print_json(found)
     elif folder is None:

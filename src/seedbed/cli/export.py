@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -28,10 +28,11 @@ def export(
     from seedbed.api.export import export as write
     from seedbed.base.units import bytes_text, count_text
     from seedbed.cli.console import print_facts, print_json
+    from seedbed.cli.waiting import Waiting
 
-    made = write(
-        model, out=out, format=format, dtype=dtype, device=device, allow_pickle=allow_pickle, force=force
-    )
+    options: dict[str, Any] = {"dtype": dtype, "device": device, "allow_pickle": allow_pickle, "force": force}
+    with Waiting(f"loading {model}, writing it and comparing what was written"):
+        made = write(model, out=out, format=format, **options)
     if json:
         print_json(made)
         return

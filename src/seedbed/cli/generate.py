@@ -34,6 +34,7 @@ def generate(
 ) -> None:
     """Complete prompts or fill blanks. A single completion is streamed."""
     from seedbed.cli.answers import check_flags, complete, fill_blanks
+    from seedbed.cli.waiting import Waiting
     from seedbed.generation.loading import load
 
     how, given = read_settings(context)
@@ -42,7 +43,8 @@ def generate(
     texts = prompts or [_from_stdin()]
     if how["logprobs"] and not json:
         raise UsageError("--logprobs has no effect without --json; add --json")
-    lm = load(model, dtype=dtype, device=device, allow_pickle=allow_pickle)
+    with Waiting(f"loading {model}"):
+        lm = load(model, dtype=dtype, device=device, allow_pickle=allow_pickle)
     if lm.tokenizer is None:
         raise BundleError(
             f"{model} has no tokenizer.json, which a text prompt needs; put the tokenizer that the model was "

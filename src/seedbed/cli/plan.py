@@ -24,8 +24,10 @@ def plan(
     from seedbed.api.plan import plan_with_settings
     from seedbed.cli.console import print_json
     from seedbed.cli.progress import show_plan
+    from seedbed.cli.waiting import Waiting
 
-    planned, settings = plan_with_settings(model, overrides=overrides or [], device=device)
+    with Waiting("measuring a few steps on this machine"):
+        planned, settings = plan_with_settings(model, overrides=overrides or [], device=device)
     if json:
         print_json(planned.to_dict())
     else:

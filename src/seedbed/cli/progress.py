@@ -58,7 +58,7 @@ class TrainingProgress:
     def end(self) -> None:
         """Remove the bar."""
         if self._waiting is not None:
-            self._waiting.quiet()
+            self._waiting.expect(f"{self._label}after the training: figures, model, report")
         if self._bar is not None:
             with suppress(OSError):  # the terminal was closed
                 self._bar.stop()
@@ -76,7 +76,8 @@ class TrainingProgress:
 
     def _expect(self, step: int) -> None:
         if self._waiting is not None and self._bar is None:
-            self._waiting.expect(f"{self._label}after step {step}/{self._num_steps}, an evaluation or a step")
+            done = f"{self._label}step {step}/{self._num_steps} done"
+            self._waiting.expect(f"{done}; next a step, an evaluation or a checkpoint")
         elif self._waiting is not None:
             self._waiting.quiet()
 

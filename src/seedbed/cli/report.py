@@ -16,9 +16,11 @@ def report(
 ) -> None:
     """Write report.html from the files of a run's or a project's folder."""
     from seedbed.cli.console import print_json
+    from seedbed.cli.waiting import Waiting
     from seedbed.report.run_report import write_report
 
-    page = write_report(folder)
+    with Waiting(f"reading {folder}"):
+        page = write_report(folder)
     if json:
         print_json({"report": str(page)})
     else:

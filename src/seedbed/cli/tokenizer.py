@@ -59,7 +59,8 @@ def tokenizer(
 ) -> None:
     """Train a tokenizer, or show how one encodes a text. It trains on the whole corpus."""
     from seedbed.api import tokenizers as api
-    from seedbed.cli.console import print_facts, print_json, say
+    from seedbed.cli.console import print_facts, print_json
+    from seedbed.cli.waiting import Waiting
 
     if seed is not None and (inspect is None or objective is None):
         raise UsageError(
@@ -73,7 +74,10 @@ def tokenizer(
             "missing option --out: give --out FOLDER to train, or --inspect MODEL to inspect one"
         )
     options: dict[str, Any] = {"kind": kind, "family": family, "objective": objective, "force": force}
-    made = api.train_tokenizer_from(data, out=out, vocab_size=vocab_size, whole=True, notify=say, **options)
+    with Waiting() as waiting:
+        made = api.train_tokenizer_from(
+            data, out=out, vocab_size=vocab_size, whole=True, notify=waiting.say, **options
+        )
     if json:
         print_json(made)
         return

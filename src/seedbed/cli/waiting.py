@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 
 from seedbed.base.units import seconds_text
 from seedbed.cli.console import say
@@ -49,4 +50,5 @@ class Waiting:
             text, seconds = self._text, time.monotonic() - self._since
             if text and seconds >= self._due_seconds:
                 self._due_seconds += self._every_seconds
-                say(text if seconds < self._every_seconds else f"{text}, {seconds_text(seconds)} so far")
+                with suppress(OSError):  # the terminal was closed
+                    say(text if seconds < self._every_seconds else f"{text}, {seconds_text(seconds)} so far")
