@@ -47,6 +47,14 @@ def test_text_is_judged_by_the_frequencies_of_tokens_and_a_base_by_itself(begin:
     first = begin("first", *SMALL, "training.learning_rate=0.01", family="gpt2", steps=100)
     figures = first.summary()["metrics"]
     assert figures == json.loads((first.run / "metrics.json").read_text())
+    data = first.summary()["data"]
+    assert data == json.loads((first.run / "data.json").read_text())
+    assert data["files_read"] == 1 and data["files_skipped"] == [] and data["duplicates"] == 0
+    texts_bytes = sum(
+        len(json.loads(line)["text"]) for line in (tmp_path / "texts.jsonl").read_text().splitlines()
+    )
+    assert data["train_bytes"] + data["validation_bytes"] == texts_bytes
+    assert data["train_tokens"] > data["validation_tokens"] > 0 and "too few" in data["warning"]
     low, high = figures["loss"]["interval"]
     assert low < figures["loss"]["value"] < high < figures["unigram_loss"] < math.log(300)
     # 14 words, nearly as frequent as each other.
