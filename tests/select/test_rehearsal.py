@@ -17,7 +17,8 @@ from seedbed.models.network import build, family, initialize, parameter_count
 from seedbed.objectives.causal import Causal
 from seedbed.select import rehearsal
 from seedbed.select.ledger import StorageLedger
-from seedbed.select.rehearsal import SampledBatches, even_source, rehearse
+from seedbed.select.rehearsal import rehearse
+from seedbed.select.samples import SampledBatches, even_source
 from seedbed.training.loop import TrainStep
 from seedbed.training.optimizer import OPTIMIZERS
 from seedbed.training.settings import TrainingSettings
@@ -106,8 +107,7 @@ def test_checkpointed_activations_are_fewer() -> None:
 def test_whole_depth_and_tokens_follow_from_two_depths(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     config, training = config_of(name, num_layers=6), training_of(batch_tokens=512)
     whole = parts_of(config, training)
-    monkeypatch.setattr(rehearsal, "MAX_FLOPS", 1.0)
-    monkeypatch.setattr(rehearsal, "MIN_TOKENS", 256)
+    monkeypatch.setattr(rehearsal, "OUTLINED_LAYERS", 1)
     followed = parts_of(config, training)
     for part in ("weights", "optimizer"):
         assert followed[part] == pytest.approx(whole[part], rel=0.001)
@@ -187,8 +187,7 @@ def test_frozen_parts_are_planned_as_a_real_step_uses_them(
     mixture = [MixturePart(source, Causal())]
     measured = measured_bytes(freeze_all_but(build(config), *parts), training, source)
     if not whole:
-        monkeypatch.setattr(rehearsal, "MAX_FLOPS", 1.0)
-        monkeypatch.setattr(rehearsal, "MIN_TOKENS", 256)
+        monkeypatch.setattr(rehearsal, "OUTLINED_LAYERS", 1)
     outline = freeze_all_but(build(config, "meta"), *parts)
     planned = rehearse(outline, training, mixture=mixture, runtime=Runtime()).parts
     assert planned["weights"] == 4 * parameter_count(config)

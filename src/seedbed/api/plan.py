@@ -1,14 +1,20 @@
-"""The plan of a training without its data."""
+"""The plan of a training, on its data or on rows as long as the context."""
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from time import perf_counter
+from typing import Any
 
 from torch import nn
 
+from seedbed.base.errors import UsageError
 from seedbed.base.hardware import ResidentPeak, probe
+from seedbed.base.notices import Notify, silent
 from seedbed.base.runtime import Runtime
 from seedbed.data.objective import OBJECTIVES
 from seedbed.data.vocabulary import Vocabulary
@@ -17,28 +23,45 @@ from seedbed.hub.base import Base
 from seedbed.hub.locate import is_model
 from seedbed.models.family import Config, Network
 from seedbed.models.network import preset
+from seedbed.runs.decide import decide, faster
 from seedbed.runs.network import STAND_IN_LABELS, require_matching_family, with_labels
+from seedbed.runs.prepare import prepare_run
 from seedbed.runs.settings import RunSettings
 from seedbed.runs.start import Start, context_within, load_run
 from seedbed.select.decoding import plan_generation
 from seedbed.select.plan import Plan, plan_training
+from seedbed.training.run_folder import RunFolder
 
 
 def plan(
-    model: str | Path | Config | LanguageModel, *, overrides: Sequence[str] = (), device: str = "auto"
+    model: str | Path | Config | LanguageModel,
+    *,
+    data: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    device: str = "auto",
 ) -> Plan:
     """Predict the bytes, seconds and FLOPs of a training, by part, and of generation.
 
     `model` is a preset, a family (in its default size), a config, a name as in `load`, or a loaded model,
-    whose frozen parameters stay frozen. `overrides` are settings, as `training.batch_tokens=1024`.
+    whose frozen parameters stay frozen. `overrides` are settings, as `training.batch_tokens=1024`. With
+    `data`, for a model's name, the plan is the one of `pretrain` with these settings.
     """
-    return plan_with_settings(model, overrides=overrides, device=device)[0]
+    return plan_with_settings(model, data=data, overrides=overrides, device=device)[0]
 
 
 def plan_with_settings(
-    model: str | Path | Config | LanguageModel, *, overrides: Sequence[str] = (), device: str = "auto"
+    model: str | Path | Config | LanguageModel,
+    *,
+    data: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    device: str = "auto",
+    notify: Notify = silent,
 ) -> tuple[Plan, RunSettings]:
-    """The plan and its settings."""
+    """The plan and its settings; `notify` gets a line for each part of the work."""
+    if data is not None:
+        if not isinstance(model, str | Path):
+            raise UsageError("a plan with data needs a model's name; give one, or leave the data out")
+        return _plan_on_data(str(model), str(data), overrides, device, notify)
     planned: Config | Network | None
     config: Config | None
     if isinstance(model, LanguageModel):
@@ -51,14 +74,34 @@ def plan_with_settings(
         "training": {} if config is None else context_within(config),
     }
     settings, start = load_run(layers, overrides=list(overrides))
-    training, precision = settings.training, settings.training.precision
     resident = ResidentPeak()
-    with Runtime.from_environment(
-        device,
-        precision="float32" if precision == "auto" else precision,
-        num_threads=training.num_threads,
-    ) as runtime:
+    with Runtime.from_environment(device, num_threads=settings.training.num_threads) as runtime:
+        notify("measuring a few steps for the plan")
         return _plan(settings, start, planned, runtime=runtime, resident=resident), settings
+
+
+def _plan_on_data(
+    model: str, data: str, overrides: Sequence[str], device: str, notify: Notify
+) -> tuple[Plan, RunSettings]:
+    """The plan of the run that `pretrain` would make, whose data is prepared in a folder that is deleted."""
+    started = perf_counter()
+    family_name, _, size = model.partition(":")
+    table = {"family": family_name} | ({"preset": size} if size else {})
+    table = {"base": model} if is_model(model) else table
+    settings, start = load_run({"data": {"train": data}, "model": table}, overrides=list(overrides))
+    resident = ResidentPeak()
+    place = "." if os.access(".", os.W_OK) else None  # most likely the disk of the run
+    with (
+        tempfile.TemporaryDirectory(prefix=".plan-", dir=place) as scratch,
+        Runtime.from_environment(device, num_threads=settings.training.num_threads) as runtime,
+        RunFolder(Path(scratch) / "run") as run,
+    ):
+        prepared = prepare_run(settings, start, run, runtime=runtime, notify=notify)
+        resident.lap()
+        how: Any = {"runtime": runtime, "resident": resident, "started": started, "notify": notify}
+        prepared, planned = decide(prepared, **how, refuse=False)
+        use = _generation(prepared.start.outline(prepared.config), prepared.settings, runtime)
+        return replace(planned, generation=use), prepared.settings
 
 
 def _config(name: str) -> Config | None:
@@ -92,14 +135,24 @@ def _plan(
     vocabulary = Vocabulary.stand_in(config.vocab_size, needs=needs, decoder_start_id=start_id)
     if network is None or network.config != config:
         network = start.outline(config)
-    plan = plan_training(
-        network,
-        settings.training,
-        hardware=probe(),
-        runtime=runtime,
-        objective=OBJECTIVES.get(name)(vocabulary, settings.objective),
-        resident=resident,
-    )
-    context = config.max_positions or settings.training.context_tokens
-    generation = plan_generation(network, context_tokens=context, runtime=runtime)
-    return replace(plan, generation=None if generation is None else asdict(generation))
+    objective = OBJECTIVES.get(name)(vocabulary, settings.objective)
+
+    def planned_in(precision: str) -> Plan:
+        return plan_training(
+            network,
+            settings.training,
+            hardware=probe(),
+            runtime=replace(runtime, precision=precision),
+            objective=objective,
+            resident=resident,
+        )
+
+    plan = faster(settings.training.precision, planned_in, runtime)[1]
+    return replace(plan, generation=_generation(network, settings, runtime))
+
+
+def _generation(network: Network, settings: RunSettings, runtime: Runtime) -> dict[str, Any] | None:
+    """The cost of generation with the whole context."""
+    context = network.config.max_positions or settings.training.context_tokens
+    found = plan_generation(network, context_tokens=context, runtime=runtime)
+    return None if found is None else asdict(found)

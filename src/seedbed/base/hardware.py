@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
+from seedbed.base.kept import kept
 from seedbed.base.runtime import PRECISIONS, begin_peak, peak_resident_bytes
 
 # (tokens, in, out) of the matmuls: those in the layers of 4 x 128, 6 x 384 and 12 x 768 networks.
@@ -67,6 +68,7 @@ class Hardware:
     read_bytes: float
     copy_bytes: float
     call_seconds: float
+    age_seconds: float = 0.0  # of the rates
 
     @property
     def matmul_flops(self) -> dict[str, float]:
@@ -89,19 +91,13 @@ class Hardware:
 
 
 @cache
-def probe() -> Hardware:
-    """Measure this machine's CPU for about two seconds, once per process.
+def probe(*, renew: bool = False) -> Hardware:
+    """This machine, with the rates of its CPU that are kept on disk, or measured in about two seconds.
 
     A rate is that of the fastest of several short bursts, which other processes disturb least.
     """
-    cpu, measures = torch.device("cpu"), _measures()
-    best = dict.fromkeys(measures, math.inf)
-    for call in measures.values():
-        call()  # the first call loads the kernels
-    end = time.perf_counter() + PROBE_SECONDS
-    while time.perf_counter() <= end:
-        for name, call in measures.items():
-            best[name] = min(best[name], seconds_per_call(call, burst=BURST_SECONDS, device=cpu))
+    key = {"cpu": cpu_name(), "torch": torch.__version__, "threads": torch.get_num_threads()}
+    rates, age = kept("probe", key | {"instructions": instructions()}, _measure, renew=renew)
     total, available = memory()
     return Hardware(
         cpu=cpu_name(),
@@ -113,15 +109,34 @@ def probe() -> Hardware:
         gpus=tuple(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())),
         device="cpu",
         torch=torch.__version__,
-        matmuls=tuple(
-            MatmulSpeed(precision, *shape, flops_per_second=2 * math.prod(shape) / best[precision, *shape])
+        matmuls=tuple(MatmulSpeed(*values) for values in rates["matmuls"]),
+        read_bytes=rates["read_bytes"],
+        copy_bytes=rates["copy_bytes"],
+        call_seconds=rates["call_seconds"],
+        age_seconds=age,
+    )
+
+
+def _measure() -> dict[str, Any]:
+    """The rates, as JSON."""
+    cpu, measures = torch.device("cpu"), _measures()
+    best = dict.fromkeys(measures, math.inf)
+    for call in measures.values():
+        call()  # the first call loads the kernels
+    end = time.perf_counter() + PROBE_SECONDS
+    while time.perf_counter() <= end:
+        for name, call in measures.items():
+            best[name] = min(best[name], seconds_per_call(call, burst=BURST_SECONDS, device=cpu))
+    return {
+        "matmuls": [
+            (precision, *shape, 2 * math.prod(shape) / best[precision, *shape])
             for precision in PRECISIONS
             for shape in SHAPES
-        ),
-        read_bytes=4 * MEMORY_NUMBERS / best["read"],
-        copy_bytes=4 * MEMORY_NUMBERS / best["copy"],
-        call_seconds=best["call"],
-    )
+        ],
+        "read_bytes": 4 * MEMORY_NUMBERS / best["read"],
+        "copy_bytes": 4 * MEMORY_NUMBERS / best["copy"],
+        "call_seconds": best["call"],
+    }
 
 
 def _measures() -> dict[Hashable, Callable[[], object]]:

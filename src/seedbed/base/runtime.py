@@ -105,6 +105,13 @@ class Runtime:
             torch.manual_seed(derived)
 
 
+def cache_folder() -> Path:
+    """Where measured figures are kept: $SEEDBED_CACHE, or `seedbed` in the user's cache."""
+    if own := os.environ.get("SEEDBED_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "seedbed"
+
+
 def keep_freed_memory() -> None:
     """Let the C library keep the memory that tensors free instead of returning it to the system.
 

@@ -16,6 +16,10 @@ def plan(
             metavar="MODEL", help="A preset such as gpt2:124m, a family, or a model as for export."
         ),
     ],
+    data: Annotated[
+        str | None,
+        typer.Option(help="Plan the run of pretrain on this data; else rows are as long as the context."),
+    ] = None,
     overrides: Overrides = None,
     device: Device = "auto",
     json: Json = False,
@@ -26,9 +30,11 @@ def plan(
     from seedbed.cli.progress import show_plan
     from seedbed.cli.waiting import Waiting
 
-    with Waiting("measuring a few steps on this machine"):
-        planned, settings = plan_with_settings(model, overrides=overrides or [], device=device)
+    with Waiting() as waiting:
+        planned, settings = plan_with_settings(
+            model, data=data, overrides=overrides or [], device=device, notify=waiting.say
+        )
     if json:
         print_json(planned.to_dict())
     else:
-        show_plan(planned.to_dict(), settings, stderr=False)
+        show_plan(planned.to_dict(), settings, stderr=False, has_data=data is not None)

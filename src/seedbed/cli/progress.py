@@ -95,20 +95,32 @@ class TrainingProgress:
             say(f"{self._label}{count}  {figures}  about {seconds_text(left)} left")
 
 
-def show_plan(plan: Mapping[str, Any], settings: Any, *, stderr: bool = True) -> None:
+PART_NAMES = {
+    "gradients": "gradients at the peak",
+    "activations": "activations at the peak",
+    "logits": "logits at the peak",
+}
+
+
+def show_plan(plan: Mapping[str, Any], settings: Any, *, stderr: bool = True, has_data: bool = True) -> None:
     """Print the predicted memory by part, time, compute and disk of a run, and the cost of generation."""
     batch_tokens = settings.training.batch_tokens
     total = count_text(plan["num_steps"] * batch_tokens)
     trainable = plan["trainable_parameters"]
+    low, high = (seconds_text(seconds) for seconds in plan["seconds_range"])
     facts = {
+        "does not fit": plan["obstacle"] or None,
         "parameters": f"{plan['parameters']:,}",
         "trainable": None if trainable == plan["parameters"] else f"{trainable:,}",
         "steps": f"{plan['num_steps']:,} of {batch_tokens:,} tokens, {total} tokens in total",
-        "time": f"about {seconds_text(plan['seconds'])}",
+        "rows": None
+        if has_data
+        else f"{settings.training.context_tokens:,} tokens each: no --data was given",
+        "time": f"about {seconds_text(plan['seconds'])} ({low} to {high})",
         "compute": f"{plan['flops']:.2e} FLOPs",
         "disk": f"about {bytes_text(plan['disk_bytes'])}",
         "peak memory": f"about {bytes_text(plan['peak_bytes'])}, of which",
-        **{f"  {part}": bytes_text(size) for part, size in plan["bytes"].items()},
+        **{f"  {PART_NAMES.get(part, part)}": bytes_text(size) for part, size in plan["bytes"].items()},
     }
     if (use := plan.get("generation")) is not None:
         prompt = f"a prompt of {use['prompt_tokens']} tokens ({seconds_text(use['prompt_seconds'])})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,11 +26,12 @@ def decide(
     resident: ResidentPeak,
     started: float,
     notify: Notify = silent,
+    refuse: bool = True,
 ) -> tuple[PreparedRun, Plan]:
     """The run with all of its settings decided, and its plan; a resumed run keeps its decisions.
 
     A budget counts from `started` on. Errors: HardwareError if the run needs more memory or disk than there
-    is; ConfigError for a budget that is too short.
+    is, if it is to `refuse`; ConfigError for a budget that is too short.
     """
     run, settings, training = prepared.folder, prepared.settings, prepared.settings.training
     saved = run.saved_settings()
@@ -38,7 +40,13 @@ def decide(
     plan = saved_plan(run) if saved is not None else None
     if plan is None:
         notify("measuring a few steps for the plan")
-        precision, plan = _measured(prepared, precision, runtime, resident)
+        probe()
+        resident.lap()
+
+        def planned_in(kind: str) -> Plan:
+            return plan_run(prepared, replace(runtime, precision=kind), resident)
+
+        precision, plan = faster(precision, planned_in, runtime)
     settings = decided(settings, precision=precision)
     if training.budget_seconds is not None:
         if then:
@@ -52,25 +60,21 @@ def decide(
         plan = plan.for_settings(settings.training)
     elif settings.training.evaluate_tokens is None:
         settings = decided(settings, evaluate_tokens=then.get("evaluate_tokens"))
-    if saved is None and runtime.is_main:
+    if saved is None and runtime.is_main and refuse:
         _require_resources(plan, run.path)
     return replace(prepared, settings=settings), plan
 
 
-def _measured(
-    prepared: PreparedRun, precision: str, runtime: Runtime, resident: ResidentPeak
-) -> tuple[str, Plan]:
+def faster(precision: str, planned_in: Callable[[str], Plan], runtime: Runtime) -> tuple[str, Plan]:
     """The precision, for "auto" the faster one, and the plan with it."""
-    hardware = probe()
-    resident.lap()
-    if precision == "auto" and hardware.precision == "float32":
+    if precision == "auto" and probe().precision == "float32":
         precision = "float32"
     kinds = ("float32", "bfloat16") if precision == "auto" else (precision,)
-    plans = {kind: plan_run(prepared, replace(runtime, precision=kind), resident) for kind in kinds}
+    plans = {kind: planned_in(kind) for kind in kinds}
     if precision == "auto":  # fast matmuls alone do not make fast steps: both were timed on this shape
-        faster = plans["bfloat16"].step_seconds < 0.9 * plans["float32"].step_seconds
-        precision = ("float32", "bfloat16")[runtime.broadcast_int(int(faster))]
-    return precision, plans[precision].above(resident)
+        is_faster = plans["bfloat16"].step_seconds < 0.9 * plans["float32"].step_seconds
+        precision = ("float32", "bfloat16")[runtime.broadcast_int(int(is_faster))]
+    return precision, plans[precision]
 
 
 def plan_run(prepared: PreparedRun, runtime: Runtime, resident: ResidentPeak) -> Plan:
@@ -99,13 +103,8 @@ def saved_plan(run: RunFolder) -> Plan | None:
 
 
 def _require_resources(plan: Plan, folder: Path) -> None:
-    available = plan.hardware["available_bytes"]
-    if available and plan.peak_bytes > available:
-        needed, free = bytes_text(plan.peak_bytes), bytes_text(available)
-        raise HardwareError(
-            f"the run needs about {needed} of memory, and {free} are free; lower "
-            "training.micro_batch_tokens, or choose a smaller model"
-        )
+    if plan.obstacle:
+        raise HardwareError(f"{plan.obstacle}; or choose a smaller model")
     free_bytes = disk_free_bytes(folder)
     if plan.disk_bytes > free_bytes:
         needed, free = bytes_text(plan.disk_bytes), bytes_text(free_bytes)

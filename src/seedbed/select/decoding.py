@@ -13,11 +13,12 @@ from seedbed.base.hardware import seconds_per_call
 from seedbed.base.runtime import Runtime
 from seedbed.models.family import Network
 from seedbed.models.transformer import Transformer
+from seedbed.nn.config import ModelConfig
 from seedbed.nn.layout import Layout
 from seedbed.nn.state import DecodeState
-from seedbed.select.layers import sample_layers, stand_in
+from seedbed.select.layers import narrower, only_layers, outline_of, sample_layers, stand_in
 from seedbed.select.ledger import StorageLedger
-from seedbed.select.rehearsal import logits_recorded
+from seedbed.select.rehearsal import FEW_TOKENS, MAX_BYTES, logits_recorded
 from seedbed.training.resume import weights_of
 
 PROMPT_TOKENS = 32
@@ -46,16 +47,28 @@ def plan_generation(
     prompt_tokens = min(prompt_tokens, context_tokens - NUM_STEPS)
     if network.config.shape == "encoder" or network.config.head.kind != "lm" or prompt_tokens < 1:
         return None
-    chosen = sample_layers(network)
+    outline = sketch = outline_of(network)
+    weights = {"weights": _weights_bytes(outline)}
+    while _weights_bytes(_layers_of(sketch)) > MAX_BYTES:
+        if (smaller := narrower(sketch, FEW_TOKENS)) is None:
+            break
+        sketch = smaller
+    chosen = sample_layers(sketch)
     tries = []
     for places in chosen.tries:
-        copy = stand_in(network, [chosen.levels[place] for place in places], runtime).eval()
+        some = network if sketch is outline else sketch
+        copy = stand_in(some, [chosen.levels[place] for place in places], runtime).eval()
         tries.append(_decode(copy, prompt_tokens, context_tokens, runtime))
         del copy
     costs = {name: chosen.extrapolate([values[name] for values in tries]) for name in tries[0]}
-    prompt_seconds, step_seconds = costs.pop("prompt"), costs.pop("step")
-    parts = {"weights": sum(tensor.nbytes for tensor in weights_of(network).values())}
-    parts |= {part: int(size) for part, size in costs.items()}
+    # One row is limited by the reading of the weights; keys and values grow with the width.
+    larger = weights["weights"] / _weights_bytes(sketch)
+    width = outline.config.d_model / sketch.config.d_model
+    prompt_seconds, step_seconds = costs.pop("prompt") * larger, costs.pop("step") * larger
+    costs["decode_state"] *= _key_numbers(outline) / _key_numbers(sketch)
+    costs["logits"] *= outline.config.vocab_size / sketch.config.vocab_size
+    costs["activations"] *= width
+    parts = weights | {part: int(size) for part, size in costs.items()}
     return Generation(
         prompt_tokens=prompt_tokens,
         context_tokens=context_tokens,
@@ -64,6 +77,23 @@ def plan_generation(
         bytes=parts,
         peak_bytes=sum(parts.values()),
     )
+
+
+def _weights_bytes(network: Network) -> int:
+    return sum(tensor.nbytes for tensor in weights_of(network).values())
+
+
+def _key_numbers(network: Network) -> int:
+    """The width of what a layer keeps of a token, or of a recurrent row."""
+    config = network.config
+    return config.kv_heads * config.d_head if isinstance(config, ModelConfig) else config.d_model
+
+
+def _layers_of(network: Network) -> Network:
+    """A network of the layers that are tried, on the meta device."""
+    levels = sample_layers(network).levels
+    with only_layers(network, levels):
+        return outline_of(network)
 
 
 @torch.inference_mode()

@@ -16,10 +16,12 @@ from seedbed.models.family import Network
 from seedbed.models.network import build
 from seedbed.models.recurrent import RecurrentNetwork
 from seedbed.nn.attention import Attention
+from seedbed.nn.config import ModelConfig
 from seedbed.nn.stack import Stack
 from seedbed.select.compute import gradients_needed
 
 MAX_LAYERS = 3  # of one kind in a try
+MIN_WIDTH = 256  # of a network that stands for a wider one
 # Of the random numbers that fill a stand-in's weights, repeated.
 DEVIATION, RANDOM_NUMBERS = 0.02, 1_000_003
 
@@ -109,6 +111,44 @@ def only_layers(network: Network, levels: Sequence[int]) -> Iterator[None]:
     finally:
         for parent, name, layers in stacks:
             setattr(parent, name, layers)
+
+
+def outline_of(network: Network) -> Network:
+    """A copy on the meta device, without memory; frozen parts stay frozen."""
+    copies: dict[int, Any] = {}  # deepcopy's memo: copies by the identity of the original
+    for parameter in network.parameters():
+        copies[id(parameter)] = nn.Parameter(parameter.detach().to("meta"), parameter.requires_grad)
+    copies |= {id(buffer): buffer.to("meta") for buffer in network.buffers()}
+    return deepcopy(network, copies).train()
+
+
+def narrower(network: Network, vocab_size: int) -> Network | None:
+    """The network on the meta device with at most `vocab_size` tokens, or else half as wide.
+
+    None if it cannot be narrower. Heads keep their size, and parameters that are frozen stay frozen.
+    """
+    config = network.config
+    if config.vocab_size > vocab_size:
+        config = replace(config, vocab_size=vocab_size)
+    elif config.d_model < 2 * MIN_WIDTH:
+        return None
+    elif isinstance(config, ModelConfig):
+        heads = max(1, config.num_heads // 2)
+        kv_heads = next(n for n in range(max(1, min(heads, config.kv_heads // 2)), 0, -1) if heads % n == 0)
+        own = replace(config.attention, head_dim=config.d_head, num_kv_heads=kv_heads)
+        encoder = config.encoder
+        if encoder is not None:
+            encoder_heads = max(kv_heads, encoder.num_heads // 2 // kv_heads * kv_heads)
+            encoder = replace(encoder, num_heads=encoder_heads, d_ff=encoder.d_ff // 2)
+        sizes: dict[str, Any] = {"d_model": config.d_model // 2, "num_heads": heads, "d_ff": config.d_ff // 2}
+        config = replace(config, **sizes, attention=own, encoder=encoder)
+    else:
+        config = replace(config, d_model=config.d_model // 2)
+    smaller = build(config, "meta")
+    learns = {name: parameter.requires_grad for name, parameter in network.named_parameters()}
+    for name, parameter in smaller.named_parameters():
+        parameter.requires_grad_(learns.get(name, True))
+    return smaller
 
 
 def stand_in(network: Network, levels: Sequence[int], runtime: Runtime) -> Network:

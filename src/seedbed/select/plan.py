@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from seedbed import __version__
 from seedbed.base.errors import ConfigError
 from seedbed.base.hardware import Hardware, ResidentPeak
+from seedbed.base.kept import kept
 from seedbed.base.runtime import Runtime
 from seedbed.data.loader import MixturePart
 from seedbed.data.objective import Objective
 from seedbed.models.family import Config, Network
 from seedbed.select.compute import forward_flops, parameters_by_part, training_flops
-from seedbed.select.rehearsal import even_mixture, rehearse
+from seedbed.select.obstacle import obstacle_of
+from seedbed.select.rehearsal import RehearsalResult, rehearse
+from seedbed.select.samples import SampledBatches, even_mixture
 from seedbed.training.checkpoints import Checkpoints
 from seedbed.training.optimizer import trainable
 from seedbed.training.resume import checkpointed
@@ -28,14 +35,26 @@ from seedbed.training.settings import TrainingSettings
 # Memory of a process beside its tensors, if it cannot be measured: loaded kernels, libraries' workspaces.
 LIBRARY_BYTES = 60 * 2**20
 SAVED_BYTES = 2**25
+# The parts of the memory, in the order in which they are shown.
+PARTS = (
+    "weights",
+    "optimizer",
+    "gradients",
+    "activations",
+    "logits",
+    "temporary",
+    "data",
+    "libraries",
+    "allocator",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """A prediction: bytes by part at the peak, above the state after the imports; seconds.
 
-    `bytes` has weights, gradients, optimizer, activations, logits, temporary, libraries, allocator, data;
-    their sum is `peak_bytes`, unless the process used more before.
+    `bytes` has the `PARTS` in their order; their sum is `peak_bytes`, unless the process used more before.
+    Gradients and activations are those that exist at the peak.
     """
 
     parameters: int
@@ -56,6 +75,9 @@ class Plan:
     checkpoint_seconds: float
     peak_tokens_per_second: float
     hardware: dict[str, Any]
+    spread: tuple[float, float] = (0.8, 1.25)  # of the time, as shares of `seconds`
+    age_seconds: float = 0.0  # of the measured times
+    obstacle: str = ""  # what does not fit on this machine, and what would
     generation: dict[str, Any] | None = None  # the cost of the model in use, if it was requested
 
     def for_settings(self, training: TrainingSettings) -> Plan:
@@ -80,24 +102,19 @@ class Plan:
         share = min(1.0, most / all_of_them) if most and all_of_them else 1.0
         return share * self.validation_seconds
 
-    def above(self, resident: ResidentPeak) -> Plan:
-        """The plan with the measured memory of this process, before its network exists, as `libraries`."""
-        # The rehearsal has loaded the kernels and freed its tensors; its own peak may be the highest.
-        in_use = resident.lap()
-        parts = self.bytes | ({"libraries": max(0, in_use)} if resident.is_exact else {})
-        return replace(self, bytes=parts, peak_bytes=max(sum(parts.values()), resident.most()))
-
     def to_dict(self) -> dict[str, Any]:
         """All of it as JSON."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
+        low, high = (share * self.seconds for share in self.spread)
+        return {f.name: getattr(self, f.name) for f in fields(self)} | {"seconds_range": (low, high)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Plan | None:
         """The plan from the values of `to_dict`, further keys ignored; None if a field is missing."""
         # In legacy plans all parameters train, and an evaluation reads all held-out records.
-        defaults: dict[str, Any] = {"generation": None, "trainable_parameters": values.get("parameters")}
+        defaults: dict[str, Any] = {"trainable_parameters": values.get("parameters")}
         defaults |= {"validation_seconds": values.get("evaluation_seconds"), "validation_tokens": 0}
         values = defaults | dict(values)
+        values = {f.name: f.default for f in fields(cls) if f.default is not MISSING} | values
         names = [f.name for f in fields(cls)]
         return cls(**{name: values[name] for name in names}) if values.keys() >= set(names) else None
 
@@ -119,37 +136,35 @@ def plan_training(
 
     `mixture` has the records (empty: rows as long as the context), of which `data_bytes` are mapped from
     disk; `resident` measures the process's memory above its imports; `folder` is on the disk of the run.
+    A rehearsal of the same steps is kept on disk for a day.
     """
     row_tokens = training.context_tokens
     _require_positions(network.config, row_tokens)
-    found = rehearse(
-        network,
-        training,
-        mixture=mixture or even_mixture(objective, row_tokens, network.config.vocab_size),
-        runtime=runtime,
-        resident=resident,
-    )
-    parts, counts = found.parts, parameters_by_part(network)
+    mixture = mixture or even_mixture(objective, row_tokens, network.config.vocab_size)
+    how: dict[str, Any] = {"mixture": mixture, "hardware": hardware, "runtime": runtime}
+    found, before_bytes, library_bytes, age = _kept_rehearsal(network, training, **how, resident=resident)
+    counts = parameters_by_part(network)
     trained_bytes = sum(tensor.nbytes for tensor in checkpointed(network).values())
-    saved_bytes = trained_bytes + parts["optimizer"]
+    saved_bytes = trained_bytes + found.parts["optimizer"]
     each: dict[str, Any] = {"num_tokens": 1, "row_tokens": row_tokens, "shares": found.shares}
     learning = training_flops(network, **each)
     computing = training_flops(network, **each, recomputes=training.checkpoint_activations)
     sampling = found.sampling / found.step_tokens
     # The kept checkpoints and one being written; the best weights and the bundle, each also twice.
-    disk_bytes = (training.keep_checkpoints + 1) * saved_bytes + 2 * (trained_bytes + parts["weights"])
-    parts = parts | {"libraries": LIBRARY_BYTES, "allocator": found.heap_bytes}
-    parts |= {"data": data_bytes} if data_bytes else {}
+    disk_bytes = (training.keep_checkpoints + 1) * saved_bytes
+    disk_bytes += 2 * (trained_bytes + found.parts["weights"]) + data_bytes
+    sizes = found.parts | {"data": data_bytes, "libraries": library_bytes, "allocator": found.heap_bytes}
+    parts = {part: sizes[part] for part in PARTS if sizes.get(part)}
     plan = Plan(
         parameters=sum(counts.values()),
         trainable_parameters=sum(p.numel() for p in trainable(network).values()),
         parameters_by_part=counts,
         bytes=parts,
-        peak_bytes=sum(parts.values()),
+        peak_bytes=max(sum(parts.values()), _used_before(before_bytes, resident)),
         seconds=0.0,
         flops=computing * training.batch_tokens * training.num_steps,
         flops_per_token=forward_flops(network, row_tokens=row_tokens, shares=found.shares),
-        disk_bytes=disk_bytes + data_bytes,
+        disk_bytes=disk_bytes,
         num_steps=training.num_steps,
         batch_tokens=training.batch_tokens,
         step_seconds=found.learning * found.step_tokens + found.update + found.sampling,
@@ -159,21 +174,95 @@ def plan_training(
         checkpoint_seconds=_seconds_to_save(saved_bytes, folder),
         peak_tokens_per_second=hardware.matmul_flops[runtime.precision] / learning,
         hardware=hardware.to_dict(),
+        spread=(found.low, found.high),
+        age_seconds=age,
     )
-    return (plan if resident is None else plan.above(resident)).for_settings(training)
+    return replace(plan, obstacle=obstacle_of(parts, network, training, **how)).for_settings(training)
+
+
+def _kept_rehearsal(
+    network: Network,
+    training: TrainingSettings,
+    *,
+    mixture: Sequence[MixturePart],
+    hardware: Hardware,
+    runtime: Runtime,
+    resident: ResidentPeak | None,
+) -> tuple[RehearsalResult, int, int, float]:
+    """The rehearsal, bytes used before it and beside its tensors, and its age."""
+    sampled = SampledBatches(mixture, training, runtime)
+    key = _key(network, training, sampled, mixture[0].objective, hardware=hardware, runtime=runtime)
+    make = partial(_rehearse, network, training, mixture, sampled, runtime, resident)
+    (values, before_bytes, library_bytes), age = kept("rehearsal", key, make)
+    return RehearsalResult.from_dict(values), before_bytes, library_bytes, age
+
+
+def _used_before(then: int, resident: ResidentPeak | None) -> int:
+    """Bytes used before the training, as when its data was prepared, unless it is much more now."""
+    now = 0 if resident is None else resident.most()
+    return now if now > 1.1 * then else then
+
+
+def _rehearse(
+    network: Network,
+    training: TrainingSettings,
+    mixture: Sequence[MixturePart],
+    sampled: SampledBatches,
+    runtime: Runtime,
+    resident: ResidentPeak | None,
+) -> tuple[dict[str, Any], int, int]:
+    """The rehearsal, and the bytes that this process used before it and uses beside its tensors after it."""
+    before = 0 if resident is None else resident.most()
+    found = rehearse(network, training, mixture=mixture, runtime=runtime, resident=resident, sampled=sampled)
+    # The rehearsal has loaded the kernels and freed its tensors.
+    in_use = 0 if resident is None else max(0, resident.lap())
+    is_measured = resident is not None and resident.is_exact
+    return asdict(found), before, in_use if is_measured else LIBRARY_BYTES
+
+
+def _key(
+    network: Network,
+    training: TrainingSettings,
+    sampled: SampledBatches,
+    objective: Objective,
+    *,
+    hardware: Hardware,
+    runtime: Runtime,
+) -> dict[str, Any]:
+    """Everything on which a rehearsal depends."""
+    learns = [(n, tuple(p.shape), str(p.dtype), p.requires_grad) for n, p in network.named_parameters()]
+    names = ("batch_tokens", "micro_batch_tokens", "context_tokens", "optimizer", "checkpoint_activations")
+    shapes = [[(batch.num_tokens, batch.num_targets) for batch in step] for step in sampled.steps]
+    own = {"config": asdict(network.config), "learns": learns, "shapes": shapes}
+    digest = hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()
+    machine = [hardware.cpu, hardware.torch, hardware.num_threads, str(runtime.device)]
+    return {
+        "version": __version__,
+        "network": digest,
+        "training": [getattr(training, name) for name in names],
+        "objective": type(objective).__name__,
+        "runtime": [runtime.precision, runtime.world_size],
+        "machine": machine,
+    }
 
 
 def _seconds_to_save(num_bytes: int, folder: Path | None) -> float:
     """Seconds to write a checkpoint, from the times of an empty one and of one of `SAVED_BYTES`."""
-    with tempfile.TemporaryDirectory(dir=folder, prefix=TIMED) as place:
-        checkpoints = Checkpoints(Path(place))
-        seconds = []
-        for size in (1, min(num_bytes, SAVED_BYTES)):
-            tensors = {"weights": {"timed": torch.ones(size // 4 + 1)}}
-            started = time.perf_counter()
-            checkpoints.save(size, tensors, {})
-            seconds.append(time.perf_counter() - started)
-    return seconds[0] + max(0.0, seconds[1] - seconds[0]) * num_bytes / min(num_bytes, SAVED_BYTES)
+
+    def measure() -> list[float]:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=TIMED) as place:
+            checkpoints = Checkpoints(Path(place))
+            seconds = []
+            for size in (1, SAVED_BYTES):
+                tensors = {"weights": {"timed": torch.ones(size // 4 + 1)}}
+                started = time.perf_counter()
+                checkpoints.save(size, tensors, {})
+                seconds.append(time.perf_counter() - started)
+        return seconds
+
+    disk = Path(folder or tempfile.gettempdir()).stat().st_dev
+    (empty, large), _ = kept("disk", {"device": disk, "bytes": SAVED_BYTES}, measure)
+    return float(empty + max(0.0, large - empty) * num_bytes / SAVED_BYTES)
 
 
 def _require_positions(config: Config, context_tokens: int) -> None:

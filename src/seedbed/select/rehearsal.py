@@ -1,46 +1,59 @@
-"""A rehearsal of training: real steps on real batches, with their time and the memory of every tensor.
+"""A rehearsal of training: the bytes of a step by an outline, its time by real steps on real batches.
 
-It runs the whole network if that is quick, else a few of its layers on fewer tokens, and extrapolates: every
-layer of a kind costs the same, and so does every token.
+The outline is the whole network on the meta device. The real steps run the whole network if that is quick,
+else a few of its layers on fewer tokens, and where one layer is too large, narrower ones; every layer of a
+kind costs the same, so does every token, and time grows with the FLOPs.
 """
 
 from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from statistics import median
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from seedbed.base.hardware import ResidentPeak, seconds_per_call
 from seedbed.base.runtime import Runtime
 from seedbed.data.batch import Batch
-from seedbed.data.loader import Loader, MixturePart, micro_batches
+from seedbed.data.loader import MixturePart
 from seedbed.data.objective import Objective
-from seedbed.data.records import RecordSource
-from seedbed.models.family import Network
+from seedbed.models.family import Config, Network
 from seedbed.select.compute import Shares, training_flops
-from seedbed.select.layers import LayerSample, all_levels, only_layers, sample_layers, stand_in
+from seedbed.select.layers import (
+    LayerSample,
+    all_levels,
+    narrower,
+    only_layers,
+    outline_of,
+    sample_layers,
+    stand_in,
+)
 from seedbed.select.ledger import StorageLedger
+from seedbed.select.outline import AsOnCPU, compiler_unloaded
+from seedbed.select.samples import SampledBatches
 from seedbed.training.gradients import require_gradient
 from seedbed.training.loop import TrainStep
 from seedbed.training.optimizer import OPTIMIZERS, Optimizer, require_trainable, trainable
 from seedbed.training.resume import weights_of
 from seedbed.training.settings import TrainingSettings
 
-# A step with more is not rehearsed whole; this takes a third to two seconds on two cores.
-MAX_FLOPS = 1.5e11
-MIN_TOKENS = 1024
-TIMING_SECONDS, MIN_ROUNDS, MAX_ROUNDS = 1.5, 5, 25
-SAMPLED_STEPS = 32
-# Parts that grow with the tokens of a batch; the others grow with the layers alone.
-TOKEN_PARTS = ("activations", "logits", "temporary")
+# A step with more is not rehearsed whole; this takes a quarter to 1.3 seconds on two cores. Of a part, fewer.
+MAX_FLOPS, PART_FLOPS = 1e11, 3e10
+MIN_TOKENS = 512
+# Of the weights, gradients, moments and logits of real steps, and the vocabulary of a network cut to that.
+MAX_BYTES, FEW_TOKENS = 400 * 2**20, 8192
+OUTLINED_LAYERS = 16  # of a deeper network the bytes follow from a few layers
+TIMING_SECONDS, MIN_ROUNDS = 1.5, 5
+MOST_SECONDS = 2.5  # of timing, after two rounds
+# How far times may be off, by what ran: the whole network, a few layers, narrower ones.
+WHOLE_ERROR, LAYERS_ERROR, NARROW_ERROR = 0.1, 0.2, 0.4
 # What glibc's heap loses between a step's transient tensors, as a share of them, if it cannot be measured.
 HEAP_SLACK = 0.3
 
@@ -57,70 +70,15 @@ class RehearsalResult:
     sampling: float  # of a step's batches
     step_tokens: float
     shares: Shares
+    low: float  # seconds of a quick and of a slow step, as shares of a usual one
+    high: float
     parts: Parts  # the tensors' bytes
     heap_bytes: int  # what the heap loses beside them
 
-
-class SampledBatches:
-    """The loader's first batches for this rank, and the seconds per step to sample them."""
-
-    def __init__(self, mixture: Sequence[MixturePart], training: TrainingSettings, runtime: Runtime) -> None:
-        self._loader = partial(Loader, mixture, seed=training.seed)
-        loader = self._loader(batch_tokens=training.batch_tokens)
-        seconds, self.steps = [], []
-        for _ in range(SAMPLED_STEPS):
-            started = time.perf_counter()
-            self.steps.append(
-                micro_batches(
-                    loader.next_step(),
-                    micro_batch_tokens=training.micro_batch_tokens,
-                    rank=runtime.rank,
-                    world_size=runtime.world_size,
-                )
-            )
-            seconds.append(time.perf_counter() - started)
-        self.seconds = median(seconds)
-        self._all = [batch for step in self.steps for batch in step]
-        num_source = sum(0 if batch.source_ids is None else len(batch.source_ids) for batch in self._all)
-        num_tokens = sum(batch.num_tokens for batch in self._all)
-        num_targets = sum(batch.num_targets for batch in self._all)
-        self.shares = Shares(num_source / num_tokens, num_targets / num_tokens)
-        self.step_tokens = num_tokens / SAMPLED_STEPS
-        self.num_micro_batches = max(map(len, self.steps))
-        self.max_tokens = max(batch.num_tokens for batch in self._all)
-
-    def batches(self, num_tokens: int) -> list[Batch]:
-        """Some batches, of at most `num_tokens`, the largest first."""
-        found = [*self._all]
-        if num_tokens < self.max_tokens:
-            loader = self._loader(batch_tokens=num_tokens)
-            found = [micro_batches(loader.next_step())[0] for _ in range(SAMPLED_STEPS)]
-        largest = max(range(len(found)), key=lambda i: found[i].num_tokens)
-        return [found.pop(largest), *found[:MAX_ROUNDS]]
-
-
-def even_mixture(objective: Objective, context_tokens: int, vocab_size: int) -> list[MixturePart]:
-    """A mixture for an objective when nothing is known of the data."""
-    return [
-        MixturePart(even_source(part, context_tokens, vocab_size), part, share)
-        for part, share in objective.mixture()
-    ]
-
-
-def even_source(objective: Objective, context_tokens: int, vocab_size: int) -> RecordSource:
-    """Records that fill the context, for when nothing is known of the data; answers take a quarter of it."""
-
-    def ids(num_tokens: int) -> list[int]:
-        return [position % vocab_size for position in range(num_tokens)]
-
-    if objective.learns_from == "text":
-        return RecordSource([ids(objective.record_tokens(context_tokens) + objective.overlap)])
-    whole = {"tags": context_tokens, "conversations": context_tokens + 1}
-    num_answer = (whole | {"labels": 1}).get(objective.learns_from, context_tokens // 4)
-    num_input = int(objective.max_input_tokens(np.array([num_answer]), context_tokens)[0])
-    are_labels = objective.learns_from != "pairs"
-    answer = [1] * min(num_input, num_answer) if are_labels else ids(num_answer)
-    return RecordSource([ids(num_input)], answers=[answer])
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> RehearsalResult:
+        """The result from its fields as JSON has them."""
+        return cls(**{**values, "shares": Shares(*values["shares"])})
 
 
 def rehearse(
@@ -130,6 +88,7 @@ def rehearse(
     mixture: Sequence[MixturePart],
     runtime: Runtime,
     resident: ResidentPeak | None = None,
+    sampled: SampledBatches | None = None,
 ) -> RehearsalResult:
     """Rehearse training steps of a copy of the network on a mixture whose parts have one kind of loss.
 
@@ -137,65 +96,121 @@ def rehearse(
     slow the training. With `resident` the heap's loss is measured: the peak less the tensors.
     """
     require_trainable(network)
-    sampled = SampledBatches(mixture, training, runtime)
-    chosen, num_tokens = _affordable(network, training, sampled.max_tokens)
+    sampled = sampled or SampledBatches(mixture, training, runtime)
+    objective, repeat = mixture[0].objective, sampled.num_micro_batches > 1
+    outline = outline_of(network)
+    common: dict[str, Any] = {"training": training, "precision": runtime.precision, "objective": objective}
+    parts = outlined_parts(outline, batch=sampled.batches(sampled.max_tokens)[0], repeat=repeat, **common)
+    sketch, chosen, num_tokens = _affordable(outline, training, sampled)
+    is_whole = chosen == all_levels(outline) and sketch is outline
+    batches = [_within(batch, sketch.config) for batch in sampled.batches(num_tokens)]
     if resident is not None:
         resident.lap()
-    copy = stand_in(network, chosen.levels, runtime)
-    rehearsal = _Rehearsal(copy, training, sampled.batches(num_tokens), runtime, mixture[0].objective)
-    measured = [
-        rehearsal.measure_bytes(levels, repeat=sampled.num_micro_batches > 1) for levels in chosen.tries
-    ]
-    learning, reading, update = _time_tries(rehearsal, chosen)
-    tokens = rehearsal.batches[0].num_tokens
-    # What existed at once: all layers, and the optimizers of all tries.
-    transient = max(_transient_bytes(moment) for moments in measured for moment in moments)
-    tensors = sum(tensor.nbytes for tensor in weights_of(copy).values()) + transient
-    tensors += sum(moments[0].get("optimizer", 0) for moments in measured)
+    copy = stand_in(network if sketch is outline else sketch, chosen.levels, runtime)
+    rehearsal = _Rehearsal(copy, training, batches, runtime, objective)
+    learning, reading, update, low, high = _time_tries(rehearsal, chosen)
     peak = resident.peak() if resident is not None else 0
     del rehearsal, copy
     gc.collect()
-    share = sampled.max_tokens / tokens
-    whole = [_extrapolate_parts(moments, chosen, share) for moments in zip(*measured, strict=True)]
-    parts = max(whole, key=lambda moment: sum(moment.values()))
     heap_share = HEAP_SLACK
-    if resident is not None and resident.is_exact and runtime.device.type == "cpu":
-        heap_share = max(0, peak - resident.lap() - tensors) / max(1, transient)
+    if resident is not None and resident.is_exact and runtime.device.type == "cpu" and is_whole:
+        tensors = sum(parts.values())
+        heap_share = max(0, peak - resident.lap() - tensors) / max(1, _transient_bytes(parts))
+    each: dict[str, Any] = {"num_tokens": 1, "row_tokens": training.context_tokens, "shares": sampled.shares}
+    larger = training_flops(outline, **each) / training_flops(sketch, **each)
+    error = WHOLE_ERROR if is_whole else LAYERS_ERROR if sketch is outline else NARROW_ERROR
     return RehearsalResult(
-        learning=learning,
-        reading=reading,
-        update=update,
+        learning=learning * larger,
+        reading=reading * larger,
+        update=update * _num_trained(outline) / _num_trained(sketch),
         sampling=sampled.seconds,
         step_tokens=sampled.step_tokens,
         shares=sampled.shares,
+        low=low * (1 - error),
+        high=high * (1 + error),
         parts=parts,
         heap_bytes=int(heap_share * _transient_bytes(parts)),
     )
 
 
-def _affordable(network: Network, training: TrainingSettings, num_tokens: int) -> tuple[LayerSample, int]:
-    """The layers to rehearse, and the tokens per batch."""
+def _num_trained(network: Network) -> int:
+    return sum(parameter.numel() for parameter in trainable(network).values())
+
+
+def _affordable(
+    network: Network, training: TrainingSettings, sampled: SampledBatches
+) -> tuple[Network, LayerSample, int]:
+    """The network to rehearse, or a narrower one; its layers to rehearse, and the tokens per batch."""
+    num_tokens = sampled.max_tokens
     row_tokens = min(training.context_tokens, num_tokens)
-    if training_flops(network, num_tokens=num_tokens, row_tokens=row_tokens) <= MAX_FLOPS:
-        return all_levels(network), num_tokens
-    chosen = sample_layers(network)
-    with only_layers(network, chosen.levels):
-        affordable = int(MAX_FLOPS / training_flops(network, num_tokens=1, row_tokens=row_tokens))
-    return chosen, min(num_tokens, max(MIN_TOKENS, training.context_tokens, affordable))
+    chosen = all_levels(network)
+
+    def fits(sketch: Network, tokens: int) -> bool:
+        logits = 8 * sampled.shares.targets * tokens * sketch.config.vocab_size
+        frozen = sum(p.numel() for p in sketch.parameters() if not p.requires_grad)
+        return 16 * _num_trained(sketch) + 4 * frozen + logits <= MAX_BYTES
+
+    def flops(sketch: Network, tokens: int) -> float:
+        return training_flops(sketch, num_tokens=tokens, row_tokens=row_tokens)
+
+    if flops(network, num_tokens) <= MAX_FLOPS and fits(network, num_tokens):
+        return network, chosen, num_tokens
+    least = min(num_tokens, max(MIN_TOKENS, training.context_tokens))
+    sketch = network
+    while True:
+        chosen = sample_layers(sketch)
+        with only_layers(sketch, chosen.levels):
+            tokens = min(num_tokens, max(least, int(PART_FLOPS / flops(sketch, 1))))
+            tokens = tokens if fits(sketch, tokens) else least
+            if fits(sketch, tokens) and flops(sketch, tokens) <= PART_FLOPS:
+                return sketch, chosen, tokens
+        if (smaller := narrower(sketch, FEW_TOKENS)) is None:
+            return sketch, chosen, tokens
+        sketch = smaller
+
+
+def _within(batch: Batch, config: Config) -> Batch:
+    """The batch with ids that are in the vocabulary of a narrower network."""
+    if config.head.labels:
+        return replace(batch, input_ids=batch.input_ids % config.vocab_size)
+    source = None if batch.source_ids is None else batch.source_ids % config.vocab_size
+    ids, targets = batch.input_ids % config.vocab_size, batch.targets % config.vocab_size
+    return replace(batch, input_ids=ids, targets=targets, source_ids=source)
+
+
+def outlined_parts(
+    outline: Network,
+    *,
+    batch: Batch,
+    training: TrainingSettings,
+    precision: str,
+    objective: Objective,
+    repeat: bool = False,
+) -> Parts:
+    """Bytes by part at the peak of a step of a network on the meta device; temporary is all else.
+
+    `repeat` learns twice, as in a step of several micro-batches.
+    """
+    whole = all_levels(outline)
+    chosen = whole if len(whole.levels) <= OUTLINED_LAYERS else sample_layers(outline)
+    rehearsal = _Rehearsal(outline, training, [batch], Runtime(torch.device("meta"), precision), objective)
+    tries = []
+    for places in chosen.tries:
+        levels = [chosen.levels[place] for place in places]
+        with only_layers(outline, levels):
+            tries.append(rehearsal.measure_bytes(repeat=repeat))
+    names = dict.fromkeys(part for moments in tries for moment in moments for part in moment)
+    moments = [
+        {name: int(chosen.extrapolate([moment.get(name, 0) for moment in each])) for name in names}
+        for each in zip(*tries, strict=True)
+    ]
+    largest = max(moments, key=lambda moment: sum(moment.values()))
+    return {part: size for part, size in largest.items() if size}
 
 
 def _transient_bytes(parts: Parts) -> int:
     """Bytes of the tensors that a step allocates and frees."""
     return sum(size for part, size in parts.items() if part not in ("weights", "optimizer"))
-
-
-def _extrapolate_parts(moments: Sequence[Parts], chosen: LayerSample, share: float) -> Parts:
-    """The parts of all layers and tokens, from one moment of every try."""
-    parts = {}
-    for part in dict.fromkeys(part for moment in moments for part in moment):
-        size = chosen.extrapolate([moment.get(part, 0) for moment in moments])
-        parts[part] = int(size * share) if part in TOKEN_PARTS else int(size)
-    return parts
 
 
 class _Rehearsal:
@@ -215,6 +230,10 @@ class _Rehearsal:
         self.batches = [batch.to(runtime.device) for batch in batches]
         self.compute = TrainStep(self.module, objective)
         self.optimizers: dict[tuple[int, ...], Optimizer] = {}
+
+    def begin(self, levels: tuple[int, ...]) -> None:
+        """Make the optimizer of a try."""
+        self.optimizers[levels] = OPTIMIZERS.get(self.training.optimizer)(self.module, self.training)
 
     def forward(self, batch: Batch) -> Tensor:
         """The summed loss."""
@@ -242,30 +261,32 @@ class _Rehearsal:
         """The gradients that exist."""
         return [p.grad for p in trainable(self.module).values() if p.grad is not None]
 
-    def measure_bytes(self, levels: tuple[int, ...], *, repeat: bool) -> list[Parts]:
-        """Bytes by part at the peak of learning and at the peak of the update; temporary is all else.
-
-        `repeat` learns twice, as in a step of several micro-batches.
-        """
-        batch = self.batches[0]
+    def measure_bytes(self, *, repeat: bool) -> list[Parts]:
+        """Bytes by part at the peak of learning and at the peak of the update, on the meta device."""
+        batch, names = self.batches[0], trainable(self.module)
         moments: list[Parts] = []
-        with only_layers(self.module, levels), StorageLedger("temporary") as ledger:
+        as_on_cpu = AsOnCPU(self.runtime.precision)
+        # Checkpointed activations use the compiler's settings, in training too.
+        loads = nullcontext() if self.training.checkpoint_activations else compiler_unloaded()
+        with loads, as_on_cpu, StorageLedger("temporary") as ledger:
             ledger.record(weights_of(self.module).values(), "weights")
             ledger.record(batch.tensors, "temporary")
             with ledger.recording("optimizer"):
-                self.optimizers[levels] = OPTIMIZERS.get(self.training.optimizer)(self.module, self.training)
+                optimizer = OPTIMIZERS.get(self.training.optimizer)(self.module, self.training)
             with logits_recorded(self.module, ledger):
                 ledger.begin_peak()
                 for _ in range(2 if repeat else 1):
                     with ledger.recording("activations"):
-                        loss = self.forward(batch)
-                    require_gradient(loss, trainable(self.module))
-                    loss.backward()
+                        loss: Tensor = self.compute(batch)[0]
+                    as_on_cpu.casts.clear()
+                    require_gradient(loss, names)
+                    as_on_cpu.backward(loss)
                     del loss
                     ledger.move(self.gradients(), "gradients")
                 moments.append(ledger.parts_at_peak())
             ledger.begin_peak()
-            self.update(levels)
+            torch._foreach_norm(self.gradients())
+            optimizer.step(1e-6, gradient_scale=0.5)
             moments.append(ledger.parts_at_peak())
             self.module.zero_grad()
         return moments
@@ -290,13 +311,18 @@ def logits_recorded(module: Network, ledger: StorageLedger) -> Iterator[None]:
 def _time_tries(rehearsal: _Rehearsal, chosen: LayerSample) -> list[float]:
     """Time the tries in turns, so that a busy moment slows all of them -> learning, reading, update.
 
-    Every round has its own batch, as in training: in bfloat16 each shape needs a kernel of its own.
+    Then a quick and a slow learning, as shares of the usual one. Every round has its own batch, as in
+    training: in bfloat16 each shape needs a kernel of its own.
     """
     seconds: dict[tuple[int, ...], list[tuple[float, float, float]]] = {levels: [] for levels in chosen.tries}
     timed = partial(seconds_per_call, device=rehearsal.runtime.device)
+    for levels in chosen.tries:
+        with only_layers(rehearsal.module, levels):
+            rehearsal.begin(levels)
     started = time.perf_counter()
     for number, batch in enumerate(rehearsal.batches, -1):  # the first round only warms up
-        if number >= MIN_ROUNDS and time.perf_counter() - started > TIMING_SECONDS:
+        spent = time.perf_counter() - started
+        if spent > TIMING_SECONDS and number >= (MIN_ROUNDS if spent < MOST_SECONDS else 2):
             break
         for levels in chosen.tries:
             with only_layers(rehearsal.module, levels):
@@ -307,4 +333,6 @@ def _time_tries(rehearsal: _Rehearsal, chosen: LayerSample) -> list[float]:
             if number >= 0:
                 seconds[levels].append((learn / batch.num_tokens, read / batch.num_tokens, update))
     medians = [[median(column) for column in zip(*rows, strict=True)] for rows in seconds.values()]
-    return [chosen.extrapolate(column) for column in zip(*medians, strict=True)]
+    ordered = sorted(row[0] for row in seconds[chosen.tries[-1]])
+    quick, slow = (ordered[round(share * (len(ordered) - 1))] / median(ordered) for share in (0.1, 0.9))
+    return [*(chosen.extrapolate(column) for column in zip(*medians, strict=True)), quick, slow]

@@ -1,0 +1,151 @@
+"""The bytes of an outline, without memory, beside those of a real step; plans of every size, kept on disk."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import seedbed
+from seedbed.base import hardware
+from seedbed.base.kept import kept
+from seedbed.base.runtime import Runtime, begin_peak, peak_resident_bytes
+from seedbed.data.objective import OBJECTIVES
+from seedbed.data.vocabulary import Vocabulary
+from seedbed.models.network import FAMILIES, build, decoder_start_id, family, initialize
+from seedbed.select import rehearsal
+from seedbed.select.layers import narrower, outline_of
+from seedbed.select.ledger import StorageLedger
+from seedbed.select.plan import PARTS
+from seedbed.select.rehearsal import outlined_parts
+from seedbed.select.samples import SampledBatches, even_mixture
+from seedbed.training.loop import TrainStep
+from seedbed.training.optimizer import OPTIMIZERS
+from seedbed.training.resume import weights_of
+from seedbed.training.settings import TrainingSettings
+
+# Autocast inside the operator of a GRU is followed roughly; an LSTM's workspace grows by pages.
+ALLOWED = {("gru", "bfloat16"): 0.06}
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", FAMILIES.names())
+def test_an_outline_has_the_bytes_of_a_real_step(name: str, precision: str) -> None:
+    config = replace(family(name).sized(64, 2), vocab_size=200)
+    kind = OBJECTIVES.get(family(name).objective)
+    vocabulary = Vocabulary.stand_in(200, needs=kind.needs, decoder_start_id=decoder_start_id(config))
+    objective = kind(vocabulary, kind.settings_class())
+    training = TrainingSettings(batch_tokens=512, context_tokens=64, precision=precision)
+    sampled = SampledBatches(even_mixture(objective, 64, 200), training, Runtime())
+    batch = sampled.batches(sampled.max_tokens)[0]
+    planned = outlined_parts(
+        outline_of(build(config, "meta")),
+        batch=batch,
+        training=training,
+        precision=precision,
+        objective=objective,
+    )
+    network = build(config)
+    initialize(network, torch.Generator().manual_seed(0))
+    compute = TrainStep(network, objective).train()
+    with StorageLedger("step") as ledger:
+        ledger.record([*weights_of(network).values(), *batch.tensors], "before")
+        optimizer = OPTIMIZERS.get(training.optimizer)(network, training)
+        with Runtime(precision=precision).autocast():
+            loss, _ = compute(batch)
+        loss.backward()
+        del loss
+        optimizer.step(1e-6, gradient_scale=0.5)
+    error = ALLOWED.get((name, precision), 0.004)
+    assert sum(planned.values()) == pytest.approx(ledger.peak_bytes, rel=error)
+
+
+def test_an_outline_loads_no_compiler_and_no_memory() -> None:
+    code = (
+        "import sys, seedbed, torch\n"
+        "from seedbed.api.plan import plan\n"
+        "plan('llama', overrides=['training.batch_tokens=256', 'training.context_tokens=64'])\n"
+        "print([n for n in ('torch._dynamo', 'sympy') if n in sys.modules], hasattr(torch, '_dynamo'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split()[0] == "[]"
+
+
+def test_the_largest_preset_is_planned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rehearsal, "PART_FLOPS", 1e9)
+    monkeypatch.setattr(rehearsal, "TIMING_SECONDS", 0.01)
+    monkeypatch.setattr(rehearsal, "MOST_SECONDS", 0.01)
+    before = begin_peak()
+    plan = seedbed.plan("palm:540b")
+    assert peak_resident_bytes() - before < 2**30
+    assert plan.bytes["weights"] == 4 * 540_356_474_880
+    assert list(plan.bytes) == [part for part in PARTS if part in plan.bytes]
+    assert (
+        plan.obstacle.startswith("the run needs about ") and "training.optimizer=adafactor" in plan.obstacle
+    )
+
+
+@pytest.mark.parametrize("name", ["bart", "gpt2", "llama", "lstm", "palm", "t5"])
+def test_every_network_can_stand_for_a_larger_one(name: str) -> None:
+    presets = family(name).presets
+    network = build(max(presets.values(), key=lambda config: config.d_model), "meta")
+    network.embed.weight.requires_grad_(False)
+    while (smaller := narrower(network, 1000)) is not None:
+        network = smaller
+    assert network.config.d_model < 512 and network.config.vocab_size == 1000
+    assert not network.embed.weight.requires_grad and any(p.requires_grad for p in network.parameters())
+
+
+def test_a_plan_is_kept_and_the_probe_renewed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SEEDBED_CACHE", str(tmp_path))
+    monkeypatch.setattr(hardware, "PROBE_SECONDS", 0.05)
+    hardware.probe.cache_clear()
+    sizes = ["training.batch_tokens=128", "training.context_tokens=32", "model.d_model=32"]
+    one, two = (seedbed.plan("gpt2", overrides=sizes) for _ in range(2))
+    assert (one.seconds, one.bytes, one.spread) == (two.seconds, two.bytes, two.spread)
+    assert one.age_seconds == 0 < two.age_seconds
+    low, high = two.to_dict()["seconds_range"]
+    assert low < two.seconds < high
+    other = seedbed.plan("gpt2", overrides=[*sizes, "training.optimizer=adafactor"])
+    assert other.age_seconds == 0
+    hardware.probe.cache_clear()
+    assert hardware.probe().age_seconds > 0 and hardware.probe(renew=True).age_seconds == 0
+    hardware.probe.cache_clear()
+
+
+def test_what_is_kept_expires_and_needs_no_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SEEDBED_CACHE", str(tmp_path / "cache"))
+    assert kept("it", {"a": 1}, lambda: 1).value == kept("it", {"a": 1}, lambda: 2).value == 1
+    assert kept("it", {"a": 2}, lambda: 2).value == 2
+    monkeypatch.setattr("seedbed.base.kept.KEPT_SECONDS", 0.0)
+    assert kept("it", {"a": 1}, lambda: 3).value == 3
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SEEDBED_CACHE", str(tmp_path / "file" / "cache"))
+    assert kept("it", {"a": 1}, lambda: 4).value == 4
+
+
+def test_a_plan_on_data_has_the_figures_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from seedbed.api.pretrain import pretrain
+
+    monkeypatch.chdir(tmp_path)
+    Path("corpus.jsonl").write_text("\n".join(f'{{"text": "document {i} of words"}}' for i in range(200)))
+    sizes = {
+        "model.d_model": 32,
+        "model.num_layers": 1,
+        "tokenizer.kind": "bytes",
+        "training.batch_tokens": 128,
+        "training.context_tokens": 32,
+        "training.num_steps": 3,
+    }
+    overrides = [f"{key}={value}" for key, value in sizes.items()]
+    planned = seedbed.plan("gpt2", data="corpus.jsonl", overrides=overrides).to_dict()
+    run = pretrain("corpus.jsonl", out="run", family="gpt2", overrides=overrides).plan
+    differing = {"hardware", "age_seconds", "generation"}
+    same = {key: run[key] for key in planned if key not in differing}
+    expected = {key: value for key, value in planned.items() if key not in differing}
+    assert same == {k: list(v) if isinstance(v, tuple) else v for k, v in expected.items()}
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".plan")] == []
