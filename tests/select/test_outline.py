@@ -68,7 +68,8 @@ def test_an_outline_loads_no_compiler_and_no_memory() -> None:
     code = (
         "import sys, seedbed, torch\n"
         "from seedbed.api.plan import plan\n"
-        "plan('llama', overrides=['training.batch_tokens=256', 'training.context_tokens=64'])\n"
+        "sizes = ['training.batch_tokens=64', 'training.context_tokens=64', 'model.d_model=64']\n"
+        "plan('llama', overrides=sizes)\n"
         "print([n for n in ('torch._dynamo', 'sympy') if n in sys.modules], hasattr(torch, '_dynamo'))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
