@@ -1,16 +1,22 @@
 """What is held out: a share of the bytes, the same text on one side, whatever the files are."""
 
+import json
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seedbed.data.corpora import Document
+from seedbed.data.corpus import Corpus
+from seedbed.data.prepare import prepare_shards
+from seedbed.data.settings import DataSettings
 from seedbed.data.split import LEAST, MOST, content_hash, find_split, stretch_characters, stretches
+from seedbed.text.training import train_tokenizer
 
 ENDS = st.sampled_from(["\n\n", "\r\n\r\n", "\n \n\n", "\n", "\r\n", "\r", " ", ""])
 
@@ -144,16 +150,20 @@ def test_records_are_never_cut_and_a_label_keeps_its_last_one() -> None:
     labels = ["often"] * 300 + [f"once {n}" for n in range(20)]
     records = [Document("text " * (n % 90 + 1) + str(n), "x", label) for n, label in enumerate(labels)]
     for fraction in (0.05, 0.5, 0.9):
-        last = {label: max(content_hash(r) for r in records if r.answer == label) for label in set(labels)}
+        last = {
+            label: max(content_hash(r.text) for r in records if r.answer == label) for label in set(labels)
+        }
         split = find_split(lambda: records, fraction, cuts=False, last=last.values())
         assert split is not None
-        held = [record for record in records if split.holds_out(content_hash(record))]
+        held = [record for record in records if split.holds_out(content_hash(record.text))]
         assert {record.answer for record in records if record not in held} == set(labels)
         sizes = [sum(len(r.text) + len(r.answer or "") for r in each) for each in (held, records)]
         assert abs(sizes[0] / sizes[1] - fraction) < 0.1 * fraction
         assert [list(split.parts(record)) for record in held] == [[(record, True)] for record in held]
     one_each = records[-2:]
-    assert find_split(lambda: one_each, 0.5, cuts=False, last=map(content_hash, one_each)) is None
+    assert (
+        find_split(lambda: one_each, 0.5, cuts=False, last=[content_hash(r.text) for r in one_each]) is None
+    )
 
 
 def test_what_is_read_twice_is_read_anew(tmp_path: Path) -> None:
@@ -164,3 +174,41 @@ def test_what_is_read_twice_is_read_anew(tmp_path: Path) -> None:
         yield from (Document(f"Text {n} {'a' * n}", "x") for n in range(50))
 
     assert find_split(read, 0.1, cuts=True) is not None and len(count) == 1  # nothing to cut
+
+
+@pytest.mark.parametrize(
+    ("learns_from", "twin"),
+    [
+        ("labels", lambda n, k: {"text": f"text {n}" + " \n"[:k], "label": "ab"[(n + k) % 2]}),
+        ("pairs", lambda n, k: {"prompt": f"question {n}", "completion": f"answer {k}"}),
+        (
+            "conversations",
+            lambda n, k: {
+                "messages": [
+                    dict(sorted({"role": "user", "content": f"question {n}"}.items(), reverse=k == 1)),
+                    {"role": "assistant", "content": f"answer {k}"},
+                ]
+            },
+        ),
+    ],
+)
+def test_records_with_one_input_are_on_one_side(learns_from: Any, twin: Callable, tmp_path: Path) -> None:
+    path = tmp_path / "twins.jsonl"
+    path.write_text("".join(json.dumps(twin(n, k)) + "\n" for k in range(3) for n in range(300)))
+    corpus = Corpus(DataSettings(train=str(path)), learns_from=learns_from)
+    sides: tuple[set[str], set[str]] = (set(), set())
+    for document, validates in corpus.documents():
+        sides[validates].add(" ".join(corpus.key(document).split()))
+    assert len(sides[0]) + len(sides[1]) == 300 and len(sides[1]) >= 10
+
+
+def test_what_the_training_part_repeats_is_warned_of(tmp_path: Path) -> None:
+    rng = random.Random(1)
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    paragraphs = [" ".join("".join(rng.choices(letters, k=6)) for _ in range(12)) for _ in range(3000)]
+    for texts, least in (([rng.choice(paragraphs[:300]) for _ in range(3000)], 0.9), (paragraphs, 0.0)):
+        (tmp_path / "text.txt").write_text("\n\n".join(texts))
+        settings = DataSettings(train=str(tmp_path / "text.txt"))
+        facts = prepare_shards(settings, train_tokenizer(texts[:9], "bytes"), tmp_path / "out").facts()
+        assert facts["overlap"] >= least
+        assert ("are also in the training part" in facts["warning"]) == (least > 0)

@@ -211,7 +211,7 @@ def test_a_config_that_is_none_is_refused(bundle: Path, content: bytes, message:
         ({"layer_norm_epsilon": "tiny"}, "norm_eps='tiny' is not allowed; allowed: a finite number"),
         ({"activation_function": "swish"}, "activation_function='swish', which .*; allowed: "),
         ({"activation_function": ["gelu"]}, "does not describe a gpt2"),
-        ({"attn_pdrop": 2}, r"dropout=2 must be in \[0, 1\)"),
+        ({"attn_pdrop": 2}, r"dropout=2 is not allowed: give a number of 0"),
         ({"n_positions": -1}, "max_positions=-1 must be at least 1"),
         # A config that does not fit in memory is refused before memory is allocated.
         ({"n_layer": 10**9}, "needs 1000000000 layers, but the weights have 28 tensors"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
@@ -63,7 +64,8 @@ class Corpus:
             return Split()
         last = self._last_hashes.values() if self.learns_from in ("labels", "tags") else ()
         is_text = self.learns_from == "text"
-        found = find_split(self._training, settings.validation_fraction, cuts=is_text, last=last)
+        share = settings.validation_fraction
+        found = find_split(self._training, share, cuts=is_text, last=last, key=self.key)
         if found is None:
             raise self.without(validation=True)
         return found
@@ -74,10 +76,17 @@ class Corpus:
         self.reading = Reading()
         found: dict[str, int] = {}
         for document in self._training():
-            hashed = content_hash(document)
+            hashed = content_hash(self.key(document))
             for label in answer_labels(document, self.learns_from):
                 found[label] = max(found.get(label, 0), hashed)
         return found
+
+    def key(self, document: Document) -> str:
+        """What decides the side of a record: its input, whatever the answer; what the assistant is asked."""
+        if self.learns_from != "conversations":
+            return document.text
+        turns = json.loads(document.text)
+        return "\n".join(str(turn.get("content")) for turn in turns if turn.get("role") != "assistant")
 
     def _training(self) -> Iterator[Document]:
         """The documents of the training data, without those of validation."""

@@ -26,6 +26,7 @@ from seedbed.data.labels import (
     read_labels,
     write_labels,
 )
+from seedbed.data.overlap import WORTH_A_WARNING, Overlap
 from seedbed.data.settings import DataSettings
 from seedbed.data.shards import ShardWriter, TokenShard
 from seedbed.text.tokenizer import Tokenizer, blocks
@@ -71,7 +72,13 @@ class CorpusShards:
         return sizes | dict(self.reading) | {"warning": self._warning(sizes)}
 
     def _warning(self, sizes: Mapping[str, int]) -> str:
-        """What to do about a held-out part that is too small for its interval; empty if it is not."""
+        """What to do about a held-out part that flatters, or is too small for its interval; else empty."""
+        if (share := self.reading.get("overlap", 0.0)) > WORTH_A_WARNING:
+            what = "lines of text" if self.learns_from == "text" else "records"
+            return (
+                f"{share:.0%} of the held-out {what} are also in the training part, so the held-out figures "
+                "flatter: remove what repeats, or give data.validation=FILE"
+            )
         key, what = ("tokens", "tokens of text") if self.learns_from == "text" else ("documents", "records")
         count, enough = sizes[f"validation_{key}"], ENOUGH_HELD_OUT[key]
         if count >= enough:
@@ -146,11 +153,14 @@ def prepare_shards(
         known = corpus or Corpus(settings, learns_from=learns_from)
         known.require_held_out()
         notify(f"tokenizing {settings.train}")
+        overlap = Overlap(of_lines=learns_from == "text")
         if learns_from == "text":
-            _write_texts(known, tokenizer, aside)
+            _write_texts(known, tokenizer, aside, overlap)
         else:
-            _write_pairs(known, tokenizer, aside, known.labels(head_labels) if has_labels else ())
-        write_file(aside / DATA, json.dumps(known.facts(), indent=1).encode())
+            labels = known.labels(head_labels) if has_labels else ()
+            _write_pairs(known, tokenizer, aside, labels, overlap)
+        facts = known.facts() | {"overlap": round(overlap.share, 4)}
+        write_file(aside / DATA, json.dumps(facts, indent=1).encode())
         notify(str(known.reading))
         if source_fingerprint(settings) != source:  # the files were read a second time
             raise DataError(
@@ -186,7 +196,9 @@ def _shard_writers(
             writer.close()
 
 
-def _write_pairs(corpus: Corpus, tokenizer: Tokenizer, folder: Path, labels: tuple[str, ...]) -> None:
+def _write_pairs(
+    corpus: Corpus, tokenizer: Tokenizer, folder: Path, labels: tuple[str, ...], overlap: Overlap
+) -> None:
     """Write the shards of labelled records, an answer for each input, and the labels."""
     learns_from = corpus.learns_from
     num_answers = {"pairs": tokenizer.vocab_size, "conversations": 2}.get(learns_from, len(labels) + 1)
@@ -201,6 +213,7 @@ def _write_pairs(corpus: Corpus, tokenizer: Tokenizer, folder: Path, labels: tup
             else:
                 rows = encode_conversations(documents, tokenizer)
             for (document, validates), row in zip(group, rows, strict=True):
+                overlap.add(corpus.key(document), validates)
                 num_bytes = sum(len(text.encode()) for text in document_texts(document, learns_from))
                 for (ending, ids), count in zip(zip(sizes, row, strict=True), (num_bytes, 0), strict=True):
                     writer = writers[f"{SIDES[validates]}{ending}"]
@@ -210,11 +223,11 @@ def _write_pairs(corpus: Corpus, tokenizer: Tokenizer, folder: Path, labels: tup
         write_labels(folder, labels)
 
 
-def _write_texts(corpus: Corpus, tokenizer: Tokenizer, folder: Path) -> None:
+def _write_texts(corpus: Corpus, tokenizer: Tokenizer, folder: Path, overlap: Overlap) -> None:
     """Write the two shards of documents of text; the end token follows what ends one."""
     end = [] if tokenizer.eos_id is None else [tokenizer.eos_id]
     with _shard_writers(corpus, folder, {"": tokenizer.vocab_size}) as writers:
-        for group in _groups(_blocks(corpus), lambda each: len(each.text)):
+        for group in _groups(_blocks(corpus, overlap), lambda each: len(each.text)):
             encoded = tokenizer.encode_batch([block.text for block in group])
             for block, ids in zip(group, encoded, strict=True):
                 writer = writers[SIDES[block.validates]]
@@ -232,8 +245,9 @@ class _Block(NamedTuple):
     ends: bool
 
 
-def _blocks(corpus: Corpus) -> Iterator[_Block]:
+def _blocks(corpus: Corpus, overlap: Overlap) -> Iterator[_Block]:
     for document, validates in corpus.documents():
+        overlap.add(document.text, validates)
         num_left = len(document.text)
         for block in blocks(document.text):
             num_left -= len(block)

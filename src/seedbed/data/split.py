@@ -1,7 +1,8 @@
 """Which part of a corpus is held out: a share of its bytes, assigned by the hash of the content alone.
 
 A long text is cut into stretches, small beside the share. Those with the smallest hashes are held out until
-their bytes are nearest to it; so equal stretches are on one side, whatever their files and their order.
+their bytes are nearest to it; so equal stretches are on one side, whatever their files, their order and their
+white space, and so are records with one input and several answers.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import zlib
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -34,6 +36,7 @@ class Split:
     most_hash: int = -1
     kept: frozenset[int] = frozenset()
     stretch_characters: int | None = None  # of a text that is cut; None: none is
+    key: Callable[[Document], str] = attrgetter("text")  # what decides: the input of a record
 
     def holds_out(self, hashed: int) -> bool:
         """Whether the content with this hash is for validation."""
@@ -45,7 +48,7 @@ class Split:
         A part is as many stretches as are on one side; only the last one `ends` the document.
         """
         text, start, end, held = document.text, 0, 0, False
-        for cut, hashed in stretches(document, self.stretch_characters):
+        for cut, hashed in stretches(document, self.stretch_characters, self.key):
             held_next = self.holds_out(hashed)
             if held_next != held and end > start:
                 yield replace(document, text=text[start:end], ends=False), held
@@ -54,21 +57,23 @@ class Split:
         yield (replace(document, text=text[start:]) if start else document), held
 
 
-def content_hash(document: Document) -> int:
-    """64 bits of the hash of a document."""
-    return int.from_bytes(document.digest[:8])
+def content_hash(text: str) -> int:
+    """64 bits of the hash of a text; its white space does not count."""
+    return int.from_bytes(hashlib.sha256(" ".join(text.split()).encode()).digest()[:8])
 
 
-def stretches(document: Document, size: int | None) -> Iterator[tuple[int, int]]:
+def stretches(
+    document: Document, size: int | None, key: Callable[[Document], str] = attrgetter("text")
+) -> Iterator[tuple[int, int]]:
     """The stretches of a document, each with its end and the hash of its content."""
     text = document.text
     if size is None or len(text) <= size:
-        yield len(text), content_hash(document)
+        yield len(text), content_hash(key(document))
         return
     start = 0
     while start < len(text):
         end = _cut(text, start, size)
-        yield end, int.from_bytes(hashlib.sha256(text[start:end].encode()).digest()[:8])
+        yield end, content_hash(text[start:end])
         start = end
 
 
@@ -104,29 +109,35 @@ class _Measured(NamedTuple):
 
 
 def find_split(
-    read: Callable[[], Iterable[Document]], fraction: float, *, cuts: bool, last: Iterable[int] = ()
+    read: Callable[[], Iterable[Document]],
+    fraction: float,
+    *,
+    cuts: bool,
+    last: Iterable[int] = (),
+    key: Callable[[Document], str] = attrgetter("text"),
 ) -> Split | None:
     """The split that holds out `fraction` of the bytes of the documents that `read` gives, each time anew.
 
-    Documents are cut only with `cuts`. `last` are hashes of content that stays for training. None if nothing
-    may be held out, or nothing is left for training.
+    Documents are cut only with `cuts`; a whole one is assigned by the hash of its `key`. `last` are hashes of
+    content that stays for training. None if nothing may be held out, or nothing is left for training.
     """
-    whole, kept = _measure(read(), None), frozenset(last)
+    whole, kept = _measure(read(), None, key), frozenset(last)
     size = stretch_characters(fraction, whole.num_characters)
     if not cuts or (whole.longest <= size and len(whole.hashes) > 1):
-        return _nearest(whole, fraction, kept, None)
-    while (found := _nearest(_measure(read(), size), fraction, kept, size)) is None and size > SHORTEST:
+        found = _nearest(whole, fraction, kept, None)
+        return found and replace(found, key=key)
+    while (found := _nearest(_measure(read(), size, key), fraction, kept, size)) is None and size > SHORTEST:
         size //= 2
-    return found
+    return found and replace(found, key=key)
 
 
-def _measure(documents: Iterable[Document], size: int | None) -> _Measured:
+def _measure(documents: Iterable[Document], size: int | None, key: Callable[[Document], str]) -> _Measured:
     """Measure the stretches of some documents."""
     hashes, sizes = array("Q"), array("Q")
     num_characters = longest = 0
     for document in documents:
         start, answer = 0, len((document.answer or "").encode())
-        for end, hashed in stretches(document, size):
+        for end, hashed in stretches(document, size, key):
             text = document.text[start:end]
             hashes.append(hashed)
             sizes.append(answer + (len(text) if text.isascii() else len(text.encode())))
