@@ -11,7 +11,8 @@ import pytest
 from pyarrow import parquet
 
 from seedbed.base.errors import DataError
-from seedbed.data.corpora import Reading, read_documents
+from seedbed.data.corpora import Document, Reading, read_documents
+from seedbed.data.labels import encode_labelled
 from seedbed.data.prepare import prepare_shards
 from seedbed.data.readers import reader
 from seedbed.data.settings import DataSettings
@@ -99,35 +100,83 @@ def test_a_row_that_does_not_match_is_named(content: str, words: str | None, tmp
         records(tmp_path / "a.csv")
 
 
+def test_a_backslash_at_the_end_of_a_cell_is_no_escape(tmp_path: Path) -> None:
+    rows = [["path", "text", "label"], *([f"C:\\dir{n}\\", f"film {n}, rated 0", "neg"] for n in range(300))]
+    rows[7][1] = "two\nlines"
+    with (tmp_path / "a.csv").open("w", newline="") as stream:
+        csv.writer(stream, quoting=csv.QUOTE_ALL).writerows(rows)
+    assert [list(record.values()) for record in records(tmp_path / "a.csv")] == rows[1:]
+    (tmp_path / "a.csv").write_text('text,label\n"path C:\\",x\nb,y\n')
+    assert records(tmp_path / "a.csv")[0]["text"] == "path C:\\"
+
+
+def test_a_backslash_escapes_only_a_quote_or_a_backslash(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('text,label\n"say \\"x\\", now",x\n"C:\\new\\\\",y\n"",z\n')
+    assert [r["text"] for r in records(tmp_path / "a.csv")] == ['say "x", now', "C:\\new\\", ""]
+
+
+def test_a_carriage_return_alone_ends_a_line(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b'text,label\n"first\rsecond",x\nc,y\n')
+    assert [r["text"] for r in records(tmp_path / "a.csv")] == ["first\rsecond", "c"]
+    (tmp_path / "a.csv").write_bytes(b'text,label\r"a",x\rb,y\r')
+    assert [r["text"] for r in records(tmp_path / "a.csv")] == ["a", "b"]
+    (tmp_path / "a.csv").write_bytes(b"text,label\na\rb,x\nc,y\n")
+    with pytest.raises(DataError, match=r"a\.csv:2 has 1 columns, expected are 2 \(text, label\)"):
+        records(tmp_path / "a.csv")
+
+
 def test_a_text_of_any_length_is_a_cell(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(f"text,label\n{'x' * 500_000},1\n")
     assert len(records(tmp_path / "a.csv")[0]["text"]) == 500_000
 
 
-SENTENCES = "-DOCSTART- -X- O O\n\nEU NNP I-NP B-ORG\nrejects VBZ I-VP O\n\n\n# NN I-NP O\n. . O O"
+SENTENCES = "-DOCSTART- -X- O O\n\nEU NNP I-NP B-ORG\nrejects VBZ I-VP O\n\n\n. . O O\n# NN I-NP O"
 
 
 @pytest.mark.parametrize("name", ["a.conll", "a.iob", "a.bio", "A.CONLL.GZ", "a.txt"])
-@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+@pytest.mark.parametrize("ends", ["\n", "\r\n", "\r", "\r\r\n"])
 def test_conll_is_words_with_the_tag_in_the_last_column(name: str, ends: str, tmp_path: Path) -> None:
     lines = SENTENCES.split("\n") + (["", "A DT I-NP O", "b NN I-NP O"] if name == "a.txt" else [])
     for separator in (" ", "\t"):
         raw = ends.join(line.replace(" ", separator) for line in lines).encode()
         (tmp_path / name).write_bytes(gzip.compress(raw) if name.endswith("GZ") else raw)
         found = list(read_documents(tmp_path / name, learns_from="tags"))
-        assert [(d.text, d.answer) for d in found[:2]] == [("EU rejects", "B-ORG O"), ("# .", "O O")]
+        assert [(d.text, d.answer) for d in found[:2]] == [("EU rejects", "B-ORG O"), (". #", "O O")]
         assert found[0].origin == f"{tmp_path / name}:3"
     texts = [d.text for d in read_documents(tmp_path / name)]
     assert len(texts) == 1 and "EU" in texts[0]  # a text, where text is learned
 
 
 def test_comments_of_conll_are_left_out_and_a_word_without_a_tag_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "a.conll").write_text("# id 7 of 9\nAda\tB-PER\n#\tO\n\t\nwas\tO\n")
+    (tmp_path / "a.conll").write_text("# id 7 of 9\nAda\tB-PER\n#\tO\n\t\n# doc2\nwas\tO\n")
     found = list(read_documents(tmp_path / "a.conll", learns_from="tags"))
     assert [(d.text, d.answer) for d in found] == [("Ada #", "B-PER O"), ("was", "O")]
     (tmp_path / "b.conll").write_text("Ada\tB-PER\nwas\n")
     with pytest.raises(DataError, match=r"b\.conll:2 is 'was', not a word and its tag; write both"):
         list(read_documents(tmp_path / "b.conll", learns_from="tags"))
+    (tmp_path / "b.conll").write_text("# doc2\nAda B-PER\n# O\n\n# doc3\nwas O\n")
+    found = list(read_documents(tmp_path / "b.conll", learns_from="tags"))
+    assert [(d.text, d.answer) for d in found] == [("Ada #", "B-PER O"), ("was", "O")]
+
+
+def test_a_row_of_conll_of_another_width_is_named_and_a_no_break_space_is_kept(tmp_path: Path) -> None:
+    file = tmp_path / "a.conll"
+    file.write_text("in O\nNew York B-LOC\n")
+    with pytest.raises(DataError, match=r"a\.conll:2 has 3 columns, the rows before it have 2: 'New York B-"):
+        list(read_documents(file, learns_from="tags"))
+    file.write_text("10\u00a0000 B-NUM\nmen O\n\nNo O\n")
+    document = next(read_documents(file, learns_from="tags"))
+    assert document == Document("10\u00a0000 men", f"{file}:1", "B-NUM O")
+    tokenizer = train_tokenizer([], "bytes")
+    (row,) = encode_labelled([document], tokenizer, ("B-NUM", "O"), "tags")
+    assert row[1] == [1, *[0] * 7, 2, 0, 0]  # of the bytes
+
+
+def test_a_line_that_is_not_json_is_named_in_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "a"}\n')
+    (tmp_path / "b.jsonl").write_text('{"text": "b"}\n' * 25 + '{"text": \n')
+    with pytest.raises(DataError, match=r"b\.jsonl:26 is not JSON \(Expecting value at column 10\); correct"):
+        list(read_documents(tmp_path))
 
 
 def test_a_json_file_has_a_list_or_lines(tmp_path: Path) -> None:
@@ -175,3 +224,20 @@ def test_names_of_classes_in_parquet_are_labels_in_their_order(tmp_path: Path) -
     assert shards.labels == tuple(names)  # logit i is class i
     found = list(read_documents(tmp_path / "a.parquet", learns_from="tags"))
     assert [(d.text, d.answer) for d in found] == [("x", "B-PER"), ("y", "O")]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "names"),
+    [
+        ('{"info": null}', ("0", "1")),
+        ("not JSON", ("0", "1")),
+        ('{"info": {"features": [{"name": "label", "names": ["neg", "pos"]}]}}', ("neg", "pos")),
+        ('{"info": {"features": ["label"]}}', ("0", "1")),
+        ('{"info": {"features": {"label": {"feature": [1], "names": 2}}}}', ("0", "1")),
+    ],
+)
+def test_metadata_of_another_form_is_ignored(metadata: str, names: Any, tmp_path: Path) -> None:
+    table = pyarrow.table({"text": ["a", "b"], "label": [0, 1]})
+    parquet.write_table(table.replace_schema_metadata({"huggingface": metadata}), tmp_path / "a.parquet")
+    found = read_documents(tmp_path / "a.parquet", learns_from="labels")
+    assert tuple(document.answer for document in found) == names

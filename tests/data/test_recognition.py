@@ -3,6 +3,7 @@
 import codecs
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,35 @@ def test_an_unknown_form_lists_the_fields_and_the_usual_ones(learns_from: Any, t
     ):
         found(str(tmp_path / "a.csv"))
     assert found(str(tmp_path / "a.csv"), columns="text,label") == ("text label", "labels")
+
+
+def test_a_table_as_excel_writes_it_in_germany_is_told_its_settings(tmp_path: Path) -> None:
+    rows = [f'{n},5;"Hallo ""{n}"",\n\u00fcber Post";{"Rechnung" if n % 2 else "Versand"}' for n in range(9)]
+    source = tmp_path / "de.csv"
+    source.write_bytes("\r\n".join(["\ufeffBetrag;Nachricht;Kategorie", *rows, ""]).encode())
+    words = "such as --set data.input=Nachricht --set data.target=Kategorie, or leave"
+    with pytest.raises(DataError, match=words):
+        found(str(source))
+    with pytest.raises(DataError, match=r"fields are Betrag, Nachricht, Kategorie; .* with data\.text_field"):
+        list(read_documents(source))
+    settings = DataSettings(train=str(source), input="Nachricht", target="Kategorie")
+    documents = list(read_documents(source, settings, learns_from="labels"))
+    assert [(d.text, d.answer) for d in documents][1] == ('Hallo "1",\nüber Post', "Rechnung")
+
+
+def test_each_file_of_a_folder_has_its_own_names_of_the_fields(tmp_path: Path) -> None:
+    write(tmp_path / "a.jsonl", {"text": "one", "label": "x"})
+    (tmp_path / "b.csv").write_text("Text,Label\ntwo,y\n")
+    (tmp_path / "c.csv").write_text("sentence,label\nthree,x\n")
+    (tmp_path / "d.csv").write_text("prompt,completion\nfour,x\n")
+    reading = Reading()
+    settings, learned = recognised(DataSettings(train=str(tmp_path), exclude=("d.csv",)))
+    read = read_documents(tmp_path, replace(settings, exclude=()), learns_from=learned, reading=reading)
+    assert [(d.text, d.answer) for d in read] == [("one", "x"), ("two", "y"), ("three", "x")]
+    assert list(reading.skipped.values()) == ["no field 'text'"]
+    named = DataSettings(train=str(tmp_path), input="one", target="two")
+    with pytest.raises(DataError, match="has no record"):
+        list(read_documents(tmp_path, named, learns_from="labels"))
 
 
 def test_a_few_texts_beside_records_are_notes_on_them(tmp_path: Path) -> None:

@@ -47,6 +47,9 @@ def test_a_long_conversation_loses_its_end_and_is_left_out_if_its_answers_are_th
     source = PairSource(inputs, late, **how)
     assert (source.num_cut, source.num_left_out) == (0, 1) and limit.min() > 0
     assert [len(record.ids) for record in source.records(0, 0)] == [3, 2]
+    how["max_input_tokens"] = np.full(3, 1)
+    with pytest.raises(DataError, match="each of the 3 conversations is longer than the context before its"):
+        PairSource(inputs, late, **how)
 
 
 def write(path: Path, records: list[Any]) -> str:

@@ -14,7 +14,7 @@ from seedbed.base.errors import DataError
 from seedbed.data.builtin import builtin_texts
 from seedbed.data.fields import missing_fields, record_fields, record_texts
 from seedbed.data.files import NotUsable, builtin_name, read_text, source_files, unreadable
-from seedbed.data.forms import LearnsFrom, expected
+from seedbed.data.forms import LearnsFrom, expected, match
 from seedbed.data.readers import Records, class_names, conll, is_conll, reader
 from seedbed.data.recognition import recognised
 from seedbed.data.settings import DataSettings
@@ -151,7 +151,6 @@ def _file_documents(
     read = reader(file, settings.columns, [] if settings.form == "alpaca" else names)
     if read is not None:
         records = read()
-        reading.class_names = reading.class_names or class_names(file, names[-1])
     elif (text := read_text(file)) and not text.isspace():
         if learns_from == "text":
             yield Document(text, str(file))
@@ -162,8 +161,12 @@ def _file_documents(
     is_empty = True
     for origin, record in records:
         if is_empty and isinstance(record, dict) and (absent := [n for n in names if n not in record]):
-            message = missing_fields(record, fields, origin)
-            raise NotUsable(message, f"no field {absent[0]!r}")
+            own = match(record, learns_from)  # its own names of the same form
+            if own is None or own.form.name != settings.form or not own.form.has(names):
+                raise NotUsable(missing_fields(record, fields, origin), f"no field {absent[0]!r}")
+            fields = [each._replace(name=name) for each, name in zip(fields, own.fields, strict=True)]
+        if is_empty:
+            reading.class_names = reading.class_names or class_names(file, fields[-1].name)
         is_empty = False
         yield Document(*record_texts(record, fields, settings, learns_from, origin, reading.class_names))
     if is_empty:

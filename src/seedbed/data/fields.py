@@ -21,6 +21,7 @@ CONTENTS: dict[LearnsFrom, tuple[Content, Content]] = {
     "tags": ("words", "words"),
 }
 WHOLE = re.compile(r"(-?\d+)\.0+")  # a whole number in a table with missing values
+WORD = re.compile(r"[\S\u00a0\u2007\u202f]+")  # no-break spaces are characters of a word
 ROLES = {"human": "user", "gpt": "assistant"}  # in lists of `from` and `value`
 
 
@@ -142,7 +143,7 @@ def _joined(words: list[Any], name: str, origin: str, class_names: Sequence[str]
     """Join words or tags, numbers among them, with blanks."""
     texts = [word if isinstance(word, str) else label_text(word, class_names) for word in words]
     for number, word in enumerate(texts, 1):
-        if not isinstance(word, str) or len(word.split()) != 1 or word != word.strip():
+        if not isinstance(word, str) or not WORD.fullmatch(word):
             raise DataError(
                 f"{origin}: number {number} of the field {name!r} is {str(word)[:40]!r}, not one word; give "
                 "words without blanks"

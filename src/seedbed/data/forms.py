@@ -23,6 +23,10 @@ class Form(NamedTuple):
     def __str__(self) -> str:
         return " and ".join(names[0] for names in (self.inputs, self.targets) if names)
 
+    def has(self, fields: Sequence[str]) -> bool:
+        """Whether all these names are usual ones of the form."""
+        return all(name.strip().lower() in (*self.inputs, *self.targets) for name in fields)
+
 
 TEXTS = ("text", "sentence", "review")
 FORMS = (  # the first that matches

@@ -12,6 +12,7 @@ from pathlib import Path
 from seedbed.base.errors import ConfigError, DataError, UsageError
 from seedbed.base.files import write_file
 from seedbed.data.corpora import Document
+from seedbed.data.fields import WORD
 from seedbed.data.forms import LearnsFrom
 from seedbed.nn.config import MAX_LABELS
 from seedbed.text.chat_template import ChatTemplate
@@ -24,7 +25,7 @@ NUMBER = re.compile(r"-?\d+(\.\d+)?")
 def answer_labels(document: Document, learns_from: LearnsFrom) -> list[str]:
     """The label of a text, or the tags of its words."""
     assert document.answer is not None
-    return document.answer.split() if learns_from == "tags" else [document.answer]
+    return WORD.findall(document.answer) if learns_from == "tags" else [document.answer]
 
 
 def document_texts(document: Document, learns_from: LearnsFrom) -> list[str]:
@@ -142,7 +143,7 @@ def _number(numbers: Mapping[str, int], document: Document, label: str) -> int:
 def _encode_tagged(
     document: Document, tokenizer: Tokenizer, numbers: Mapping[str, int]
 ) -> tuple[list[int], list[int]]:
-    tags, num_words = answer_labels(document, "tags"), len(document.text.split())
+    tags, num_words = answer_labels(document, "tags"), len(WORD.findall(document.text))
     if len(tags) != num_words:
         raise DataError(f"{document.origin}: {num_words} words with {len(tags)} tags; give each word one tag")
     ids, spans = tokenizer.encode_spans(document.text)
@@ -158,7 +159,7 @@ def words_begun(text: str, spans: Sequence[tuple[int, int]]) -> list[int | None]
     None for a token that begins no word: inside a word, or blanks. Words are separated by blanks; a token
     belongs to the word of its first character that is not a blank.
     """
-    starts = [match.start() for match in re.finditer(r"\S+", text)]
+    starts = [match.start() for match in WORD.finditer(text)]
     found: list[int | None] = []
     last = -1
     for start, end in spans:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import importlib
+import io
 import json
 import re
 import sys
@@ -21,6 +22,8 @@ from seedbed.data.files import byte_lines, not_encoded, read_text, suffix
 Records = Iterator[tuple[str, Any]]
 Reader = Callable[[], Records]
 SPACE = re.compile(r"\s*")
+LINE_END = re.compile(r"\r*\n|\r")
+BACKSLASH = re.compile(r'(\\["\\])|\\')  # before a quote or a backslash, or any other
 SAMPLE_LINES = 200  # of a table, that show how it is written
 TABLES = (".csv", ".tsv", ".tab")
 DELIMITERS = (",", "\t", ";", "|")
@@ -48,7 +51,7 @@ def is_conll(file: Path, text: str) -> bool:
     """Whether a text is words with tags, one a line: by its ending, or by tags of entities in every line."""
     if suffix(file) in (".conll", ".iob", ".iob2", ".bio"):
         return True
-    lines = [line.split() for line in text[:4096].split("\n")[:-1] if line.strip()]
+    lines = [_cells(line) for line in LINE_END.split(text[:4096])[:-1] if line.strip()]
     words = [cells for cells in lines if cells[0] != "-DOCSTART-"]
     widths = {len(cells) for cells in words}
     return (
@@ -60,14 +63,17 @@ def is_conll(file: Path, text: str) -> bool:
 
 
 def conll(file: Path, text: str) -> Records:
-    """Sentences as `tokens` and `tags`: the first and the last column; blank lines are between sentences."""
+    """Sentences as `tokens` and `tags`: the first and the last column; blank lines are between sentences.
+
+    A line that begins with `# ` is a comment where a sentence begins, or with other columns than the rows.
+    """
     tokens: list[str] = []
     tags: list[str] = []
     first = width = 0
-    for number, line in enumerate([*text.split("\n"), ""], 1):
-        cells = [cell.strip() for cell in (line.strip("\r").split("\t") if "\t" in line else line.split())]
-        if line.startswith("# ") and len(cells) != (width or 2):
-            continue  # a comment
+    for number, line in enumerate([*LINE_END.split(text), ""], 1):
+        cells = _cells(line)
+        if line.startswith("# ") and not (tokens and len(cells) == width):
+            continue
         if not any(cells) or cells[0] == "-DOCSTART-":
             if tokens:
                 yield f"{file}:{first}", {"tokens": tokens, "tags": tags}
@@ -77,10 +83,22 @@ def conll(file: Path, text: str) -> Records:
                 f"{file}:{number} is {line.strip()[:40]!r}, not a word and its tag; write both, with a tab "
                 "between them"
             )
+        elif width and len(cells) != width:
+            raise DataError(
+                f"{file}:{number} has {len(cells)} columns, the rows before it have {width}: {line[:40]!r}; "
+                "write a tab between the columns, or no blank in a word"
+            )
         else:
             first, width = (first if tokens else number), width or len(cells)
             tokens.append(cells[0])
             tags.append(cells[-1])
+
+
+def _cells(line: str) -> list[str]:
+    """The columns of a line: between tabs, or else blanks; a no-break space is a character of a word."""
+    if "\t" in line:
+        return [cell.strip(" ") for cell in line.split("\t")]
+    return [cell for cell in line.split(" ") if cell]
 
 
 def _json_lines(file: Path) -> Records:
@@ -139,40 +157,56 @@ class Dialect(NamedTuple):
 
     delimiter: str
     is_quoted: bool
-    has_escapes: bool = False  # \" for a quote in a quoted cell, and not ""
+    has_escapes: bool = False  # \" for a quote in a quoted cell, and \\ for a backslash
 
-    def rows(self, lines: Iterator[str]) -> Any:
-        """The rows of lines, with `line_num`."""
+    def rows(self, lines: Iterator[str], *, strict: bool = False) -> Any:
+        """The rows of lines, with `line_num`; `strict`: csv.Error for a letter behind a quoted cell."""
         csv.field_size_limit(sys.maxsize)  # of the module; a text may be long
         return csv.reader(
-            lines,
+            (BACKSLASH.sub(_escaped, line) for line in lines) if self.has_escapes else lines,
             delimiter=self.delimiter,
             quoting=csv.QUOTE_MINIMAL if self.is_quoted else csv.QUOTE_NONE,
-            doublequote=not self.has_escapes,
             escapechar="\\" if self.has_escapes else None,
+            strict=strict,
         )
 
 
+def _escaped(found: re.Match[str]) -> str:
+    """A backslash that escapes nothing, written as one that is a character."""
+    return found[1] or r"\\"
+
+
 def dialect_of(lines: Sequence[str], num_columns: int | None) -> Dialect:
-    """The dialect that gives the most rows the columns of the header.
+    """The dialect that gives the most rows the columns of the header; without escapes (RFC 4180) if equal.
 
     `csv.Sniffer` looks at all text alike, and takes the commas of long texts for delimiters.
     """
-    has_escapes = any('\\"' in line for line in lines) and not any('""' in line for line in lines)
 
     def score(dialect: Dialect) -> tuple[float, int]:
-        rows = [row for row in dialect.rows(iter(lines)) if row]
-        width = num_columns or len(rows[0])
-        if width < 2:
-            return 0.0, width
-        return sum(len(row) == width for row in rows) / len(rows), width
+        widths = list(_widths(dialect.rows(iter(lines), strict=True)))
+        width = num_columns or next(filter(None, widths), 0)
+        return (widths.count(width) / len(widths) if width > 1 else 0.0), width
 
-    found = max((Dialect(each, True, has_escapes) for each in DELIMITERS), key=score)
+    escapes = (False, True) if any('\\"' in line for line in lines) else (False,)
+    found = max((Dialect(each, True, escape) for escape in escapes for each in DELIMITERS), key=score)
     plain = Dialect(found.delimiter, False)
-    cells = [cell for row in plain.rows(iter(lines)) for cell in row]
-    if score(plain)[0] == 1 and any(c[:1] == '"' and (len(c) == 1 or c[-1] != '"') for c in cells):
+    if score(plain)[0] == 1 and any(
+        c[:1] == '"' and (len(c) == 1 or c[-1] != '"') for row in plain.rows(iter(lines)) for c in row
+    ):
         return plain  # a quote at the beginning of a cell is a letter
     return found
+
+
+def _widths(rows: Any) -> Iterator[int]:
+    """The number of columns of each row that is not blank; 0 for one with wrong quotes."""
+    while True:
+        try:
+            if width := len(next(rows)):
+                yield width
+        except StopIteration:
+            return
+        except csv.Error:
+            yield 0
 
 
 def _table(file: Path, columns: Sequence[str]) -> Records:
@@ -212,7 +246,7 @@ def _short(names: Sequence[str]) -> str:
 def _decoded_lines(file: Path) -> Iterator[str]:
     for number, line in enumerate(byte_lines(file), 1):
         try:
-            yield line.decode()
+            yield from io.StringIO(line.decode(), newline="")  # a carriage return alone ends a line too
         except UnicodeDecodeError as error:
             raise not_encoded(file, f"{file}:{number}", error) from error
 
@@ -242,7 +276,11 @@ def class_names(file: Path, field: str) -> tuple[str, ...]:
     if suffix(file) != ".parquet":
         return ()
     metadata = importlib.import_module("pyarrow.parquet").read_schema(file).metadata or {}
-    features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
-    feature = features.get(field, {})
-    feature = feature.get("feature", feature) if isinstance(feature, dict) else feature
-    return tuple(map(str, feature.get("names") or ())) if isinstance(feature, dict) else ()
+    try:
+        features = json.loads(metadata[b"huggingface"])["info"]["features"]
+        if isinstance(features, list):
+            features = {feature["name"]: feature for feature in features}
+        names = features[field].get("feature", features[field])["names"]
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return ()  # no metadata, or of another form
+    return tuple(map(str, names)) if isinstance(names, list) else ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import zlib
 from dataclasses import replace
 from itertools import islice
@@ -138,10 +139,16 @@ def _one_of(found: list[_Found], source: str) -> Match:
 
 
 def _unknown(file: Path, record: dict[str, Any], learns_from: LearnsFrom | None) -> str:
-    """What to do about records of no known form."""
+    """What to do about records of no known form: the longest text is perhaps the input."""
     hint = 'name the columns of a table without a header with data.columns="text,label", or '
+    names = list(record)
+    at = max(range(len(names)), key=lambda number: len(str(record[names[number]])))
+    found = {"text_field": names[at]}
+    if len(names) > 1 and learns_from != "text":
+        found = {"input": names[at], "target": names[(at + 1) % len(names)]}
+    yours = " ".join(f"--set {shlex.quote(f'data.{key}={name[:40]}')}" for key, name in found.items())
     return (
         f"{file} has records with the fields {fields_text(record)}; expected are {expected(learns_from)}: "
         f"{hint if suffix(file) in TABLES else ''}name yours with data.text_field, or data.input and "
-        "data.target, or leave the file out (data.exclude)"
+        f"data.target, such as {yours}, or leave the file out (data.exclude)"
     )

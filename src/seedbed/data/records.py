@@ -156,10 +156,10 @@ class PairSource(Source):
         self.num_left_out = int((max_input_tokens < 0).sum())
         self.num_cut = int(((inputs.lengths > max_input_tokens) & (max_input_tokens >= 0)).sum())
         if self.num_left_out == len(max_input_tokens):
-            raise DataError(
-                f"each of the {len(max_input_tokens)} answers is longer than the context; "
-                "raise training.context_tokens"
-            )
+            what = "answers is longer than the context"
+            if cuts_answers:
+                what = "conversations is longer than the context before its first answer"
+            raise DataError(f"each of the {len(max_input_tokens)} {what}; raise training.context_tokens")
         self._order = lru_cache(maxsize=1)(self._shuffled)
 
     def order(self, pass_index: int) -> NDArray[np.int64]:
