@@ -246,7 +246,9 @@ def _short(names: Sequence[str]) -> str:
 def _decoded_lines(file: Path) -> Iterator[str]:
     for number, line in enumerate(byte_lines(file), 1):
         try:
-            yield from io.StringIO(line.decode(), newline="")  # a carriage return alone ends a line too
+            text = line.decode()
+            # A carriage return alone ends a line too.
+            yield from io.StringIO(text, newline="") if "\r" in text.rstrip("\r\n") else (text,)
         except UnicodeDecodeError as error:
             raise not_encoded(file, f"{file}:{number}", error) from error
 
