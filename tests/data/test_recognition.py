@@ -71,6 +71,16 @@ def test_an_objective_takes_the_fields_that_it_learns_from(
     assert found(write(tmp_path / "a.jsonl", record), learns_from) == (fields, learns_from)
 
 
+@pytest.mark.parametrize(("answers", "learns_from"), [(["Lob", "Kritik"], "labels"), (None, "pairs")])
+def test_named_answers_that_repeat_are_labels(
+    answers: list[str] | None, learns_from: str, tmp_path: Path
+) -> None:
+    rows = [f"Guten Tag {n};{answers[n % 2] if answers else f'Antwort {n}'}" for n in range(30)]
+    (tmp_path / "a.csv").write_text("\n".join(["Nachricht;Kategorie", *rows]))
+    named = DataSettings(train=str(tmp_path / "a.csv"), input="Nachricht", target="Kategorie")
+    assert recognised(named)[1] == learns_from
+
+
 def test_fields_that_are_named_win(tmp_path: Path) -> None:
     source = write(tmp_path / "a.jsonl", {"text": "t", "label": 1, "title": "x", "kind": "y", "stars": 4})
     assert found(source, text_field="title") == ("title", "text")

@@ -17,6 +17,7 @@ from seedbed.data.readers import TABLES, is_conll, reader
 from seedbed.data.settings import DataSettings
 
 FIRST_RECORDS = 20  # of a file, that show its form
+LABEL_CHARACTERS = 40  # of a label, at most
 NOTES_SHARE = 0.1  # of the bytes of a folder; less text than this beside records is notes on them
 MESSAGES, TAGS, _, PAIRS, _, TEXT = FORMS
 
@@ -62,14 +63,23 @@ def _named(
     """The form of records whose two fields are named: by what is learned, or by their contents."""
     if learns_from is None:
         records = (r for file in _files(settings) for r in _first(file, settings) or ())
-        first = next((r for r in records if isinstance(r, dict) and name in r and answer in r), {})
+        some = list(
+            islice((r for r in records if isinstance(r, dict) and {name, answer} <= {*r}), FIRST_RECORDS)
+        )
+        first = some[0] if some else {}
         usual = match({key: first[key] for key in (name, answer) if key in first})
         form = usual.form if usual else TAGS if isinstance(first.get(answer), list) else None
-        is_label = isinstance(first.get(answer), int | float)
+        is_label = isinstance(first.get(answer), int | float) or _are_labels([r[answer] for r in some])
         learns_from = form.teaches[0] if form else "labels" if is_label else "pairs"
     form = next(form for form in FORMS if learns_from in form.teaches and form.targets)
     form = next((form for form in FORMS if form.name == learns_from), form)
     return replace(settings, form=form.name), learns_from
+
+
+def _are_labels(answers: list[Any]) -> bool:
+    """Whether the first answers are short texts that repeat, as labels do."""
+    short = [answer for answer in answers if isinstance(answer, str) and len(answer) <= LABEL_CHARACTERS]
+    return len(short) == len(answers) >= 4 and 2 * len({*short}) <= len(short)
 
 
 def _files(settings: DataSettings) -> list[Path]:
