@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from seedbed.base.errors import UsageError
 from seedbed.base.runtime import Runtime
+from seedbed.data.batch import Batch
 from seedbed.data.loader import Loader, MixturePart, micro_batches
 from seedbed.data.records import RecordSource, Source
 from seedbed.models.family import Config, Network
@@ -140,6 +142,24 @@ def test_ledger_counts_storages_until_they_are_freed() -> None:
     del view, c
     assert ledger.num_bytes == 4 * (100 + 1000)
     assert ledger.peak_bytes == 4 * 2110
+
+
+def test_the_timing_is_bounded_where_the_machine_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, training = build(config_of("gpt2", 6), "meta"), training_of(batch_tokens=2048, context_tokens=32)
+    mixture = [MixturePart(even_source(Causal(), 32, VOCAB), Causal())]
+    learned: list[int] = []
+
+    def learn(self: object, batch: Batch) -> None:
+        learned.append(batch.num_tokens)
+        real(self, batch)
+
+    real: Callable[..., None] = rehearsal._Rehearsal.learn
+    monkeypatch.setattr(rehearsal._Rehearsal, "learn", learn)
+    rehearse(network, training, mixture=mixture, runtime=Runtime())
+    assert set(learned) == {2048} and len(learned) > rehearsal.MIN_ROUNDS
+    learned.clear()
+    rehearse(network, training, mixture=mixture, runtime=Runtime(), seconds=1e-6)
+    assert set(learned) == {512} and len(learned) == 4  # a warm-up and a round, of one layer and of three
 
 
 def freeze_all_but(network: Network, *parts: str) -> Network:

@@ -137,7 +137,7 @@ def _plan(
         network = start.outline(config)
     objective = OBJECTIVES.get(name)(vocabulary, settings.objective)
 
-    def planned_in(precision: str) -> Plan:
+    def planned_in(precision: str, seconds: float) -> Plan:
         return plan_training(
             network,
             settings.training,
@@ -145,6 +145,7 @@ def _plan(
             runtime=replace(runtime, precision=precision),
             objective=objective,
             resident=resident,
+            seconds=seconds,
         )
 
     plan = faster(settings.training.precision, planned_in, runtime)[1]

@@ -169,6 +169,15 @@ def seconds_per_call(call: Callable[[], object], *, burst: float = 0.0, device: 
     return (time.perf_counter() - started) / num_calls
 
 
+@cache
+def matmul_speed(device: torch.device) -> float:
+    """FLOP/s of float32 matmuls now, beside the other processes of the machine."""
+    n, d_in, d_out = SHAPES[2]
+    call = partial(F.linear, torch.ones(n, d_in, device=device), torch.ones(d_out, d_in, device=device))
+    call()
+    return 2 * n * d_in * d_out / seconds_per_call(call, burst=0.1, device=device)
+
+
 def _finish(device: torch.device) -> None:
     """Wait until a GPU has done its calls."""
     if device.type == "cuda":

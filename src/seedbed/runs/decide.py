@@ -16,6 +16,7 @@ from seedbed.runs.budget import affordable
 from seedbed.runs.prepare import PreparedRun
 from seedbed.runs.settings import decided
 from seedbed.select.plan import Plan, plan_training
+from seedbed.select.rehearsal import MOST_SECONDS
 from seedbed.training.run_folder import RunFolder
 
 
@@ -43,10 +44,10 @@ def decide(
         probe()
         resident.lap()
 
-        def planned_in(kind: str) -> Plan:
-            return plan_run(prepared, replace(runtime, precision=kind), resident)
+        def planned_in(kind: str, seconds: float) -> Plan:
+            return plan_run(prepared, replace(runtime, precision=kind), resident, seconds=seconds)
 
-        precision, plan = faster(precision, planned_in, runtime)
+        precision, plan = faster(precision, planned_in, runtime, training.budget_seconds)
     settings = decided(settings, precision=precision)
     if training.budget_seconds is not None:
         if then:
@@ -65,19 +66,27 @@ def decide(
     return replace(prepared, settings=settings), plan
 
 
-def faster(precision: str, planned_in: Callable[[str], Plan], runtime: Runtime) -> tuple[str, Plan]:
-    """The precision, for "auto" the faster one, and the plan with it."""
+def faster(
+    precision: str,
+    planned_in: Callable[[str, float], Plan],
+    runtime: Runtime,
+    budget_seconds: float | None = None,
+) -> tuple[str, Plan]:
+    """The precision, for "auto" the faster one, and its plan; measuring takes at most a tenth of a budget."""
     if precision == "auto" and probe().precision == "float32":
         precision = "float32"
     kinds = ("float32", "bfloat16") if precision == "auto" else (precision,)
-    plans = {kind: planned_in(kind) for kind in kinds}
+    seconds = MOST_SECONDS if budget_seconds is None else min(MOST_SECONDS, budget_seconds / 10)
+    plans = {kind: planned_in(kind, seconds / len(kinds)) for kind in kinds}
     if precision == "auto":  # fast matmuls alone do not make fast steps: both were timed on this shape
         is_faster = plans["bfloat16"].step_seconds < 0.9 * plans["float32"].step_seconds
         precision = ("float32", "bfloat16")[runtime.broadcast_int(int(is_faster))]
     return precision, plans[precision]
 
 
-def plan_run(prepared: PreparedRun, runtime: Runtime, resident: ResidentPeak) -> Plan:
+def plan_run(
+    prepared: PreparedRun, runtime: Runtime, resident: ResidentPeak, *, seconds: float = MOST_SECONDS
+) -> Plan:
     """The plan of a run on its own records."""
     return plan_training(
         prepared.start.outline(prepared.config),
@@ -90,6 +99,7 @@ def plan_run(prepared: PreparedRun, runtime: Runtime, resident: ResidentPeak) ->
         data_bytes=prepared.shards.num_bytes,  # memory-mapped, read in random order
         resident=resident,
         folder=prepared.folder.path,
+        seconds=seconds,
     )
 
 

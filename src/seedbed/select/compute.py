@@ -143,7 +143,8 @@ def _paths(name: str) -> Iterator[str]:
 
 def _num_weights(module: nn.Module) -> int:
     """The number of weights in a matmul's module; 0 if the module does no matmul itself."""
-    matmuls = [m for m in module.modules() if isinstance(m, LinearLike | nn.Linear)]
-    if matmuls != [module]:
+    if not isinstance(module, LinearLike | nn.Linear):
         return 0
-    return num_weights(module) if isinstance(module, LinearLike) else matmuls[0].weight.numel()
+    if any(isinstance(m, LinearLike | nn.Linear) for m in module.modules() if m is not module):
+        return 0
+    return num_weights(module) if isinstance(module, LinearLike) else module.weight.numel()

@@ -22,7 +22,7 @@ from seedbed.select.rehearsal import FEW_TOKENS, MAX_BYTES, logits_recorded
 from seedbed.training.resume import weights_of
 
 PROMPT_TOKENS = 32
-TIMING_SECONDS, NUM_STEPS = 0.5, 4  # per try; after each prompt
+TIMING_SECONDS, NUM_STEPS = 0.3, 4  # per try; after each prompt
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,13 +36,12 @@ def obstacle_of(
     beside = sum(parts.get(part, 0) for part in BESIDE)
     transient = needed - beside - parts["weights"] - parts["optimizer"]
     slack = parts.get("allocator", 0) / max(1, transient)
-    changes: dict[str, Any] = {}
-    steps = {"micro_batch_tokens": training.context_tokens, "checkpoint_activations": True}
-    outline, found = outline_of(network), needed
-    for name, value in (*steps.items(), ("optimizer", "adafactor")):
-        if getattr(training, name) == value:
-            continue
-        changes[name] = value
+    steps: dict[str, Any] = {"micro_batch_tokens": training.context_tokens, "checkpoint_activations": True}
+    steps |= {"optimizer": "adafactor"}
+    steps = {name: value for name, value in steps.items() if getattr(training, name) != value}
+    outline = outline_of(network)
+
+    def needed_with(changes: Mapping[str, Any]) -> int:
         smaller = replace(training, **changes)
         sampled = SampledBatches(mixture, smaller, runtime)
         tensors = outlined_parts(
@@ -55,9 +54,15 @@ def obstacle_of(
         )
         kept_bytes = tensors["weights"] + tensors["optimizer"]
         own = sum(tensors.values())
-        found = int(own + slack * (own - kept_bytes)) + beside - parts.get("allocator", 0)
-        if found <= available:
-            break
+        return int(own + slack * (own - kept_bytes)) + beside - parts.get("allocator", 0)
+
+    changes = steps
+    found = needed_with(changes) if changes else needed
+    if found <= available:  # with all of them: fewer may do
+        few = [dict([*steps.items()][:number]) for number in range(1, len(steps))]
+        changes, found = next(
+            ((some, size) for some in few if (size := needed_with(some)) <= available), (changes, found)
+        )
     begin = f"the run needs about {bytes_text(needed)} of memory, and {bytes_text(available)} are free"
     settings = " ".join(f"training.{name}={str(value).lower()}" for name, value in changes.items())
     if found <= available:

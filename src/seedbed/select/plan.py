@@ -24,7 +24,7 @@ from seedbed.data.objective import Objective
 from seedbed.models.family import Config, Network
 from seedbed.select.compute import forward_flops, parameters_by_part, training_flops
 from seedbed.select.obstacle import obstacle_of
-from seedbed.select.rehearsal import RehearsalResult, rehearse
+from seedbed.select.rehearsal import MOST_SECONDS, RehearsalResult, rehearse
 from seedbed.select.samples import SampledBatches, even_mixture
 from seedbed.training.checkpoints import Checkpoints
 from seedbed.training.optimizer import trainable
@@ -131,30 +131,31 @@ def plan_training(
     data_bytes: int = 0,
     resident: ResidentPeak | None = None,
     folder: Path | None = None,
+    seconds: float = MOST_SECONDS,
 ) -> Plan:
     """Predict the training of a network, which may be on the meta device and is not changed, by a rehearsal.
 
     `mixture` has the records (empty: rows as long as the context), of which `data_bytes` are mapped from
     disk; `resident` measures the process's memory above its imports; `folder` is on the disk of the run.
-    A rehearsal of the same steps is kept on disk for a day.
+    A rehearsal of the same steps, of at most about `seconds`, is kept on disk for a day.
     """
-    row_tokens = training.context_tokens
-    _require_positions(network.config, row_tokens)
+    _require_positions(network.config, row_tokens := training.context_tokens)
     mixture = mixture or even_mixture(objective, row_tokens, network.config.vocab_size)
     how: dict[str, Any] = {"mixture": mixture, "hardware": hardware, "runtime": runtime}
-    found, before_bytes, library_bytes, age = _kept_rehearsal(network, training, **how, resident=resident)
+    rehearsed = _kept_rehearsal(network, training, **how, resident=resident, seconds=seconds)
+    found, before_bytes, library_bytes, age = rehearsed
     counts = parameters_by_part(network)
     trained_bytes = sum(tensor.nbytes for tensor in checkpointed(network).values())
     saved_bytes = trained_bytes + found.parts["optimizer"]
     each: dict[str, Any] = {"num_tokens": 1, "row_tokens": row_tokens, "shares": found.shares}
     learning = training_flops(network, **each)
     computing = training_flops(network, **each, recomputes=training.checkpoint_activations)
-    sampling = found.sampling / found.step_tokens
+    reading = found.reading + found.sampling / found.step_tokens
     # The kept checkpoints and one being written; the best weights and the bundle, each also twice.
     disk_bytes = (training.keep_checkpoints + 1) * saved_bytes
     disk_bytes += 2 * (trained_bytes + found.parts["weights"]) + data_bytes
-    sizes = found.parts | {"data": data_bytes, "libraries": library_bytes, "allocator": found.heap_bytes}
-    parts = {part: sizes[part] for part in PARTS if sizes.get(part)}
+    beside = {"data": data_bytes, "libraries": library_bytes, "allocator": found.heap_bytes}
+    parts = {part: size for part in PARTS if (size := (found.parts | beside).get(part))}
     plan = Plan(
         parameters=sum(counts.values()),
         trainable_parameters=sum(p.numel() for p in trainable(network).values()),
@@ -169,7 +170,7 @@ def plan_training(
         batch_tokens=training.batch_tokens,
         step_seconds=found.learning * found.step_tokens + found.update + found.sampling,
         evaluation_seconds=0.0,
-        validation_seconds=(found.reading + sampling) * validation_tokens / runtime.world_size,
+        validation_seconds=reading * validation_tokens / runtime.world_size,
         validation_tokens=validation_tokens,
         checkpoint_seconds=_seconds_to_save(saved_bytes, folder),
         peak_tokens_per_second=hardware.matmul_flops[runtime.precision] / learning,
@@ -188,11 +189,13 @@ def _kept_rehearsal(
     hardware: Hardware,
     runtime: Runtime,
     resident: ResidentPeak | None,
+    seconds: float,
 ) -> tuple[RehearsalResult, int, int, float]:
     """The rehearsal, bytes used before it and beside its tensors, and its age."""
     sampled = SampledBatches(mixture, training, runtime)
     key = _key(network, training, sampled, mixture[0].objective, hardware=hardware, runtime=runtime)
-    make = partial(_rehearse, network, training, mixture, sampled, runtime, resident)
+    how: Any = {"mixture": mixture, "sampled": sampled, "runtime": runtime, "seconds": seconds}
+    make = partial(_rehearse, network, training, how, resident)
     (values, before_bytes, library_bytes), age = kept("rehearsal", key, make)
     return RehearsalResult.from_dict(values), before_bytes, library_bytes, age
 
@@ -204,16 +207,11 @@ def _used_before(then: int, resident: ResidentPeak | None) -> int:
 
 
 def _rehearse(
-    network: Network,
-    training: TrainingSettings,
-    mixture: Sequence[MixturePart],
-    sampled: SampledBatches,
-    runtime: Runtime,
-    resident: ResidentPeak | None,
+    network: Network, training: TrainingSettings, how: Mapping[str, Any], resident: ResidentPeak | None
 ) -> tuple[dict[str, Any], int, int]:
     """The rehearsal, and the bytes that this process used before it and uses beside its tensors after it."""
     before = 0 if resident is None else resident.most()
-    found = rehearse(network, training, mixture=mixture, runtime=runtime, resident=resident, sampled=sampled)
+    found = rehearse(network, training, resident=resident, **how)
     # The rehearsal has loaded the kernels and freed its tensors.
     in_use = 0 if resident is None else max(0, resident.lap())
     is_measured = resident is not None and resident.is_exact

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seedbed.base.hardware import ResidentPeak, seconds_per_call
+from seedbed.base.hardware import ResidentPeak, matmul_speed, seconds_per_call
 from seedbed.base.runtime import Runtime
 from seedbed.data.batch import Batch
 from seedbed.data.loader import MixturePart
@@ -44,14 +44,18 @@ from seedbed.training.optimizer import OPTIMIZERS, Optimizer, require_trainable,
 from seedbed.training.resume import weights_of
 from seedbed.training.settings import TrainingSettings
 
-# A step with more is not rehearsed whole; this takes a quarter to 1.3 seconds on two cores. Of a part, fewer.
-MAX_FLOPS, PART_FLOPS = 1e11, 3e10
+# Of the timing, all in all; a step that would take longer than its share is not rehearsed whole.
+MOST_SECONDS = 5.0
+# Of a matmul's speed now, a step's usual share; a warm-up and two rounds learn and read in `MOST_SECONDS`.
+USUAL_SHARE, NUM_ROUNDS = 0.4, 4
+PART_FLOPS = 2e10  # at most, of a part of a network
 MIN_TOKENS = 512
 # Of the weights, gradients, moments and logits of real steps, and the vocabulary of a network cut to that.
 MAX_BYTES, FEW_TOKENS = 400 * 2**20, 8192
 OUTLINED_LAYERS = 16  # of a deeper network the bytes follow from a few layers
 TIMING_SECONDS, MIN_ROUNDS = 1.5, 5
-MOST_SECONDS = 2.5  # of timing, after two rounds
+# With fewer rounds the timing ends after these shares of its seconds.
+ENOUGH = ((2, 0.4), (1, 1.0))
 # How far times may be off, by what ran: the whole network, a few layers, narrower ones.
 WHOLE_ERROR, LAYERS_ERROR, NARROW_ERROR = 0.1, 0.2, 0.4
 # What glibc's heap loses between a step's transient tensors, as a share of them, if it cannot be measured.
@@ -89,11 +93,12 @@ def rehearse(
     runtime: Runtime,
     resident: ResidentPeak | None = None,
     sampled: SampledBatches | None = None,
+    seconds: float = MOST_SECONDS,
 ) -> RehearsalResult:
     """Rehearse training steps of a copy of the network on a mixture whose parts have one kind of loss.
 
-    Times are medians of calls spread over a second and a half, so that other processes slow it as they will
-    slow the training. With `resident` the heap's loss is measured: the peak less the tensors.
+    Times are medians of calls spread over a quarter of `seconds`, so that other processes slow it as they
+    will slow the training. With `resident` the heap's loss is measured: the peak less the tensors.
     """
     require_trainable(network)
     sampled = sampled or SampledBatches(mixture, training, runtime)
@@ -101,14 +106,15 @@ def rehearse(
     outline = outline_of(network)
     common: dict[str, Any] = {"training": training, "precision": runtime.precision, "objective": objective}
     parts = outlined_parts(outline, batch=sampled.batches(sampled.max_tokens)[0], repeat=repeat, **common)
-    sketch, chosen, num_tokens = _affordable(outline, training, sampled)
+    speed = USUAL_SHARE * matmul_speed(runtime.device)
+    sketch, chosen, num_tokens = _affordable(outline, training, sampled, speed * seconds / NUM_ROUNDS)
     is_whole = chosen == all_levels(outline) and sketch is outline
     batches = [_within(batch, sketch.config) for batch in sampled.batches(num_tokens)]
     if resident is not None:
         resident.lap()
     copy = stand_in(network if sketch is outline else sketch, chosen.levels, runtime)
     rehearsal = _Rehearsal(copy, training, batches, runtime, objective)
-    learning, reading, update, low, high = _time_tries(rehearsal, chosen)
+    learning, reading, update, low, high = _time_tries(rehearsal, chosen, seconds)
     peak = resident.peak() if resident is not None else 0
     del rehearsal, copy
     gc.collect()
@@ -138,9 +144,10 @@ def _num_trained(network: Network) -> int:
 
 
 def _affordable(
-    network: Network, training: TrainingSettings, sampled: SampledBatches
+    network: Network, training: TrainingSettings, sampled: SampledBatches, most_flops: float
 ) -> tuple[Network, LayerSample, int]:
     """The network to rehearse, or a narrower one; its layers to rehearse, and the tokens per batch."""
+    part_flops = min(PART_FLOPS, most_flops)
     num_tokens = sampled.max_tokens
     row_tokens = min(training.context_tokens, num_tokens)
     chosen = all_levels(network)
@@ -150,19 +157,18 @@ def _affordable(
         frozen = sum(p.numel() for p in sketch.parameters() if not p.requires_grad)
         return 16 * _num_trained(sketch) + 4 * frozen + logits <= MAX_BYTES
 
-    def flops(sketch: Network, tokens: int) -> float:
-        return training_flops(sketch, num_tokens=tokens, row_tokens=row_tokens)
-
-    if flops(network, num_tokens) <= MAX_FLOPS and fits(network, num_tokens):
+    flops = partial(training_flops, num_tokens=1, row_tokens=row_tokens)
+    if num_tokens * flops(network) <= most_flops and fits(network, num_tokens):
         return network, chosen, num_tokens
     least = min(num_tokens, max(MIN_TOKENS, training.context_tokens))
     sketch = network
     while True:
         chosen = sample_layers(sketch)
         with only_layers(sketch, chosen.levels):
-            tokens = min(num_tokens, max(least, int(PART_FLOPS / flops(sketch, 1))))
+            each = flops(sketch)
+            tokens = min(num_tokens, max(least, int(part_flops / each)))
             tokens = tokens if fits(sketch, tokens) else least
-            if fits(sketch, tokens) and flops(sketch, tokens) <= PART_FLOPS:
+            if fits(sketch, tokens) and tokens * each <= part_flops:
                 return sketch, chosen, tokens
         if (smaller := narrower(sketch, FEW_TOKENS)) is None:
             return sketch, chosen, tokens
@@ -308,21 +314,23 @@ def logits_recorded(module: Network, ledger: StorageLedger) -> Iterator[None]:
         object.__delattr__(module, "output")
 
 
-def _time_tries(rehearsal: _Rehearsal, chosen: LayerSample) -> list[float]:
+def _time_tries(rehearsal: _Rehearsal, chosen: LayerSample, most_seconds: float) -> list[float]:
     """Time the tries in turns, so that a busy moment slows all of them -> learning, reading, update.
 
     Then a quick and a slow learning, as shares of the usual one. Every round has its own batch, as in
     training: in bfloat16 each shape needs a kernel of its own.
     """
-    seconds: dict[tuple[int, ...], list[tuple[float, float, float]]] = {levels: [] for levels in chosen.tries}
+    found: dict[tuple[int, ...], list[tuple[float, float, float]]] = {levels: [] for levels in chosen.tries}
     timed = partial(seconds_per_call, device=rehearsal.runtime.device)
     for levels in chosen.tries:
         with only_layers(rehearsal.module, levels):
             rehearsal.begin(levels)
+    enough = [(MIN_ROUNDS, min(TIMING_SECONDS, most_seconds / 4))]
+    enough += [(rounds, share * most_seconds) for rounds, share in ENOUGH]
     started = time.perf_counter()
     for number, batch in enumerate(rehearsal.batches, -1):  # the first round only warms up
         spent = time.perf_counter() - started
-        if spent > TIMING_SECONDS and number >= (MIN_ROUNDS if spent < MOST_SECONDS else 2):
+        if any(number >= rounds and spent > seconds for rounds, seconds in enough):
             break
         for levels in chosen.tries:
             with only_layers(rehearsal.module, levels):
@@ -331,8 +339,8 @@ def _time_tries(rehearsal: _Rehearsal, chosen: LayerSample) -> list[float]:
                 rehearsal.module.zero_grad()
                 read = timed(partial(rehearsal.read, batch))
             if number >= 0:
-                seconds[levels].append((learn / batch.num_tokens, read / batch.num_tokens, update))
-    medians = [[median(column) for column in zip(*rows, strict=True)] for rows in seconds.values()]
-    ordered = sorted(row[0] for row in seconds[chosen.tries[-1]])
+                found[levels].append((learn / batch.num_tokens, read / batch.num_tokens, update))
+    medians = [[median(column) for column in zip(*rows, strict=True)] for rows in found.values()]
+    ordered = sorted(row[0] for row in found[chosen.tries[-1]])
     quick, slow = (ordered[round(share * (len(ordered) - 1))] / median(ordered) for share in (0.1, 0.9))
     return [*(chosen.extrapolate(column) for column in zip(*medians, strict=True)), quick, slow]
