@@ -2,13 +2,18 @@
 
 import json
 import re
+import shlex
+import subprocess
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from seedbed.generation.loading import load
+from seedbed.generation.loading import load, new
+from seedbed.models.network import family
 
 BLANKS = "The ___ sat (___)"
 
@@ -219,3 +224,16 @@ def test_an_answer_that_fills_the_context_says_so(seedbed: Callable, tiny_run: P
     several = seedbed("generate", tiny_run, "Note", "Note 3: the seed", *free)
     assert re.search(r"\b2 of 2 answers\b.*\b\d+ to \d+\b", several.err)
     assert seedbed("generate", tiny_run, "Note", "--max-new-tokens", 3).err == ""
+
+
+def test_a_classifier_is_refused_with_the_command_that_uses_it(
+    masked: ModuleType, seedbed: Callable, tmp_path: Path
+) -> None:
+    made = masked.model("bert")
+    config = replace(made.config, head=family("bert").labelled("classification", ("no", "yes")))
+    new(config, tokenizer=made.tokenizer).save(tmp_path / "judge")
+    said = seedbed("generate", tmp_path / "judge", "The cat")
+    command = said.errors[0].partition("; run ")[2]
+    assert said.code == 2 and command.startswith("python -c ")
+    done = subprocess.run([sys.executable, *shlex.split(command)[1:]], capture_output=True, text=True)
+    assert done.returncode == 0 and "label=" in done.stdout, done.stderr

@@ -2,25 +2,32 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import Any
 
 import pytest
 
+from seedbed.api.pretrain import resume
 from seedbed.base.errors import StoppedEarly
 from seedbed.cli import progress, waiting
+from seedbed.cli.pretrain import _print_result
 from seedbed.cli.progress import TrainingProgress
 from seedbed.cli.waiting import Waiting
+from seedbed.training.decisions import Decision, append_decision
 from seedbed.training.metrics import read_metrics
 from seedbed.training.run_folder import RunFolder
 
 
 class StopAfter:
     """Interrupts the training after a step, as Ctrl-C does."""
+
+    began = 0.0
 
     def __init__(self, step: int) -> None:
         self.step = step
@@ -58,6 +65,47 @@ def test_a_finished_run_says_so_and_how_to_extend_it(
         assert how in " ".join(said.err.split()) and "Plan" not in said.err and "resuming" not in said.err
 
 
+def test_a_finished_run_with_a_budget_says_so_too(seedbed: Callable, finished: Path) -> None:
+    append_decision(finished, Decision(10, 20, 60.0))
+    said = seedbed("resume", finished, "--steps", 20)
+    assert said.code == 0 and "is finished after 20 steps" in said.err and "Plan" not in said.err
+
+
+def test_the_end_says_the_time_of_all_and_what_a_budget_left(
+    seedbed: Callable, finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = seedbed("resume", finished, "--steps", 22)
+    times = r"training time \S+ \w+, planned .* this command \S+ \w+ in all, \S+ \w+ of it before"
+    assert re.search(times, " ".join(said.out.split())) and "budget" not in said.out and "Plan" in said.err
+    assert "held-out tokens of text are too few for a useful figure" in " ".join(said.out.split())
+    for share, is_shown in ((0.1, False), (0.17, True)):
+        ended = replace(resume(finished), unused_share=share)
+        _print_result(ended, before=31.0, whole=56.0)
+        out = " ".join(capsys.readouterr().out.split())
+        assert ("of it is unused" in out) is is_shown
+    assert "56 s in all, 31 s of it before the training budget 17% of it is unused; `seedbed resume" in out
+
+
+def test_a_run_that_was_stopped_early_says_what_is_there(
+    seedbed: Callable, tiny_run: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class StopAtOnce(StopAfter):
+        def begin(self, step: int, num_steps: int) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    run = tmp_path / "run"
+    monkeypatch.setattr(progress, "TrainingProgress", lambda **_: StopAtOnce(0))
+    said = seedbed("pretrain", corpus, "--base", tiny_run, "--steps", 11, "--out", run)
+    assert said.errors[-1].endswith(
+        f"stopped before step 1: run the same command again, or `seedbed resume {run}`"
+    )
+    (run / "settings.toml").unlink()  # as before it is written
+    said = seedbed("resume", run)
+    assert said.code == 2 and said.errors[0].endswith("run the same `seedbed pretrain` command again")
+    said = seedbed("generate", run, "hello")
+    assert f"the run in {run} has no model yet; run its command again" in said.errors[0]
+
+
 def test_a_finished_run_is_extended_with_a_new_report_and_measured_plan(
     seedbed: Callable, finished: Path
 ) -> None:
@@ -86,8 +134,10 @@ def test_a_stopped_run_resumes_without_its_command(
     assert said.errors[-1].endswith(
         f"stopped after step 8 of 20, saved: run the same command again, or `seedbed resume {run}`"
     )
+    assert "(checkpoints; training.keep_checkpoints, now 2, lowers it)" in " ".join(said.err.split())
     said = seedbed("resume", run)
     assert said.code == 0 and "resuming after step 8 of 20" in said.err
+    assert f"the plan is unchanged: {run}/plan.json" in said.err and "peak memory" not in said.err
     assert seedbed(*pretrain_command(tmp_path / "whole")).code == 0
     assert losses(run) == losses(tmp_path / "whole")
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from seedbed.evaluation.summary import best_step_text, summary_rows
+from seedbed.evaluation.summary import best_step_text, label_counts_text, summary_rows
 from seedbed.evaluation.verdict import verdict
 
 
@@ -87,3 +87,40 @@ def test_the_summary_has_accuracy_beside_the_majority_and_the_gain_of_a_base() -
     assert text["token frequencies"] == "7.0000 nats per token"
     assert best_step_text(figures(LOSS)) == "40 of 50"
     assert best_step_text(figures(LOSS, best_step=0, before=before)).startswith("0: the base's own weights")
+
+
+@pytest.mark.parametrize("accuracy", [score(1.0, 0.95, 1.0), score(0.2, 0.1, 0.3)])
+def test_few_records_say_nothing(accuracy: dict[str, Any]) -> None:
+    def judged(**more: Any) -> Any:
+        return verdict(figures(LOSS, accuracy=accuracy, majority_share=MAJORITY, **more))
+
+    few = judged(num_records=4)
+    assert few.worked == "too few to say" and few.because.startswith("4 held-out records, 30 are needed: add")
+    assert judged(num_records=29).worked == "too few to say" != judged(num_records=30).worked
+    sampled = judged(num_records=29, num_records_held_out=200)
+    assert sampled.because.endswith("set training.evaluate_tokens=0 to measure all 200.")
+    text = figures(score(5.0, 4.8, 5.2), unigram_loss=7.0, num_records=4)
+    assert verdict(text, is_text=True).worked == "yes" and verdict(text).worked == "too few to say"
+
+
+def test_entities_that_are_all_right_are_no_doubt() -> None:
+    right = {"value": 1.0, "interval": None}
+    found = figures(LOSS, accuracy=score(1.0, 0.95, 1.0), majority_share=MAJORITY, entity_f1=right)
+    assert verdict(found).worked == "yes"
+
+
+def test_the_summary_has_labels_samples_and_missing_intervals() -> None:
+    counts = {"Lob": [1, 0], "ham": [309, 41], "spam": [106, 14], "rare": [2, 0]}
+    macro = {"value": 0.5, "interval": None}
+    labelled: dict[str, Any] = {"accuracy": LOSS, "majority_share": MAJORITY, "macro_f1": macro}
+    known = {"num_records": 20, "num_targets": 20, "num_records_held_out": 57, "label_counts": counts}
+    rows = summary_rows(figures(LOSS, **labelled) | known)
+    assert rows["macro-F1"] == "0.500; its interval is not measurable with 20 records"
+    assert rows["measured on"].startswith("a sample of 20 of 57 held-out records, 20 labels")
+    assert rows["labels"] == (
+        "ham 309 (held out: 41), spam 106 (held out: 14); rare: 2 records, not measured; "
+        "Lob: 1 record, not measured"
+    )
+    many = label_counts_text({str(n): [9, n % 2] for n in range(100)}, "word")
+    assert many.count("held out") == 8 and ", and 42 more; 0: 9 words, not" in many
+    assert many.endswith("; 30 more labels are not measured")

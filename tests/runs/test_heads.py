@@ -24,19 +24,19 @@ from seedbed.text.training import train_tokenizer
 WORDS = ["a", "the", "film", "was", "on"]
 TEXTS = [
     {"input": f"{WORDS[n % 5]} {WORDS[n // 5 % 5]} {mood} {WORDS[n // 2 % 5]}", "target": mood[::-1]}
-    for n in range(30)
+    for n in range(75)
     for mood in ("fine", "dull")
 ]
 TAGGED = [
     {"input": words, "target": ["B-NAME" if word in ("Ada", "Bob") else "O" for word in words]}
-    for n in range(30)
+    for n in range(75)
     for name in ("Ada", "Bob")
     for words in [[WORDS[n % 5], name, WORDS[n // 5 % 5], WORDS[n // 2 % 5]]]
 ]
 SIZES = ["model.d_model=32", "model.num_layers=1", "model.dropout=0.0"]
 SETTINGS = [
     *("tokenizer.kind=words", "tokenizer.vocab_size=300", "data.deduplicate=false"),
-    *("data.validation_fraction=0.2", "training.batch_tokens=192", "training.context_tokens=16"),
+    *("data.validation_fraction=0.25", "training.batch_tokens=192", "training.context_tokens=16"),
     *("training.learning_rate=0.01", "training.checkpoint_every_steps=10", "training.precision=float32"),
 ]
 
@@ -74,6 +74,11 @@ def test_a_run_learns_the_label_of_a_text(name: str, begin: Any) -> None:
     assert figures["accuracy"]["interval"][0] > figures["majority_share"]["value"] > 0.3
     assert figures["worked"] == "yes" and figures["before"] is None and "entity_f1" not in figures
     counts = figures["confusion"]["counts"]
+    assert {name: held for name, (_, held) in figures["label_counts"].items()} == {
+        name: sum(row) for name, row in zip(("enif", "llud"), counts, strict=True)
+    }
+    assert sum(map(sum, figures["label_counts"].values())) == len(TEXTS)
+    assert figures["macro_f1"]["interval"] is None  # all right: the spread is unknown
     assert sum(map(sum, counts)) == figures["num_records"] == counts[0][0] + counts[1][1]
     card = (result.model / "README.md").read_text()
     assert "| accuracy | 100.0% (" in card and "| objective | classification |" in card

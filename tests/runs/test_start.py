@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -258,3 +259,26 @@ def test_a_run_inside_its_data_is_refused(corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"--out .*run is in the data folder .*; choose a folder outside"):
         pretrain(str(corpus.parent), out=tmp_path / "a" / ".." / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_base_is_tuned_with_few_records_per_step(base: Path, corpus: Path, tmp_path: Path) -> None:
+    """3,800 tokens of mail are half a step of 8,192."""
+    lines: list[str] = []
+    options: dict[str, Any] = {"steps": 1, "overrides": ["training.precision=float32"]}
+    tuned = pretrain(str(corpus), out=tmp_path / "tuned", base=str(base), notify=lines.append, **options)
+    saved = tomllib.loads((tuned.run / "settings.toml").read_text())["training"]
+    assert (saved["batch_tokens"], saved["context_tokens"]) == (1024, 32)
+    (line,) = [line for line in lines if "more than a tenth" in line]
+    assert line.startswith("warning: a step of 1,024 tokens is") and line.endswith(
+        "set training.batch_tokens=64"
+    )
+
+    def sizes(*overrides: str, **more: Any) -> tuple[int, int]:
+        training = run_settings(str(corpus), overrides=overrides, **more)[0].training
+        return training.batch_tokens, training.context_tokens
+
+    assert sizes() == (8192, 256) and sizes("training.batch_tokens=100") == (100, 100)
+    assert sizes("training.batch_tokens=20", base=str(base)) == (20, 20)
+    assert sizes("training.batch_tokens=64", base=str(base)) == (64, 32)
+    with pytest.raises(ConfigError, match="context_tokens=30 is more than"):
+        sizes("training.batch_tokens=20", "training.context_tokens=30")

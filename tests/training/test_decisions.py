@@ -192,3 +192,6 @@ def test_one_interrupted_step_shortens_nothing() -> None:
     now[0] += 20.0  # what is left is too short, at the pace of before
     deadline.lap("step")
     assert 51 < deadline.num_steps(51, 100, settings) < 85
+    assert deadline.unused_share() == pytest.approx(1 - now[0] / 110)
+    deadline.begin(spent_seconds=0.0, budget_seconds=None)
+    assert deadline.unused_share() == 0

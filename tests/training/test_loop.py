@@ -276,3 +276,11 @@ def test_lines_are_json_that_any_reader_takes(plain: tuple[Path, nn.Module]) -> 
 
     for text in (plain[0] / "metrics.jsonl").read_text().splitlines():
         json.loads(text, parse_constant=refuse)
+
+
+def test_no_step_is_above_the_peak(tiny: ModuleType, tmp_path: Path) -> None:
+    tiny.start(tmp_path, peak_tokens_per_second=1.0)
+    lines = [line for line in read_metrics(tmp_path / "metrics.jsonl") if line["kind"] == "step"]
+    shares, speeds = ([line[key] for line in lines] for key in ("peak_fraction", "tokens_per_second"))
+    assert shares[0] == max(shares) == 1.0
+    assert shares == [speed / max(speeds[: n + 1]) for n, speed in enumerate(speeds)]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from seedbed.base.errors import CheckpointError
+from seedbed.base.errors import CheckpointError, ConfigError, StoppedEarly
 from seedbed.training.run_folder import RunFolder
 from seedbed.training.settings import TrainingSettings
 
@@ -104,3 +104,19 @@ def test_entering_cleans_what_a_crash_left(tmp_path: Path) -> None:
     with RunFolder(tmp_path):
         # The best weights belong to no checkpoint, so perhaps to other settings.
         assert list(checkpoints.iterdir()) == []
+
+
+def test_a_refused_run_leaves_nothing_and_a_stopped_one_what_it_made(tmp_path: Path) -> None:
+    def fail(path: Path, error: Exception) -> None:
+        with pytest.raises(type(error)), RunFolder(path) as run:
+            (run.path / "tokenizer").mkdir()
+            (run.path.parent / ".shards" / "a").mkdir(parents=True, exist_ok=True)
+            raise error
+
+    fail(tmp_path / "new" / "run", ConfigError("too short"))
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "mine").mkdir()
+    fail(tmp_path / "mine", ConfigError("too short"))
+    assert (tmp_path / "mine" / "tokenizer").exists() and (tmp_path / ".shards" / "a").exists()
+    fail(tmp_path / "cut" / "run", StoppedEarly("stopped"))
+    assert (tmp_path / "cut" / "run" / "tokenizer").exists()

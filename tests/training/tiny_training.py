@@ -72,6 +72,7 @@ def start(
     fingerprints: Mapping[str, str] | None = None,
     deadline: Deadline | None = None,
     evaluate_first: bool = False,
+    peak_tokens_per_second: float = 0.0,
     **changes: Any,
 ) -> tuple[nn.Module, Progress]:
     """Train, or resume, in a run folder."""
@@ -97,6 +98,7 @@ def start(
             runtime=runtime,
             validation=validation,
             evaluate_first=evaluate_first,
+            peak_tokens_per_second=peak_tokens_per_second,
             callbacks=callbacks,
             fingerprints=fingerprints,
             deadline=deadline,

@@ -85,6 +85,11 @@ def resume(
         raise ConfigError("--steps and --budget both say how long to train; give one of them")
     folder = Path(run).absolute()
     if not (folder / "settings.toml").is_file():
+        if (folder / ".lock").exists():
+            raise UsageError(
+                f"{run} was stopped while it was prepared, before its settings were saved; run the same "
+                "`seedbed pretrain` command again"
+            )
         raise UsageError(
             f"{run} is not a run: it has no settings.toml; give the folder of a run, or make one with "
             "`seedbed pretrain DATA --out RUN`"

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from seedbed.base.errors import StoppedEarly
 
 Item = TypeVar("Item")
-SAVED = "everything done so far is saved"
+SAVED = "each part that was finished is saved"
 WORKER = "seedbed-worker"  # the name of threads in which a library works
 GRACE_SECONDS = 1.0  # for such a thread to end after a signal
 

@@ -36,6 +36,7 @@ def generate(
     from seedbed.cli.answers import check_flags, complete, fill_blanks
     from seedbed.cli.waiting import Waiting
     from seedbed.generation.loading import load
+    from seedbed.hub.model_contents import advice
 
     how, given = read_settings(context)
     check_flags(given, fill=fill)
@@ -49,6 +50,10 @@ def generate(
         raise BundleError(
             f"{model} has no tokenizer.json, which a text prompt needs; put the tokenizer that the model was "
             "trained with beside its config.json, or pass token ids to seedbed.load(...).generate in Python"
+        )
+    if lm.config.head.labels:
+        raise UsageError(
+            f"the head of {model} gives labels, not text; run {advice(model, lm.config, lm.tokenizer, {})}"
         )
     if fill:
         limit = how["max_new_tokens"] if "max_new_tokens" in given else None

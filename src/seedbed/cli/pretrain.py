@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -22,6 +23,8 @@ TokenizerFolder = Annotated[
     str | None, typer.Option(help="A folder with tokenizer.json; default: train one.")
 ]
 Objective = Annotated[str | None, typer.Option(help=f"{', '.join(OBJECTIVES)}; default: the family's.")]
+
+MOST_UNUSED = 0.1  # of a budget, without a word about it
 
 if TYPE_CHECKING:
     from seedbed.runs.train import Run
@@ -88,7 +91,8 @@ def train_and_print(
     from seedbed.training.tensorboard import TensorBoard
 
     with Waiting() as waiting:
-        callbacks: list[Callback] = [TrainingProgress(waiting=waiting)]
+        progress = TrainingProgress(waiting=waiting)
+        callbacks: list[Callback] = [progress]
         if tensorboard:
             callbacks.append(TensorBoard(out / "tensorboard"))
         result = train(
@@ -100,15 +104,17 @@ def train_and_print(
     if result.is_main and json:
         print_json(result.summary())
     elif result.is_main:
-        _print_result(result)
+        _print_result(result, before=progress.began - context.obj, whole=perf_counter() - context.obj)
 
 
-def _print_result(result: Run) -> None:
+def _print_result(result: Run, *, before: float, whole: float) -> None:
     """Print the model, its held-out figures, and its cost beside the plan."""
     from seedbed.base.units import bytes_text, seconds_text
     from seedbed.cli.console import print_facts
     from seedbed.evaluation.summary import best_step_text, summary_rows
 
+    unused = result.unused_share
+    further = f"{unused:.0%} of it is unused; `seedbed resume {result.run} --budget TIME` trains further"
     plan, measured, metrics = result.plan, result.measured, result.metrics
     print_facts(
         f"Trained {metrics['step']:,} steps",
@@ -117,7 +123,10 @@ def _print_result(result: Run) -> None:
             **summary_rows(metrics),
             "best step": best_step_text(metrics),
             "did it work": f"{metrics['worked']}: {metrics['because']}",
-            "time": f"{seconds_text(measured['seconds'])}, planned {seconds_text(plan['seconds'])}",
+            "warning": None if metrics["worked"] == "too few to say" else result.data["warning"] or None,
+            "training time": f"{seconds_text(measured['seconds'])}, planned {seconds_text(plan['seconds'])}",
+            "this command": f"{seconds_text(whole)} in all, {seconds_text(before)} of it before the training",
+            "budget": further if unused > MOST_UNUSED else None,
             "memory": f"{bytes_text(measured['peak_bytes'])} at the peak, planned "
             f"{bytes_text(plan['peak_bytes'])}",
             "report": str(result.report),

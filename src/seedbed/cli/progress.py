@@ -25,10 +25,11 @@ class TrainingProgress:
         self._bar: Progress | None = None
         self._num_steps = 0
         self._printed_at = time.monotonic()
+        self.began = time.perf_counter()
 
     def begin(self, step: int, num_steps: int) -> None:
         """Start the bar; report the step from which a run resumes."""
-        self._num_steps = num_steps
+        self._num_steps, self.began = num_steps, time.perf_counter()
         self._printed_at = time.monotonic()
         if 0 < step < num_steps:
             say(f"{self._label}resuming after step {step} of {num_steps}")
@@ -102,6 +103,12 @@ PART_NAMES = {
 }
 
 
+def _on_disk(settings: Any) -> str:
+    """What the disk is for, and what lowers it."""
+    kept = settings.training.keep_checkpoints
+    return "checkpoints" + ("" if kept == 1 else f"; training.keep_checkpoints, now {kept}, lowers it")
+
+
 def show_plan(plan: Mapping[str, Any], settings: Any, *, stderr: bool = True, has_data: bool = True) -> None:
     """Print the predicted memory by part, time, compute and disk of a run, and the cost of generation."""
     batch_tokens = settings.training.batch_tokens
@@ -118,7 +125,7 @@ def show_plan(plan: Mapping[str, Any], settings: Any, *, stderr: bool = True, ha
         else f"{settings.training.context_tokens:,} tokens each: no --data was given",
         "time": f"about {seconds_text(plan['seconds'])} ({low} to {high})",
         "compute": f"{plan['flops']:.2e} FLOPs",
-        "disk": f"about {bytes_text(plan['disk_bytes'])}",
+        "disk": f"about {bytes_text(plan['disk_bytes'])} ({_on_disk(settings)})",
         "peak memory": f"about {bytes_text(plan['peak_bytes'])}, of which",
         **{f"  {PART_NAMES.get(part, part)}": bytes_text(size) for part, size in plan["bytes"].items()},
     }

@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
+
 from seedbed.base.errors import DataError
 from seedbed.base.files import shared_folder, write_file
 from seedbed.base.notices import Notify, silent
@@ -87,6 +89,15 @@ class CorpusShards:
             f"{count:,} held-out {what} are too few for a useful figure, {enough:,} are enough: add data, "
             "raise data.validation_fraction, or give data.validation=FILE"
         )
+
+    def label_counts(self) -> dict[str, list[int]]:
+        """How often each label is in the training and in the held-out part; empty without labels."""
+        if not self.labels or self.train_answers is None or self.validation_answers is None:
+            return {}
+        sides = (self.train_answers, self.validation_answers)
+        most = len(self.labels) + 1  # 0: no label
+        train, held = (np.bincount(side.tokens, minlength=most)[1:].tolist() for side in sides)
+        return {label: [*counts] for label, *counts in zip(self.labels, train, held, strict=True)}
 
     @property
     def num_bytes(self) -> int:

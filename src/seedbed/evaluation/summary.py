@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+MOST_LABELS, MOST_UNMEASURED = 8, 20
 
 
 def summary_rows(metrics: Mapping[str, Any]) -> dict[str, str]:
@@ -16,6 +18,11 @@ def summary_rows(metrics: Mapping[str, Any]) -> dict[str, str]:
     for key, name in (("macro_f1", "macro-F1"), ("entity_f1", "entity F1")):
         if metrics.get(key) is not None:
             rows[name] = _text(metrics[key], ".3f")
+            if metrics[key]["interval"] is None:
+                rows[name] += f"; its interval is not measurable with {metrics['num_records']:,} records"
+    if counts := metrics.get("label_counts"):
+        one_each = metrics["num_targets"] == metrics["num_records"]
+        rows["labels"] = label_counts_text(counts, "record" if one_each else "word")
     rows["held-out loss"] = f"{_text(metrics['loss'], '.4f')} nats per {unit}"
     if metrics["bits_per_byte"] is not None:
         rows["bits per byte"] = _text(metrics["bits_per_byte"], ".4f")
@@ -25,9 +32,30 @@ def summary_rows(metrics: Mapping[str, Any]) -> dict[str, str]:
         loss = f"{before['loss']['value']:.4f} nats per {unit}"
         right = f"accuracy {before['accuracy']['value']:.1%}, " if labelled else ""
         rows["before training"] = f"{right}{loss}"
-    size = f"{metrics['num_records']:,} held-out records, {metrics['num_targets']:,} {unit}s"
+    read, known = metrics["num_records"], metrics.get("num_records_held_out", metrics["num_records"])
+    part = f"a sample of {read:,} of {known:,}" if read < known else f"{read:,}"
+    size = f"{part} held-out records, {metrics['num_targets']:,} {unit}s"
     rows["measured on"] = f"{size}; in brackets: 95% intervals"
     return rows
+
+
+def label_counts_text(counts: Mapping[str, Sequence[int]], unit: str) -> str:
+    """The most frequent labels with their training and held-out counts, and those that none measures."""
+    order = sorted(counts, key=lambda label: -sum(counts[label]))
+    held = [
+        f"{label} {counts[label][0]:,} (held out: {counts[label][1]:,})"
+        for label in order
+        if counts[label][1]
+    ]
+    rest = len(held[MOST_LABELS:])
+    parts = [", ".join(held[:MOST_LABELS]) + (f", and {rest:,} more" if rest else "")] if held else []
+    lost = [label for label in order if not counts[label][1]]
+    for label in lost[:MOST_UNMEASURED]:
+        number = counts[label][0]
+        parts.append(f"{label}: {number:,} {unit}{'s' * (number != 1)}, not measured")
+    if more := len(lost[MOST_UNMEASURED:]):
+        parts.append(f"{more:,} more labels are not measured")
+    return "; ".join(parts)
 
 
 def best_step_text(metrics: Mapping[str, Any]) -> str:

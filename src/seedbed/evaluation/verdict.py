@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
-Word = Literal["yes", "no", "not shown"]
+from seedbed.evaluation.metrics.bootstrap import ENOUGH_RECORDS
+
+Word = Literal["yes", "no", "not shown", "too few to say"]
 
 
 class Verdict(NamedTuple):
@@ -15,12 +17,19 @@ class Verdict(NamedTuple):
     because: str
 
 
-def verdict(metrics: Mapping[str, Any]) -> Verdict:
+def verdict(metrics: Mapping[str, Any], *, is_text: bool = False) -> Verdict:
     """Judge the figures of a run, as `metrics.json` has them, by the ends of their intervals.
 
     The trivial answer to labels is the most frequent label of the training records; a base is compared with
-    itself before the first step, other losses with the frequencies of the training targets.
+    itself before the first step, other losses with the frequencies of the training targets. Nothing is said
+    of fewer than ENOUGH_RECORDS records. Spans of text (`is_text`) are means of many tokens, whose spread few
+    of them show: Student's t covers that.
     """
+    read, known = metrics["num_records"], metrics.get("num_records_held_out", 0)
+    if read < ENOUGH_RECORDS and not is_text:
+        more = "add data, raise data.validation_fraction, or give data.validation=FILE"
+        more = f"set training.evaluate_tokens=0 to measure all {known:,}" if known >= ENOUGH_RECORDS else more
+        return Verdict("too few to say", f"{read} held-out records, {ENOUGH_RECORDS} are needed: {more}.")
     if metrics.get("majority_share") is not None:
         return _labels(metrics)
     before, name = metrics.get("before"), "loss" if metrics["bits_per_byte"] is None else "bits_per_byte"
@@ -54,6 +63,6 @@ def _labels(metrics: Mapping[str, Any]) -> Verdict:
         return Verdict("not shown", f"{said}, inside the 95% interval from {share['interval'][0]:.1%}.")
     if found is not None and found["value"] == 0:
         return Verdict("no", f"{said}, but no entity is found.")
-    if found is not None and (found["interval"] or (0, 0))[0] == 0:
+    if found is not None and found["interval"] is not None and found["interval"][0] == 0:
         return Verdict("not shown", f"{said}, but hardly an entity is found (F1 {found['value']:.3f}).")
     return Verdict("yes", f"{said}.")

@@ -57,7 +57,7 @@ def locate(model: str | Path, *, weights: bool = True, allow_pickle: bool = Fals
         return path
     if (inner := path / "model").is_dir():
         return inner
-    if (path / "settings.toml").exists():
+    if (path / "settings.toml").exists() or (path / ".lock").exists():
         raise BundleError(f"the run in {path} has no model yet; run its command again to finish it")
     files = sorted(path.glob("*.gguf"))
     if len(files) > 1:

@@ -16,14 +16,20 @@ from seedbed.report.units import Measured, table
 # Two losses nearer than this are the same to the two decimals that a page shows.
 SAME = 0.005
 # From the worst to the best.
-_VERDICTS: dict[str, Mood] = {"No": "bad", "Not yet": "warning", "Not shown": "warning", "Yes": "good"}
+_VERDICTS: dict[str, Mood] = {
+    "No": "bad",
+    "Not yet": "warning",
+    "Not shown": "warning",
+    "Too few to say": "warning",
+    "Yes": "good",
+}
 _VERDICTS |= {"Not measured": "plain"}
 _OF_LABELS = (
     ("majority_share", "The most frequent label alone", ".1%"),
     ("macro_f1", "Macro-F1", ".3f"),
     ("entity_f1", "Entity F1", ".3f"),
 )
-_WORKED = {"yes": "Yes", "no": "No", "not shown": "Not shown"}
+_WORKED = {"yes": "Yes", "no": "No", "not shown": "Not shown", "too few to say": "Too few to say"}
 
 
 def common_unit(runs: Sequence[RunFiles]) -> str:

@@ -150,7 +150,10 @@ def extend(
             f"--steps {num_steps} is less than the {step} steps that {run.path} has done; give their number "
             f"in all, more than {step}"
         )
-    if (num_steps, budget) == (schedule.num_steps(step), schedule.budget_seconds(step)):
+    if num_steps == finished_steps(run) or (num_steps, budget) == (
+        schedule.num_steps(step),
+        schedule.budget_seconds(step),
+    ):
         return plan
     plan = _of_length(plan, settings, num_steps)
     if runtime.is_main:

@@ -52,12 +52,13 @@ def run_figures(
     first = next((line for line in lines if line["kind"] == "evaluation" and line["step"] == 0), None)
     metrics["before"] = None if first is None else _scores(first)
     metrics["num_records"] = len(found.nats)
+    metrics["num_records_held_out"] = len(prepared.held_out.source.order(0))
     metrics["num_targets"] = int(found.num_targets.sum())
     if prepared.config.head.labels and prepared.objective.head_kind is not None:
         metrics |= _of_labels(found, prepared)
     elif first is None:
         metrics["unigram_loss"] = _unigram_loss(prepared, validation)
-    worked, because = verdict(metrics)
+    worked, because = verdict(metrics, is_text=found.is_text)
     return metrics | {"worked": worked, "because": because}
 
 
@@ -85,6 +86,7 @@ def _of_labels(found: Evaluation, prepared: PreparedRun) -> dict[str, Any]:
     share = float(hits.sum() / found.num_targets.sum())
     interval = share_interval(hits, found.num_targets)
     scores: dict[str, Any] = {
+        "label_counts": prepared.shards.label_counts(),
         "majority_label": names[majority],
         "majority_share": {"value": share, "interval": [*interval]},
     }

@@ -59,7 +59,9 @@ def model_card(prepared: PreparedRun, metrics: Mapping[str, Any]) -> str:
     training, data = prepared.settings.training, prepared.settings.data
     architecture = family(config.family).architecture(config)
     loads = f"`transformers` loads it as `{architecture}`" if architecture else "seedbed loads it"
-    figures = "\n".join(f"| {name} | {text} |" for name, text in summary_rows(metrics).items())
+    figures = "\n".join(
+        f"| {name} | {text.replace('|', '¦')} |" for name, text in summary_rows(metrics).items()
+    )
     origin, parent, hub, warning = _origin(prepared)
     return f"""---
 library_name: seedbed

@@ -21,6 +21,7 @@ from seedbed.data.prepare import SIDES, CorpusShards, prepare_shards, shards_fol
 from seedbed.data.records import PairSource, Source, TokenSource
 from seedbed.data.shown import Shown, show_example
 from seedbed.data.vocabulary import Vocabulary
+from seedbed.evaluation.summary import label_counts_text
 from seedbed.models.family import Config, Network
 from seedbed.models.network import family, require_vocabulary
 from seedbed.runs.settings import RunSettings
@@ -155,12 +156,12 @@ def _made(
         corpus=corpus,
         notify=notify,
     )
-    _say_sizes(shards, notify)
+    _say_sizes(shards, settings.training, notify)
     return tokenizer, shards
 
 
-def _say_sizes(shards: CorpusShards, notify: Notify) -> None:
-    """Say the sizes of both sides, and warn where the held-out one is small."""
+def _say_sizes(shards: CorpusShards, training: TrainingSettings, notify: Notify) -> None:
+    """Say the sizes of both sides and the labels; warn where the data are few."""
     facts = shards.facts()
     share = facts["validation_bytes"] / max(1, facts["train_bytes"] + facts["validation_bytes"])
     sizes = []
@@ -170,6 +171,16 @@ def _say_sizes(shards: CorpusShards, notify: Notify) -> None:
     notify(f"training on {sizes[0]}; held out: {sizes[1]} ({share:.1%} of the bytes)")
     if facts["warning"]:
         notify(f"warning: {facts['warning']}")
+    if counts := shards.label_counts():
+        unit = "word" if shards.learns_from == "tags" else "record"
+        notify(f"labels: {label_counts_text(counts, unit)}")
+    tenth = facts["train_tokens"] // 10
+    smaller = max(training.context_tokens, 1 << max(0, tenth.bit_length() - 1))
+    if smaller < training.batch_tokens > tenth:
+        notify(
+            f"warning: a step of {training.batch_tokens:,} tokens is more than a tenth of the training data; "
+            f"set training.batch_tokens={smaller}"
+        )
 
 
 def _tokenizer(

@@ -35,6 +35,9 @@ from seedbed.training.settings import TrainingSettings
 RATES = ("learning_rate", "matrix_learning_rate")
 # Of the rates of a training from scratch: 1e-4 for AdamW (docs/LOG.md), T5's 1e-3 for Adafactor (1910.10683).
 TUNING_SHARE = 0.1
+# 8 to 32 records of usual lengths, the steps with which papers tune (BERT 1810.04805, appendix A.3): with the
+# default from scratch, a few thousand records are a step or two.
+TUNING_BATCH_TOKENS = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,8 +161,9 @@ def load_run(
 
     `[objective]` has the keys of the objective that it names, or else of the one that the records of the data
     say, or of the family's for text. Unless a layer names an optimizer, the training settings of the family
-    are the defaults; with a base, TUNING_SHARE of their learning rates. A base is found and read here, and
-    nowhere else in a run; the settings name the commit of one on the hub, and the fields of the records.
+    are the defaults; with a base, TUNING_SHARE of their learning rates, and TUNING_BATCH_TOKENS. A base is
+    found and read here, and nowhere else in a run; the settings name the commit of one on the hub, and the
+    fields of the records.
     """
     tree = layered(*layers, overrides=overrides)
     base, pinned = _open_base(tree, out, notify)
@@ -173,7 +177,12 @@ def load_run(
     defaults: dict[str, Any] = {} if "optimizer" in tree.get("training", {}) else dict(own.training)
     if base is not None:
         fresh = {name: defaults.get(name, getattr(TrainingSettings, name)) for name in RATES}
-        defaults |= {name: rate * TUNING_SHARE for name, rate in fresh.items()} | context_within(base.config)
+        defaults |= {name: rate * TUNING_SHARE for name, rate in fresh.items()}
+        defaults |= {"batch_tokens": TUNING_BATCH_TOKENS} | context_within(base.config)
+    chosen = tree.get("training", {}).get("batch_tokens")
+    if isinstance(chosen, int) and chosen > 0:
+        context = defaults.get("context_tokens", TrainingSettings.context_tokens)
+        defaults["context_tokens"] = min(context, chosen)
     settings = load_settings(_schema(objective), {"training": defaults}, *layers, overrides=overrides)
     # Before a corpus is read and a tokenizer is trained.
     learns_from = OBJECTIVES.get(objective).learns_from

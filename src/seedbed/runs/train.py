@@ -50,6 +50,7 @@ class Run:
     metrics: dict[str, Any]
     next: str
     data: dict[str, Any]  # what was read and held out, as data.json has it
+    unused_share: float = 0.0  # of the budget
     is_main: bool = True  # False in the processes of torchrun that leave printing to the first
 
     def summary(self) -> dict[str, Any]:
@@ -73,7 +74,7 @@ def train(
 ) -> Run:
     """Train in the run folder `out`, or resume the run that is there; `more` changes its end.
 
-    `on_plan(plan, settings)` is called before the first step, and not for a run that is finished; `notify`
+    `on_plan(plan, settings)` is called before the first step, and where a resumed run has a new end; `notify`
     gets a line for each part of the work. A budget counts from `started` on `time.perf_counter`, or from this
     call. Errors: StoppedEarly after a signal, all saved; the other SeedbedErrors in one line each.
     """
@@ -87,6 +88,7 @@ def train(
         notify = notify if runtime.is_main else silent
         how: Any = {"runtime": runtime, "resident": resident, "notify": notify, "started": started}
         prepared, plan = _begun(settings, start or Start(), run, more, on_plan, **how)
+        clock = deadline(plan, started=started)
         runtime = replace(runtime, precision=prepared.settings.training.precision)
         module, validation = prepared.network(), prepared.evaluated()
         progress = run_loop(
@@ -101,7 +103,7 @@ def train(
             callbacks=callbacks,
             fingerprints=prepared.fingerprints,
             peak_tokens_per_second=plan.peak_tokens_per_second,
-            deadline=deadline(plan, started=started) if runtime.is_main else None,
+            deadline=clock if runtime.is_main else None,
         )
         notify("measuring the best weights, writing the model and the report")
         metrics = _measured(module, prepared, validation, progress, runtime=runtime)
@@ -110,7 +112,7 @@ def train(
             if runtime.is_main:
                 finish(module, prepared, progress, metrics, resident=resident)
             runtime.broadcast_int(0)  # the others wait here for the main rank
-    return _ended(prepared, metrics, is_main=runtime.is_main)
+    return replace(_ended(prepared, metrics, is_main=runtime.is_main), unused_share=clock.unused_share())
 
 
 def _begun(
@@ -135,10 +137,13 @@ def _begun(
     run.settle(prepared.settings)
     if runtime.is_main:
         _write_start(prepared, plan, is_new=is_new)
+    decided_plan = plan
     if more is not None:
         plan = extend(run, plan, prepared.settings, more=more, runtime=runtime, started=started)
     if done := finished_steps(run):
         notify(how_to_extend(run, done))
+    elif not is_new and plan == decided_plan:
+        notify(f"the plan is unchanged: {run.plan_path}")
     elif runtime.is_main and on_plan is not None:
         on_plan(plan, prepared.settings)
     return prepared, plan

@@ -145,9 +145,9 @@ class _Loop:
                 self._count_seconds()
                 self._save()
             if self.stop:
-                saved = f"stopped after step {at.step} of {num_steps}, saved"
+                done = f"after step {at.step} of {num_steps}, saved" if at.step else "before step 1"
                 again = f"run the same command again, or `seedbed resume {self.saved.run.path}`"
-                raise StoppedEarly(f"{saved}: {again}")
+                raise StoppedEarly(f"stopped {done}: {again}")
             if last:
                 if settings.average_checkpoints is not None:
                     self._evaluate(averaged=self.saved.load_average(settings.average_checkpoints))
@@ -238,6 +238,8 @@ class _Loop:
         line |= {"gradient_norm": norm, "tokens": at.tokens, "seconds": at.seconds}
         line["tokens_per_second"] = num_tokens / seconds
         if self.peak_tokens_per_second:
+            # The limit was timed in a fraction of a second; a step that exceeds it is a better measurement.
+            self.peak_tokens_per_second = max(self.peak_tokens_per_second, num_tokens / seconds)
             line["peak_fraction"] = num_tokens / seconds / self.peak_tokens_per_second
         self._record(line)
         self._lap("step")

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from seedbed.base.errors import CheckpointError, SeedbedWarning
+from seedbed.base.errors import CheckpointError, SeedbedError, SeedbedWarning, StoppedEarly
 from seedbed.base.files import (
     DAMAGED,
     MANIFEST,
@@ -95,11 +95,25 @@ class RunFolder:
         if self._lock is not None:
             os.close(self._lock)  # which unlocks
             self._lock = None
-            if [path.name for path in self.path.iterdir()] == [".lock"]:  # of a run that was refused
+            why = error[1] if error else None
+            refused = isinstance(why, SeedbedError) and not isinstance(why, StoppedEarly)
+            if refused and self.path in self._made and not self.settings_path.exists():
+                self._remove()
+            elif [path.name for path in self.path.iterdir()] == [".lock"]:  # of a run that was refused
                 with suppress(OSError):
                     (self.path / ".lock").unlink()
                     for folder in self._made:
                         folder.rmdir()
+
+    def _remove(self) -> None:
+        """Remove the folder of a refused run, and the shards where nothing else is beside it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        around, shards = self.path.parent, shards_folder(self.path)
+        with suppress(OSError):
+            if around in self._made and [each.name for each in around.iterdir()] == [shards.name]:
+                shutil.rmtree(shards)
+            for folder in self._made[1:]:
+                folder.rmdir()
 
     @property
     def can_resume(self) -> bool:

@@ -19,9 +19,10 @@ class TrainingSettings:
     num_steps: int = 1000  # length of the training, also --steps [1 or more]
     # Time limit of the command, also --budget; sets num_steps, which a slow machine lowers. [above 0]
     budget_seconds: float | None = None
-    batch_tokens: int = 8192  # input tokens of one step, over all processes [1 or more]
+    batch_tokens: int = 8192  # input tokens of one step, over all processes; from a base 1,024 [1 or more]
     micro_batch_tokens: int = 0  # input tokens of one forward and backward pass; 0: all at once [0 or more]
-    context_tokens: int = 256  # maximum length of a row; a base may have less [1 or more]
+    # Maximum length of a row; by default not more than batch_tokens and the base allow. [1 or more]
+    context_tokens: int = 256
     optimizer: str = "adamw"  # algorithm that updates the weights [a file of seedbed.training.optimizers]
     learning_rate: float = 1e-3  # highest learning rate; from a base a tenth of this [above 0]
     matrix_learning_rate: float = 0.02  # that of muon's matrices; from a base a tenth [above 0]

@@ -77,7 +77,10 @@ def test_an_interval_has_the_true_value_in_95_of_100() -> None:
         low, high = bootstrapped(lambda weights, right=right: weights @ right / 100, 100, seed=seed).interval
         hits.append(low <= 0.7 <= high)
     assert 0.88 < np.mean(hits) < 0.99
-    assert bootstrapped(lambda weights: weights[:, 0], 1).interval is None
+    for few in (1, 4, 29):
+        assert bootstrapped(lambda weights: weights[:, 0], few).interval is None
+    alike = bootstrapped(lambda weights: np.ones(len(weights)), 40)
+    assert alike.value == 1.0 and alike.interval is None
 
 
 def test_many_classes_take_no_table_of_all_of_them() -> None:

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 NUM_RESAMPLES = 1000
+# Fewer do not show how much records differ: a percentile interval is then too narrow (Hesterberg 2015, 4.1).
+ENOUGH_RECORDS = 30
 _AT_ONCE = 2**22  # weights of one group of resamples
 Numbers = NDArray[np.float64]
 # Maps weights of records (num_resamples, num_records), how often each counts, to scores (num_resamples,).
@@ -16,7 +18,7 @@ WeightedScore = Callable[[Numbers], Numbers]
 
 
 class Score(NamedTuple):
-    """A value with its 95% interval, None where there are too few records for one."""
+    """A value with its 95% interval, None where the records do not show one."""
 
     value: float
     interval: tuple[float, float] | None
@@ -29,11 +31,11 @@ class Score(NamedTuple):
 def bootstrapped(score: WeightedScore, num_records: int, *, seed: int = 0) -> Score:
     """The score of the records with its percentile interval (Efron and Tibshirani 1993, section 13.3)."""
     value = float(score(np.ones((1, num_records)))[0])
-    if num_records < 2:
+    if num_records < ENOUGH_RECORDS:
         return Score(value, None)
     scores = np.concatenate([score(weights) for weights in resampled(num_records, seed=seed)])
     low, high = np.percentile(scores, [2.5, 97.5]).tolist()
-    return Score(value, (low, high))
+    return Score(value, (low, high) if low < high else None)  # all alike: nothing is known of their spread
 
 
 def resampled(num_records: int, *, seed: int) -> Iterator[Numbers]:
