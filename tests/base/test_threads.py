@@ -1,10 +1,12 @@
 """How threads wait is set before torch is loaded, unless the user has set it."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
-from seedbed.base.threads import SPIN_COUNT, configure_threads
+from seedbed.base.threads import SPIN_COUNT, TUNABLES, configure_threads
 
 
 @pytest.fixture
@@ -31,3 +33,21 @@ def test_a_users_setting_stays(nothing_set: pytest.MonkeyPatch, name: str, value
     nothing_set.setenv(name, value)
     configure_threads()
     assert os.environ.get("GOMP_SPINCOUNT") == (value if name == "GOMP_SPINCOUNT" else None)
+
+
+@pytest.mark.parametrize("own", ["", "glibc.malloc.arena_max=1"])
+def test_a_process_restarts_once_with_its_input_and_its_exit_code(own: str) -> None:
+    program = (
+        "import os, sys; from seedbed.base.threads import restart_with_tight_heap;"
+        "print('began', flush=True);"
+        f"restart_with_tight_heap(); print(os.environ['{TUNABLES}'], sys.argv[1], input()); sys.exit(3)"
+    )
+    command = [sys.executable, "-c", program, "a b"]
+    environment = {name: value for name, value in os.environ.items() if name != TUNABLES}
+    environment |= {TUNABLES: own} if own else {}
+    done = subprocess.run(
+        command, input="typed", capture_output=True, text=True, env=environment, check=False
+    )
+    setting = ":".join(filter(None, (own, "glibc.malloc.tcache_count=0")))
+    assert done.returncode == 3, done.stderr
+    assert done.stdout.splitlines() == ["began", "began", f"{setting} a b typed"]

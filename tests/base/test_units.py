@@ -60,6 +60,8 @@ def test_bytes(value: float, text: str) -> None:
         (125, "2 min 05 s"),
         (3599.7, "1 h 00 min"),
         (11220, "3 h 07 min"),
+        (2 * 86400, "2.0 days"),
+        (220_852_800, "7.0 years"),
         (0, "0 s"),
     ],
 )

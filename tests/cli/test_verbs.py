@@ -125,13 +125,19 @@ def test_plan_says_bytes_by_part_and_seconds(seedbed: Callable) -> None:
     assert encoder.json["generation"] is None
 
 
-def test_doctor_examines_the_machine(seedbed: Callable) -> None:
+def test_doctor_examines_the_machine(seedbed: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seedbed.api.doctor.PLANNED", "seedling:1m")
     found = seedbed("doctor", "--json").json
     assert found["hardware"]["num_cores"] >= 1
     assert found["extras"]["data"] is True
     preset = next(row for row in found["presets"] if row["model"] == "gpt2:124m")
     assert preset["parameters"] == 124_439_808 and preset["state_bytes"] == 16 * 124_439_808
-    assert "gpt2:124m" in seedbed("doctor").out
+    small = next(row for row in found["presets"] if row["model"] == "seedling:1m")
+    planned = seedbed("plan", "seedling:1m", "--json").json
+    rate = planned["batch_tokens"] / planned["step_seconds"]
+    assert 0.8 < small["tokens_per_second"] / rate < 1.25  # rows and the output's share differ
+    shown = seedbed("doctor", "--probe").out
+    assert "gpt2:124m" in shown and "ago; again with --probe" in shown
 
 
 def test_doctor_examines_folders(seedbed: Callable, tiny_run: Path, tmp_path: Path) -> None:

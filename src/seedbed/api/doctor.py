@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from seedbed import __version__
+from seedbed.api.plan import plan
 from seedbed.base.hardware import Hardware, disk_free_bytes, probe
 from seedbed.models.family import Config
 from seedbed.models.network import FAMILIES, build, family, parameter_count
@@ -18,14 +19,19 @@ from seedbed.select.compute import forward_flops
 
 # Weights, gradients and AdamW's two moments in float32; activations come on top.
 STATE_BYTES = 16
-# The usual fraction of the measured float32 matmul rate in training, and the tokens per parameter of Hoffmann
-# et al. 2022 (table 3): an estimate within a factor of two or so; `seedbed plan` is more exact.
-USUAL_PEAK_FRACTION, TOKENS_PER_PARAMETER = 0.4, 20
+# The tokens per parameter of Hoffmann et al. 2022 (table 3), and a preset whose plan has the speed.
+TOKENS_PER_PARAMETER, PLANNED = 20, "gpt2:124m"
 
 
-def examine_machine() -> dict[str, Any]:
-    """Return the hardware, its measured rates, the installed extras and the presets with their costs."""
-    found = probe()
+def examine_machine(*, renew: bool = False) -> dict[str, Any]:
+    """Return the hardware, its measured rates, the installed extras and the presets with their costs.
+
+    The rates are those that are kept on disk, unless it is to `renew` them.
+    """
+    if renew:
+        probe(renew=True)
+    found, planned = probe(), plan(PLANNED)
+    speed = planned.flops / planned.num_steps / planned.step_seconds
     versions = {"python": platform.python_version(), "torch": str(torch.__version__)}
     return {
         "versions": {"seedbed": __version__} | versions,
@@ -33,7 +39,7 @@ def examine_machine() -> dict[str, Any]:
         "disk_free_bytes": disk_free_bytes(Path()),
         "extras": installed_extras(),
         "presets": [
-            _trainable(f"{name}:{size}", config, found)
+            _trainable(f"{name}:{size}", config, found, speed)
             for name in FAMILIES.names()
             for size, config in family(name).presets.items()
         ],
@@ -58,13 +64,13 @@ def _is_installed(library: str) -> bool:
         return False
 
 
-def _trainable(name: str, config: Config, hardware: Hardware) -> dict[str, Any]:
-    """Return whether a preset's training state fits in the free memory, and the estimated time on the CPU."""
+def _trainable(name: str, config: Config, hardware: Hardware, speed: float) -> dict[str, Any]:
+    """Return whether a preset's training state fits in the free memory, and its time at so many FLOP/s."""
     parameters = parameter_count(config)
     state_bytes = STATE_BYTES * parameters
     row_tokens = min(config.max_positions or 1024, 1024)
     flops = 3 * sum(forward_flops(build(config, "meta"), row_tokens=row_tokens).values())
-    rate = USUAL_PEAK_FRACTION * hardware.matmul_flops["float32"] / flops
+    rate = speed / flops
     return {
         "model": name,
         "parameters": parameters,

@@ -6,6 +6,7 @@ import math
 
 _JOINED = "\u00a0"  # no line break between a number and its unit
 _BYTE_UNITS = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
+_LONG_UNITS = ((365.25 * 86400, "years"), (86400, "days"))
 COUNT_UNITS = ((1e12, "trillion"), (1e9, "billion"), (1e6, "million"))
 
 
@@ -37,7 +38,7 @@ def bytes_text(value: float) -> str:
 
 
 def seconds_text(value: float) -> str:
-    """Write a duration: 0.42 s, 42 s, 2 min 05 s, 3 h 07 min."""
+    """Write a duration: 0.42 s, 42 s, 2 min 05 s, 3 h 07 min, 12 days, 7.0 years."""
     if value < 9.95:
         return f"{figures(value, 2)}{_JOINED}s"
     whole = round(value)
@@ -45,5 +46,8 @@ def seconds_text(value: float) -> str:
         return f"{whole}{_JOINED}s"
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s".replace(" ", _JOINED)
+    for length, name in _LONG_UNITS:
+        if value >= 2 * length:
+            return f"{figures(value / length, 2)}{_JOINED}{name}"
     minutes = round(value / 60)
     return f"{minutes // 60} h {minutes % 60:02d} min".replace(" ", _JOINED)

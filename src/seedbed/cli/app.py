@@ -20,7 +20,7 @@ import typer
 from seedbed import __version__
 from seedbed.base.errors import SeedbedError, SeedbedWarning
 from seedbed.base.signals import library_works
-from seedbed.base.threads import configure_threads
+from seedbed.base.threads import configure_threads, restart_with_tight_heap
 from seedbed.cli.chat import chat
 from seedbed.cli.demo import demo
 from seedbed.cli.doctor import doctor
@@ -82,6 +82,8 @@ def _root(
 
 def main() -> NoReturn:
     """Run the command line with this process's arguments and end the process with its exit code."""
+    if sys.argv[1:2] and sys.argv[1] in ("demo", "plan", "pretrain", "resume"):
+        restart_with_tight_heap()
     configure_threads()
     interrupts = _record_interrupts()
     try:

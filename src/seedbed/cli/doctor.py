@@ -15,6 +15,9 @@ def doctor(
         str | None,
         typer.Argument(metavar="PATH", help="A model, run or tokenizer folder, a .gguf file, package:NAME."),
     ] = None,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Measure this machine anew instead of using kept figures.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Inspect this machine, or a model folder. Print what the machine can train, or what is missing."""
@@ -24,7 +27,7 @@ def doctor(
     from seedbed.cli.waiting import Waiting
 
     with Waiting("measuring this machine" if folder is None else f"reading and checking {folder}"):
-        found = examine_machine() if folder is None else examine_folder(folder)
+        found = examine_machine(renew=probe) if folder is None else examine_folder(folder)
     if json:
         print_json(found)
     elif folder is None:
@@ -49,6 +52,7 @@ def _show_machine(found: Mapping[str, Any]) -> None:
         "memory": f"{bytes_text(hardware['memory_bytes'])}, {bytes_text(hardware['available_bytes'])} free",
         "disk": f"{bytes_text(found['disk_free_bytes'])} free in this folder",
         "matmul": f"{rates} GFLOP/s",
+        "measured": f"{seconds_text(hardware['age_seconds'])} ago; again with --probe",
         "bandwidth": f"{hardware['read_bytes'] / 1e9:.1f} GB/s read from memory",
         "extras": "all installed",
     }
@@ -59,14 +63,13 @@ def _show_machine(found: Mapping[str, Any]) -> None:
     fitting = sorted((row for row in found["presets"] if row["fits"]), key=lambda row: row["parameters"])
     rows = []
     for row in fitting:
-        days = row["seconds"] / 86400
-        time = seconds_text(row["seconds"]) if days < 2 else f"{days:,.0f} days"
-        rows.append([row["model"], count_text(row["parameters"]), bytes_text(row["state_bytes"]), time])
+        size, time = bytes_text(row["state_bytes"]), seconds_text(row["seconds"])
+        rows.append([row["model"], count_text(row["parameters"]), size, time])
     columns = ["model", "parameters", "state", "time"]
     print_table("Models whose training state fits in memory", columns, rows, numbers=range(1, 4))
     notes = {
         "state": "weights, gradients and optimizer state in float32; activations are not included",
-        "time": "estimate: 20 tokens per parameter at 40% of the measured float32 matmul rate; "
+        "time": "estimate: 20 tokens per parameter at the speed of seedbed plan gpt2:124m; "
         "seedbed plan MODEL is more exact",
         "too large": f"{len(found['presets']) - len(fitting)} of {len(found['presets'])} presets",
     }

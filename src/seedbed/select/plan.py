@@ -19,6 +19,7 @@ from seedbed.base.errors import ConfigError
 from seedbed.base.hardware import Hardware, ResidentPeak
 from seedbed.base.kept import kept
 from seedbed.base.runtime import Runtime
+from seedbed.base.threads import has_tight_heap
 from seedbed.data.loader import MixturePart
 from seedbed.data.objective import Objective
 from seedbed.models.family import Config, Network
@@ -233,7 +234,7 @@ def _key(
     shapes = [[(batch.num_tokens, batch.num_targets) for batch in step] for step in sampled.steps]
     own = {"config": asdict(network.config), "learns": learns, "shapes": shapes}
     digest = hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()
-    machine = [hardware.cpu, hardware.torch, hardware.num_threads, str(runtime.device)]
+    machine = [hardware.cpu, hardware.torch, hardware.num_threads, str(runtime.device), has_tight_heap()]
     return {
         "version": __version__,
         "network": digest,
