@@ -116,6 +116,8 @@ def test_the_summary_has_labels_samples_and_missing_intervals() -> None:
     known = {"num_records": 20, "num_targets": 20, "num_records_held_out": 57, "label_counts": counts}
     rows = summary_rows(figures(LOSS, **labelled) | known)
     assert rows["macro-F1"] == "0.500; its interval is not measurable with 20 records"
+    alike = summary_rows(figures(LOSS, **labelled, num_records=400))["macro-F1"]
+    assert alike == "0.500; its interval is not measurable where all records are alike"
     assert rows["measured on"].startswith("a sample of 20 of 57 held-out records, 20 labels")
     assert rows["labels"] == (
         "ham 309 (held out: 41), spam 106 (held out: 14); rare: 2 records, not measured; "

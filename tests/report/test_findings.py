@@ -90,6 +90,8 @@ def test_did_it_work(made: Any, folders: ModuleType) -> None:
     assert verdict(bad)[0] == "No" and has(verdict(bad)[1], "^c: As bad", "rose")
     unsure = replace(bad, metrics=folders.figures(4.0, worked="not shown", because="Who knows."))
     assert verdict(unsure)[0] == "Not shown" and verdict(unsure, bad) == verdict(bad)
+    few = replace(bad, metrics=folders.figures(0.5, worked="too few to say", because="4 records."))
+    assert verdict(few)[0] == "Too few to say" and has(verdict(few)[1], "4 records")
     word, lines = verdict(made("d", 2.0, 1.5, num_steps=1000), made("e", 2.0, 1.5, **measured))
     assert word == "Not yet" and has(lines, "^d:", "200 of 1,000", "same command") and "e:" not in lines
     word, lines = verdict(made("f", 2.0))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from seedbed.evaluation.metrics.bootstrap import ENOUGH_RECORDS
+
 MOST_LABELS, MOST_UNMEASURED = 8, 20
 
 
@@ -19,7 +21,9 @@ def summary_rows(metrics: Mapping[str, Any]) -> dict[str, str]:
         if metrics.get(key) is not None:
             rows[name] = _text(metrics[key], ".3f")
             if metrics[key]["interval"] is None:
-                rows[name] += f"; its interval is not measurable with {metrics['num_records']:,} records"
+                few = metrics["num_records"] < ENOUGH_RECORDS
+                why = f"with {metrics['num_records']:,} records" if few else "where all records are alike"
+                rows[name] += f"; its interval is not measurable {why}"
     if counts := metrics.get("label_counts"):
         one_each = metrics["num_targets"] == metrics["num_records"]
         rows["labels"] = label_counts_text(counts, "record" if one_each else "word")

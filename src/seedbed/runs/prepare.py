@@ -156,12 +156,14 @@ def _made(
         corpus=corpus,
         notify=notify,
     )
-    _say_sizes(shards, settings.training, notify)
+    _say_sizes(shards, notify)
+    if not folder.can_resume:
+        _warn_of_few_steps(shards, settings.training, notify)
     return tokenizer, shards
 
 
-def _say_sizes(shards: CorpusShards, training: TrainingSettings, notify: Notify) -> None:
-    """Say the sizes of both sides and the labels; warn where the data are few."""
+def _say_sizes(shards: CorpusShards, notify: Notify) -> None:
+    """Say the sizes of both sides and the labels, and warn where the held-out one is small."""
     facts = shards.facts()
     share = facts["validation_bytes"] / max(1, facts["train_bytes"] + facts["validation_bytes"])
     sizes = []
@@ -174,7 +176,11 @@ def _say_sizes(shards: CorpusShards, training: TrainingSettings, notify: Notify)
     if counts := shards.label_counts():
         unit = "word" if shards.learns_from == "tags" else "record"
         notify(f"labels: {label_counts_text(counts, unit)}")
-    tenth = facts["train_tokens"] // 10
+
+
+def _warn_of_few_steps(shards: CorpusShards, training: TrainingSettings, notify: Notify) -> None:
+    """Warn where a step has more than a tenth of the training data."""
+    tenth = shards.facts()["train_tokens"] // 10
     smaller = max(training.context_tokens, 1 << max(0, tenth.bit_length() - 1))
     if smaller < training.batch_tokens > tenth:
         notify(
