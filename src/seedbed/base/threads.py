@@ -13,8 +13,9 @@ SPIN_COUNT = "10000"
 
 # Kernels that oneDNN caches, and torch once more, each for one shape of a matmul. Steps differ in tokens, so
 # in bfloat16 the default of 1024 each fills the memory: a 3 x 192 LLaMA with 1024 tokens per step took 0.5
-# GiB more than its first step after 30 steps and 1.5 GiB more after 300; with 64, 170 MiB (2026-11-24).
-CACHED_KERNELS = "64"
+# GiB more than its first step after 30 steps and 1.5 GiB more after 300; with 64, 170 MiB (2026-11-24). A
+# step of a 4 x 128 GPT-2 uses 15; 150 took 203 MiB with 64, 167 with 24, and no more CPU time (2026-11-28).
+CACHED_KERNELS = "24"
 
 # The free blocks of a size that glibc's threads keep from the heap: they lie between those of the large
 # tensors, which then do not fit. A 2 x 128 BERT grew by 29 MiB in 40 steps, and by 15 with none (2026-11-28).

@@ -63,7 +63,6 @@ def decide(
         settings = decided(settings, evaluate_tokens=then.get("evaluate_tokens"))
     if saved is None and runtime.is_main and refuse:
         _require_resources(plan, run.path)
-    resident.lap()  # what was measured has been freed
     return replace(prepared, settings=settings), plan
 
 

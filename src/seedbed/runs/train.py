@@ -91,6 +91,7 @@ def train(
         clock = deadline(plan, started=started)
         runtime = replace(runtime, precision=prepared.settings.training.precision)
         module, validation = prepared.network(), prepared.evaluated()
+        resident.lap()  # measuring and opening a base have freed memory
         progress = run_loop(
             module,
             prepared.loader(),
@@ -106,8 +107,9 @@ def train(
             deadline=clock if runtime.is_main else None,
         )
         notify("measuring the best weights, writing the model and the report")
+        resident.lap()  # in the memory that the steps freed weights are read, a bundle is written and read
         metrics = _measured(module, prepared, validation, progress, runtime=runtime)
-        resident.lap()  # a bundle is written and read again in the memory that the optimizer freed
+        resident.lap()
         with signals.hold():
             if runtime.is_main:
                 finish(module, prepared, progress, metrics, resident=resident)

@@ -59,7 +59,7 @@ ENOUGH = ((2, 0.4), (1, 1.0))
 # How far times may be off, by what ran: the whole network, a few layers, narrower ones.
 WHOLE_ERROR, LAYERS_ERROR, NARROW_ERROR = 0.1, 0.2, 0.4
 # What glibc's heap loses between a step's transient tensors, as a share of them, if it cannot be measured.
-HEAP_SLACK = 0.3
+HEAP_SLACK = 0.2
 
 Parts = dict[str, int]
 
