@@ -156,6 +156,42 @@ def compare(drawn: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def seedbed_json(*arguments: str) -> tuple[dict[str, Any], float]:
+    """What a command prints, and its seconds."""
+    command = [sys.executable, "-m", "seedbed", *arguments, "--json"]
+    started = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout), time.perf_counter() - started
+
+
+def plan_presets() -> None:
+    """Plan every preset of every family in a process of its own; print the seconds and the worst."""
+    from seedbed.models.network import FAMILIES, family
+
+    names = [f"{name}:{size}" for name in FAMILIES.names() for size in family(name).presets]
+    seconds = {}
+    for name in names:
+        seconds[name] = seedbed_json("plan", name)[1]
+        print(f"{name}: {seconds[name]:.1f} s", flush=True)
+    worst = max(seconds, key=lambda name: seconds[name])
+    print(f"under 10 s: {sum(s < 10 for s in seconds.values())} of {len(names)}, the worst {worst}")
+
+
+def plan_and_pretrain() -> None:
+    """Print whether `plan --data` and then `pretrain` give the same figures, in five cases."""
+    for family_name in ("gpt2", "bert", "llama", "lstm", "t5"):
+        sizes = {"model.d_model": 128, "model.num_layers": 2, "tokenizer.vocab_size": 1000}
+        flags = [f"--set={key}={value}" for key, value in (sizes | {"training.num_steps": 5}).items()]
+        planned, _ = seedbed_json("plan", family_name, "--data", DATA, *flags)
+        with tempfile.TemporaryDirectory() as scratch:
+            made, _ = seedbed_json(
+                "pretrain", DATA, "--family", family_name, "--out", f"{scratch}/run", *flags
+            )
+        names = ("bytes", "peak_bytes", "seconds", "flops", "disk_bytes", "step_seconds")
+        different = [name for name in names if planned[name] != made["plan"][name]]
+        print(f"{family_name}: {different or 'the same'}", flush=True)
+
+
 def main() -> None:
     """Run the configurations one after the other and print them as a table."""
     parser = parser_of(__doc__)
@@ -163,8 +199,12 @@ def main() -> None:
     parser.add_argument("--only", type=int, nargs="*", help="numbers of configurations")
     parser.add_argument("--number", type=int, default=24, help="of configurations")
     parser.add_argument("--no-time", action="store_true", help="a third of the steps, at most 60")
+    parser.add_argument("--presets", action="store_true", help="seconds to plan each preset instead")
+    parser.add_argument("--same", action="store_true", help="compare plan with pretrain instead")
     parser.add_argument("--out", dest="json", type=Path)
     arguments = parser.parse_args()
+    if arguments.presets or arguments.same:
+        return plan_presets() if arguments.presets else plan_and_pretrain()
     rows = []
     for number in arguments.only or range(arguments.number):
         drawn = draw(arguments.seed, number)

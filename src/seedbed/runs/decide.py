@@ -114,7 +114,7 @@ def saved_plan(run: RunFolder) -> Plan | None:
 
 def _require_resources(plan: Plan, folder: Path) -> None:
     if plan.obstacle:
-        raise HardwareError(f"{plan.obstacle}; or choose a smaller model")
+        raise HardwareError(plan.obstacle)
     free_bytes = disk_free_bytes(folder)
     if plan.disk_bytes > free_bytes:
         needed, free = bytes_text(plan.disk_bytes), bytes_text(free_bytes)

@@ -66,11 +66,11 @@ def obstacle_of(
     begin = f"the run needs about {bytes_text(needed)} of memory, and {bytes_text(available)} are free"
     settings = " ".join(f"training.{name}={str(value).lower()}" for name, value in changes.items())
     if found <= available:
-        return f"{begin}; with {settings} it needs about {bytes_text(found)}"
+        return f"{begin}; with {settings} it needs about {bytes_text(found)}, or choose a smaller model"
     counts = {size: parameter_count(config) for size, config in family(network.config.family).presets.items()}
     own_count = sum(p.numel() for p in network.parameters())
     # The least of the settings above, in proportion to the parameters.
     fitting = {size: n for size, n in counts.items() if found / own_count * n <= available and n < own_count}
     smaller_one = f"{network.config.family}:{max(fitting, key=lambda size: fitting[size])}" if fitting else ""
-    advice = f"{smaller_one} would fit" if smaller_one else "choose a smaller model"
-    return f"{begin}, and about {bytes_text(found)} are needed with {settings}; {advice} with these settings"
+    advice = f"{smaller_one} would fit so" if smaller_one else "choose a smaller model"
+    return f"{begin}; with {settings} it still needs about {bytes_text(found)}; {advice}"
