@@ -150,3 +150,13 @@ def test_a_plan_on_data_has_the_figures_of_the_run(tmp_path: Path, monkeypatch: 
     expected = {key: value for key, value in planned.items() if key not in differing}
     assert same == {k: list(v) if isinstance(v, tuple) else v for k, v in expected.items()}
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".plan")] == []
+
+
+def test_the_gradient_of_a_slice_needs_no_compiler() -> None:
+    """An LSTM's rows of unequal length in 4,096 tokens ended in an ImportError."""
+    program = (
+        "import torch; from seedbed.select.outline import compiler_unloaded as unloaded\n"
+        "with unloaded():\n    x = torch.zeros(4, 3, device='meta', requires_grad=True)\n"
+        "    torch.ops.aten.slice_scatter(x.detach(), x.detach()[1:3], 0, 1, 3); x[1:3].sum().backward()"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -46,6 +46,7 @@ COMPILER: dict[str, dict[str, Any]] = {
             ("statically_known_true", "guard_scalar", "guard_int", "guarding_hint_or_throw"), _same
         ),
         "has_guarding_hint": lambda _: True,
+        "free_unbacked_symbols": lambda _: set(),
         "sym_not": operator.not_,
         "sym_max": max,
         "is_nested_int": lambda _: False,
