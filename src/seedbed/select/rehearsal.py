@@ -25,7 +25,7 @@ from seedbed.data.batch import Batch
 from seedbed.data.loader import MixturePart
 from seedbed.data.objective import Objective
 from seedbed.models.family import Config, Network
-from seedbed.select.compute import Shares, training_flops
+from seedbed.select.compute import Shares, forward_flops, training_flops
 from seedbed.select.layers import (
     LayerSample,
     all_levels,
@@ -48,11 +48,10 @@ from seedbed.training.settings import TrainingSettings
 MOST_SECONDS = 5.0
 # Of a matmul's speed now, a step's usual share; a warm-up and two rounds learn and read in `MOST_SECONDS`.
 USUAL_SHARE, NUM_ROUNDS = 0.4, 4
-PART_FLOPS = 2e10  # at most, of a part of a network
-MIN_TOKENS = 512
+PART_FLOPS = 5e10  # at most, of a part of a network
+MIN_TOKENS = 256
 # Of the weights, gradients, moments and logits of real steps, and the vocabulary of a network cut to that.
 MAX_BYTES, FEW_TOKENS = 400 * 2**20, 8192
-OUTLINED_LAYERS = 16  # of a deeper network the bytes follow from a few layers
 TIMING_SECONDS, MIN_ROUNDS = 1.5, 5
 # With fewer rounds the timing ends after these shares of its seconds.
 ENOUGH = ((2, 0.4), (1, 1.0))
@@ -114,7 +113,13 @@ def rehearse(
         resident.lap()
     copy = stand_in(network if sketch is outline else sketch, chosen.levels, runtime)
     rehearsal = _Rehearsal(copy, training, batches, runtime, objective)
-    learning, reading, update, low, high = _time_tries(rehearsal, chosen, seconds)
+    learning, reading, update, low, high = _seconds(rehearsal, seconds)
+    each: dict[str, Any] = {"row_tokens": training.context_tokens, "shares": sampled.shares}
+    to_learn, to_read = (
+        count(outline, **each) / count(copy, **each)
+        for count in (partial(training_flops, num_tokens=1), _reading_flops)
+    )
+    update *= _num_trained(outline) / _num_trained(copy)
     peak = resident.peak() if resident is not None else 0
     del rehearsal, copy
     gc.collect()
@@ -122,13 +127,11 @@ def rehearse(
     if resident is not None and resident.is_exact and runtime.device.type == "cpu" and is_whole:
         tensors = sum(parts.values())
         heap_share = max(0, peak - resident.lap() - tensors) / max(1, _transient_bytes(parts))
-    each: dict[str, Any] = {"num_tokens": 1, "row_tokens": training.context_tokens, "shares": sampled.shares}
-    larger = training_flops(outline, **each) / training_flops(sketch, **each)
     error = WHOLE_ERROR if is_whole else LAYERS_ERROR if sketch is outline else NARROW_ERROR
     return RehearsalResult(
-        learning=learning * larger,
-        reading=reading * larger,
-        update=update * _num_trained(outline) / _num_trained(sketch),
+        learning=learning * to_learn,
+        reading=reading * to_read,
+        update=update,
         sampling=sampled.seconds,
         step_tokens=sampled.step_tokens,
         shares=sampled.shares,
@@ -137,6 +140,10 @@ def rehearse(
         parts=parts,
         heap_bytes=int(heap_share * _transient_bytes(parts)),
     )
+
+
+def _reading_flops(network: Network, **each: Any) -> float:
+    return sum(forward_flops(network, **each).values())
 
 
 def _num_trained(network: Network) -> int:
@@ -197,20 +204,8 @@ def outlined_parts(
 
     `repeat` learns twice, as in a step of several micro-batches.
     """
-    whole = all_levels(outline)
-    chosen = whole if len(whole.levels) <= OUTLINED_LAYERS else sample_layers(outline)
     rehearsal = _Rehearsal(outline, training, [batch], Runtime(torch.device("meta"), precision), objective)
-    tries = []
-    for places in chosen.tries:
-        levels = [chosen.levels[place] for place in places]
-        with only_layers(outline, levels):
-            tries.append(rehearsal.measure_bytes(repeat=repeat))
-    names = dict.fromkeys(part for moments in tries for moment in moments for part in moment)
-    moments = [
-        {name: int(chosen.extrapolate([moment.get(name, 0) for moment in each])) for name in names}
-        for each in zip(*tries, strict=True)
-    ]
-    largest = max(moments, key=lambda moment: sum(moment.values()))
+    largest = max(rehearsal.measure_bytes(repeat=repeat), key=lambda moment: sum(moment.values()))
     return {part: size for part, size in largest.items() if size}
 
 
@@ -220,7 +215,7 @@ def _transient_bytes(parts: Parts) -> int:
 
 
 class _Rehearsal:
-    """A network with its batches and one optimizer per try."""
+    """A network with its batches and an optimizer."""
 
     def __init__(
         self,
@@ -235,11 +230,10 @@ class _Rehearsal:
         self.module.set_activation_checkpointing(training.checkpoint_activations)
         self.batches = [batch.to(runtime.device) for batch in batches]
         self.compute = TrainStep(self.module, objective)
-        self.optimizers: dict[tuple[int, ...], Optimizer] = {}
 
-    def begin(self, levels: tuple[int, ...]) -> None:
-        """Make the optimizer of a try."""
-        self.optimizers[levels] = OPTIMIZERS.get(self.training.optimizer)(self.module, self.training)
+    def new_optimizer(self) -> Optimizer:
+        """An optimizer of the network's parameters."""
+        return OPTIMIZERS.get(self.training.optimizer)(self.module, self.training)
 
     def forward(self, batch: Batch) -> Tensor:
         """The summed loss."""
@@ -258,10 +252,10 @@ class _Rehearsal:
         self.forward(batch).item()
         self.compute.train()
 
-    def update(self, levels: tuple[int, ...]) -> None:
+    def update(self, optimizer: Optimizer) -> None:
         """The norm of the gradients and an optimizer step too small to change anything."""
         torch.linalg.vector_norm(torch.stack(torch._foreach_norm(self.gradients()))).item()
-        self.optimizers[levels].step(1e-6, gradient_scale=0.5)
+        optimizer.step(1e-6, gradient_scale=0.5)
 
     def gradients(self) -> list[Tensor]:
         """The gradients that exist."""
@@ -278,7 +272,7 @@ class _Rehearsal:
             ledger.record(weights_of(self.module).values(), "weights")
             ledger.record(batch.tensors, "temporary")
             with ledger.recording("optimizer"):
-                optimizer = OPTIMIZERS.get(self.training.optimizer)(self.module, self.training)
+                optimizer = self.new_optimizer()
             with logits_recorded(self.module, ledger):
                 ledger.begin_peak()
                 for _ in range(2 if repeat else 1):
@@ -314,17 +308,15 @@ def logits_recorded(module: Network, ledger: StorageLedger) -> Iterator[None]:
         object.__delattr__(module, "output")
 
 
-def _time_tries(rehearsal: _Rehearsal, chosen: LayerSample, most_seconds: float) -> list[float]:
-    """Time the tries in turns, so that a busy moment slows all of them -> learning, reading, update.
+def _seconds(rehearsal: _Rehearsal, most_seconds: float) -> list[float]:
+    """Time rounds -> seconds of learning and reading per token, and of an update, as medians.
 
     Then a quick and a slow learning, as shares of the usual one. Every round has its own batch, as in
     training: in bfloat16 each shape needs a kernel of its own.
     """
-    found: dict[tuple[int, ...], list[tuple[float, float, float]]] = {levels: [] for levels in chosen.tries}
+    rows: list[tuple[float, float, float]] = []
     timed = partial(seconds_per_call, device=rehearsal.runtime.device)
-    for levels in chosen.tries:
-        with only_layers(rehearsal.module, levels):
-            rehearsal.begin(levels)
+    optimizer = rehearsal.new_optimizer()
     enough = [(MIN_ROUNDS, min(TIMING_SECONDS, most_seconds / 4))]
     enough += [(rounds, share * most_seconds) for rounds, share in ENOUGH]
     started = time.perf_counter()
@@ -332,15 +324,12 @@ def _time_tries(rehearsal: _Rehearsal, chosen: LayerSample, most_seconds: float)
         spent = time.perf_counter() - started
         if any(number >= rounds and spent > seconds for rounds, seconds in enough):
             break
-        for levels in chosen.tries:
-            with only_layers(rehearsal.module, levels):
-                learn = timed(partial(rehearsal.learn, batch))
-                update = timed(partial(rehearsal.update, levels))
-                rehearsal.module.zero_grad()
-                read = timed(partial(rehearsal.read, batch))
-            if number >= 0:
-                found[levels].append((learn / batch.num_tokens, read / batch.num_tokens, update))
-    medians = [[median(column) for column in zip(*rows, strict=True)] for rows in found.values()]
-    ordered = sorted(row[0] for row in found[chosen.tries[-1]])
+        learn = timed(partial(rehearsal.learn, batch)) / batch.num_tokens
+        update = timed(partial(rehearsal.update, optimizer))
+        rehearsal.module.zero_grad()
+        read = timed(partial(rehearsal.read, batch)) / batch.num_tokens
+        if number >= 0:
+            rows.append((learn, read, update))
+    ordered = sorted(row[0] for row in rows)
     quick, slow = (ordered[round(share * (len(ordered) - 1))] / median(ordered) for share in (0.1, 0.9))
-    return [*(chosen.extrapolate(column) for column in zip(*medians, strict=True)), quick, slow]
+    return [*(median(column) for column in zip(*rows, strict=True)), quick, slow]
