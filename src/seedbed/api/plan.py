@@ -19,7 +19,6 @@ from seedbed.base.runtime import Runtime
 from seedbed.data.objective import OBJECTIVES
 from seedbed.data.vocabulary import Vocabulary
 from seedbed.generation.language_model import LanguageModel
-from seedbed.hub.base import Base
 from seedbed.hub.locate import is_model
 from seedbed.models.family import Config, Network
 from seedbed.models.network import preset
@@ -67,13 +66,16 @@ def plan_with_settings(
     if isinstance(model, LanguageModel):
         planned, config = model.module, model.config
     else:
-        planned = config = _config(str(model)) if isinstance(model, str | Path) else model
-    layers = {
-        "data": {"train": "builtin:prose"},
-        "model": {"family": str(model) if config is None else config.family},
-        "training": {} if config is None else context_within(config),
-    }
+        planned = config = _preset(str(model)) if isinstance(model, str | Path) else model
+    layers: dict[str, dict[str, Any]] = {"data": {"train": "builtin:prose"}}
+    if isinstance(model, str | Path) and is_model(str(model)):
+        layers["model"] = {"base": str(model)}
+    else:
+        layers["model"] = {"family": str(model) if config is None else config.family}
+        layers["training"] = {} if config is None else context_within(config)
     settings, start = load_run(layers, overrides=list(overrides))
+    if start.base is not None:
+        planned = start.base.config
     resident = ResidentPeak()
     with Runtime.from_environment(device, num_threads=settings.training.num_threads) as runtime:
         notify("measuring a few steps for the plan")
@@ -104,10 +106,10 @@ def _plan_on_data(
         return replace(planned, generation=use), prepared.settings
 
 
-def _config(name: str) -> Config | None:
-    """The config of a model or of a preset; None for a family in the size of the settings."""
+def _preset(name: str) -> Config | None:
+    """The config of a preset; None for a base, or for a family in the size of the settings."""
     if is_model(name):
-        return Base.open(name).config
+        return None
     return preset(name) if ":" in name else None
 
 

@@ -76,9 +76,13 @@ def require_matching_family(config: Config, objective: str, *, has_text: bool = 
         shapes = f"{shapes} with a {' or '.join(chosen.heads)} head"
     else:
         what = f"is a{'n' if config.shape[0] == 'e' else ''} {config.shape}"
+    advice = f"give --objective {own}, its own, or " if has_text and own != objective else ""
+    if own == objective:  # a base without the head of its family's objective
+        fitting = [name for name in OBJECTIVES.names() if _can_train(config, OBJECTIVES.get(name))]
+        advice = f"train it on records ({', '.join(fitting)}), or " if fitting else ""
     raise ConfigError(
         f"the objective {objective} trains {shapes}, but {config.family} {what}; "
-        f"{f'give --objective {own}, its own, or ' if has_text else ''}choose a family of {', '.join(others)}"
+        f"{advice}choose a family of {', '.join(others)}"
     )
 
 
