@@ -105,6 +105,18 @@ def test_checkpointed_activations_are_fewer() -> None:
     assert checkpointed["activations"] < 0.5 * plain["activations"]
 
 
+@pytest.mark.parametrize("name", ["gpt2", "lstm"])
+def test_the_bytes_of_a_deep_network_follow_from_two_depths(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, training = config_of(name, num_layers=9), training_of(batch_tokens=512)
+    whole = parts_of(config, training)
+    monkeypatch.setattr(rehearsal, "OUTLINED_LAYERS", 1)
+    monkeypatch.setattr(rehearsal, "DEPTHS", (4, 6))
+    followed = parts_of(config, training)
+    assert {part: followed[part] for part in whole} == pytest.approx(whole, rel=0.01)
+
+
 def test_batches_are_those_of_the_data() -> None:
     source = RecordSource([list(range(n)) for n in (5, 9, 17, 30)], seed=1)
     sampled = SampledBatches([MixturePart(source, Causal())], training_of(batch_tokens=40), Runtime())

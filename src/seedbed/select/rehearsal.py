@@ -52,6 +52,8 @@ PART_FLOPS = 5e10  # at most, of a part of a network
 MIN_TOKENS = 256
 # Of the weights, gradients, moments and logits of real steps, and the vocabulary of a network cut to that.
 MAX_BYTES, FEW_TOKENS = 400 * 2**20, 8192
+# A deeper network is outlined at two depths. Fewer layers would have their peak at another moment of a step.
+OUTLINED_LAYERS, DEPTHS = 40, (16, 24)
 TIMING_SECONDS, MIN_ROUNDS = 1.5, 5
 # With fewer rounds the timing ends after these shares of its seconds.
 ENOUGH = ((2, 0.4), (1, 1.0))
@@ -205,7 +207,20 @@ def outlined_parts(
     `repeat` learns twice, as in a step of several micro-batches.
     """
     rehearsal = _Rehearsal(outline, training, [batch], Runtime(torch.device("meta"), precision), objective)
-    largest = max(rehearsal.measure_bytes(repeat=repeat), key=lambda moment: sum(moment.values()))
+    depth, chosen = len(all_levels(outline).levels), all_levels(outline)
+    if depth > OUTLINED_LAYERS and len(sample_layers(outline).tries) == 2:  # many layers of one kind
+        less, more = (tuple(range(each)) for each in DEPTHS)
+        chosen = LayerSample(more, (less, more), added=(len(more) - len(less),), others=(depth - len(less),))
+    tries = []
+    for levels in chosen.tries:
+        with only_layers(outline, levels):
+            tries.append(rehearsal.measure_bytes(repeat=repeat))
+    names = dict.fromkeys(part for moments in tries for moment in moments for part in moment)
+    moments = [
+        {name: int(chosen.extrapolate([moment.get(name, 0) for moment in each])) for name in names}
+        for each in zip(*tries, strict=True)
+    ]
+    largest = max(moments, key=lambda moment: sum(moment.values()))
     return {part: size for part, size in largest.items() if size}
 
 
