@@ -3,15 +3,14 @@
 `benchmarks/bit_flips.py` flips many more.
 """
 
-import os
 import random
 import shutil
-import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.moments import At, interrupt
 
 from seedbed.api.pretrain import pretrain
 from seedbed.base.errors import StoppedEarly
@@ -36,21 +35,6 @@ FILES = {
 TEXTS = (".json", ".jsonl", ".toml")
 
 
-class Stop:
-    """A callback that interrupts after step 15, as Ctrl-C does."""
-
-    def begin(self, step: int, num_steps: int) -> None:
-        """Do nothing."""
-
-    def record(self, line: Mapping[str, Any]) -> None:
-        """Send SIGINT after the step."""
-        if (line["kind"], line["step"]) == ("step", 15):
-            os.kill(os.getpid(), signal.SIGINT)
-
-    def end(self) -> None:
-        """Do nothing."""
-
-
 def result(run: Path) -> tuple[dict[str, bytes], list[Any]]:
     """Return the files and the curve of a finished run, without times."""
     files = [*(run / "model").iterdir(), *(run / "tokenizer").glob("*.json"), run / "settings.toml"]
@@ -67,7 +51,14 @@ def stopped(tmp_path_factory: pytest.TempPathFactory, pretrain_command: Callable
     _, data, *flags = pretrain_command(folder / "run")
     overrides = [flags[at + 1] for at, flag in enumerate(flags) if flag == "--set"]
     with pytest.raises(StoppedEarly):
-        pretrain(data, out=folder / "run", family="gpt2", steps=20, overrides=overrides, callbacks=[Stop()])
+        pretrain(
+            data,
+            out=folder / "run",
+            family="gpt2",
+            steps=20,
+            overrides=overrides,
+            callbacks=[At("step", 15, interrupt)],
+        )
     return folder
 
 

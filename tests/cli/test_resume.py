@@ -1,17 +1,15 @@
 """`seedbed resume` continues a run from its own settings; what refuses a run names it and leaves nothing."""
 
 import json
-import os
 import re
 import shutil
-import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
-from typing import Any
 
 import pytest
+from tests.moments import At, interrupt
 
 from seedbed.api.pretrain import resume
 from seedbed.base.errors import StoppedEarly
@@ -22,26 +20,6 @@ from seedbed.cli.waiting import Waiting
 from seedbed.training.decisions import Decision, append_decision
 from seedbed.training.metrics import read_metrics
 from seedbed.training.run_folder import RunFolder
-
-
-class StopAfter:
-    """Interrupts the training after a step, as Ctrl-C does."""
-
-    began = 0.0
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def begin(self, step: int, num_steps: int) -> None:
-        """Nothing."""
-
-    def record(self, line: Mapping[str, Any]) -> None:
-        """Send the signal after the step."""
-        if (line["kind"], line["step"]) == ("step", self.step):
-            os.kill(os.getpid(), signal.SIGINT)
-
-    def end(self) -> None:
-        """Nothing."""
 
 
 def losses(run: Path) -> list[tuple[str, int, float]]:
@@ -89,12 +67,12 @@ def test_the_end_says_the_time_of_all_and_what_a_budget_left(
 def test_a_run_that_was_stopped_early_says_what_is_there(
     seedbed: Callable, tiny_run: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class StopAtOnce(StopAfter):
+    class StopAtOnce(At):
         def begin(self, step: int, num_steps: int) -> None:
-            os.kill(os.getpid(), signal.SIGINT)
+            interrupt()
 
     run = tmp_path / "run"
-    monkeypatch.setattr(progress, "TrainingProgress", lambda **_: StopAtOnce(0))
+    monkeypatch.setattr(progress, "TrainingProgress", lambda **_: StopAtOnce("step", 0, interrupt))
     said = seedbed("pretrain", corpus, "--base", tiny_run, "--steps", 11, "--out", run)
     assert said.errors[-1].endswith(
         f"stopped before step 1: run the same command again, or `seedbed resume {run}`"
@@ -128,7 +106,7 @@ def test_a_stopped_run_resumes_without_its_command(
 ) -> None:
     run = tmp_path / "runs" / "cut"
     with monkeypatch.context() as patch:
-        patch.setattr(progress, "TrainingProgress", lambda **_: StopAfter(7))
+        patch.setattr(progress, "TrainingProgress", lambda **_: At("step", 7, interrupt))
         said = seedbed(*pretrain_command(run))
     assert said.code == StoppedEarly.exit_code
     assert said.errors[-1].endswith(

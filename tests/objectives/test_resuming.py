@@ -1,12 +1,12 @@
 """Resumed equals uninterrupted bit for bit, for each objective with each of its families."""
 
-import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tests.moments import At, interrupt
 from tests.objectives import small
 from tests.objectives.test_contract import PAIRS
 
@@ -29,24 +29,6 @@ SETTINGS = TrainingSettings(
     average_checkpoints=3,
     precision="float32",
 )
-
-
-class StopAt:
-    """Asks for a stop after a step, as Ctrl-C does."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def begin(self, step: int, num_steps: int) -> None:
-        """Nothing."""
-
-    def record(self, line: Any) -> None:
-        """Raise the signal after the step."""
-        if line["kind"] == "step" and line["step"] == self.step:
-            signal.raise_signal(signal.SIGINT)
-
-    def end(self) -> None:
-        """Nothing."""
 
 
 def run_through(
@@ -75,7 +57,7 @@ def run_through(
 def test_resumed_is_uninterrupted_bit_for_bit(name: str, family: str, tmp_path: Path) -> None:
     whole = run_through(tmp_path / "whole", name, family)
     with pytest.raises(StoppedEarly, match="stopped after step 6 of 8"):
-        run_through(tmp_path / "parts", name, family, callbacks=[StopAt(5)])
+        run_through(tmp_path / "parts", name, family, callbacks=[At("step", 5, interrupt)])
     parts = run_through(tmp_path / "parts", name, family)
     assert whole.keys() == parts.keys()
     assert all(torch.equal(whole[key], parts[key]) for key in whole)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from tests.moments import At, kill
 
 import seedbed
 from seedbed.api.pretrain import pretrain
@@ -114,26 +115,11 @@ def test_a_run_learns_the_tags_of_words(name: str, begin: Any) -> None:
         assert (theirs(ids).logits - lm.logits(ids)).abs().max() < 1e-5
 
 
-class Stop:
-    """A callback that fails after a step, as a kill would."""
-
-    def begin(self, step: int, num_steps: int) -> None:
-        """Nothing."""
-
-    def record(self, line: Any) -> None:
-        """Fail."""
-        if line.get("step") == 25:
-            raise KeyboardInterrupt
-
-    def end(self) -> None:
-        """Nothing."""
-
-
 @pytest.mark.parametrize("objective", ["classification", "tagging"])
 def test_a_resumed_run_is_the_one_never_stopped(objective: str, begin: Any, tmp_path: Path) -> None:
     whole = begin(objective, *SIZES, family="bert", out="whole")
     with pytest.raises(KeyboardInterrupt):
-        begin(objective, *SIZES, family="bert", callbacks=[Stop()])
+        begin(objective, *SIZES, family="bert", callbacks=[At("step", 25, kill)])
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert json.loads(lines[-1])["step"] == 25
     again = begin(objective, *SIZES, family="bert")

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.moments import At, kill
 from torch import nn
 
 import seedbed
@@ -181,21 +182,6 @@ def test_a_run_with_wrappers_ends_in_a_bundle_of_its_dense_weights(
     assert {name.rpartition(".")[0].rpartition(".")[2] for name in changed} == {"qkv", "out", "inner", "down"}
 
 
-class Stop:
-    """A callback that fails after a step, as a kill would."""
-
-    def begin(self, step: int, num_steps: int) -> None:
-        """Nothing."""
-
-    def record(self, line: Any) -> None:
-        """Fail."""
-        if line["kind"] == "step" and line["step"] == 8:
-            raise KeyboardInterrupt
-
-    def end(self) -> None:
-        """Nothing."""
-
-
 def frozen_run(base: Path, corpus: Path, out: Path, callbacks: Any = ()) -> Run:
     settings, start = run_settings(
         str(corpus), out=out, steps=12, overrides=[f"model.base={base}", *SETTINGS]
@@ -209,7 +195,7 @@ def test_a_frozen_base_is_trained_in_its_last_layer_and_resumes(
 ) -> None:
     whole = frozen_run(base, corpus, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        frozen_run(base, corpus, tmp_path / "run", [Stop()])
+        frozen_run(base, corpus, tmp_path / "run", [At("step", 8, kill)])
     again = frozen_run(base, corpus, tmp_path / "run")
     assert again.metrics == whole.metrics
     before = Base.open(base).network().state_dict()
@@ -229,7 +215,7 @@ def test_a_family_that_is_not_the_base_s_is_refused(base: Path, corpus: Path, tm
 def test_another_base_in_its_place_is_refused(what: str, base: Path, corpus: Path, tmp_path: Path) -> None:
     options: dict[str, Any] = {"steps": 12, "overrides": [f"model.base={base}", *SETTINGS]}
     with pytest.raises(KeyboardInterrupt):
-        pretrain(str(corpus), out=tmp_path / "run", callbacks=[Stop()], **options)
+        pretrain(str(corpus), out=tmp_path / "run", callbacks=[At("step", 8, kill)], **options)
     if what == "weights":
         lm = seedbed.load(base)
         with torch.no_grad():
@@ -247,7 +233,9 @@ def test_a_run_resumes_under_another_spelling_of_its_paths(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        pretrain(str(corpus), out="run", callbacks=[Stop()], base="base", steps=12, overrides=SETTINGS)
+        pretrain(
+            str(corpus), out="run", callbacks=[At("step", 8, kill)], base="base", steps=12, overrides=SETTINGS
+        )
     run = pretrain("./corpus.jsonl", out="run", base=str(base), steps=12, overrides=SETTINGS)
     assert run.metrics["step"] == 12
     changed = [*SETTINGS, "training.warmup_steps=1"]

@@ -1,7 +1,7 @@
 """A training with a budget ends in time, and a resumed one takes the same decisions at the same steps."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.moments import At, crash
 
 from seedbed.base.errors import ConfigError, SeedbedWarning
 from seedbed.training.budget import Costs, Deadline
@@ -18,24 +19,6 @@ from seedbed.training.settings import SCHEDULES, TrainingSettings, learning_rate
 
 # 5 s of preparation, 40 steps, 5 evaluations of 2 s, one more and 1 s for the end: 58 s.
 BUDGETED = {"num_steps": 40, "budget_seconds": 60.0, "evaluate_every_steps": 8, "dropout": 0.1}
-
-
-class Crash:
-    """Raises an error when a step is recorded."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def begin(self, step: int, num_steps: int) -> None:
-        """Nothing."""
-
-    def record(self, line: Mapping[str, Any]) -> None:
-        """Fail at the step."""
-        if (line["kind"], line["step"]) == ("step", self.step):
-            raise RuntimeError("crash")
-
-    def end(self) -> None:
-        """Nothing."""
 
 
 def history(folder: Path) -> list[tuple[str, int, Any, Any]]:
@@ -95,7 +78,7 @@ def slowed(tiny: ModuleType) -> Callable[..., tuple[Any, Any]]:
 
     def start(folder: Path, *crashes: int, slow_from: int = 13) -> tuple[Any, Any]:
         machine = tiny.Machine(slow_from=slow_from)
-        callbacks = [machine, *map(Crash, crashes)]
+        callbacks = [machine, *(At("step", step, crash) for step in crashes)]
         begun = machine.now - 5.0
         trained = tiny.start(folder, deadline=machine.deadline(), callbacks=callbacks, **BUDGETED)
         return *trained, machine.now + 3.0 * machine.slowness - begun
@@ -162,7 +145,7 @@ def test_a_finished_training_is_extended(tiny: ModuleType, tmp_path: Path) -> No
     tiny.start(tmp_path / "run", **options)
     append_decision(tmp_path / "run", Decision(12, 20))
     with pytest.raises(RuntimeError, match="crash"):
-        tiny.start(tmp_path / "run", callbacks=[Crash(15)], **options)
+        tiny.start(tmp_path / "run", callbacks=[At("step", 15, crash)], **options)
     module, progress = tiny.start(tmp_path / "run", **options)
     steps = [line for line in history(tmp_path / "run") if line[0] == "step"]
     assert progress.step == 20 and [line[1] for line in steps] == list(range(1, 21))
@@ -172,7 +155,7 @@ def test_a_finished_training_is_extended(tiny: ModuleType, tmp_path: Path) -> No
     assert [line[3] for line in steps] == rates
     # The same as a run that decided it when it got there.
     with pytest.raises(RuntimeError, match="crash"):
-        tiny.start(tmp_path / "other", callbacks=[Crash(7)], **options)
+        tiny.start(tmp_path / "other", callbacks=[At("step", 7, crash)], **options)
     append_decision(tmp_path / "other", Decision(12, 20))
     other, _ = tiny.start(tmp_path / "other", **options)
     assert all(torch.equal(a, b) for a, b in zip(module.parameters(), other.parameters(), strict=True))

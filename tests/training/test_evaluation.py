@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.moments import At, kill
 
 from seedbed.base.runtime import Runtime
 from seedbed.data.batch import Example
@@ -113,24 +114,6 @@ def test_lines_have_intervals_that_a_sample_of_the_corpus_contains(tiny: ModuleT
     assert figures["bits_per_byte"] == pytest.approx(part.loss / math.log(2) / per_target)
 
 
-class Kill:
-    """A callback that fails after a step, as a kill would."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def begin(self, step: int, num_steps: int) -> None:
-        """Nothing."""
-
-    def record(self, line: Any) -> None:
-        """Fail."""
-        if line["kind"] == "step" and line["step"] == self.step:
-            raise KeyboardInterrupt
-
-    def end(self) -> None:
-        """Nothing."""
-
-
 def test_a_base_is_measured_before_its_first_step_and_may_stay_the_best(
     tiny: ModuleType, tmp_path: Path
 ) -> None:
@@ -151,7 +134,7 @@ def test_a_base_is_measured_before_its_first_step_and_may_stay_the_best(
     for stop in (2, 6):  # before the first checkpoint, and after it
         name = f"stopped {stop}"
         with pytest.raises(KeyboardInterrupt):
-            tiny.start(tmp_path / name, callbacks=[Kill(stop)], **changes)
+            tiny.start(tmp_path / name, callbacks=[At("step", stop, kill)], **changes)
         _, again = tiny.start(tmp_path / name, **changes)
         assert replace(again, seconds=0) == replace(progress, seconds=0)
         assert lines(name) == lines("whole")

@@ -1,7 +1,5 @@
 """Frozen weights: checkpoints without them, known again by fingerprint, and every refusal with its reason."""
 
-import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -9,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.moments import At, interrupt
 from torch import nn
 
 from seedbed.base.errors import CheckpointError, StoppedEarly, TrainingError, UsageError
@@ -18,24 +17,6 @@ from seedbed.training.run_folder import RunFolder
 
 FAMILIES = ("gpt2", "lstm")
 VOCAB_SIZE = 60_000  # with so many embeddings the last of two layers has less than 1% of the weights
-
-
-class Stop:
-    """Ctrl-C when a step is recorded."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def begin(self, step: int, num_steps: int) -> None:
-        """Nothing."""
-
-    def record(self, line: dict[str, Any]) -> None:
-        """Interrupt at the moment."""
-        if (line["kind"], line["step"]) == ("step", self.step):
-            os.kill(os.getpid(), signal.SIGINT)
-
-    def end(self) -> None:
-        """Nothing."""
 
 
 def freeze_but(module: nn.Module, *parts: str) -> nn.Module:
@@ -60,7 +41,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 def stop(tiny: ModuleType, folder: Path, module: nn.Module, step: int = 7, **options: Any) -> None:
     with pytest.raises(StoppedEarly):
-        tiny.start(folder, module=module, callbacks=[Stop(step)], **options)
+        tiny.start(folder, module=module, callbacks=[At("step", step, interrupt)], **options)
 
 
 def size(folder: Path) -> int:

@@ -1,15 +1,12 @@
 """A run that was stopped or damaged resumes to the same bits as an uninterrupted run."""
 
-import os
 import shutil
-import signal
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 import torch
+from tests.moments import At, crash, interrupt
 from torch import nn
 
 from seedbed.base.errors import CheckpointError, SeedbedWarning, StoppedEarly
@@ -19,33 +16,10 @@ from seedbed.training.resume import load_best
 from seedbed.training.run_folder import RunFolder
 
 
-class At:
-    """Does something once, when a line of a kind and step is recorded."""
-
-    def __init__(self, kind: str, step: int, act: Callable[[], object]) -> None:
-        self.kind, self.step, self.act = kind, step, act
-
-    def begin(self, step: int, num_steps: int) -> None:
-        """Nothing."""
-
-    def record(self, line: Mapping[str, Any]) -> None:
-        """Act at the moment."""
-        if (line["kind"], line["step"]) == (self.kind, self.step):
-            self.act()
-
-    def end(self) -> None:
-        """Nothing."""
-
-
-def interrupt() -> None:
+def interrupt_often() -> None:
     """An impatient user: Ctrl-C three times."""
     for _ in range(3):
-        os.kill(os.getpid(), signal.SIGINT)
-
-
-def crash() -> None:
-    """An error that nothing in the loop expects."""
-    raise RuntimeError("crash")
+        interrupt()
 
 
 def history(folder: Path) -> list[tuple[str, int, float]]:
@@ -67,7 +41,7 @@ def test_interrupted_equals_uninterrupted_bit_for_bit(
     with pytest.raises(
         StoppedEarly, match=rf"stopped after step {step + 1} of 12, saved.*same command"
     ) as caught:
-        tiny.start(tmp_path / "cut", callbacks=[At("step", step, interrupt)], **options)
+        tiny.start(tmp_path / "cut", callbacks=[At("step", step, interrupt_often)], **options)
     assert caught.value.exit_code == 75
     assert Checkpoints(tmp_path / "cut" / "checkpoints").steps()[-1] == step + 1
     cut, again = tiny.start(tmp_path / "cut", **options)
@@ -98,7 +72,7 @@ def test_a_signal_during_an_evaluation_breaks_it_off_and_it_is_done_when_the_run
     # Evaluating batch by batch, the signal comes with the line of the step before it.
     tiny.start(tmp_path / "whole", micro_batch_tokens=24)
     with pytest.raises(StoppedEarly, match="stopped after step 8 of 12"):
-        tiny.start(tmp_path / "cut", micro_batch_tokens=24, callbacks=[At("step", 8, interrupt)])
+        tiny.start(tmp_path / "cut", micro_batch_tokens=24, callbacks=[At("step", 8, interrupt_often)])
     assert history(tmp_path / "cut")[-1][:2] == ("step", 8)  # and no evaluation 8
     _, progress = tiny.start(tmp_path / "cut", micro_batch_tokens=24)
     assert history(tmp_path / "whole") == history(tmp_path / "cut")
@@ -187,7 +161,7 @@ def test_a_damaged_checkpoint_is_not_averaged(tiny: ModuleType, tmp_path: Path) 
 
 def test_damaged_metrics_are_named_when_the_run_goes_on(tiny: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(StoppedEarly):
-        tiny.start(tmp_path, callbacks=[At("step", 6, interrupt)])
+        tiny.start(tmp_path, callbacks=[At("step", 6, interrupt_often)])
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(path.read_bytes().replace(b'"step": 3', b'"step": 1'))
     problem = "metrics.jsonl: 1 line cut or damaged and left out, the first is line 3"
@@ -202,7 +176,7 @@ def test_settings_that_were_damaged_are_restored_and_said_in_the_metrics(
     tiny: ModuleType, tmp_path: Path
 ) -> None:
     with pytest.raises(StoppedEarly):
-        tiny.start(tmp_path, callbacks=[At("step", 6, interrupt)])
+        tiny.start(tmp_path, callbacks=[At("step", 6, interrupt_often)])
     settings = (tmp_path / "settings.toml").read_text()
     (tmp_path / "settings.toml").write_text(settings.replace("0.003", "0.007"))
     with pytest.warns(SeedbedWarning, match=r"settings\.toml is damaged or was changed .*; it is restored"):
@@ -215,7 +189,7 @@ def test_settings_that_were_damaged_are_restored_and_said_in_the_metrics(
 
 def test_a_run_of_before_the_copies_resumes_and_gets_them(tiny: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(StoppedEarly):
-        tiny.start(tmp_path, callbacks=[At("step", 6, interrupt)])
+        tiny.start(tmp_path, callbacks=[At("step", 6, interrupt_often)])
     shutil.rmtree(tmp_path / ".copies")
     tiny.start(tmp_path)
     assert (tmp_path / ".copies" / "settings.toml").read_bytes() == (tmp_path / "settings.toml").read_bytes()
@@ -223,7 +197,7 @@ def test_a_run_of_before_the_copies_resumes_and_gets_them(tiny: ModuleType, tmp_
 
 def test_other_settings_data_or_model_are_refused_by_name(tiny: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(StoppedEarly):
-        tiny.start(tmp_path, fingerprints={"content": "abc"}, callbacks=[At("step", 6, interrupt)])
+        tiny.start(tmp_path, fingerprints={"content": "abc"}, callbacks=[At("step", 6, interrupt_often)])
     before = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
     with pytest.raises(CheckpointError, match=r"learning_rate was 0\.003, now 0\.5"):
         tiny.start(tmp_path, fingerprints={"content": "abc"}, learning_rate=0.5)
