@@ -28,7 +28,9 @@ from seedbed.runs.prepare import prepare_run
 from seedbed.runs.settings import RunSettings
 from seedbed.runs.start import Start, context_within, load_run
 from seedbed.select.decoding import plan_generation
+from seedbed.select.obstacle import obstacle_of
 from seedbed.select.plan import Plan, plan_training
+from seedbed.select.samples import even_mixture
 from seedbed.training.run_folder import RunFolder
 
 
@@ -61,18 +63,17 @@ def plan_with_settings(
         if not isinstance(model, str | Path):
             raise UsageError("a plan with data needs a model's name; give one, or leave the data out")
         return _plan_on_data(str(model), str(data), overrides, device, notify)
-    planned: Config | Network | None
-    config: Config | None
-    if isinstance(model, LanguageModel):
-        planned, config = model.module, model.config
-    else:
-        planned = config = _preset(str(model)) if isinstance(model, str | Path) else model
     layers: dict[str, dict[str, Any]] = {"data": {"train": "builtin:prose"}}
-    if isinstance(model, str | Path) and is_model(str(model)):
-        layers["model"] = {"base": str(model)}
+    planned: Config | Network | None = None
+    name = str(model) if isinstance(model, str | Path) else ""
+    if name and is_model(name):
+        layers["model"] = {"base": name}
+    elif name and ":" not in name:
+        layers["model"] = {"family": name}
     else:
-        layers["model"] = {"family": str(model) if config is None else config.family}
-        layers["training"] = {} if config is None else context_within(config)
+        named = preset(str(model)) if isinstance(model, str | Path) else model
+        planned, config = (named.module, named.config) if isinstance(named, LanguageModel) else (named, named)
+        layers |= {"model": {"family": config.family}, "training": context_within(config)}
     settings, start = load_run(layers, overrides=list(overrides))
     if start.base is not None:
         planned = start.base.config
@@ -106,13 +107,6 @@ def _plan_on_data(
         return replace(planned, generation=use), prepared.settings
 
 
-def _preset(name: str) -> Config | None:
-    """The config of a preset; None for a base, or for a family in the size of the settings."""
-    if is_model(name):
-        return None
-    return preset(name) if ":" in name else None
-
-
 def _plan(
     settings: RunSettings,
     start: Start,
@@ -138,6 +132,7 @@ def _plan(
     if network is None or network.config != config:
         network = start.outline(config)
     objective = OBJECTIVES.get(name)(vocabulary, settings.objective)
+    mixture = even_mixture(objective, settings.training.context_tokens, config.vocab_size)
 
     def planned_in(precision: str, seconds: float) -> Plan:
         return plan_training(
@@ -146,12 +141,21 @@ def _plan(
             hardware=probe(),
             runtime=replace(runtime, precision=precision),
             objective=objective,
+            mixture=mixture,
             resident=resident,
             seconds=seconds,
         )
 
-    plan = faster(settings.training.precision, planned_in, runtime)[1]
-    return replace(plan, generation=_generation(network, settings, runtime))
+    precision, plan = faster(settings.training.precision, planned_in, runtime)
+    obstacle = obstacle_of(
+        plan.bytes,
+        network,
+        settings.training,
+        mixture=mixture,
+        hardware=probe(),
+        runtime=replace(runtime, precision=precision),
+    )
+    return replace(plan, obstacle=obstacle, generation=_generation(network, settings, runtime))
 
 
 def _generation(network: Network, settings: RunSettings, runtime: Runtime) -> dict[str, Any] | None:

@@ -112,7 +112,7 @@ def most_steps(cost: Callable[[int], float], seconds: float, *, at_most: int, at
 def finished_steps(run: RunFolder) -> int:
     """The number of steps of a run that is finished, with its report; else 0."""
     saved = run.saved_settings()
-    if saved is None or MEASURED not in _plan_file(run):
+    if saved is None or MEASURED not in run.plan_file():
         return 0
     done = run.checkpoints.steps()[-1]
     decisions = read_decisions(run.path)
@@ -190,11 +190,3 @@ def _pace(lines: Sequence[dict[str, Any]]) -> float | None:
     """The median seconds of the last steps of a run."""
     seconds = [line["seconds"] for line in lines if line["kind"] == "step"][-50:]
     return median(after - before for before, after in pairwise(seconds)) if len(seconds) > 1 else None
-
-
-def _plan_file(run: RunFolder) -> dict[str, Any]:
-    try:
-        found = json.loads(run.plan_path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

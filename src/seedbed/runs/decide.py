@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from seedbed.base.units import bytes_text
 from seedbed.runs.budget import affordable
 from seedbed.runs.prepare import PreparedRun
 from seedbed.runs.settings import decided
+from seedbed.select.obstacle import obstacle_of
 from seedbed.select.plan import Plan, plan_training
 from seedbed.select.rehearsal import MOST_SECONDS
 from seedbed.training.run_folder import RunFolder
@@ -48,6 +48,15 @@ def decide(
             return plan_run(prepared, replace(runtime, precision=kind), resident, seconds=seconds)
 
         precision, plan = faster(precision, planned_in, runtime, training.budget_seconds)
+        obstacle = obstacle_of(
+            plan.bytes,
+            prepared.start.outline(prepared.config),
+            training,
+            mixture=prepared.mixture,
+            hardware=probe(),
+            runtime=replace(runtime, precision=precision),
+        )
+        plan = replace(plan, obstacle=obstacle)
     settings = decided(settings, precision=precision)
     if training.budget_seconds is not None:
         if then:
@@ -105,11 +114,7 @@ def plan_run(
 
 def saved_plan(run: RunFolder) -> Plan | None:
     """The plan of a run that has begun; None if its file is missing or damaged."""
-    try:
-        saved = json.loads(run.plan_path.read_bytes())
-    except (OSError, ValueError):
-        return None
-    return Plan.from_dict(saved) if isinstance(saved, dict) else None
+    return Plan.from_dict(run.plan_file())
 
 
 def _require_resources(plan: Plan, folder: Path) -> None:

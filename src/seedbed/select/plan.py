@@ -24,7 +24,6 @@ from seedbed.data.loader import MixturePart
 from seedbed.data.objective import Objective
 from seedbed.models.family import Config, Network
 from seedbed.select.compute import forward_flops, parameters_by_part, training_flops
-from seedbed.select.obstacle import obstacle_of
 from seedbed.select.rehearsal import MOST_SECONDS, RehearsalResult, rehearse
 from seedbed.select.samples import SampledBatches, even_mixture
 from seedbed.training.checkpoints import Checkpoints
@@ -139,12 +138,13 @@ def plan_training(
 
     `mixture` has the records (empty: rows as long as the context), of which `data_bytes` are mapped from
     disk; `resident` measures the process's memory above its imports; `folder` is on the disk of the run.
-    A rehearsal of the same steps, of at most about `seconds`, is kept on disk for a day.
+    What does not fit on this machine is found apart, by `obstacle_of`. A rehearsal of the same steps, of at
+    most about `seconds`, is kept on disk for a day.
     """
     _require_positions(network.config, row_tokens := training.context_tokens)
     mixture = mixture or even_mixture(objective, row_tokens, network.config.vocab_size)
-    how: dict[str, Any] = {"mixture": mixture, "hardware": hardware, "runtime": runtime}
-    rehearsed = _kept_rehearsal(network, training, **how, resident=resident, seconds=seconds)
+    how: dict[str, Any] = {"hardware": hardware, "runtime": runtime, "resident": resident, "seconds": seconds}
+    rehearsed = _kept_rehearsal(network, training, mixture=mixture, **how)
     found, before_bytes, library_bytes, age = rehearsed
     counts = parameters_by_part(network)
     trained_bytes = sum(tensor.nbytes for tensor in checkpointed(network).values())
@@ -158,7 +158,7 @@ def plan_training(
     disk_bytes += 2 * (trained_bytes + found.parts["weights"]) + data_bytes
     beside = {"data": data_bytes, "libraries": library_bytes, "allocator": found.heap_bytes}
     parts = {part: size for part in PARTS if (size := (found.parts | beside).get(part))}
-    plan = Plan(
+    return Plan(
         parameters=sum(counts.values()),
         trainable_parameters=sum(p.numel() for p in trainable(network).values()),
         parameters_by_part=counts,
@@ -179,8 +179,7 @@ def plan_training(
         hardware=hardware.to_dict(),
         spread=(found.low, found.high),
         age_seconds=age,
-    )
-    return replace(plan, obstacle=obstacle_of(parts, network, training, **how)).for_settings(training)
+    ).for_settings(training)
 
 
 def _kept_rehearsal(

@@ -124,6 +124,14 @@ class RunFolder:
         """The content of `settings.toml` for a run that can resume, None for a new one."""
         return read_toml(self.settings_path) if self.can_resume and self.settings_path.exists() else None
 
+    def plan_file(self) -> dict[str, Any]:
+        """The content of `plan.json`; empty if it is missing or damaged."""
+        try:
+            found = json.loads(self.plan_path.read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
     def settle(self, settings: Any) -> None:
         """Write the settings (a dataclass) of a new run; CheckpointError if a resumed one has others."""
         saved = self.saved_settings()
