@@ -42,7 +42,7 @@ def test_an_outline_has_the_bytes_of_a_real_step(name: str, precision: str) -> N
     training = TrainingSettings(batch_tokens=512, context_tokens=64, precision=precision)
     sampled = SampledBatches(even_mixture(objective, 64, 200), training, Runtime())
     batch = sampled.batches(sampled.max_tokens)[0]
-    planned = outlined_parts(
+    planned, _ = outlined_parts(
         outline_of(build(config, "meta")),
         batch=batch,
         training=training,

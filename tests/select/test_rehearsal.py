@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ from seedbed.models.network import build, family, initialize, parameter_count
 from seedbed.objectives.causal import Causal
 from seedbed.select import rehearsal
 from seedbed.select.ledger import StorageLedger
-from seedbed.select.rehearsal import rehearse
+from seedbed.select.rehearsal import outlined_parts, rehearse
 from seedbed.select.samples import SampledBatches, even_source
 from seedbed.training.loop import TrainStep
 from seedbed.training.optimizer import OPTIMIZERS
@@ -106,14 +107,13 @@ def test_checkpointed_activations_are_fewer() -> None:
 
 
 @pytest.mark.parametrize("name", ["gpt2", "lstm"])
-def test_the_bytes_of_a_deep_network_follow_from_two_depths(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config, training = config_of(name, num_layers=9), training_of(batch_tokens=512)
-    whole = parts_of(config, training)
-    monkeypatch.setattr(rehearsal, "OUTLINED_LAYERS", 1)
-    monkeypatch.setattr(rehearsal, "DEPTHS", (4, 6))
-    followed = parts_of(config, training)
+def test_the_bytes_of_a_deep_network_follow_from_two_depths(name: str) -> None:
+    config, training = config_of(name, num_layers=11), training_of(batch_tokens=512)
+    mixture = [MixturePart(even_source(Causal(), training.context_tokens, VOCAB), Causal())]
+    (batch, *_) = SampledBatches(mixture, training, Runtime()).batches(512)
+    how: Any = {"batch": batch, "training": training, "precision": "float32", "objective": Causal()}
+    outline = build(config, "meta")
+    whole, followed = (outlined_parts(outline, depths=depths, **how)[0] for depths in ((16, 24), (4, 6)))
     assert {part: followed[part] for part in whole} == pytest.approx(whole, rel=0.01)
 
 

@@ -6,6 +6,7 @@ import json
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from statistics import median
 from time import perf_counter
@@ -174,6 +175,7 @@ def _of_length(plan: Plan, settings: RunSettings, num_steps: int) -> Plan:
 def _further_steps(run: RunFolder, plan: Plan, settings: RunSettings, seconds: float, started: float) -> int:
     """The steps that a run can take in `seconds` from the start of the command, at its pace so far."""
     pace = _pace(read_metrics(run.metrics_path)) or plan.step_seconds
+    plan = replace(plan, evaluates_first=False)
     prepared, end = perf_counter() - started, end_seconds(plan)
     left = TRAINING_SHARE * (seconds - prepared - end)
 

@@ -105,6 +105,7 @@ def plan_run(
         objective=prepared.objective,
         mixture=prepared.mixture,
         validation_tokens=prepared.validation_tokens(),
+        evaluates_first=prepared.evaluates_first,
         data_bytes=prepared.shards.num_bytes,  # memory-mapped, read in random order
         resident=resident,
         folder=prepared.folder.path,

@@ -71,6 +71,11 @@ class PreparedRun:
         training = self.settings.training
         return self.held_out.sampled(training.evaluate_tokens or 0, seed=training.seed)
 
+    @property
+    def evaluates_first(self) -> bool:
+        """Whether the held-out loss is measured before step 1: from a base, so that its gain is known."""
+        return self.start.base is not None
+
     def validation_tokens(self) -> int:
         """Estimate the tokens that the network reads of all held-out records, from the first of them."""
         records = list(islice(self.held_out.source.records(0, 0), MEASURED_RECORDS))

@@ -100,7 +100,7 @@ def train(
             run=run,
             runtime=runtime,
             validation=validation,
-            evaluate_first=prepared.start.base is not None,
+            evaluate_first=prepared.evaluates_first,
             callbacks=callbacks,
             fingerprints=prepared.fingerprints,
             peak_tokens_per_second=plan.peak_tokens_per_second,

@@ -17,6 +17,7 @@ from seedbed.select.rehearsal import outlined_parts
 from seedbed.select.samples import SampledBatches
 from seedbed.training.settings import TrainingSettings
 
+DEPTHS = (4, 8)  # of an outline for a sentence that says "about"
 BESIDE = ("data", "libraries", "allocator")  # parts that are not tensors
 
 
@@ -44,13 +45,14 @@ def obstacle_of(
     def needed_with(changes: Mapping[str, Any]) -> int:
         smaller = replace(training, **changes)
         sampled = SampledBatches(mixture, smaller, runtime)
-        tensors = outlined_parts(
+        tensors, _ = outlined_parts(
             outline,
             batch=sampled.batches(sampled.max_tokens)[0],
             training=smaller,
             precision=runtime.precision,
             objective=mixture[0].objective,
             repeat=sampled.num_micro_batches > 1,
+            depths=DEPTHS,
         )
         kept_bytes = tensors["weights"] + tensors["optimizer"]
         own = sum(tensors.values())

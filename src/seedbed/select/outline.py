@@ -39,6 +39,7 @@ def _same(value: Any, *_: Any, **__: Any) -> Any:
 COMPILER: dict[str, dict[str, Any]] = {
     "sympy": {"Basic": NoSymbol, "Expr": NoSymbol, "Symbol": NoSymbol, "Integer": NoSymbol},
     "torch._dynamo": {"disable": _same},
+    "torch._dynamo.config": {"error_on_nested_fx_trace": False},
     "torch.utils._sympy.functions": {"Max": max},
     "torch.fx.experimental.symbolic_shapes": {
         **dict.fromkeys(("guard_or_false", "guard_or_true", "guard_size_oblivious", "expect_true"), bool),
@@ -70,7 +71,7 @@ def compiler_unloaded() -> Iterator[None]:
     try:
         yield
     finally:
-        for name in missing:
+        for name in reversed(missing):
             del sys.modules[name]
             if "." in name:
                 delattr(sys.modules[name.rpartition(".")[0]], name.rpartition(".")[2])

@@ -77,6 +77,7 @@ class Plan:
     peak_tokens_per_second: float
     hardware: dict[str, Any]
     spread: tuple[float, float] = (0.8, 1.25)  # of the time, as shares of `seconds`
+    evaluates_first: bool = False  # before step 1, as a base is
     age_seconds: float = 0.0  # of the measured times
     obstacle: str = ""  # what does not fit on this machine, and what would
     generation: dict[str, Any] | None = None  # the cost of the model in use, if it was requested
@@ -85,7 +86,8 @@ class Plan:
         """The plan with other numbers of steps, evaluations and checkpoints."""
         num_steps, every = training.num_steps, training.checkpoint_every_steps
         reading = self._evaluation_seconds(training)
-        num_evaluations = -(-num_steps // training.evaluate_every_steps) if reading else 0
+        num_evaluations = -(-num_steps // training.evaluate_every_steps) + self.evaluates_first
+        num_evaluations = num_evaluations if reading else 0
         num_checkpoints = -(-num_steps // every)
         # An evaluation that is the best so far writes the trainable weights, a part of a checkpoint.
         trained_bytes = 4 * self.trainable_parameters
@@ -129,6 +131,7 @@ def plan_training(
     objective: Objective,
     mixture: Sequence[MixturePart] = (),
     validation_tokens: int = 0,
+    evaluates_first: bool = False,
     data_bytes: int = 0,
     resident: ResidentPeak | None = None,
     folder: Path | None = None,
@@ -174,6 +177,7 @@ def plan_training(
         evaluation_seconds=0.0,
         validation_seconds=reading * validation_tokens / runtime.world_size,
         validation_tokens=validation_tokens,
+        evaluates_first=evaluates_first,
         checkpoint_seconds=_seconds_to_save(saved_bytes, folder),
         peak_tokens_per_second=hardware.matmul_flops[runtime.precision] / learning,
         hardware=hardware.to_dict(),

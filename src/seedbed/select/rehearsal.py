@@ -19,13 +19,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seedbed.base.hardware import ResidentPeak, matmul_speed, seconds_per_call
+from seedbed.base.hardware import ResidentPeak, matmul_speed, memory, seconds_per_call
 from seedbed.base.runtime import Runtime
 from seedbed.data.batch import Batch
 from seedbed.data.loader import MixturePart
 from seedbed.data.objective import Objective
 from seedbed.models.family import Config, Network
 from seedbed.select.compute import Shares, forward_flops, training_flops
+from seedbed.select.heap import UntouchedHeap
 from seedbed.select.layers import (
     LayerSample,
     all_levels,
@@ -52,15 +53,17 @@ PART_FLOPS = 5e10  # at most, of a part of a network
 MIN_TOKENS = 256
 # Of the weights, gradients, moments and logits of real steps, and the vocabulary of a network cut to that.
 MAX_BYTES, FEW_TOKENS = 400 * 2**20, 8192
-# A deeper network is outlined at two depths. Fewer layers would have their peak at another moment of a step.
-OUTLINED_LAYERS, DEPTHS = 40, (16, 24)
+# A network deeper than both together is outlined at two depths. Fewer layers would have their peak at another
+# moment of a step.
+DEPTHS = (16, 24)
 TIMING_SECONDS, MIN_ROUNDS = 1.5, 5
 # With fewer rounds the timing ends after these shares of its seconds.
 ENOUGH = ((2, 0.4), (1, 1.0))
 # How far times may be off, by what ran: the whole network, a few layers, narrower ones.
-WHOLE_ERROR, LAYERS_ERROR, NARROW_ERROR = 0.1, 0.2, 0.4
-# What glibc's heap loses between a step's transient tensors, as a share of them, if it cannot be measured.
-HEAP_SLACK = 0.2
+WHOLE_ERROR, LAYERS_ERROR, NARROW_ERROR = (0.1, 0.25), (0.2, 0.35), (0.4, 0.4)
+# What glibc's heap loses between a step's transient tensors, as a share of them, if it is unknown; and what
+# real steps touch beside the pages of outlined ones (1.00 to 1.18 of them, 8 bases, 2026-11-28).
+HEAP_SLACK, TOUCHED_SHARE = 0.2, 1.05
 
 Parts = dict[str, int]
 
@@ -106,15 +109,21 @@ def rehearse(
     objective, repeat = mixture[0].objective, sampled.num_micro_batches > 1
     outline = outline_of(network)
     common: dict[str, Any] = {"training": training, "precision": runtime.precision, "objective": objective}
-    parts = outlined_parts(outline, batch=sampled.batches(sampled.max_tokens)[0], repeat=repeat, **common)
     speed = USUAL_SHARE * matmul_speed(runtime.device)
     sketch, chosen, num_tokens = _affordable(outline, training, sampled, speed * seconds / NUM_ROUNDS)
     is_whole = chosen == all_levels(outline) and sketch is outline
+    # The heap's loss: of the whole network it is measured.
+    measures_heap = resident is not None and resident.is_exact and runtime.device.type == "cpu"
+    heap = UntouchedHeap(at_most=memory()[0]) if measures_heap and not is_whole else None
+    largest = sampled.batches(sampled.max_tokens)[0]
+    parts, lost_bytes = outlined_parts(outline, batch=largest, repeat=repeat, heap=heap, **common)
     batches = [_within(batch, sketch.config) for batch in sampled.batches(num_tokens)]
     if resident is not None:
         resident.lap()
     copy = stand_in(network if sketch is outline else sketch, chosen.levels, runtime)
     rehearsal = _Rehearsal(copy, training, batches, runtime, objective)
+    if repeat and is_whole:  # the gradients of a micro-batch exist while the next one is learned
+        rehearsal.learn(batches[0])
     learning, reading, update, low, high = _seconds(rehearsal, seconds)
     each: dict[str, Any] = {"row_tokens": training.context_tokens, "shares": sampled.shares}
     to_learn, to_read = (
@@ -125,10 +134,8 @@ def rehearse(
     peak = resident.peak() if resident is not None else 0
     del rehearsal, copy
     gc.collect()
-    heap_share = HEAP_SLACK
-    if resident is not None and resident.is_exact and runtime.device.type == "cpu" and is_whole:
-        tensors = sum(parts.values())
-        heap_share = max(0, peak - resident.lap() - tensors) / max(1, _transient_bytes(parts))
+    if measures_heap and is_whole and resident is not None:
+        lost_bytes = max(0, peak - resident.lap() - sum(parts.values()))
     error = WHOLE_ERROR if is_whole else LAYERS_ERROR if sketch is outline else NARROW_ERROR
     return RehearsalResult(
         learning=learning * to_learn,
@@ -137,10 +144,10 @@ def rehearse(
         sampling=sampled.seconds,
         step_tokens=sampled.step_tokens,
         shares=sampled.shares,
-        low=low * (1 - error),
-        high=high * (1 + error),
+        low=low * (1 - error[0]),
+        high=high * (1 + error[1]),
         parts=parts,
-        heap_bytes=int(heap_share * _transient_bytes(parts)),
+        heap_bytes=lost_bytes,
     )
 
 
@@ -201,27 +208,35 @@ def outlined_parts(
     precision: str,
     objective: Objective,
     repeat: bool = False,
-) -> Parts:
+    heap: UntouchedHeap | None = None,
+    depths: tuple[int, int] = DEPTHS,
+) -> tuple[Parts, int]:
     """Bytes by part at the peak of a step of a network on the meta device; temporary is all else.
 
-    `repeat` learns twice, as in a step of several micro-batches.
+    Then the bytes that a heap loses: of `heap`, after a second step, or a share. `repeat` learns each batch
+    twice, as in a step of several micro-batches.
     """
     rehearsal = _Rehearsal(outline, training, [batch], Runtime(torch.device("meta"), precision), objective)
     depth, chosen = len(all_levels(outline).levels), all_levels(outline)
-    if depth > OUTLINED_LAYERS and len(sample_layers(outline).tries) == 2:  # many layers of one kind
-        less, more = (tuple(range(each)) for each in DEPTHS)
+    if depth > sum(depths) and len(sample_layers(outline).tries) == 2:  # many layers of one kind
+        less, more = (tuple(range(each)) for each in depths)
         chosen = LayerSample(more, (less, more), added=(len(more) - len(less),), others=(depth - len(less),))
     tries = []
+    if len(chosen.tries) > 1:
+        heap = None
     for levels in chosen.tries:
         with only_layers(outline, levels):
-            tries.append(rehearsal.measure_bytes(repeat=repeat))
+            tries.append(rehearsal.measure_bytes(repeat=repeat, heap=heap))
     names = dict.fromkeys(part for moments in tries for moment in moments for part in moment)
     moments = [
         {name: int(chosen.extrapolate([moment.get(name, 0) for moment in each])) for name in names}
         for each in zip(*tries, strict=True)
     ]
     largest = max(moments, key=lambda moment: sum(moment.values()))
-    return {part: size for part, size in largest.items() if size}
+    parts = {part: size for part, size in largest.items() if size}
+    if heap is None or heap.is_exceeded:
+        return parts, int(HEAP_SLACK * _transient_bytes(parts))
+    return parts, max(0, int(TOUCHED_SHARE * heap.touched_bytes) - sum(parts.values()))
 
 
 def _transient_bytes(parts: Parts) -> int:
@@ -276,18 +291,24 @@ class _Rehearsal:
         """The gradients that exist."""
         return [p.grad for p in trainable(self.module).values() if p.grad is not None]
 
-    def measure_bytes(self, *, repeat: bool) -> list[Parts]:
-        """Bytes by part at the peak of learning and at the peak of the update, on the meta device."""
+    def measure_bytes(self, *, repeat: bool, heap: UntouchedHeap | None = None) -> list[Parts]:
+        """Bytes by part at the peak of learning and at the peak of the update, on the meta device.
+
+        In a `heap` a second step follows.
+        """
         batch, names = self.batches[0], trainable(self.module)
         moments: list[Parts] = []
         as_on_cpu = AsOnCPU(self.runtime.precision)
-        # Checkpointed activations use the compiler's settings, in training too.
-        loads = nullcontext() if self.training.checkpoint_activations else compiler_unloaded()
-        with loads, as_on_cpu, StorageLedger("temporary") as ledger:
+        # torch keeps what the compiler makes of checkpointed activations, for a compiled training too.
+        is_compiled = self.training.compile and self.training.checkpoint_activations
+        loads = nullcontext() if is_compiled else compiler_unloaded()
+        with loads, as_on_cpu, StorageLedger("temporary", heap) as ledger:
             ledger.record(weights_of(self.module).values(), "weights")
             ledger.record(batch.tensors, "temporary")
             with ledger.recording("optimizer"):
                 optimizer = self.new_optimizer()
+            if heap is not None:
+                heap.begin()
             with logits_recorded(self.module, ledger):
                 ledger.begin_peak()
                 for _ in range(2 if repeat else 1):
@@ -304,6 +325,8 @@ class _Rehearsal:
             optimizer.step(1e-6, gradient_scale=0.5)
             moments.append(ledger.parts_at_peak())
             self.module.zero_grad()
+            if heap is not None:
+                heap.repeat()
         return moments
 
 

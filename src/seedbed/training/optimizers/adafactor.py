@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import torch
@@ -23,14 +24,18 @@ class MeanSquares:
         if like.ndim == 2:
             self.means = {"row": torch.zeros_like(like[:, 0]), "column": torch.zeros_like(like[0])}
 
-    def scaled(self, gradient: Tensor, decay: float) -> Tensor:
-        """Update the means, and divide the gradient by their root (algorithms 4 and 5)."""
-        square = gradient.square().add_(SQUARE_EPS)
+    def scale(self, gradient: Tensor, decay: float) -> None:
+        """Update the means, and divide the gradient by their root, in place (algorithms 4 and 5)."""
         if gradient.ndim != 2:
-            return gradient * self.means["square"].lerp_(square, 1 - decay).rsqrt()
-        row = self.means["row"].lerp_(square.mean(1), 1 - decay)
-        column = self.means["column"].lerp_(square.mean(0), 1 - decay)
-        return gradient * (row / row.mean()).rsqrt()[:, None] * column.rsqrt()
+            square = gradient.square().add_(SQUARE_EPS)
+            gradient.mul_(self.means["square"].lerp_(square, 1 - decay).rsqrt())
+            return
+        # By norms: the squares of an embedding would be a matrix as large as itself.
+        row, column = (
+            self.means[name].lerp_(_norm(gradient, axis).square() / size + SQUARE_EPS, 1 - decay)
+            for name, axis, size in zip(("row", "column"), (1, 0), gradient.shape[::-1], strict=True)
+        )
+        gradient.mul_((row / row.mean()).rsqrt()[:, None]).mul_(column.rsqrt())
 
 
 class Adafactor:
@@ -51,14 +56,14 @@ class Adafactor:
             self.state |= {f"{block.name}.{kind}": mean for kind, mean in squares.means.items()}
 
     def step(self, factor: float, gradient_scale: float) -> None:
-        """Update the parameters that have a gradient."""
+        """Update the parameters that have a gradient, which is overwritten."""
         self.num_updates += 1
         decay = 1 - int(self.num_updates) ** DECAY_POWER
         for block, squares in self.blocks:
             if block.parameter.grad is None:
                 continue
-            weight = block.parameter[block.rows]
-            update = squares.scaled(block.parameter.grad[block.rows] * gradient_scale, decay)
+            weight, update = block.parameter[block.rows], block.parameter.grad[block.rows]
+            squares.scale(update.mul_(gradient_scale), decay)
             rate = self.learning_rate * factor * _root_mean_square(weight).clamp(min=SCALE_EPS)
             clipped = (_root_mean_square(update) / CLIPPING).clamp(min=1)
             if self.weight_decay:
@@ -67,7 +72,12 @@ class Adafactor:
 
 
 def _root_mean_square(x: Tensor) -> Tensor:
-    return x.square().mean().sqrt()
+    return _norm(x) / math.sqrt(x.numel())
+
+
+def _norm(x: Tensor, axis: int | None = None) -> Tensor:
+    norm: Tensor = torch.linalg.vector_norm(x, dim=axis)
+    return norm
 
 
 def build(module: nn.Module, settings: TrainingSettings) -> Optimizer:

@@ -26,6 +26,7 @@ POLYNOMIALS = (
     (3.9486908534822946, -2.908902115962949, 0.5518191394370137),
 )
 BETA2 = 0.95  # of the neurons' mean squares
+STACK_NUMBERS = 2**22  # at most, unless one matrix has more: an update takes several times the memory
 
 
 def orthogonalize(matrices: Tensor) -> Tensor:
@@ -88,7 +89,10 @@ class Muon:
         by_shape: dict[torch.Size, list[ParameterBlock]] = {}
         for block in blocks:
             by_shape.setdefault(block.parameter[block.rows].shape, []).append(block)
-        self.stacks = [Stack(blocks, shape) for shape, blocks in by_shape.items()]
+        self.stacks: list[Stack] = []
+        for shape, same in by_shape.items():
+            most = max(1, STACK_NUMBERS // shape.numel())
+            self.stacks += [Stack(same[at : at + most], shape) for at in range(0, len(same), most)]
         self.state = {"num_updates": self.num_updates}
         for stack in self.stacks:
             for block, momentum, power in zip(stack.blocks, stack.momentum, stack.power, strict=True):

@@ -1,0 +1,67 @@
+"""Blocks of the heap that are never touched take the addresses that tensors would have."""
+
+import gc
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from seedbed.base.hardware import ResidentPeak
+from seedbed.base.runtime import keep_freed_memory
+from seedbed.select.heap import UntouchedHeap
+from seedbed.select.ledger import StorageLedger
+
+MIB = 2**20
+
+
+def split_heap(allocate: Callable[[int], object]) -> list[object]:
+    """Free 60 blocks between small ones that stay, then allocate 10 that fit in none of the holes."""
+    kept: list[object] = []
+    freed = []
+    for _ in range(60):
+        freed.append(allocate(2 * MIB))
+        kept.append(allocate(MIB // 2))
+    freed.clear()
+    gc.collect()
+    return [*kept, *(allocate(5 * MIB) for _ in range(10))]
+
+
+def test_its_pages_are_those_that_tensors_touch() -> None:
+    keep_freed_memory()
+    split_heap(lambda size: torch.ones(size // 4))  # what torch loads
+    heap = UntouchedHeap(at_most=2**40)
+    meta = torch.device("meta")
+    with StorageLedger("any", heap) as ledger:
+        split_heap(lambda size: torch.ones(size // 4, device=meta))
+        assert ledger.peak_bytes == pytest.approx(150 * MIB, rel=0.01)
+    resident = ResidentPeak()
+    if not resident.is_exact:
+        pytest.fail("the resident peak is exact on Linux alone, where this suite runs")
+    tensors = split_heap(lambda size: torch.ones(size // 4))
+    assert len(tensors) == 70
+    # 150 MiB of tensors, and 50 more in holes.
+    assert heap.touched_bytes == pytest.approx(resident.peak(), rel=0.05)
+    assert heap.touched_bytes == pytest.approx(200 * MIB, rel=0.05)
+
+
+def test_blocks_take_no_memory_and_are_freed() -> None:
+    resident, heap = ResidentPeak(), UntouchedHeap(at_most=2**40)
+    first = [heap.allocate(64 * MIB) for _ in range(8)]
+    assert all(address % 64 == 0 for address in first)
+    assert heap.touched_bytes == pytest.approx(512 * MIB, rel=0.01)
+    assert resident.peak() < 16 * MIB
+    for address in first:
+        heap.free(address)
+    heap.free(heap.allocate(256 * MIB))
+    assert heap.touched_bytes == pytest.approx(512 * MIB, rel=0.01)
+
+
+def test_beyond_the_limit_nothing_is_allocated() -> None:
+    heap = UntouchedHeap(at_most=MIB)
+    assert heap.allocate(0) == 0
+    block = heap.allocate(2 * MIB)
+    assert block
+    assert heap.allocate(16) == 0
+    assert heap.is_exceeded
+    heap.free(block)
+    assert UntouchedHeap(at_most=2**62).allocate(2**60) == 0
