@@ -97,6 +97,8 @@ def test_seconds_count_steps_evaluations_and_checkpoints(plan: Plan) -> None:
     assert planned.seconds == pytest.approx(25 + 3 * 10 + 100 * (2 + 3 * share))
     assert planned.num_steps == 25
     assert planned.flops == pytest.approx(plan.flops / 20 * 25)
+    from_a_base = replace(plan, evaluates_first=True).for_settings(training)
+    assert from_a_base.seconds == pytest.approx(25 + 4 * 10 + 100 * (2 + 4 * share))
     without = replace(plan, validation_seconds=0.0).for_settings(training)
     assert without.seconds == pytest.approx(25 + 100 * 2)
 

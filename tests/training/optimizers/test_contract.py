@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from seedbed.models.network import build, family, initialize
 from seedbed.nn.layout import Layout
+from seedbed.select.ledger import StorageLedger
 from seedbed.training.optimizer import OPTIMIZERS, Optimizer
 from seedbed.training.settings import TrainingSettings
 
@@ -96,3 +97,20 @@ def test_what_has_no_gradient_stays(name: str) -> None:
 def test_every_optimizer_has_a_test_file() -> None:
     files = {path.stem.removeprefix("test_") for path in Path(__file__).parent.glob("test_*.py")}
     assert NAMES and not set(NAMES) - files
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_update_needs_little_memory(name: str) -> None:
+    """Its temporary tensors grow neither with an embedding nor with the number of layers."""
+    config = replace(family("gpt2").sized(256, 48), vocab_size=200_000)
+    module = build(config, "meta")
+    for parameter in module.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer = optimizer_of(name, module)
+    with StorageLedger("update") as ledger:
+        gradients = [parameter.grad for parameter in module.parameters()]
+        ledger.record([*module.parameters(), *gradients, *optimizer.state().values()], "kept")
+        ledger.begin_peak()
+        optimizer.step(1.0, gradient_scale=0.5)
+    # Seven stacks of 2^22 numbers; the embedding has 205 MB, the layers have 151.
+    assert ledger.parts_at_peak().get("update", 0) < 120e6

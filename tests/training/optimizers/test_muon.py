@@ -10,6 +10,7 @@ from seedbed.models.network import build, family, initialize
 from seedbed.nn.layout import Layout
 from seedbed.nn.linear import named_parts
 from seedbed.training.optimizer import OPTIMIZERS
+from seedbed.training.optimizers import muon
 from seedbed.training.optimizers.muon import POLYNOMIALS, orthogonalize
 from seedbed.training.settings import TrainingSettings
 
@@ -96,6 +97,18 @@ def test_every_matrix_of_the_layers_follows_the_rule_and_all_else_adamw() -> Non
         reference.step()
     for name, twin in zip(others, twins, strict=True):
         torch.testing.assert_close(after[name], twin, rtol=0, atol=0)
+
+
+def test_small_stacks_take_the_steps_of_large_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    modules = network(), network()
+    for most, module in zip((muon.STACK_NUMBERS, 1), modules, strict=True):
+        monkeypatch.setattr(muon, "STACK_NUMBERS", most)
+        optimizer = OPTIMIZERS.get("muon")(module, SETTINGS)
+        for step in range(3):
+            learn(module, step)
+            optimizer.step(1.0, gradient_scale=0.5)
+    for one, other in zip(*(module.parameters() for module in modules), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
 
 
 def test_in_bfloat16_the_updates_are_those_of_float32_but_for_rounding() -> None:
