@@ -44,6 +44,7 @@ COLUMNS = {
 def draw(seed: int, number: int) -> dict[str, Any]:
     """A configuration: its name, its data's kind, its steps and its settings."""
     from seedbed.models.network import FAMILIES
+    from seedbed.models.network import family as family_of
 
     some = random.Random(f"{seed} {number}")
     start = some.choices(["fresh", "base", "head"], [12, 6, 6])[0]
@@ -70,6 +71,8 @@ def draw(seed: int, number: int) -> dict[str, Any]:
     if base is None:
         family = some.choice(HEADS[data] if data in HEADS else FAMILIES.names())
         settings["model.family"] = family
+        if data == DATA and family_of(family).objective == "completion":  # it has no objective for text
+            data = "completion"
         settings |= {"model.d_model": d_model, "model.num_layers": num_layers}
         settings["tokenizer.vocab_size"] = vocab_size
         name = f"{family} {num_layers} x {d_model}, {vocab_size}"
@@ -124,7 +127,7 @@ def run(drawn: dict[str, Any], *, num_steps: int) -> dict[str, Any]:
     """Run once in a process of its own; a failure ends the benchmark with the run's message."""
     with tempfile.TemporaryDirectory() as scratch:
         data = drawn["data"] if drawn["data"] == DATA else labelled(drawn["data"], Path(scratch))
-        every = max(1, num_steps // 3)
+        every = num_steps // 3 if num_steps >= 30 else num_steps  # of a base's few steps, evaluations are most
         settings = {f"training.{key}_every_steps": every for key in ("evaluate", "checkpoint")}
         flags = ["--steps", str(num_steps), "--json"]
         command = pretrain_command(data, Path(scratch) / "run", settings | drawn["settings"], *flags)
