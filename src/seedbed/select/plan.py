@@ -34,7 +34,7 @@ from seedbed.training.settings import TrainingSettings
 
 # Memory of a process beside its tensors, if it cannot be measured: loaded kernels, libraries' workspaces.
 LIBRARY_BYTES = 60 * 2**20
-UNSURE = 2.5  # between quick and slow steps, beyond which a kept rehearsal is made again
+UNSURE = 2.0  # between quick and slow steps, beyond which a kept rehearsal is made again
 SAVED_BYTES = 2**25
 # The parts of the memory, in the order in which they are shown.
 PARTS = (
@@ -181,7 +181,7 @@ def plan_training(
         checkpoint_seconds=_seconds_to_save(saved_bytes, folder),
         peak_tokens_per_second=hardware.matmul_flops[runtime.precision] / learning,
         hardware=hardware.to_dict(),
-        spread=(found.low, found.high),
+        spread=found.spread,
         age_seconds=age,
     ).for_settings(training)
 
@@ -202,7 +202,7 @@ def _kept_rehearsal(
     how: Any = {"mixture": mixture, "sampled": sampled, "runtime": runtime, "seconds": seconds}
     make = partial(_rehearse, network, training, how, resident)
     (values, before_bytes, library_bytes), age = kept("rehearsal", key, make)
-    if age and values["high"] > UNSURE * values["low"]:  # it was made on a busy machine
+    if age and values["slow"] > UNSURE * values["quick"]:  # it was made on a busy machine
         (values, before_bytes, library_bytes), age = kept("rehearsal", key, make, renew=True)
     return RehearsalResult.from_dict(values), before_bytes, library_bytes, age
 
@@ -242,7 +242,7 @@ def _key(
     digest = hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()
     machine = [hardware.cpu, hardware.torch, hardware.num_threads, str(runtime.device), has_tight_heap()]
     return {
-        "version": __version__,
+        "version": [__version__, *(field.name for field in fields(RehearsalResult))],
         "network": digest,
         "training": [getattr(training, name) for name in names],
         "objective": type(objective).__name__,

@@ -59,7 +59,9 @@ DEPTHS = (16, 24)
 TIMING_SECONDS, MIN_ROUNDS = 1.5, 5
 # With fewer rounds the timing ends after these shares of its seconds.
 ENOUGH = ((2, 0.4), (1, 1.0))
-# How far times may be off, by what ran: the whole network, a few layers, narrower ones.
+# By how much times may be less and more, by what ran: the whole network, a few layers, narrower ones. 24 runs
+# took 0.92 to 1.37, 1.06 to 1.27 and 1.26 to 1.45 of the plan; most of it is the machine's own speed, which
+# changes between the plan and the run (2026-11-28).
 WHOLE_ERROR, LAYERS_ERROR, NARROW_ERROR = (0.1, 0.25), (0.2, 0.35), (0.4, 0.4)
 # What glibc's heap loses between a step's transient tensors, as a share of them, if it is unknown; and what
 # real steps touch beside the pages of outlined ones (1.00 to 1.18 of them, 8 bases, 2026-11-28).
@@ -78,15 +80,22 @@ class RehearsalResult:
     sampling: float  # of a step's batches
     step_tokens: float
     shares: Shares
-    low: float  # seconds of a quick and of a slow step, as shares of a usual one
-    high: float
+    quick: float  # seconds of a quick and of a slow step, as shares of a usual one
+    slow: float
+    error: tuple[float, float]  # by how much the times may be less and more
     parts: Parts  # the tensors' bytes
     heap_bytes: int  # what the heap loses beside them
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RehearsalResult:
         """The result from its fields as JSON has them."""
-        return cls(**{**values, "shares": Shares(*values["shares"])})
+        return cls(**{**values, "shares": Shares(*values["shares"]), "error": tuple(values["error"])})
+
+    @property
+    def spread(self) -> tuple[float, float]:
+        """The range of the time, as shares of the predicted one."""
+        less, more = self.error
+        return self.quick * (1 - less), self.slow * (1 + more)
 
 
 def rehearse(
@@ -124,7 +133,7 @@ def rehearse(
     rehearsal = _Rehearsal(copy, training, batches, runtime, objective)
     if repeat and is_whole:  # the gradients of a micro-batch exist while the next one is learned
         rehearsal.learn(batches[0])
-    learning, reading, update, low, high = _seconds(rehearsal, seconds)
+    learning, reading, update, quick, slow = _seconds(rehearsal, seconds)
     each: dict[str, Any] = {"row_tokens": training.context_tokens, "shares": sampled.shares}
     to_learn, to_read = (
         count(outline, **each) / count(copy, **each)
@@ -144,8 +153,9 @@ def rehearse(
         sampling=sampled.seconds,
         step_tokens=sampled.step_tokens,
         shares=sampled.shares,
-        low=low * (1 - error[0]),
-        high=high * (1 + error[1]),
+        quick=quick,
+        slow=slow,
+        error=error,
         parts=parts,
         heap_bytes=lost_bytes,
     )
