@@ -6,13 +6,75 @@ import weakref
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from seedbed.select.heap import UntouchedHeap
+
+
+class MetaResults:
+    """The results of operators on the meta device, each computed once for arguments of one kind.
+
+    Torch computes many of them in Python, in 0.1 to 2 ms; the layers of a network repeat them.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[Any, list[tuple[Any, ...] | None]] = {}
+
+    def result(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The result of `func`: new tensors like those of its first call, or the argument that it changes."""
+        if _changes_numbers(func) and args[0].is_meta:
+            return args[0]
+        if not _makes_new_tensors(func):
+            return func(*args, **kwargs)
+        key = (func, _kind(args), *((name, _kind(value)) for name, value in kwargs.items()))
+        found = self._known.get(key)
+        if found is None:
+            result = func(*args, **kwargs)
+            made = result if isinstance(result, tuple) else (result,)
+            if all(each is None or (isinstance(each, Tensor) and each.is_meta) for each in made):
+                self._known[key] = [
+                    None if each is None else (each.shape, each.stride(), each.dtype) for each in made
+                ]
+            return result
+        tensors = tuple(
+            None if each is None else torch.empty_strided(each[0], each[1], dtype=each[2], device="meta")
+            for each in found
+        )
+        return tensors if len(tensors) > 1 else tensors[0]
+
+
+@cache
+def _makes_new_tensors(func: Any) -> bool:
+    """Whether the results of an operator are neither its arguments nor views of them, but tensors alone."""
+    schema = func._schema
+    own = all(each.alias_info is None for each in (*schema.arguments, *schema.returns))
+    return own and all(str(each.type) in ("Tensor", "Optional[Tensor]") for each in schema.returns)
+
+
+@cache
+def _changes_numbers(func: Any) -> bool:
+    """Whether an operator changes its first argument's numbers alone, and returns it."""
+    schema, name = func._schema, func._schema.name
+    if len(schema.returns) != 1 or not name.endswith("_") or torch.Tag.inplace_view in func.tags:
+        return False
+    first, returned = schema.arguments[0].alias_info, schema.returns[0].alias_info
+    is_same = None not in (first, returned) and first.before_set == returned.before_set
+    return is_same and bool(first.is_write) and name not in ("aten::resize_", "aten::set_")
+
+
+def _kind(value: Any) -> Any:
+    """What the result's shape can depend on; numbers by their type too, since 1 == 1.0 == True."""
+    if isinstance(value, Tensor):
+        return (value.shape, value.stride(), value.dtype, value.is_meta)
+    if isinstance(value, list | tuple):
+        return tuple(map(_kind, value))
+    return (type(value), value)
 
 
 class StorageLedger(TorchDispatchMode):
@@ -31,6 +93,7 @@ class StorageLedger(TorchDispatchMode):
     def __init__(self, part: str, heap: UntouchedHeap | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.part, self._heap = part, heap
+        self._results = MetaResults()
         self._blocks: dict[int, int] = {}  # serial number of a storage -> address
         self.live: dict[int, tuple[str, int]] = {}  # serial number of a storage -> part, bytes
         self.at_peak: dict[int, tuple[str, int]] = {}
@@ -40,7 +103,7 @@ class StorageLedger(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        result = func(*args, **(kwargs or {}))
+        result = self._results.result(func, args, kwargs or {})
         for tensor in tree_leaves(result):
             if isinstance(tensor, Tensor):
                 self._record(tensor)
