@@ -34,7 +34,8 @@ from seedbed.training.settings import TrainingSettings
 
 # Memory of a process beside its tensors, if it cannot be measured: loaded kernels, libraries' workspaces.
 LIBRARY_BYTES = 60 * 2**20
-UNSURE = 2.0  # between quick and slow steps, beyond which a kept rehearsal is made again
+# Between quick and slow steps, as on a busy machine: beyond it a rehearsal is kept for so many seconds alone.
+UNSURE, UNSURE_SECONDS = 2.0, 600.0
 SAVED_BYTES = 2**25
 # The parts of the memory, in the order in which they are shown.
 PARTS = (
@@ -202,7 +203,7 @@ def _kept_rehearsal(
     how: Any = {"mixture": mixture, "sampled": sampled, "runtime": runtime, "seconds": seconds}
     make = partial(_rehearse, network, training, how, resident)
     (values, before_bytes, library_bytes), age = kept("rehearsal", key, make)
-    if age and values["slow"] > UNSURE * values["quick"]:  # it was made on a busy machine
+    if age > UNSURE_SECONDS and values["slow"] > UNSURE * values["quick"]:
         (values, before_bytes, library_bytes), age = kept("rehearsal", key, make, renew=True)
     return RehearsalResult.from_dict(values), before_bytes, library_bytes, age
 
