@@ -63,6 +63,19 @@ def test_a_quote_in_a_table_without_quotes_is_a_letter(tmp_path: Path) -> None:
     assert found == ['"so it begins', 'and "ends" here', '" "']
 
 
+def test_a_late_quote_that_swallows_rows_is_named_and_a_long_cell_is_read(tmp_path: Path) -> None:
+    lines = [f"a nice day {i},p" for i in range(600)]
+    path = tmp_path / "late.csv"
+    path.write_text(
+        "\n".join(["text,label", *lines[:300], '"' + lines[300], *lines[301:420], 'end",n', *lines])
+    )
+    with pytest.raises(DataError, match=r"late\.csv:302 has a quoted cell of 121 lines, each of which looks"):
+        list(read_documents(path, learns_from="labels"))
+    poem = "\n".join(f"line {i}{',' * (i % 2)}" for i in range(60))
+    path.write_text(f'text,label\n"{poem}",p\nshort,n\n')
+    assert [document.text for document in read_documents(path, learns_from="labels")] == [poem, "short"]
+
+
 def test_a_table_of_long_texts_with_commas_has_the_delimiter_of_its_header(tmp_path: Path) -> None:
     rows = [f"one, two, three, four{n};{n % 2}" for n in range(30)]
     (tmp_path / "a.csv").write_text("\n".join(["text;label", *rows, ""]))

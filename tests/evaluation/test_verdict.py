@@ -47,6 +47,7 @@ def test_labels_are_judged_by_the_most_frequent_one(
         (score(5.0, 4.8, 5.2), {"unigram_loss": 7.0}, "yes", "frequencies of tokens alone 7.0"),
         (score(6.9, 6.7, 7.1), {"unigram_loss": 7.0}, "not shown", "95% interval up to 7.1"),
         (score(7.0, 6.9, 7.1), {"unigram_loss": 7.0}, "no", "are as good"),
+        (score(7.1, 7.0, 7.2), {"unigram_loss": 7.0}, "no", "are better"),
         ({"value": 5.0, "interval": None}, {"unigram_loss": 7.0}, "not shown", "only one held-out record"),
         (score(2.0, 1.9, 2.1), {"before": {"loss": score(2.5, 2.4, 2.6)}}, "yes", "before training 2.5"),
         (score(2.0, 1.9, 2.1), {"before": {"loss": score(2.05, 2.0, 2.1)}}, "not shown", "up to 2.1"),

@@ -76,6 +76,14 @@ def test_a_budget_that_is_too_short_is_refused_before_anything_is_trained(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_short_budget_leaves_no_time_to_compile(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SETTINGS, "training.compile", "true")
+    with pytest.raises(
+        ConfigError, match=r"too short for training\.compile=true, .* give --budget 600s or more"
+    ):
+        run(budget_seconds=30.0, started=without_preparation(monkeypatch))
+
+
 def test_a_finished_run_is_extended_for_a_time(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     first, started = run(steps=10), without_preparation(monkeypatch)
     longer = resume(first.run, budget_seconds=2.5, started=started)

@@ -170,6 +170,11 @@ def test_a_base_s_own_start_token_is_what_its_decoder_reads_first(tmp_path: Path
     assert saved["decoder_start_token_id"] == start
 
 
+def test_few_steps_of_a_recipe_have_their_own_warm_up() -> None:
+    few, many = (run_settings("builtin:prose", recipe="fast", steps=steps)[0].training for steps in (2, 500))
+    assert (few.warmup_steps, few.num_warmup_steps, many.warmup_steps) == (None, 0, 20)
+
+
 def test_a_recipe_s_size_yields_to_a_base(tmp_path: Path) -> None:
     seedbed.new(seedbed.new("bert:tiny").config, seed=0).save(tmp_path / "bert")
     settings, _ = run_settings("builtin:prose", recipe="fast", overrides=[f"model.base={tmp_path / 'bert'}"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,11 +18,12 @@ from seedbed.base.runtime import Runtime, begin_peak, peak_resident_bytes
 from seedbed.data.objective import OBJECTIVES
 from seedbed.data.vocabulary import Vocabulary
 from seedbed.models.network import FAMILIES, build, decoder_start_id, family, initialize
+from seedbed.objectives.causal import Causal
 from seedbed.select import rehearsal
 from seedbed.select.layers import narrower, outline_of
 from seedbed.select.ledger import StorageLedger
-from seedbed.select.plan import PARTS
-from seedbed.select.rehearsal import outlined_parts
+from seedbed.select.plan import PARTS, plan_training
+from seedbed.select.rehearsal import RehearsalResult, outlined_parts
 from seedbed.select.samples import SampledBatches, even_mixture
 from seedbed.training.loop import TrainStep
 from seedbed.training.optimizer import OPTIMIZERS
@@ -116,6 +118,55 @@ def test_a_plan_is_kept_and_the_probe_renewed(monkeypatch: pytest.MonkeyPatch, t
     hardware.probe.cache_clear()
     assert hardware.probe().age_seconds > 0 and hardware.probe(renew=True).age_seconds == 0
     hardware.probe.cache_clear()
+
+
+def test_damaged_figures_are_measured_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SEEDBED_CACHE", str(tmp_path))
+    monkeypatch.setattr(hardware, "PROBE_SECONDS", 0.01)
+    monkeypatch.setattr(rehearsal, "TIMING_SECONDS", 0.01)
+    sizes = [
+        "training.batch_tokens=64",
+        "training.context_tokens=32",
+        "model.d_model=16",
+        "model.num_layers=1",
+    ]
+
+    def planned() -> float:
+        hardware.probe.cache_clear()
+        return seedbed.plan("gpt2", overrides=sizes).age_seconds
+
+    assert planned() == 0 < planned()
+    files = [*tmp_path.iterdir()]
+    assert {path.name.partition("-")[0] for path in files} == {"probe", "disk", "rehearsal"}
+    for damaged in ("null", "[" * 200_000):
+        for path in files:
+            saved = json.loads(path.read_text())
+            path.write_text(damaged if damaged[0] == "[" else json.dumps(saved | {"value": None}))
+        assert planned() == 0 < planned()
+    path, *_ = tmp_path.glob("rehearsal-*")
+    figures = json.loads(path.read_text())["value"][0]
+    for change in ({"quick": None}, {"learning": "1"}, {"slow": float("nan")}, {"parts": {}}, {"extra": 1}):
+        with pytest.raises((KeyError, TypeError, ValueError)):
+            RehearsalResult.from_dict(figures | change)
+    hardware.probe.cache_clear()
+
+
+def test_a_hurried_rehearsal_is_made_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SEEDBED_CACHE", str(tmp_path))
+    config = replace(family("gpt2").sized(32, 1), vocab_size=200)
+    training = TrainingSettings(batch_tokens=64, context_tokens=32)
+    ages = [
+        plan_training(
+            build(config, "meta"),
+            training,
+            hardware=hardware.probe(),
+            runtime=Runtime(),
+            objective=Causal(),
+            seconds=seconds,
+        ).age_seconds
+        for seconds in (0.01, 2.0, 2.0, 0.5)
+    ]
+    assert ages[:2] == [0, 0] and min(ages[2:]) > 0
 
 
 def test_what_is_kept_expires_and_needs_no_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

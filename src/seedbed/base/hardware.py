@@ -97,7 +97,8 @@ def probe(*, renew: bool = False) -> Hardware:
     A rate is that of the fastest of several short bursts, which other processes disturb least.
     """
     key = {"cpu": cpu_name(), "torch": torch.__version__, "threads": torch.get_num_threads()}
-    rates, age = kept("probe", key | {"instructions": instructions()}, _measure, renew=renew)
+    key |= {"instructions": instructions()}
+    (matmuls, rates), age = kept("probe", key, _measure, read=_rates, renew=renew)
     total, available = memory()
     return Hardware(
         cpu=cpu_name(),
@@ -109,12 +110,20 @@ def probe(*, renew: bool = False) -> Hardware:
         gpus=tuple(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())),
         device="cpu",
         torch=torch.__version__,
-        matmuls=tuple(MatmulSpeed(*values) for values in rates["matmuls"]),
-        read_bytes=rates["read_bytes"],
-        copy_bytes=rates["copy_bytes"],
-        call_seconds=rates["call_seconds"],
+        matmuls=matmuls,
+        **rates,
         age_seconds=age,
     )
+
+
+def _rates(values: dict[str, Any]) -> tuple[tuple[MatmulSpeed, ...], dict[str, float]]:
+    """The rates from JSON. Errors: KeyError, TypeError or ValueError for others."""
+    rates = {name: values[name] for name in ("read_bytes", "copy_bytes", "call_seconds")}
+    matmuls = tuple(MatmulSpeed(*each) for each in values["matmuls"])
+    every = [*rates.values(), *(each.flops_per_second for each in matmuls)]
+    if not all(0 < rate < math.inf for rate in every) or len(matmuls) != len(PRECISIONS) * len(SHAPES):
+        raise ValueError("a rate is missing or not positive")
+    return matmuls, rates
 
 
 def _measure() -> dict[str, Any]:

@@ -17,23 +17,33 @@ KEPT_SECONDS = 86_400.0
 
 
 class Kept(NamedTuple):
-    """A value as JSON has it, and its age."""
+    """A value and its age."""
 
     value: Any
     age_seconds: float
 
 
-def kept(kind: str, key: Mapping[str, Any], make: Callable[[], Any], *, renew: bool = False) -> Kept:
-    """The value of a key that is less than a day old, or a new one, which is written if possible."""
+def kept(
+    kind: str,
+    key: Mapping[str, Any],
+    make: Callable[[], Any],
+    *,
+    read: Callable[[Any], Any] = lambda value: value,
+    renew: bool = False,
+) -> Kept:
+    """The value of a key that is less than a day old, or a new one, which is written if possible.
+
+    `read` makes the result of the value; a kept value that it refuses is damaged or of another version.
+    """
     text = json.dumps(key, sort_keys=True)
     path = cache_folder() / f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
-    with suppress(OSError, ValueError, KeyError, TypeError):
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         saved = json.loads(path.read_bytes()) if not renew else {}
         age = time.time() - saved["made"]
         if saved["key"] == json.loads(text) and 0 <= age < KEPT_SECONDS:
-            return Kept(saved["value"], age)
+            return Kept(read(saved["value"]), age)
     value = make()
     with suppress(OSError, SeedbedError):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_file(path, json.dumps({"made": time.time(), "key": key, "value": value}).encode())
-    return Kept(value, 0.0)
+    return Kept(read(value), 0.0)

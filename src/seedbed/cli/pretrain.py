@@ -27,7 +27,9 @@ Objective = Annotated[str | None, typer.Option(help=f"{', '.join(OBJECTIVES)}; d
 MOST_UNUSED = 0.1  # of a budget, without a word about it
 
 if TYPE_CHECKING:
+    from seedbed.runs.settings import RunSettings
     from seedbed.runs.train import Run
+    from seedbed.select.plan import Plan
     from seedbed.training.loop import Callback
 
 
@@ -95,10 +97,15 @@ def train_and_print(
         callbacks: list[Callback] = [progress]
         if tensorboard:
             callbacks.append(TensorBoard(out / "tensorboard"))
+
+        def on_plan(plan: Plan, chosen: RunSettings) -> None:
+            show_plan(plan.to_dict(), chosen)
+            waiting.expect("training")
+
         result = train(
             callbacks=callbacks,
             notify=waiting.say,
-            on_plan=lambda plan, chosen: show_plan(plan.to_dict(), chosen),
+            on_plan=on_plan,
             started=context.obj,
         )
     if result.is_main and json:

@@ -127,7 +127,11 @@ def show_plan(plan: Mapping[str, Any], settings: Any, *, stderr: bool = True, ha
         "compute": f"{plan['flops']:.2e} FLOPs",
         "disk": f"about {bytes_text(plan['disk_bytes'])} ({_on_disk(settings)})",
         "peak memory": f"about {bytes_text(plan['peak_bytes'])}, of which",
-        **{f"  {PART_NAMES.get(part, part)}": bytes_text(size) for part, size in plan["bytes"].items()},
+        **{
+            f"  {PART_NAMES.get(part, part)}": bytes_text(size)
+            for part, size in plan["bytes"].items()
+            if size >= 1024
+        },
     }
     if (use := plan.get("generation")) is not None:
         prompt = f"a prompt of {use['prompt_tokens']} tokens ({seconds_text(use['prompt_seconds'])})"

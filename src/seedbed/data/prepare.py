@@ -170,9 +170,8 @@ def prepare_shards(
         else:
             labels = known.labels(head_labels) if has_labels else ()
             _write_pairs(known, tokenizer, aside, labels, overlap)
-        facts = known.facts() | {"overlap": round(overlap.share, 4)}
+        facts = known.facts() | {"overlap": round(overlap.share, 4), "said": str(known.reading)}
         write_file(aside / DATA, json.dumps(facts, indent=1).encode())
-        notify(str(known.reading))
         if source_fingerprint(settings) != source:  # the files were read a second time
             raise DataError(
                 f"the files of {settings.train} changed while they were read; run the same command again "
@@ -185,6 +184,8 @@ def prepare_shards(
         found: dict[str, Any] = {name: TokenShard.open(home / name) for name in names}
         found["labels"] = read_labels(home) if has_labels else ()
         found["reading"] = json.loads((home / DATA).read_bytes())
+    if said := found["reading"].pop("said", ""):
+        notify(said)
     return CorpusShards(**found, fingerprint=fingerprint, learns_from=learns_from)
 
 

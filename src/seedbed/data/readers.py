@@ -25,6 +25,7 @@ SPACE = re.compile(r"\s*")
 LINE_END = re.compile(r"\r*\n|\r")
 BACKSLASH = re.compile(r'(\\["\\])|\\')  # before a quote or a backslash, or any other
 SAMPLE_LINES = 200  # of a table, that show how it is written
+LONG_CELL = 20  # lines of a cell, from which on it is looked at whether they are rows
 TABLES = (".csv", ".tsv", ".tab")
 DELIMITERS = (",", "\t", ";", "|")
 TAG = re.compile(r"O|[BIESLU]-\S+")  # of the entities in a file whose ending does not say that it has tags
@@ -215,12 +216,14 @@ def _table(file: Path, columns: Sequence[str]) -> Records:
     sample = list(islice(lines, SAMPLE_LINES))
     if not any(line.strip() for line in sample):
         return
-    rows = dialect_of(sample, len(columns) or None).rows(chain(sample, lines))
+    dialect = dialect_of(sample, len(columns) or None)
+    rows = dialect.rows(chain(sample, lines))
     names: list[str] = list(columns)
     try:
         before = 0
         for row in rows:
-            origin, before = f"{file}:{before + 1}", rows.line_num
+            origin, num_lines = f"{file}:{before + 1}", rows.line_num - before
+            before = rows.line_num
             row = [cell.strip() for cell in row] if not names else row
             if not any(map(str.strip, row)) or row == names:
                 continue
@@ -234,9 +237,20 @@ def _table(file: Path, columns: Sequence[str]) -> Records:
                     f"{origin} has {len(row)} columns, expected are {len(names)} ({_short(names)}); correct "
                     "the line: a text with the delimiter needs quotes"
                 )
+            if num_lines > LONG_CELL and _has_rows(row, dialect.delimiter):
+                raise DataError(
+                    f"{origin} has a quoted cell of {num_lines} lines, each of which looks like a row: a "
+                    'quote is missing, or begins a text; correct it (a quote inside a quoted cell is "")'
+                )
             yield origin, dict(zip(names, row, strict=True))
     except csv.Error as error:
         raise DataError(f"{file}:{rows.line_num} is not readable as a table: {error}; correct it") from error
+
+
+def _has_rows(row: Sequence[str], delimiter: str) -> bool:
+    """Whether every line inside a cell has the delimiters of a row."""
+    inner = [line for cell in row for line in cell.splitlines()[1:-1] if line.strip()]
+    return len(inner) > LONG_CELL // 2 and all(line.count(delimiter) == len(row) - 1 for line in inner)
 
 
 def _short(names: Sequence[str]) -> str:

@@ -45,7 +45,8 @@ def verdict(metrics: Mapping[str, Any], *, is_text: bool = False) -> Verdict:
         what, source = "with the frequencies of tokens alone", "The frequencies"
     said = f"{found['value']:.4f} {unit} on held-out data, {what} {limit:.4f}"
     if found["value"] >= limit:
-        return Verdict("no", f"{said}. {source} are as good.")
+        how = "better" if found["value"] > limit else "as good"
+        return Verdict("no", f"{said}. {source} are {how}.")
     if found["interval"] is None:
         return Verdict("not shown", f"{said}, but there is only one held-out record.")
     if found["interval"][1] >= limit:

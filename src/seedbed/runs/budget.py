@@ -23,6 +23,7 @@ from seedbed.training.decisions import Decision, Schedule, append_decision, read
 from seedbed.training.metrics import read_metrics
 from seedbed.training.run_folder import MEASURED, RunFolder
 
+COMPILED_SECONDS = 600  # of a budget, at least, for a network that is compiled
 LEAST_STEPS = 10  # of a budget: fewer are refused
 TRAINING_SHARE = 0.95  # of the time between preparation and end; the rest is a reserve for a slower machine
 EVALUATION_SHARE = CHECKPOINT_SHARE = 0.1  # of the training, at most, unless two take more
@@ -66,6 +67,12 @@ def affordable(plan: Plan, settings: RunSettings, *, started: float, runtime: Ru
     """
     budget = settings.training.budget_seconds
     assert budget is not None
+    if settings.training.compile and budget < COMPILED_SECONDS:
+        raise ConfigError(
+            f"a budget of {seconds_text(budget)} is too short for training.compile=true, which takes minutes "
+            f"before step 1 that no plan contains; give --budget {COMPILED_SECONDS}s or more, or --steps N, "
+            "or leave it out"
+        )
     prepared = perf_counter() - started
     seconds = TRAINING_SHARE * (budget - prepared - end_seconds(plan))
 

@@ -41,6 +41,8 @@ def decide(
     plan = saved_plan(run) if saved is not None else None
     if plan is None:
         notify("measuring a few steps for the plan")
+        if training.compile:
+            notify("warning: compiling takes time and memory before step 1 that the plan does not contain")
         probe()
         resident.lap()
 

@@ -50,6 +50,8 @@ def finish(
 def next_command(prepared: PreparedRun) -> str:
     """A command that uses the model of a run."""
     generation = prepared.start.generation(prepared.settings.objective.name)
+    if prepared.objective.learns_from == "pairs":  # learned without the chat template, if there is one
+        return f'seedbed generate {prepared.folder.path} "..."'
     return advice(prepared.folder.path, prepared.config, prepared.tokenizer, generation)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -127,4 +128,4 @@ def recipe(name: str) -> dict[str, Any]:
     """The settings of a recipe, as the tables of a TOML file."""
     if name not in RECIPES:
         raise UsageError(f"no recipe is named {name!r}; {nearest(name, RECIPES)}")
-    return RECIPES[name]
+    return deepcopy(RECIPES[name])

@@ -21,7 +21,10 @@ from seedbed.nn.stack import Stack
 from seedbed.select.compute import gradients_needed
 
 MAX_LAYERS = 3  # of one kind in a try
-MIN_WIDTH = 256  # of a network that stands for a wider one
+MIN_WIDTH, MOST_WIDE = (
+    256,
+    8,
+)  # of a network that stands for a wider one; of its feed-forward layers, times that
 # Of the random numbers that fill a stand-in's weights, repeated.
 DEVIATION, RANDOM_NUMBERS = 0.02, 1_000_003
 
@@ -127,10 +130,15 @@ def narrower(network: Network, vocab_size: int) -> Network | None:
 
     None if it cannot be narrower. Heads keep their size, and parameters that are frozen stay frozen.
     """
-    config = network.config
+    config, halved = network.config, network.config.d_model // 2
+    if config.d_model < 2 * MIN_WIDTH:
+        if not isinstance(config, ModelConfig) or config.d_ff <= MOST_WIDE * config.d_model:
+            halved = 0
+        else:
+            halved = config.d_model  # T5's largest has 64 times the width in its feed-forward layers
     if config.vocab_size > vocab_size:
         config = replace(config, vocab_size=vocab_size)
-    elif config.d_model < 2 * MIN_WIDTH:
+    elif not halved:
         return None
     elif isinstance(config, ModelConfig):
         heads = max(1, config.num_heads // 2)
@@ -140,10 +148,10 @@ def narrower(network: Network, vocab_size: int) -> Network | None:
         if encoder is not None:
             encoder_heads = max(kv_heads, encoder.num_heads // 2 // kv_heads * kv_heads)
             encoder = replace(encoder, num_heads=encoder_heads, d_ff=encoder.d_ff // 2)
-        sizes: dict[str, Any] = {"d_model": config.d_model // 2, "num_heads": heads, "d_ff": config.d_ff // 2}
+        sizes: dict[str, Any] = {"d_model": halved, "num_heads": heads, "d_ff": config.d_ff // 2}
         config = replace(config, **sizes, attention=own, encoder=encoder)
     else:
-        config = replace(config, d_model=config.d_model // 2)
+        config = replace(config, d_model=halved)
     smaller = build(config, "meta")
     learns = {name: parameter.requires_grad for name, parameter in network.named_parameters()}
     for name, parameter in smaller.named_parameters():

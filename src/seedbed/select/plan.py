@@ -36,6 +36,7 @@ from seedbed.training.settings import TrainingSettings
 LIBRARY_BYTES = 60 * 2**20
 # Between quick and slow steps, as on a busy machine: beyond it a rehearsal is kept for so many seconds alone.
 UNSURE, UNSURE_SECONDS = 2.0, 600.0
+HURRIED = 0.7  # of the seconds that there are now: a rehearsal for a short budget is made again with more
 SAVED_BYTES = 2**25
 # The parts of the memory, in the order in which they are shown.
 PARTS = (
@@ -202,10 +203,19 @@ def _kept_rehearsal(
     key = _key(network, training, sampled, mixture[0].objective, hardware=hardware, runtime=runtime)
     how: Any = {"mixture": mixture, "sampled": sampled, "runtime": runtime, "seconds": seconds}
     make = partial(_rehearse, network, training, how, resident)
-    (values, before_bytes, library_bytes), age = kept("rehearsal", key, make)
-    if age > UNSURE_SECONDS and values["slow"] > UNSURE * values["quick"]:
-        (values, before_bytes, library_bytes), age = kept("rehearsal", key, make, renew=True)
-    return RehearsalResult.from_dict(values), before_bytes, library_bytes, age
+    again = partial(kept, "rehearsal", key, make, read=_read_rehearsal)
+    (found, *beside), age = again()
+    is_unsure = age > UNSURE_SECONDS and found.slow > UNSURE * found.quick
+    if age and (is_unsure or found.seconds < HURRIED * seconds):
+        (found, *beside), age = again(renew=True)
+    before_bytes, library_bytes = beside
+    return found, before_bytes, library_bytes, age
+
+
+def _read_rehearsal(values: Sequence[Any]) -> tuple[RehearsalResult, int, int]:
+    """A kept rehearsal, bytes before it and beside its tensors, from JSON."""
+    found, before_bytes, library_bytes = values
+    return RehearsalResult.from_dict(found), int(before_bytes), int(library_bytes)
 
 
 def _used_before(then: int, resident: ResidentPeak | None) -> int:
@@ -267,7 +277,8 @@ def _seconds_to_save(num_bytes: int, folder: Path | None) -> float:
         return seconds
 
     disk = Path(folder or tempfile.gettempdir()).stat().st_dev
-    (empty, large), _ = kept("disk", {"device": disk, "bytes": SAVED_BYTES}, measure)
+    key = {"device": disk, "bytes": SAVED_BYTES}
+    (empty, large), _ = kept("disk", key, measure, read=lambda values: (float(values[0]), float(values[1])))
     return float(empty + max(0.0, large - empty) * num_bytes / SAVED_BYTES)
 
 

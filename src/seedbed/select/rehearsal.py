@@ -8,6 +8,7 @@ kind costs the same, so does every token, and time grows with the FLOPs.
 from __future__ import annotations
 
 import gc
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -83,13 +84,27 @@ class RehearsalResult:
     quick: float  # seconds of a quick and of a slow step, as shares of a usual one
     slow: float
     error: tuple[float, float]  # by how much the times may be less and more
+    seconds: float  # that the timing was allowed
     parts: Parts  # the tensors' bytes
     heap_bytes: int  # what the heap loses beside them
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RehearsalResult:
-        """The result from its fields as JSON has them."""
-        return cls(**{**values, "shares": Shares(*values["shares"]), "error": tuple(values["error"])})
+        """The result from its fields as JSON has them. Errors: KeyError, TypeError, ValueError."""
+        found = cls(**{**values, "shares": Shares(*values["shares"]), "error": tuple(values["error"])})
+        numbers = [
+            found.learning,
+            found.reading,
+            found.update,
+            found.sampling,
+            found.step_tokens,
+            found.quick,
+        ]
+        numbers += [found.slow, found.seconds, found.heap_bytes, *found.shares, *found.error]
+        numbers += [found.parts["weights"], found.parts["optimizer"], *found.parts.values()]
+        if not all(0 <= number < math.inf for number in numbers):
+            raise ValueError("a figure of a rehearsal is negative or not finite")
+        return found
 
     @property
     def spread(self) -> tuple[float, float]:
@@ -156,6 +171,7 @@ def rehearse(
         quick=quick,
         slow=slow,
         error=error,
+        seconds=seconds,
         parts=parts,
         heap_bytes=lost_bytes,
     )

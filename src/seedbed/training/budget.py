@@ -89,9 +89,10 @@ class Deadline:
         return numbers[max(1, bisect_right(numbers, left - MARGIN * self.budget_seconds, key=cost)) - 1]
 
     def unused_share(self) -> float:
-        """The share of the budget that is left now; 0 without a budget."""
+        """The share that is left of this command's part of the budget; 0 without a budget."""
         left = self.budget_seconds - self.spent_seconds - (self.clock() - self.started)
-        return 0.0 if left == float("inf") else max(0.0, left / self.budget_seconds)
+        own = self.budget_seconds - self.spent_seconds
+        return 0.0 if left == float("inf") else max(0.0, left / max(left, own))
 
     def _cost(self, step: int, num_steps: int, settings: TrainingSettings) -> float:
         """Seconds from `step` to the end of the command, if the training has `num_steps`."""

@@ -144,10 +144,13 @@ class RunFolder:
         """Raise CheckpointError with the differences between the settings of the run and those `now`."""
         if different := difference(saved, now, paths=PATHS):
             listed = "; ".join(f"{key} {change_text(*pair)}" for key, pair in different.items())
+            resume = (
+                f", or run `seedbed resume {self.path}`, which needs no settings, and trains longer with "
+                "--steps N or --budget TIME"
+            )
             raise CheckpointError(
-                f"{self.path} cannot resume with other settings or data: {listed}; undo the change, "
-                f"choose another folder for a new run, or run `seedbed resume {self.path}`, which needs no "
-                "settings, and trains longer with --steps N or --budget TIME"
+                f"{self.path} cannot resume with other settings or data: {listed}; undo the change, or "
+                f"choose another folder for a new run{'' if 'data.content' in different else resume}"
             )
 
 
