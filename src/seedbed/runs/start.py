@@ -144,9 +144,8 @@ def run_settings(
     layers: list[Mapping[str, Any] | Path] = [] if settings_file is None else [settings_file]
     if recipe:
         tables = named_recipe(recipe)
-        if (
-            steps is not None and tables["training"].get("warmup_steps", 0) >= steps
-        ):  # too few for the recipe's
+        # Fewer steps than the recipe's warm-up have one of their own.
+        if steps is not None and tables["training"].get("warmup_steps", 0) >= steps:
             tables["training"].pop("warmup_steps")
         if layered(*layers, flags, overrides=list(overrides)).get("model", {}).get("base") is not None:
             # The base has a size, and rates of its own.

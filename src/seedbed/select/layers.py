@@ -21,10 +21,8 @@ from seedbed.nn.stack import Stack
 from seedbed.select.compute import gradients_needed
 
 MAX_LAYERS = 3  # of one kind in a try
-MIN_WIDTH, MOST_WIDE = (
-    256,
-    8,
-)  # of a network that stands for a wider one; of its feed-forward layers, times that
+# Of a network that stands for a wider one; its feed-forward layers have at most so many times its width.
+MIN_WIDTH, MOST_WIDE = 256, 8
 # Of the random numbers that fill a stand-in's weights, repeated.
 DEVIATION, RANDOM_NUMBERS = 0.02, 1_000_003
 

@@ -92,15 +92,8 @@ class RehearsalResult:
     def from_dict(cls, values: Mapping[str, Any]) -> RehearsalResult:
         """The result from its fields as JSON has them. Errors: KeyError, TypeError, ValueError."""
         found = cls(**{**values, "shares": Shares(*values["shares"]), "error": tuple(values["error"])})
-        numbers = [
-            found.learning,
-            found.reading,
-            found.update,
-            found.sampling,
-            found.step_tokens,
-            found.quick,
-        ]
-        numbers += [found.slow, found.seconds, found.heap_bytes, *found.shares, *found.error]
+        numbers = [found.learning, found.reading, found.update, found.sampling, found.step_tokens]
+        numbers += [found.quick, found.slow, found.seconds, found.heap_bytes, *found.shares, *found.error]
         numbers += [found.parts["weights"], found.parts["optimizer"], *found.parts.values()]
         if not all(0 <= number < math.inf for number in numbers):
             raise ValueError("a figure of a rehearsal is negative or not finite")
