@@ -23,7 +23,8 @@ from seedbed.select import rehearsal
 from seedbed.select.layers import narrower, outline_of
 from seedbed.select.ledger import StorageLedger
 from seedbed.select.plan import PARTS, plan_training
-from seedbed.select.rehearsal import RehearsalResult, outlined_parts
+from seedbed.select.rehearsal import outlined_parts
+from seedbed.select.result import RehearsalResult
 from seedbed.select.samples import SampledBatches, even_mixture
 from seedbed.training.loop import TrainStep
 from seedbed.training.optimizer import OPTIMIZERS

@@ -24,7 +24,8 @@ from seedbed.data.loader import MixturePart
 from seedbed.data.objective import Objective
 from seedbed.models.family import Config, Network
 from seedbed.select.compute import forward_flops, parameters_by_part, training_flops
-from seedbed.select.rehearsal import MOST_SECONDS, RehearsalResult, rehearse
+from seedbed.select.rehearsal import MOST_SECONDS, rehearse
+from seedbed.select.result import RehearsalResult
 from seedbed.select.samples import SampledBatches, even_mixture
 from seedbed.training.checkpoints import Checkpoints
 from seedbed.training.optimizer import trainable
@@ -147,10 +148,9 @@ def plan_training(
     most about `seconds`, is kept on disk for a day.
     """
     _require_positions(network.config, row_tokens := training.context_tokens)
-    mixture = mixture or even_mixture(objective, row_tokens, network.config.vocab_size)
     how: dict[str, Any] = {"hardware": hardware, "runtime": runtime, "resident": resident, "seconds": seconds}
-    rehearsed = _kept_rehearsal(network, training, mixture=mixture, **how)
-    found, before_bytes, library_bytes, age = rehearsed
+    mixture = mixture or even_mixture(objective, row_tokens, network.config.vocab_size)
+    found, before_bytes, library_bytes, age = _kept_rehearsal(network, training, mixture=mixture, **how)
     counts = parameters_by_part(network)
     trained_bytes = sum(tensor.nbytes for tensor in checkpointed(network).values())
     saved_bytes = trained_bytes + found.parts["optimizer"]
@@ -159,10 +159,9 @@ def plan_training(
     computing = training_flops(network, **each, recomputes=training.checkpoint_activations)
     reading = found.reading + found.sampling / found.step_tokens
     # The kept checkpoints and one being written; the best weights and the bundle, each also twice.
-    disk_bytes = (training.keep_checkpoints + 1) * saved_bytes
-    disk_bytes += 2 * (trained_bytes + found.parts["weights"]) + data_bytes
-    beside = {"data": data_bytes, "libraries": library_bytes, "allocator": found.heap_bytes}
-    parts = {part: size for part in PARTS if (size := (found.parts | beside).get(part))}
+    best_bytes = 2 * (trained_bytes + found.parts["weights"])
+    every = found.parts | {"data": data_bytes, "libraries": library_bytes, "allocator": found.heap_bytes}
+    parts = {part: size for part in PARTS if (size := every.get(part))}
     return Plan(
         parameters=sum(counts.values()),
         trainable_parameters=sum(p.numel() for p in trainable(network).values()),
@@ -172,7 +171,7 @@ def plan_training(
         seconds=0.0,
         flops=computing * training.batch_tokens * training.num_steps,
         flops_per_token=forward_flops(network, row_tokens=row_tokens, shares=found.shares),
-        disk_bytes=disk_bytes,
+        disk_bytes=(training.keep_checkpoints + 1) * saved_bytes + best_bytes + data_bytes,
         num_steps=training.num_steps,
         batch_tokens=training.batch_tokens,
         step_seconds=found.learning * found.step_tokens + found.update + found.sampling,

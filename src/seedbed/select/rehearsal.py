@@ -8,11 +8,10 @@ kind costs the same, so does every token, and time grows with the FLOPs.
 from __future__ import annotations
 
 import gc
-import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from statistics import median
 from typing import Any
@@ -26,7 +25,7 @@ from seedbed.data.batch import Batch
 from seedbed.data.loader import MixturePart
 from seedbed.data.objective import Objective
 from seedbed.models.family import Config, Network
-from seedbed.select.compute import Shares, forward_flops, training_flops
+from seedbed.select.compute import forward_flops, training_flops
 from seedbed.select.heap import UntouchedHeap
 from seedbed.select.layers import (
     LayerSample,
@@ -39,6 +38,7 @@ from seedbed.select.layers import (
 )
 from seedbed.select.ledger import StorageLedger
 from seedbed.select.outline import AsOnCPU, compiler_unloaded
+from seedbed.select.result import Parts, RehearsalResult
 from seedbed.select.samples import SampledBatches
 from seedbed.training.gradients import require_gradient
 from seedbed.training.loop import TrainStep
@@ -54,56 +54,17 @@ PART_FLOPS = 5e10  # at most, of a part of a network
 MIN_TOKENS = 256
 # Of the weights, gradients, moments and logits of real steps, and the vocabulary of a network cut to that.
 MAX_BYTES, FEW_TOKENS = 400 * 2**20, 8192
-# A network deeper than both together is outlined at two depths. Fewer layers would have their peak at another
-# moment of a step.
+# A network deeper than both is outlined at two depths; with fewer the peak may be at another moment.
 DEPTHS = (16, 24)
 TIMING_SECONDS, MIN_ROUNDS = 1.5, 5
 # With fewer rounds the timing ends after these shares of its seconds.
 ENOUGH = ((2, 0.4), (1, 1.0))
-# By how much times may be less and more, by what ran: the whole network, a few layers, narrower ones. 24 runs
-# took 0.92 to 1.37, 1.06 to 1.27 and 1.26 to 1.45 of the plan; most of it is the machine's own speed, which
-# changes between the plan and the run (2026-11-28).
+# By how much times may be less and more, by what ran: the whole network, a few layers, narrower ones
+# (docs/LOG.md, 2026-11-28).
 WHOLE_ERROR, LAYERS_ERROR, NARROW_ERROR = (0.1, 0.25), (0.2, 0.35), (0.4, 0.4)
 # What glibc's heap loses between a step's transient tensors, as a share of them, if it is unknown; and what
 # real steps touch beside the pages of outlined ones (1.00 to 1.18 of them, 8 bases, 2026-11-28).
 HEAP_SLACK, TOUCHED_SHARE = 0.2, 1.05
-
-Parts = dict[str, int]
-
-
-@dataclass(frozen=True, kw_only=True)
-class RehearsalResult:
-    """Seconds of a step's parts, its tokens on this rank, and bytes at the peak."""
-
-    learning: float  # per token
-    reading: float  # per token, as in an evaluation
-    update: float
-    sampling: float  # of a step's batches
-    step_tokens: float
-    shares: Shares
-    quick: float  # seconds of a quick and of a slow step, as shares of a usual one
-    slow: float
-    error: tuple[float, float]  # by how much the times may be less and more
-    seconds: float  # that the timing was allowed
-    parts: Parts  # the tensors' bytes
-    heap_bytes: int  # what the heap loses beside them
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> RehearsalResult:
-        """The result from its fields as JSON has them. Errors: KeyError, TypeError, ValueError."""
-        found = cls(**{**values, "shares": Shares(*values["shares"]), "error": tuple(values["error"])})
-        numbers = [found.learning, found.reading, found.update, found.sampling, found.step_tokens]
-        numbers += [found.quick, found.slow, found.seconds, found.heap_bytes, *found.shares, *found.error]
-        numbers += [found.parts["weights"], found.parts["optimizer"], *found.parts.values()]
-        if not all(0 <= number < math.inf for number in numbers):
-            raise ValueError("a figure of a rehearsal is negative or not finite")
-        return found
-
-    @property
-    def spread(self) -> tuple[float, float]:
-        """The range of the time, as shares of the predicted one."""
-        less, more = self.error
-        return self.quick * (1 - less), self.slow * (1 + more)
 
 
 def rehearse(
@@ -129,18 +90,16 @@ def rehearse(
     speed = USUAL_SHARE * matmul_speed(runtime.device)
     sketch, chosen, num_tokens = _affordable(outline, training, sampled, speed * seconds / NUM_ROUNDS)
     is_whole = chosen == all_levels(outline) and sketch is outline
-    # The heap's loss: of the whole network it is measured.
     measures_heap = resident is not None and resident.is_exact and runtime.device.type == "cpu"
     heap = UntouchedHeap(at_most=memory()[0]) if measures_heap and not is_whole else None
-    largest = sampled.batches(sampled.max_tokens)[0]
-    parts, lost_bytes = outlined_parts(outline, batch=largest, repeat=repeat, heap=heap, **common)
+    common |= {"batch": sampled.batches(sampled.max_tokens)[0], "repeat": repeat, "heap": heap}
+    parts, lost_bytes = outlined_parts(outline, **common)
     batches = [_within(batch, sketch.config) for batch in sampled.batches(num_tokens)]
-    if resident is not None:
-        resident.lap()
+    _ = resident and resident.lap()
     copy = stand_in(network if sketch is outline else sketch, chosen.levels, runtime)
     rehearsal = _Rehearsal(copy, training, batches, runtime, objective)
-    if repeat and is_whole:  # the gradients of a micro-batch exist while the next one is learned
-        rehearsal.learn(batches[0])
+    if repeat and is_whole:
+        rehearsal.learn(batches[0])  # its gradients exist while the next micro-batch is learned
     learning, reading, update, quick, slow = _seconds(rehearsal, seconds)
     each: dict[str, Any] = {"row_tokens": training.context_tokens, "shares": sampled.shares}
     to_learn, to_read = (
@@ -148,12 +107,11 @@ def rehearse(
         for count in (partial(training_flops, num_tokens=1), _reading_flops)
     )
     update *= _num_trained(outline) / _num_trained(copy)
-    peak = resident.peak() if resident is not None else 0
+    peak = 0 if resident is None else resident.peak()
     del rehearsal, copy
     gc.collect()
     if measures_heap and is_whole and resident is not None:
         lost_bytes = max(0, peak - resident.lap() - sum(parts.values()))
-    error = WHOLE_ERROR if is_whole else LAYERS_ERROR if sketch is outline else NARROW_ERROR
     return RehearsalResult(
         learning=learning * to_learn,
         reading=reading * to_read,
@@ -163,7 +121,7 @@ def rehearse(
         shares=sampled.shares,
         quick=quick,
         slow=slow,
-        error=error,
+        error=WHOLE_ERROR if is_whole else LAYERS_ERROR if sketch is outline else NARROW_ERROR,
         seconds=seconds,
         parts=parts,
         heap_bytes=lost_bytes,
@@ -181,7 +139,7 @@ def _num_trained(network: Network) -> int:
 def _affordable(
     network: Network, training: TrainingSettings, sampled: SampledBatches, most_flops: float
 ) -> tuple[Network, LayerSample, int]:
-    """The network to rehearse, or a narrower one; its layers to rehearse, and the tokens per batch."""
+    """The network to rehearse, or a narrower one, its layers, and the tokens per batch."""
     part_flops = min(PART_FLOPS, most_flops)
     num_tokens = sampled.max_tokens
     row_tokens = min(training.context_tokens, num_tokens)
