@@ -127,9 +127,8 @@ def run(drawn: dict[str, Any], *, num_steps: int) -> dict[str, Any]:
     """Run once in a process of its own; a failure ends the benchmark with the run's message."""
     with tempfile.TemporaryDirectory() as scratch:
         data = drawn["data"] if drawn["data"] == DATA else labelled(drawn["data"], Path(scratch))
-        every = (
-            num_steps // 3 if num_steps >= 30 else num_steps
-        )  # of a base's few steps, evaluations are most
+        # Evaluations take most of the time of a base's few steps.
+        every = num_steps // 3 if num_steps >= 30 else num_steps
         settings = {f"training.{key}_every_steps": every for key in ("evaluate", "checkpoint")}
         flags = ["--steps", str(num_steps), "--json"]
         command = pretrain_command(data, Path(scratch) / "run", settings | drawn["settings"], *flags)

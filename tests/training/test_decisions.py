@@ -178,3 +178,7 @@ def test_one_interrupted_step_shortens_nothing() -> None:
     assert deadline.unused_share() == pytest.approx(1 - now[0] / 110)
     deadline.begin(spent_seconds=0.0, budget_seconds=None)
     assert deadline.unused_share() == 0
+    deadline.begin(spent_seconds=100.0, budget_seconds=100.0 + 2 * now[0])  # of earlier commands
+    assert deadline.unused_share() == pytest.approx(0.5)
+    deadline.begin(spent_seconds=200.0, budget_seconds=100.0)
+    assert deadline.unused_share() == 0

@@ -128,15 +128,13 @@ def narrower(network: Network, vocab_size: int) -> Network | None:
 
     None if it cannot be narrower. Heads keep their size, and parameters that are frozen stay frozen.
     """
-    config, halved = network.config, network.config.d_model // 2
-    if config.d_model < 2 * MIN_WIDTH:
-        if not isinstance(config, ModelConfig) or config.d_ff <= MOST_WIDE * config.d_model:
-            halved = 0
-        else:
-            halved = config.d_model  # T5's largest has 64 times the width in its feed-forward layers
+    config = network.config
+    width = config.d_model // 2 if config.d_model >= 2 * MIN_WIDTH else config.d_model
+    # The feed-forward layers of T5's largest have 64 times its width.
+    is_wide = isinstance(config, ModelConfig) and config.d_ff > MOST_WIDE * config.d_model
     if config.vocab_size > vocab_size:
         config = replace(config, vocab_size=vocab_size)
-    elif not halved:
+    elif width == config.d_model and not is_wide:
         return None
     elif isinstance(config, ModelConfig):
         heads = max(1, config.num_heads // 2)
@@ -146,10 +144,10 @@ def narrower(network: Network, vocab_size: int) -> Network | None:
         if encoder is not None:
             encoder_heads = max(kv_heads, encoder.num_heads // 2 // kv_heads * kv_heads)
             encoder = replace(encoder, num_heads=encoder_heads, d_ff=encoder.d_ff // 2)
-        sizes: dict[str, Any] = {"d_model": halved, "num_heads": heads, "d_ff": config.d_ff // 2}
+        sizes: dict[str, Any] = {"d_model": width, "num_heads": heads, "d_ff": config.d_ff // 2}
         config = replace(config, **sizes, attention=own, encoder=encoder)
     else:
-        config = replace(config, d_model=halved)
+        config = replace(config, d_model=width)
     smaller = build(config, "meta")
     learns = {name: parameter.requires_grad for name, parameter in network.named_parameters()}
     for name, parameter in smaller.named_parameters():

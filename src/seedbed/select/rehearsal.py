@@ -95,7 +95,8 @@ def rehearse(
     common |= {"batch": sampled.batches(sampled.max_tokens)[0], "repeat": repeat, "heap": heap}
     parts, lost_bytes = outlined_parts(outline, **common)
     batches = [_within(batch, sketch.config) for batch in sampled.batches(num_tokens)]
-    _ = resident and resident.lap()
+    if resident is not None:
+        resident.lap()
     copy = stand_in(network if sketch is outline else sketch, chosen.levels, runtime)
     rehearsal = _Rehearsal(copy, training, batches, runtime, objective)
     if repeat and is_whole:
@@ -269,10 +270,7 @@ class _Rehearsal:
         return [p.grad for p in trainable(self.module).values() if p.grad is not None]
 
     def measure_bytes(self, *, repeat: bool, heap: UntouchedHeap | None = None) -> list[Parts]:
-        """Bytes by part at the peak of learning and at the peak of the update, on the meta device.
-
-        In a `heap` a second step follows.
-        """
+        """Bytes by part at the peaks of learning and updating on the meta device; two steps in a heap."""
         batch, names = self.batches[0], trainable(self.module)
         moments: list[Parts] = []
         as_on_cpu = AsOnCPU(self.runtime.precision)

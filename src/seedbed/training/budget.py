@@ -90,9 +90,9 @@ class Deadline:
 
     def unused_share(self) -> float:
         """The share that is left of this command's part of the budget; 0 without a budget."""
-        left = self.budget_seconds - self.spent_seconds - (self.clock() - self.started)
         own = self.budget_seconds - self.spent_seconds
-        return 0.0 if left == float("inf") else max(0.0, left / max(left, own))
+        left = own - (self.clock() - self.started)
+        return left / own if 0 < left < float("inf") else 0.0
 
     def _cost(self, step: int, num_steps: int, settings: TrainingSettings) -> float:
         """Seconds from `step` to the end of the command, if the training has `num_steps`."""
