@@ -23,9 +23,9 @@ from seedbed.select import rehearsal
 from seedbed.select.layers import narrower, outline_of
 from seedbed.select.ledger import StorageLedger
 from seedbed.select.plan import PARTS, plan_training
-from seedbed.select.rehearsal import outlined_parts
-from seedbed.select.result import RehearsalResult
+from seedbed.select.result import StepBytes, StepTimes
 from seedbed.select.samples import SampledBatches, even_mixture
+from seedbed.select.step_bytes import step_bytes
 from seedbed.training.loop import TrainStep
 from seedbed.training.optimizer import OPTIMIZERS
 from seedbed.training.resume import weights_of
@@ -45,13 +45,13 @@ def test_an_outline_has_the_bytes_of_a_real_step(name: str, precision: str) -> N
     training = TrainingSettings(batch_tokens=512, context_tokens=64, precision=precision)
     sampled = SampledBatches(even_mixture(objective, 64, 200), training, Runtime())
     batch = sampled.batches(sampled.max_tokens)[0]
-    planned, _ = outlined_parts(
+    planned = step_bytes(
         outline_of(build(config, "meta")),
-        batch=batch,
         training=training,
+        sampled=sampled,
         precision=precision,
         objective=objective,
-    )
+    ).parts
     network = build(config)
     initialize(network, torch.Generator().manual_seed(0))
     compute = TrainStep(network, objective).train()
@@ -138,34 +138,45 @@ def test_damaged_figures_are_measured_again(monkeypatch: pytest.MonkeyPatch, tmp
 
     assert planned() == 0 < planned()
     files = [*tmp_path.iterdir()]
-    assert {path.name.partition("-")[0] for path in files} == {"probe", "disk", "rehearsal"}
+    assert {path.name.partition("-")[0] for path in files} == {"probe", "disk", "step"}
     for damaged in ("null", "[" * 200_000):
         for path in files:
             saved = json.loads(path.read_text())
             path.write_text(damaged if damaged[0] == "[" else json.dumps(saved | {"value": None}))
         assert planned() == 0 < planned()
-    path, *_ = tmp_path.glob("rehearsal-*")
-    figures = json.loads(path.read_text())["value"][0]
-    for change in ({"quick": None}, {"learning": "1"}, {"slow": float("nan")}, {"parts": {}}, {"extra": 1}):
+    kept_values = [next(tmp_path.glob(f"step-{kind}-*")).read_text() for kind in ("times", "bytes")]
+    times, at_peak = (json.loads(text)["value"] for text in kept_values)
+    bad: list[dict[str, object]] = [
+        {"quick": None},
+        {"learning": "1"},
+        {"slow": float("nan")},
+        {"used_bytes": -1},
+        {"extra": 1},
+    ]
+    for change in bad:
         with pytest.raises((KeyError, TypeError, ValueError)):
-            RehearsalResult.from_dict(figures | change)
+            StepTimes.from_dict(times | change)
+    bad = [{"parts": {}}, {"heap_bytes": -1}, {"heap_bytes": "1"}, {"extra": 1}]
+    for change in bad:
+        with pytest.raises((KeyError, TypeError, ValueError)):
+            StepBytes.from_dict(at_peak | change)
     hardware.probe.cache_clear()
 
 
-def test_a_hurried_rehearsal_is_made_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_times_measured_in_a_hurry_are_measured_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("SEEDBED_CACHE", str(tmp_path))
     config = replace(family("gpt2").sized(32, 1), vocab_size=200)
-    training = TrainingSettings(batch_tokens=64, context_tokens=32)
     ages = [
         plan_training(
             build(config, "meta"),
-            training,
+            TrainingSettings(batch_tokens=64, context_tokens=32, precision="float32", budget_seconds=budget),
             hardware=hardware.probe(),
             runtime=Runtime(),
             objective=Causal(),
-            seconds=seconds,
         ).age_seconds
-        for seconds in (0.01, 2.0, 2.0, 0.5)
+        for budget in (0.1, 20.0, 20.0, 5.0)
     ]
     assert ages[:2] == [0, 0] and min(ages[2:]) > 0
 

@@ -19,9 +19,11 @@ from seedbed.models.family import Config, Network
 from seedbed.models.network import build, family, initialize, parameter_count
 from seedbed.objectives.causal import Causal
 from seedbed.select import rehearsal
+from seedbed.select.layers import outline_of
 from seedbed.select.ledger import StorageLedger
-from seedbed.select.rehearsal import outlined_parts, rehearse
+from seedbed.select.rehearsal import step_times
 from seedbed.select.samples import SampledBatches, even_source
+from seedbed.select.step_bytes import step_bytes
 from seedbed.training.loop import TrainStep
 from seedbed.training.optimizer import OPTIMIZERS
 from seedbed.training.settings import TrainingSettings
@@ -46,8 +48,13 @@ def training_of(**changes: object) -> TrainingSettings:
 
 def parts_of(config: Config, training: TrainingSettings, source: Source | None = None) -> dict[str, int]:
     source = source or even_source(Causal(), training.context_tokens, VOCAB)
-    network = build(config, "meta")
-    return rehearse(network, training, mixture=[MixturePart(source, Causal())], runtime=Runtime()).parts
+    return outlined(build(config, "meta"), training, source)
+
+
+def outlined(network: Network, training: TrainingSettings, source: Source, **how: Any) -> dict[str, int]:
+    sampled = SampledBatches([MixturePart(source, Causal())], training, Runtime())
+    how |= {"training": training, "sampled": sampled, "precision": "float32", "objective": Causal()}
+    return step_bytes(network, **how).parts
 
 
 def saved_bytes(config: Config, training: TrainingSettings, source: Source) -> int:
@@ -109,11 +116,8 @@ def test_checkpointed_activations_are_fewer() -> None:
 @pytest.mark.parametrize("name", ["gpt2", "lstm"])
 def test_the_bytes_of_a_deep_network_follow_from_two_depths(name: str) -> None:
     config, training = config_of(name, num_layers=11), training_of(batch_tokens=512)
-    mixture = [MixturePart(even_source(Causal(), training.context_tokens, VOCAB), Causal())]
-    (batch, *_) = SampledBatches(mixture, training, Runtime()).batches(512)
-    how: Any = {"batch": batch, "training": training, "precision": "float32", "objective": Causal()}
-    outline = build(config, "meta")
-    whole, followed = (outlined_parts(outline, depths=depths, **how)[0] for depths in ((16, 24), (4, 6)))
+    source, outline = even_source(Causal(), training.context_tokens, VOCAB), build(config, "meta")
+    whole, followed = (outlined(outline, training, source, depths=depths) for depths in ((16, 24), (4, 6)))
     assert {part: followed[part] for part in whole} == pytest.approx(whole, rel=0.01)
 
 
@@ -154,12 +158,12 @@ def test_the_timing_is_bounded_where_the_machine_is_slow(monkeypatch: pytest.Mon
         learned.append(batch.num_tokens)
         real(self, batch)
 
-    real: Callable[..., None] = rehearsal._Rehearsal.learn
-    monkeypatch.setattr(rehearsal._Rehearsal, "learn", learn)
-    rehearse(network, training, mixture=mixture, runtime=Runtime())
+    real: Callable[..., None] = rehearsal.Rehearsal.learn
+    monkeypatch.setattr(rehearsal.Rehearsal, "learn", learn)
+    step_times(network, training, mixture=mixture, runtime=Runtime())
     assert set(learned) == {2048} and len(learned) > rehearsal.MIN_ROUNDS
     learned.clear()
-    rehearse(network, training, mixture=mixture, runtime=Runtime(), seconds=1e-6)
+    step_times(network, training, mixture=mixture, runtime=Runtime(), seconds=1e-6)
     assert set(learned) == {256} and len(learned) == 2  # a warm-up and a round
 
 
@@ -202,10 +206,9 @@ def test_frozen_parts_are_planned_as_a_real_step_uses_them(name: str, parts: tup
     training = training_of(batch_tokens=512)
     config = config_of(name, num_layers=6)
     source = even_source(Causal(), training.context_tokens, VOCAB)
-    mixture = [MixturePart(source, Causal())]
     measured = measured_bytes(freeze_all_but(build(config), *parts), training, source)
     outline = freeze_all_but(build(config, "meta"), *parts)
-    planned = rehearse(outline, training, mixture=mixture, runtime=Runtime()).parts
+    planned = outlined(outline, training, source)
     assert planned["weights"] == 4 * parameter_count(config)
     assert planned["optimizer"] == pytest.approx(measured["optimizer"], abs=16)
     assert planned.get("gradients", 0) <= measured["gradients"]
@@ -218,12 +221,10 @@ def test_a_real_network_is_rehearsed_like_one_on_the_meta_device_and_does_not_ch
     initialize(network, torch.Generator().manual_seed(0))
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     blocks = network.decoder.blocks
-    mixture = [MixturePart(even_source(Causal(), 32, VOCAB), Causal())]
+    source, training = even_source(Causal(), 32, VOCAB), training_of()
     outline = freeze_all_but(build(config, "meta"), "blocks.1.")
-    real, without = (
-        rehearse(each, training_of(), mixture=mixture, runtime=Runtime()).parts for each in (network, outline)
-    )
-    assert real == without
+    assert outlined(outline_of(network), training, source) == outlined(outline, training, source)
+    step_times(network, training, mixture=[MixturePart(source, Causal())], runtime=Runtime())
     after = network.state_dict()
     assert after.keys() == before.keys() and all(torch.equal(after[n], before[n]) for n in before)
     assert not network.training and network.decoder.blocks is blocks
@@ -235,4 +236,4 @@ def test_a_network_with_nothing_trainable_is_refused() -> None:
     network = freeze_all_but(build(config_of("gpt2"), "meta"), "no such part")
     mixture = [MixturePart(even_source(Causal(), 32, VOCAB), Causal())]
     with pytest.raises(UsageError, match="nothing trains"):
-        rehearse(network, training_of(), mixture=mixture, runtime=Runtime())
+        step_times(network, training_of(), mixture=mixture, runtime=Runtime())

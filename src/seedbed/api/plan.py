@@ -22,15 +22,13 @@ from seedbed.generation.language_model import LanguageModel
 from seedbed.hub.locate import is_model
 from seedbed.models.family import Config, Network
 from seedbed.models.network import preset
-from seedbed.runs.decide import decide, faster
+from seedbed.runs.decide import decide
 from seedbed.runs.network import STAND_IN_LABELS, require_matching_family, with_labels
 from seedbed.runs.prepare import prepare_run
 from seedbed.runs.settings import RunSettings
 from seedbed.runs.start import Start, context_within, load_run
 from seedbed.select.decoding import plan_generation
-from seedbed.select.obstacle import obstacle_of
 from seedbed.select.plan import Plan, plan_training
-from seedbed.select.samples import even_mixture
 from seedbed.training.run_folder import RunFolder
 
 
@@ -132,30 +130,15 @@ def _plan(
     if network is None or network.config != config:
         network = start.outline(config)
     objective = OBJECTIVES.get(name)(vocabulary, settings.objective)
-    mixture = even_mixture(objective, settings.training.context_tokens, config.vocab_size)
-
-    def planned_in(precision: str, seconds: float) -> Plan:
-        return plan_training(
-            network,
-            settings.training,
-            hardware=probe(),
-            runtime=replace(runtime, precision=precision),
-            objective=objective,
-            mixture=mixture,
-            resident=resident,
-            seconds=seconds,
-        )
-
-    precision, plan = faster(settings.training.precision, planned_in, runtime)
-    obstacle = obstacle_of(
-        plan.bytes,
+    plan = plan_training(
         network,
         settings.training,
-        mixture=mixture,
         hardware=probe(),
-        runtime=replace(runtime, precision=precision),
+        runtime=runtime,
+        objective=objective,
+        resident=resident,
     )
-    return replace(plan, obstacle=obstacle, generation=_generation(network, settings, runtime))
+    return replace(plan, generation=_generation(network, settings, runtime))
 
 
 def _generation(network: Network, settings: RunSettings, runtime: Runtime) -> dict[str, Any] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,9 +13,7 @@ from seedbed.base.units import bytes_text
 from seedbed.runs.budget import affordable
 from seedbed.runs.prepare import PreparedRun
 from seedbed.runs.settings import decided
-from seedbed.select.obstacle import obstacle_of
 from seedbed.select.plan import Plan, plan_training
-from seedbed.select.rehearsal import MOST_SECONDS
 from seedbed.training.run_folder import RunFolder
 
 
@@ -45,20 +42,8 @@ def decide(
             notify("warning: compiling takes time and memory before step 1 that the plan does not contain")
         probe()
         resident.lap()
-
-        def planned_in(kind: str, seconds: float) -> Plan:
-            return plan_run(prepared, replace(runtime, precision=kind), resident, seconds=seconds)
-
-        precision, plan = faster(precision, planned_in, runtime, training.budget_seconds)
-        obstacle = obstacle_of(
-            plan.bytes,
-            prepared.start.outline(prepared.config),
-            training,
-            mixture=prepared.mixture,
-            hardware=probe(),
-            runtime=replace(runtime, precision=precision),
-        )
-        plan = replace(plan, obstacle=obstacle)
+        plan = plan_run(prepared, runtime, resident, precision=precision)
+        precision = plan.precision
     settings = decided(settings, precision=precision)
     if training.budget_seconds is not None:
         if then:
@@ -77,31 +62,14 @@ def decide(
     return replace(prepared, settings=settings), plan
 
 
-def faster(
-    precision: str,
-    planned_in: Callable[[str, float], Plan],
-    runtime: Runtime,
-    budget_seconds: float | None = None,
-) -> tuple[str, Plan]:
-    """The precision, for "auto" the faster one, and its plan; measuring takes at most a tenth of a budget."""
-    if precision == "auto" and probe().precision == "float32":
-        precision = "float32"
-    kinds = ("float32", "bfloat16") if precision == "auto" else (precision,)
-    seconds = MOST_SECONDS if budget_seconds is None else min(MOST_SECONDS, budget_seconds / 10)
-    plans = {kind: planned_in(kind, seconds / len(kinds)) for kind in kinds}
-    if precision == "auto":  # fast matmuls alone do not make fast steps: both were timed on this shape
-        is_faster = plans["bfloat16"].step_seconds < 0.9 * plans["float32"].step_seconds
-        precision = ("float32", "bfloat16")[runtime.broadcast_int(int(is_faster))]
-    return precision, plans[precision]
-
-
 def plan_run(
-    prepared: PreparedRun, runtime: Runtime, resident: ResidentPeak, *, seconds: float = MOST_SECONDS
+    prepared: PreparedRun, runtime: Runtime, resident: ResidentPeak, *, precision: str | None = None
 ) -> Plan:
-    """The plan of a run on its own records."""
+    """The plan of a run on its own records, in the precision of its settings or another one."""
+    training = prepared.settings.training
     return plan_training(
         prepared.start.outline(prepared.config),
-        prepared.settings.training,
+        replace(training, precision=precision or training.precision),
         hardware=probe(),
         runtime=runtime,
         objective=prepared.objective,
@@ -111,7 +79,6 @@ def plan_run(
         data_bytes=prepared.shards.num_bytes,  # memory-mapped, read in random order
         resident=resident,
         folder=prepared.folder.path,
-        seconds=seconds,
     )
 
 

@@ -18,7 +18,8 @@ from seedbed.nn.layout import Layout
 from seedbed.nn.state import DecodeState
 from seedbed.select.layers import narrower, only_layers, outline_of, sample_layers, stand_in
 from seedbed.select.ledger import StorageLedger
-from seedbed.select.rehearsal import FEW_TOKENS, MAX_BYTES, logits_recorded
+from seedbed.select.rehearsal import FEW_TOKENS, MAX_BYTES
+from seedbed.select.step_bytes import logits_recorded
 from seedbed.training.resume import weights_of
 
 PROMPT_TOKENS = 32

@@ -2,66 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from seedbed.base.hardware import Hardware
-from seedbed.base.runtime import Runtime
 from seedbed.base.units import bytes_text
-from seedbed.data.loader import MixturePart
-from seedbed.models.family import Network
 from seedbed.models.network import family, parameter_count
 from seedbed.select.layers import outline_of
-from seedbed.select.rehearsal import outlined_parts
+from seedbed.select.measured import MeasuredSteps
 from seedbed.select.samples import SampledBatches
-from seedbed.training.settings import TrainingSettings
+from seedbed.select.step_bytes import step_bytes
 
 DEPTHS = (4, 8)  # of an outline for a sentence that says "about"
 BESIDE = ("data", "libraries", "allocator")  # parts that are not tensors
 
 
-def obstacle_of(
-    parts: Mapping[str, int],
-    network: Network,
-    training: TrainingSettings,
-    *,
-    mixture: Sequence[MixturePart],
-    hardware: Hardware,
-    runtime: Runtime,
-) -> str:
-    """A sentence on what is needed and what would fit; empty if the training fits in the free memory."""
-    available, needed = hardware.available_bytes, sum(parts.values())
-    if not available or needed <= available or runtime.device.type != "cpu":
+def obstacle_of(parts: Mapping[str, int], steps: MeasuredSteps, precision: str) -> str:
+    """A sentence on what is needed and what would fit; empty if the training fits in the free memory.
+
+    `parts` are the planned bytes of these steps.
+    """
+    network, training, mixture = steps.network, steps.training, steps.mixture
+    available, needed = steps.hardware.available_bytes, sum(parts.values())
+    if not available or needed <= available or steps.runtime.device.type != "cpu":
         return ""
     beside = sum(parts.get(part, 0) for part in BESIDE)
     transient = needed - beside - parts["weights"] - parts["optimizer"]
     slack = parts.get("allocator", 0) / max(1, transient)
-    steps: dict[str, Any] = {"micro_batch_tokens": training.context_tokens, "checkpoint_activations": True}
-    steps |= {"optimizer": "adafactor"}
-    steps = {name: value for name, value in steps.items() if getattr(training, name) != value}
+    smallest: dict[str, Any] = {"micro_batch_tokens": training.context_tokens, "checkpoint_activations": True}
+    smallest |= {"optimizer": "adafactor"}
+    smallest = {name: value for name, value in smallest.items() if getattr(training, name) != value}
     outline = outline_of(network)
 
     def needed_with(changes: Mapping[str, Any]) -> int:
         smaller = replace(training, **changes)
-        sampled = SampledBatches(mixture, smaller, runtime)
-        tensors, _ = outlined_parts(
+        sampled = SampledBatches(mixture, smaller, steps.runtime)
+        tensors = step_bytes(
             outline,
-            batch=sampled.batches(sampled.max_tokens)[0],
             training=smaller,
-            precision=runtime.precision,
+            sampled=sampled,
             objective=mixture[0].objective,
-            repeat=sampled.num_micro_batches > 1,
+            precision=precision,
             depths=DEPTHS,
-        )
+        ).parts
         kept_bytes = tensors["weights"] + tensors["optimizer"]
         own = sum(tensors.values())
         return int(own + slack * (own - kept_bytes)) + beside - parts.get("allocator", 0)
 
-    changes = steps
+    changes = smallest
     found = needed_with(changes) if changes else needed
     if found <= available:  # with all of them: fewer may do
-        few = [dict([*steps.items()][:number]) for number in range(1, len(steps))]
+        few = [dict([*smallest.items()][:number]) for number in range(1, len(smallest))]
         changes, found = next(
             ((some, size) for some in few if (size := needed_with(some)) <= available), (changes, found)
         )

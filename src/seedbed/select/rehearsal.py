@@ -1,16 +1,15 @@
-"""A rehearsal of training: the bytes of a step by an outline, its time by real steps on real batches.
+"""The seconds of a training step, by a rehearsal: real steps on real batches.
 
-The outline is the whole network on the meta device. The real steps run the whole network if that is quick,
-else a few of its layers on fewer tokens, and where one layer is too large, narrower ones; every layer of a
-kind costs the same, so does every token, and time grows with the FLOPs.
+They run the whole network if that is quick, else a few of its layers on fewer tokens, and where one layer is
+too large, narrower ones; every layer of a kind costs the same, so does every token, and time grows with the
+FLOPs.
 """
 
 from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from statistics import median
@@ -19,14 +18,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seedbed.base.hardware import ResidentPeak, matmul_speed, memory, seconds_per_call
+from seedbed.base.hardware import ResidentPeak, matmul_speed, seconds_per_call
 from seedbed.base.runtime import Runtime
 from seedbed.data.batch import Batch
 from seedbed.data.loader import MixturePart
 from seedbed.data.objective import Objective
 from seedbed.models.family import Config, Network
 from seedbed.select.compute import forward_flops, training_flops
-from seedbed.select.heap import UntouchedHeap
 from seedbed.select.layers import (
     LayerSample,
     all_levels,
@@ -36,14 +34,10 @@ from seedbed.select.layers import (
     sample_layers,
     stand_in,
 )
-from seedbed.select.ledger import StorageLedger
-from seedbed.select.outline import AsOnCPU, compiler_unloaded
-from seedbed.select.result import Parts, RehearsalResult
+from seedbed.select.result import StepTimes
 from seedbed.select.samples import SampledBatches
-from seedbed.training.gradients import require_gradient
 from seedbed.training.loop import TrainStep
 from seedbed.training.optimizer import OPTIMIZERS, Optimizer, require_trainable, trainable
-from seedbed.training.resume import weights_of
 from seedbed.training.settings import TrainingSettings
 
 # Of the timing, all in all; a step that would take longer than its share is not rehearsed whole.
@@ -54,20 +48,17 @@ PART_FLOPS = 5e10  # at most, of a part of a network
 MIN_TOKENS = 256
 # Of the weights, gradients, moments and logits of real steps, and the vocabulary of a network cut to that.
 MAX_BYTES, FEW_TOKENS = 400 * 2**20, 8192
-# A network deeper than both is outlined at two depths; with fewer the peak may be at another moment.
-DEPTHS = (16, 24)
 TIMING_SECONDS, MIN_ROUNDS = 1.5, 5
 # With fewer rounds the timing ends after these shares of its seconds.
 ENOUGH = ((2, 0.4), (1, 1.0))
 # By how much times may be less and more, by what ran: the whole network, a few layers, narrower ones
 # (docs/LOG.md, 2026-11-28).
 WHOLE_ERROR, LAYERS_ERROR, NARROW_ERROR = (0.1, 0.25), (0.2, 0.35), (0.4, 0.4)
-# What glibc's heap loses between a step's transient tensors, as a share of them, if it is unknown; and what
-# real steps touch beside the pages of outlined ones (1.00 to 1.18 of them, 8 bases, 2026-11-28).
-HEAP_SLACK, TOUCHED_SHARE = 0.2, 1.05
+# Memory of a process beside its tensors, if it cannot be measured: loaded kernels, libraries' workspaces.
+LIBRARY_BYTES = 60 * 2**20
 
 
-def rehearse(
+def step_times(
     network: Network,
     training: TrainingSettings,
     *,
@@ -76,30 +67,24 @@ def rehearse(
     resident: ResidentPeak | None = None,
     sampled: SampledBatches | None = None,
     seconds: float = MOST_SECONDS,
-) -> RehearsalResult:
-    """Rehearse training steps of a copy of the network on a mixture whose parts have one kind of loss.
+) -> StepTimes:
+    """Time training steps of a copy of the network on a mixture whose parts have one kind of loss.
 
     Times are medians of calls spread over a quarter of `seconds`, so that other processes slow it as they
-    will slow the training. With `resident` the heap's loss is measured: the peak less the tensors.
+    will slow the training. `resident` measures the process's memory.
     """
     require_trainable(network)
     sampled = sampled or SampledBatches(mixture, training, runtime)
-    objective, repeat = mixture[0].objective, sampled.num_micro_batches > 1
     outline = outline_of(network)
-    common: dict[str, Any] = {"training": training, "precision": runtime.precision, "objective": objective}
     speed = USUAL_SHARE * matmul_speed(runtime.device)
     sketch, chosen, num_tokens = _affordable(outline, training, sampled, speed * seconds / NUM_ROUNDS)
     is_whole = chosen == all_levels(outline) and sketch is outline
-    measures_heap = resident is not None and resident.is_exact and runtime.device.type == "cpu"
-    heap = UntouchedHeap(at_most=memory()[0]) if measures_heap and not is_whole else None
-    common |= {"batch": sampled.batches(sampled.max_tokens)[0], "repeat": repeat, "heap": heap}
-    parts, lost_bytes = outlined_parts(outline, **common)
     batches = [_within(batch, sketch.config) for batch in sampled.batches(num_tokens)]
     if resident is not None:
         resident.lap()
     copy = stand_in(network if sketch is outline else sketch, chosen.levels, runtime)
-    rehearsal = _Rehearsal(copy, training, batches, runtime, objective)
-    if repeat and is_whole:
+    rehearsal = Rehearsal(copy, training, batches, runtime, mixture[0].objective)
+    if is_whole and sampled.num_micro_batches > 1:
         rehearsal.learn(batches[0])  # its gradients exist while the next micro-batch is learned
     learning, reading, update, quick, slow = _seconds(rehearsal, seconds)
     each: dict[str, Any] = {"row_tokens": training.context_tokens, "shares": sampled.shares}
@@ -111,9 +96,10 @@ def rehearse(
     peak = 0 if resident is None else resident.peak()
     del rehearsal, copy
     gc.collect()
-    if measures_heap and is_whole and resident is not None:
-        lost_bytes = max(0, peak - resident.lap() - sum(parts.values()))
-    return RehearsalResult(
+    library_bytes = 0 if resident is None else max(0, resident.lap())
+    is_measured = resident is not None and resident.is_exact
+    has_heap = is_measured and is_whole and runtime.device.type == "cpu"
+    return StepTimes(
         learning=learning * to_learn,
         reading=reading * to_read,
         update=update,
@@ -124,8 +110,8 @@ def rehearse(
         slow=slow,
         error=WHOLE_ERROR if is_whole else LAYERS_ERROR if sketch is outline else NARROW_ERROR,
         seconds=seconds,
-        parts=parts,
-        heap_bytes=lost_bytes,
+        library_bytes=library_bytes if is_measured else LIBRARY_BYTES,
+        used_bytes=max(0, peak - library_bytes) if has_heap else None,
     )
 
 
@@ -178,51 +164,7 @@ def _within(batch: Batch, config: Config) -> Batch:
     return replace(batch, input_ids=ids, targets=targets, source_ids=source)
 
 
-def outlined_parts(
-    outline: Network,
-    *,
-    batch: Batch,
-    training: TrainingSettings,
-    precision: str,
-    objective: Objective,
-    repeat: bool = False,
-    heap: UntouchedHeap | None = None,
-    depths: tuple[int, int] = DEPTHS,
-) -> tuple[Parts, int]:
-    """Bytes by part at the peak of a step of a network on the meta device; temporary is all else.
-
-    Then the bytes that a heap loses: of `heap`, after a second step, or a share. `repeat` learns each batch
-    twice, as in a step of several micro-batches.
-    """
-    rehearsal = _Rehearsal(outline, training, [batch], Runtime(torch.device("meta"), precision), objective)
-    depth, chosen = len(all_levels(outline).levels), all_levels(outline)
-    if depth > sum(depths) and len(sample_layers(outline).tries) == 2:  # many layers of one kind
-        less, more = (tuple(range(each)) for each in depths)
-        chosen = LayerSample(more, (less, more), added=(len(more) - len(less),), others=(depth - len(less),))
-    tries = []
-    if len(chosen.tries) > 1:
-        heap = None
-    for levels in chosen.tries:
-        with only_layers(outline, levels):
-            tries.append(rehearsal.measure_bytes(repeat=repeat, heap=heap))
-    names = dict.fromkeys(part for moments in tries for moment in moments for part in moment)
-    moments = [
-        {name: int(chosen.extrapolate([moment.get(name, 0) for moment in each])) for name in names}
-        for each in zip(*tries, strict=True)
-    ]
-    largest = max(moments, key=lambda moment: sum(moment.values()))
-    parts = {part: size for part, size in largest.items() if size}
-    if heap is None or heap.is_exceeded:
-        return parts, int(HEAP_SLACK * _transient_bytes(parts))
-    return parts, max(0, int(TOUCHED_SHARE * heap.touched_bytes) - sum(parts.values()))
-
-
-def _transient_bytes(parts: Parts) -> int:
-    """Bytes of the tensors that a step allocates and frees."""
-    return sum(size for part, size in parts.items() if part not in ("weights", "optimizer"))
-
-
-class _Rehearsal:
+class Rehearsal:
     """A network with its batches and an optimizer."""
 
     def __init__(
@@ -269,59 +211,8 @@ class _Rehearsal:
         """The gradients that exist."""
         return [p.grad for p in trainable(self.module).values() if p.grad is not None]
 
-    def measure_bytes(self, *, repeat: bool, heap: UntouchedHeap | None = None) -> list[Parts]:
-        """Bytes by part at the peaks of learning and updating on the meta device; two steps in a heap."""
-        batch, names = self.batches[0], trainable(self.module)
-        moments: list[Parts] = []
-        as_on_cpu = AsOnCPU(self.runtime.precision)
-        # torch keeps what the compiler makes of checkpointed activations, for a compiled training too.
-        is_compiled = self.training.compile and self.training.checkpoint_activations
-        loads = nullcontext() if is_compiled else compiler_unloaded()
-        with loads, as_on_cpu, StorageLedger("temporary", heap) as ledger:
-            ledger.record(weights_of(self.module).values(), "weights")
-            ledger.record(batch.tensors, "temporary")
-            with ledger.recording("optimizer"):
-                optimizer = self.new_optimizer()
-            if heap is not None:
-                heap.begin()
-            with logits_recorded(self.module, ledger):
-                ledger.begin_peak()
-                for _ in range(2 if repeat else 1):
-                    with ledger.recording("activations"):
-                        loss: Tensor = self.compute(batch)[0]
-                    as_on_cpu.casts.clear()
-                    require_gradient(loss, names)
-                    as_on_cpu.backward(loss)
-                    del loss
-                    ledger.move(self.gradients(), "gradients")
-                moments.append(ledger.parts_at_peak())
-            ledger.begin_peak()
-            torch._foreach_norm(self.gradients())
-            optimizer.step(1e-6, gradient_scale=0.5)
-            moments.append(ledger.parts_at_peak())
-            self.module.zero_grad()
-            if heap is not None:
-                heap.repeat()
-        return moments
 
-
-@contextmanager
-def logits_recorded(module: Network, ledger: StorageLedger) -> Iterator[None]:
-    """Record the module's logits under a part of their own."""
-    output = module.output
-
-    def recorded(hidden: Tensor) -> Tensor:
-        with ledger.recording("logits"):
-            return output(hidden)
-
-    object.__setattr__(module, "output", recorded)
-    try:
-        yield
-    finally:
-        object.__delattr__(module, "output")
-
-
-def _seconds(rehearsal: _Rehearsal, most_seconds: float) -> list[float]:
+def _seconds(rehearsal: Rehearsal, most_seconds: float) -> list[float]:
     """Time rounds -> seconds of learning and reading per token, and of an update, as medians.
 
     Then a quick and a slow learning, as shares of the usual one. Every round has its own batch, as in
