@@ -182,3 +182,23 @@ def test_one_interrupted_step_shortens_nothing() -> None:
     assert deadline.unused_share() == pytest.approx(0.5)
     deadline.begin(spent_seconds=200.0, budget_seconds=100.0)
     assert deadline.unused_share() == 0
+
+
+@pytest.mark.parametrize(
+    ("slow_seconds", "least", "most"), [(10, 930, 960), (10**9, 350, 380)], ids=["a pause", "for good"]
+)
+def test_a_pause_of_the_machine_costs_little_more_than_itself(
+    slow_seconds: int, least: int, most: int
+) -> None:
+    """Steps of 0.1 s, which take a second each from step 300 of 1,000 on: for ten seconds, or for good."""
+    now, settings = [0.0], TrainingSettings(num_steps=1000, evaluate_every_steps=1000)
+    planned = Costs(step=0.1, evaluation=0.0, checkpoint=0.0, end=0.0)
+    deadline = Deadline(planned, started=0.0, clock=lambda: now[0])
+    deadline.begin(spent_seconds=0.0, budget_seconds=105.0)
+    step, end = 0, 1000
+    while step < end:
+        step += 1
+        now[0] += 1.0 if step > 300 and now[0] < 30.0 + slow_seconds else 0.1
+        deadline.lap("step")
+        end = deadline.num_steps(step, end, settings) or end
+    assert least <= end <= most and 95.0 <= now[0] <= 108.0
