@@ -15,6 +15,9 @@ MARGIN = 0.01  # of the budget, that a shortened training leaves unused
 # The pace is the median of blocks of steps, over as many seconds as half of what is left: a shorter pause of
 # the machine is past before it counts, and a longer one is noticed while four fifths of the time are left.
 WINDOW_SHARE, WINDOW_SECONDS, NUM_BLOCKS, SURE_BLOCKS = 0.5, 3.0, 5, 3
+# Beside a process that takes a core, work on several threads is up to four times slower, and one thread or
+# files up to twice (docs/LOG.md, 2026-11-24, "how threads wait"); a few steps may be slower still.
+MOST_SLOWER = {"evaluation": 4.0, "checkpoint": 2.0, "end": 2.0}
 BLOCK_SECONDS, BLOCK_SHARE = 0.6, 0.01  # at least, and of the time that this command has
 
 
@@ -128,4 +131,5 @@ class Deadline:
     def _estimate(self, kind: str) -> float:
         """Seconds of an evaluation, a checkpoint or the end, as last measured, at the pace of now."""
         seconds, pace_then = self._measured[kind]
-        return seconds * max(1.0, self._pace / pace_then) if pace_then else seconds
+        slower = self._pace / pace_then if pace_then else 1.0
+        return seconds * min(MOST_SLOWER[kind], max(1.0, slower))
