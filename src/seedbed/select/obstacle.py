@@ -13,7 +13,7 @@ from seedbed.select.measured import MeasuredSteps
 from seedbed.select.samples import SampledBatches
 from seedbed.select.step_bytes import step_bytes
 
-DEPTHS = (4, 8)  # of an outline for a sentence that says "about"
+DEPTHS = (2, 4)  # of an outline for a sentence that says "about"
 BESIDE = ("data", "libraries", "allocator")  # parts that are not tensors
 
 
