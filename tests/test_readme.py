@@ -138,6 +138,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "CHATS.jsonl").write_text("".join(json.dumps({"messages": talk}) + "\n" for talk in talks))
     made = ["pretrain", str(folder / "DATA.jsonl"), "--out", str(folder / "RUN"), "--steps", "4"]
     assert run(made + small("pretrain")) == 0
+    (folder / "FILE").write_text("Return\nSeed 3\n")
     masked_models.model("bert").save(folder / "MASKED")
     talk = shutil.copytree(folder / "RUN" / "model", folder / "TALK")
     (talk / "chat_template.jinja").write_text(TEMPLATE)
@@ -157,7 +158,7 @@ RUNNABLE = [command for command in COMMANDS if not any(word in command for word 
 def test_a_command_runs(number: int, command: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a small corpus for DATA, a small run for MODEL and RUN, and another folder to write to."""
     monkeypatch.chdir(place)
-    monkeypatch.setattr("sys.stdin", io.StringIO("a line\n"))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a line\n")))
     line = arguments(command)
     for written, stands_in in STAND_INS.items():
         line = re.sub(written, stands_in.format(number=number), line)

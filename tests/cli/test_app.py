@@ -124,6 +124,8 @@ def test_a_reader_that_goes_away_leaves_no_traceback(tiny_run: Path) -> None:
         "Note",
         "--max-new-tokens",
         "9",
+        "--temperature",
+        "1",
         "--json",
     ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -62,9 +63,9 @@ def talker(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 def say(seedbed: Callable, talker: Callable, monkeypatch: pytest.MonkeyPatch) -> Callable:
     """Send lines through a pipe to a model with a context of 64 tokens."""
 
-    def send(text: str, *arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.stdin", io.StringIO(text))
-        return seedbed("chat", talker("gpt2"), "--max-new-tokens", 8, "--seed", 1, *arguments)
+    def send(text: str, *arguments: object, flags: tuple[object, ...] = ("--temperature", 1)) -> Any:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+        return seedbed("chat", talker("gpt2"), "--max-new-tokens", 8, "--seed", 1, *flags, *arguments)
 
     return send
 
@@ -77,7 +78,7 @@ def test_each_line_of_a_pipe_is_a_message(say: Callable, talker: Callable) -> No
     assert [m["content"] for m in messages[1::2]] == ["hello", "/not a command"]
     lm = load(talker("gpt2"))
     for end in (2, 4):
-        assert lm.chat(messages[:end], 8, seed=1).text == messages[end]["content"]
+        assert lm.chat(messages[:end], 8, seed=1, temperature=1).text == messages[end]["content"]
     plain = say("hello\n\n//not a command\n", "--system", "S")
     assert plain.out == "".join(m["content"] + "\n" for m in messages[2::2])
 
@@ -103,7 +104,7 @@ def test_commands_change_what_follows(say: Callable) -> None:
     system, two, answer = said.json["messages"]
     assert system["content"] == "S" and two["content"] == "two" and len(answer["content"]) <= 3
     now = {"max_new_tokens": "3", "temperature": "0", "top_k": "none", "top_p": "none", "min_p": "none"}
-    now |= {"repetition_penalty": "1.0", "no_repeat_ngram_size": "0", "seed": "1"}
+    now |= {"repetition_penalty": "none", "no_repeat_ngram_size": "none", "seed": "1"}
     for name, value in now.items():
         assert re.search(rf"\b{name}\W+{re.escape(value)}(?![\w.])", said.err), said.err
     assert say("/help\n/exit\nnever read\n", "--json").json["messages"] == []
@@ -138,11 +139,15 @@ def test_a_bundles_own_settings_are_reported(say: Callable, talker: Callable) ->
     own = {"do_sample": True, "temperature": 0.7, "top_p": 0.8, "num_beams": 1, "repetition_penalty": 1.05}
     try:
         file.write_text(json.dumps(json.loads(before) | own))
-        said = say("", "--top-p", 1, "--json")
+        said = say("", "--top-p", 1, "--json", flags=())
+        shown = say("/set\n/set temperature 0.5\n/set temperature none\n", flags=())
     finally:
         file.write_text(before)
     (note,) = said.err.splitlines()
-    assert "generation_config.json" in note
+    assert "as the model's files say" in note
+    _, whole, *values = shown.err.splitlines()
+    assert "temperature 0.7 (not set), top_k none, top_p 0.8 (not set)" in whole
+    assert values == ["temperature 0.5", "temperature 0.7 (not set)"]
     # Without the settings that have flags here, and those that chat does not have.
     flags = re.findall(r"--([\w-]+) (\d+(?:\.\d+)?)", note)
     assert sorted(flags) == [("repetition-penalty", "1.05"), ("temperature", "0.7")]
@@ -155,12 +160,11 @@ def test_a_bundles_own_settings_are_reported(say: Callable, talker: Callable) ->
         ("/sav x", ["no command /sav", "did you mean '/save'", "//"]),
         ("/set temprature 1", ["'temprature'", "did you mean 'temperature'"]),
         ("/set temperature hot", ["/set temperature hot", "a number"]),
-        ("/set temperature none", ["/set temperature none", "a number"]),
         ("/set temperature -1", ["temperature=-1", "give 0"]),
         ("/set top_k 2.5", ["top_k=2.5", "whole number"]),
         ("/set min_p 2", ["min_p=2", "from 0 to 1"]),
         ("/set repetition_penalty 0", ["repetition_penalty=0", "1 changes nothing"]),
-        ("/set no_repeat_ngram_size none", ["/set no_repeat_ngram_size none", "give a number"]),
+        ("/set max_new_tokens none", ["/set max_new_tokens none", "give a number"]),
         ("/set num_beams 2", ["'num_beams'", "allowed: "]),
         ("/set seed", ["/set seed NUMBER"]),
         ("/save", ["/save FILE"]),
@@ -264,7 +268,7 @@ def terminal(command: list[str], columns: int) -> Iterator[tuple[Terminal, subpr
 def test_a_conversation_at_a_terminal(columns: int, talker: Callable, tmp_path: Path) -> None:
     """Streaming, Ctrl-C in an answer and at the prompt, a wrong command, saving."""
     file = tmp_path / "t.json"
-    command = ["chat", str(talker("lstm")), "--seed", "1", "--max-new-tokens", "40"]
+    command = ["chat", str(talker("lstm")), "--seed", "1", "--max-new-tokens", "40", "--temperature", "1"]
     with terminal(command, columns) as (screen, process):
         screen.until(r"Ctrl-D\s+to\s+quit[.]")
         screen.until("> ")

@@ -136,8 +136,9 @@ def test_a_decoder_fills_no_blanks(seedbed: Callable, tiny_run: Path) -> None:
 def test_an_encoder_decoder_answers_a_source(seedbed: Callable, bundle: Callable) -> None:
     """Sampled and by beam search: the answer alone; several answers each follow their prompt."""
     lm, text = load(bundle("bart")), "The cat sat"
-    sampled = seedbed("generate", bundle("bart"), text, "--seed", 3, "--max-new-tokens", 6)
-    assert sampled.out == f"{lm.generate(text, 6, seed=3).text}\n" and sampled.err == ""
+    how = ["--seed", 3, "--max-new-tokens", 6, "--temperature", 0.9]
+    sampled = seedbed("generate", bundle("bart"), text, *how)
+    assert sampled.out == f"{lm.generate(text, 6, seed=3, temperature=0.9).text}\n" and sampled.err == ""
     how = ["--num-beams", 3, "--length-penalty", 0.5, "--early-stopping", "true", "--max-new-tokens", 6]
     best = lm.generate(text, 6, num_beams=3, length_penalty=0.5, early_stopping=True, num_samples=2)
     found = seedbed("generate", bundle("bart"), text, *how)
@@ -170,51 +171,58 @@ def test_repetition_is_discouraged(seedbed: Callable, bundle: Callable, tiny_run
 
 OWN = {"num_beams": 4, "length_penalty": 2.0, "early_stopping": True, "max_length": 143}
 MORE = {"min_length": 56, "bad_words_ids": [[1]], "repetition_penalty": 1.0}
-# Patterns of one line: the file, then exactly these flags, then the unknown settings.
-KNOWN = r".*generation_config\.json [^-]*{}\b[^-]*"
-UNKNOWN = r"[^-]*\bmin_length 56, bad_words_ids \(1 .*not know.*"
 REST = "--length-penalty 2.0 --early-stopping true"
 FLAGS = ["--max-new-tokens", "3", "--num-beams", "4"]
+DEFAULT = "--temperature 0.3 --top-p 0.9"
 
 
 @pytest.mark.parametrize(
-    ("own", "flags", "notice"),
+    ("own", "flags", "used", "more"),
     [
-        ({}, [], ""),
-        (OWN, [], KNOWN.format(f"--max-new-tokens 142 --num-beams 4 {REST}")),
-        (OWN, FLAGS, KNOWN.format(REST)),
-        (OWN, [*FLAGS, "--length-penalty", "1", "--early-stopping", "false"], ""),
-        (OWN | MORE, FLAGS, KNOWN.format(REST) + UNKNOWN),
-        (MORE, [], r".*generation_config\.json " + UNKNOWN),
-        ({"num_beams": 1, "max_new_tokens": 64, "temperature": 0.5, "length_penalty": 2.0}, [], ""),
-        ({"do_sample": True, "temperature": 0.5}, [], KNOWN.format("--temperature 0.5")),
-        ({"no_repeat_ngram_size": 3, "repetition_penalty": 1.2, "min_p": 0.1}, [],
-         KNOWN.format("--repetition-penalty 1.2 --no-repeat-ngram-size 3")),
-        ({"min_p": 0.1, "do_sample": True}, [], KNOWN.format("--min-p 0.1")),
-        ({"do_sample": True, "num_beams": 2}, [],
-         r".*generation_config\.json [^-]*\bnum_beams 2, do_sample true\b[^-]*not know[^-]*"),
-        ({"num_beams": "many", "max_length": None}, [], ""),
+        ({}, [], DEFAULT, ""),
+        ({}, ["--temperature", "0.7"], "", ""),
+        (OWN, [], f"--num-beams 4 {REST}", "recommends --max-new-tokens 142."),
+        (OWN, FLAGS, REST, ""),
+        (OWN, [*FLAGS, "--length-penalty", "1", "--early-stopping", "false"], "", ""),
+        (OWN | MORE, FLAGS, REST,
+         "sets min_length 56, bad_words_ids (1 entries), which seedbed does not know."),
+        ({"num_beams": 1, "max_new_tokens": 64, "temperature": 0.5, "length_penalty": 2.0}, [],
+         "--temperature 0.5", ""),
+        ({"do_sample": True, "temperature": 0.5}, [], "--temperature 0.5", ""),
+        ({"do_sample": False, "temperature": 0.5}, [], "--temperature 0.0", ""),
+        ({"do_sample": True, "min_p": 0.1}, [], "--temperature 1.0 --min-p 0.1", ""),
+        ({"no_repeat_ngram_size": 3, "repetition_penalty": 1.2}, [],
+         f"{DEFAULT} --repetition-penalty 1.2 --no-repeat-ngram-size 3", ""),
+        ({"do_sample": True, "num_beams": 2}, [], "--temperature 1.0",
+         "sets num_beams 2, do_sample true, which seedbed does not know."),
     ],
 )  # fmt: skip
-def test_what_a_bundle_recommends_is_reported_and_not_applied(
-    own: dict[str, object], flags: list[str], notice: str, seedbed: Callable, bundle: Callable
+def test_the_settings_of_a_bundle_are_used_and_said(
+    own: dict[str, object], flags: list[str], used: str, more: str, seedbed: Callable, bundle: Callable
 ) -> None:
+    """The same answer as with the flags that the notice names, which are then all given."""
     file = bundle("bart") / "generation_config.json"
     before = file.read_text()
-    plain = seedbed("generate", bundle("bart"), "The cat", "--seed", 1, *flags)
+    command = ["generate", bundle("bart"), "The cat", "--seed", 1, *flags]
     try:
         file.write_text(json.dumps(json.loads(before) | own))
-        said = seedbed("generate", bundle("bart"), "The cat", "--seed", 1, *flags)
+        said = seedbed(*command)
     finally:
         file.write_text(before)
     notices = [line for line in said.err.splitlines() if "context" not in line]
-    assert said.code == 0 and len(notices) == bool(notice)
-    assert all(re.fullmatch(notice, line) for line in notices), notices
-    assert said.out == plain.out
+    assert said.code == 0 and len(notices) == bool(used) + bool(more), notices
+    if used:
+        start = f"Generating with {used}, "
+        assert notices[0].startswith(start) and notices[0].endswith("; the flags change it.")
+        files_say = "--temperature 0.3" not in used
+        assert files_say == ("as the model's files say" in notices[0])
+    assert not more or notices[-1] == f"The model's generation_config.json {more}"
+    again = seedbed(*command, *used.split())
+    assert again.out == said.out and "Generating" not in again.err
 
 
 def test_an_answer_that_fills_the_context_says_so(seedbed: Callable, tiny_run: Path) -> None:
-    free = ["--max-new-tokens", 50, "--seed", 1]
+    free = ["--max-new-tokens", 50, "--seed", 1, "--temperature", 1]
     said = seedbed("generate", tiny_run, "Note", *free, "--json")
     (answer,) = said.json["completions"]
     assert answer["finish_reason"] == "length" and len(answer["token_ids"]) < 50
@@ -223,7 +231,7 @@ def test_an_answer_that_fills_the_context_says_so(seedbed: Callable, tiny_run: P
     assert re.search(facts, note) and seedbed("generate", tiny_run, "Note", *free).err == said.err
     several = seedbed("generate", tiny_run, "Note", "Note 3: the seed", *free)
     assert re.search(r"\b2 of 2 answers\b.*\b\d+ to \d+\b", several.err)
-    assert seedbed("generate", tiny_run, "Note", "--max-new-tokens", 3).err == ""
+    assert seedbed("generate", tiny_run, "Note", "--max-new-tokens", 3, "--temperature", 1).err == ""
 
 
 def test_a_classifier_is_refused_with_the_command_that_uses_it(

@@ -10,7 +10,7 @@ from transformers.generation.logits_process import (
     TypicalLogitsWarper,
 )
 
-from seedbed.generation.recommended import recommended
+from seedbed.generation.own import own_settings
 from seedbed.generation.sampling import candidates
 from seedbed.generation.settings import Sampling
 
@@ -88,7 +88,7 @@ def test_one_forced_token_is_kept() -> None:
     assert kept(logits, Sampling(1.0, typical_p=0.3)).nonzero().tolist() == [[0, 5], [1, 5]]
 
 
-def test_a_model_recommends_it_where_it_samples() -> None:
+def test_a_models_own_is_used_where_it_samples() -> None:
     values = {"do_sample": True, "typical_p": 0.9}
-    assert recommended(values, is_source=False) == ({"typical_p": 0.9}, {})
-    assert recommended(values | {"do_sample": False}, is_source=False) == ({}, {})
+    assert own_settings(values) == {"typical_p": 0.9, "temperature": 1.0}
+    assert own_settings(values | {"do_sample": False}) == {"temperature": 0.0}

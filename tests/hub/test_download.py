@@ -124,7 +124,7 @@ def test_the_small_files_come_without_the_weights(hub: Any, ask: Any, files: dic
 def test_a_sentence_encoder_comes_with_how_its_vectors_are_made(
     hub: Any, ask: Any, files: dict[str, bytes]
 ) -> None:
-    said = {"modules.json": b"[]", "1_Pooling/config.json": b"{}"}
+    said = {"modules.json": b"[]", "1_Pooling/config.json": b"{}", "sentence_bert_config.json": b"{}"}
     hub.repos["org/sentences"] = {"main": files | said | {"2_Dense/model.safetensors": b"x"}}
     folder = Path(ask(("org/sentences", {}))[0])
     assert all((folder / name).read_bytes() == content for name, content in said.items())

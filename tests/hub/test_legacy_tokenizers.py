@@ -9,7 +9,7 @@ import tokenizers
 import torch
 
 import seedbed
-from seedbed.base.errors import BundleError
+from seedbed.base.errors import BundleError, SeedbedWarning, UsageError
 from seedbed.cli.app import run
 from seedbed.models.network import family
 from seedbed.text.tokenizer import Tokenizer
@@ -53,10 +53,27 @@ def test_it_opens_and_is_saved_with_a_tokenizer_json(bundle: Path, tmp_path: Pat
     assert torch.equal(again.logits(torch.tensor([ids])), lm.logits(torch.tensor([ids])))
 
 
-def test_a_tokenizer_larger_than_the_embedding_is_one_line(bundle: Path) -> None:
+def test_an_added_token_beyond_the_embedding_is_warned_of(bundle: Path, tmp_path: Path) -> None:
+    """Llama 2 was first published with a pad token of id 32,000 and 32,000 embeddings."""
     size = Tokenizer.load(bundle).vocab_size
     (bundle / "added_tokens.json").write_text(json.dumps({"<more>": size}))
-    with pytest.raises(BundleError, match=f"the tokenizer has {size + 1} tokens, but the network has {size}"):
+    said = f"the tokenizer has {size + 1} tokens, but the network has {size}: texts with <more> are refused"
+    with pytest.warns(SeedbedWarning, match=said):
+        lm = seedbed.load(bundle)
+    assert lm.generate(TEXT, 2, seed=1).token_ids
+    with pytest.raises(UsageError, match=f"token id {size} is not in the vocabulary"):
+        lm.generate("a <more>", 2)
+    lm.save(tmp_path / "new")
+    with pytest.warns(SeedbedWarning, match=said):
+        again = seedbed.load(tmp_path / "new")
+    assert again.generate(TEXT, 2, seed=1) == lm.generate(TEXT, 2, seed=1)
+
+
+def test_a_tokenizer_of_another_network_is_one_line(bundle: Path) -> None:
+    config = json.loads((bundle / "config.json").read_text())
+    size = config["vocab_size"] - 5
+    (bundle / "config.json").write_text(json.dumps(config | {"vocab_size": size}))
+    with pytest.raises(BundleError, match=f"has {size + 5} tokens, but the network has {size}; use"):
         seedbed.load(bundle)
 
 

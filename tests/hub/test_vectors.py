@@ -106,3 +106,22 @@ def test_damaged_files_are_refused_in_one_line(name: str, content: str, tmp_path
     with pytest.raises(BundleError, match=file.name) as caught:
         seedbed.load(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_the_number_of_tokens_is_saved_and_the_context_bounds_it(tmp_path: Path) -> None:
+    folder = sentence_folder(tmp_path / "theirs", flags("mean_tokens"))
+    context = seedbed.load(folder).config.max_positions
+    rows = [[7] * (context + 9), [5, 6, 7, 8]]
+    for limit, rest in ((None, context), (3, 3), (10**9, context)):
+        (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": limit}))
+        lm = seedbed.load(folder)
+        with pytest.warns(SeedbedWarning, match=f"longer texts than {rest} tokens are cut off"):
+            vectors = lm.embed(rows)
+        cut = [row[:rest] for row in rows]
+        assert torch.allclose(vectors, lm.embed(cut), atol=1e-6)
+        lm.save(tmp_path / "ours", force=True)
+        assert seedbed.load(tmp_path / "ours").vectors == lm.vectors
+    for odd in (0, -1, 2.5, True, "256"):
+        (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": odd}))
+        with pytest.raises(BundleError, match=r"sentence_bert_config.json has max_seq_length=.*at least 1"):
+            seedbed.load(folder)

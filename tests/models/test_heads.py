@@ -157,18 +157,21 @@ def test_tags_of_texts_are_those_of_the_published_pipeline(
         "token-classification", model=oracle, tokenizer=word_pieces, ignore_labels=[]
     )
     lm = seedbed.load(tmp_path)
-    tags, theirs = lm.tag(text), pipeline(text)
-    assert [(t.start, t.end, t.label) for t in tags] == [(t["start"], t["end"], t["entity"]) for t in theirs]
-    assert [t.score for t in tags] == pytest.approx([float(t["score"]) for t in theirs], abs=1e-5)
-    assert [t.text for t in tags] == text.split()
-    # Token ids have no text: each stands for itself.
-    ids = lm.tokenizer.encode_document(text)
-    of_ids = lm.tag(ids)
-    assert [t.label for t in of_ids[1:-1]] == [t.label for t in tags]
-    assert [(t.start, t.end, t.text) for t in of_ids] == [(i, i + 1, None) for i in range(len(ids))]
-    batch = lm.tag([text, "a dog"])
-    assert [len(tags) for tags in batch] == [6, 2]
-    assert [t.label for t in batch[0]] == [t.label for t in tags]
+    words, theirs = lm.tag(text).words, pipeline(text)
+    assert [(w.start, w.end, w.label) for w in words] == [(t["start"], t["end"], t["entity"]) for t in theirs]
+    assert [w.score for w in words] == pytest.approx([float(t["score"]) for t in theirs], abs=1e-5)
+    assert [w.text for w in words] == text.split()
+    assert lm.tag(text.split()) == lm.tag(text)
+    assert lm.tag([text.split(), ["a", "dog"]])[0] == lm.tag(text)
+    # The label of a word is that of its first piece; a comma is a word.
+    several = lm.tag("catmat,the mat")
+    ids = lm.tokenizer.encode_document("catmat,the mat")
+    assert [w.text for w in several.words] == ["catmat", ",", "the", "mat"]
+    first = int(lm.logits(torch.tensor([ids]))[0, 1].argmax())
+    assert several.words[0].label == lm.config.head.labels[first]
+    for odd in (["a b"], [""], ["a", 3]):
+        with pytest.raises(UsageError, match=r"is not a word|neither a text nor a list"):
+            lm.tag(odd)
 
 
 @torch.no_grad()

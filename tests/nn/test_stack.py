@@ -180,3 +180,23 @@ def test_two_passes_may_have_their_backward_passes_afterwards() -> None:
     total = module.output(module(ids, layout)).sum() + module.output(module(ids.flip(0), layout)).sum()
     total.backward()
     torch.testing.assert_close(module.embed.weight.grad, twice, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["learned", "rotary", "alibi", "buckets"])
+def test_the_window_of_an_encoder_reaches_to_both_sides(kind: str) -> None:
+    """It turned causal once a text was longer than the window."""
+    config = replace(BASE, shape="encoder", num_layers=1, dropout=0.0, position=PositionConfig(kind=kind))
+    module = build(config.with_attention(window=4)).eval()
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.normal_(0, 0.2, generator=torch.Generator().manual_seed(parameter.numel()))
+    for length in (3, 4, 5, 12):
+        ids = torch.arange(length)
+        layout = Layout.of([length])
+        with torch.no_grad():
+            whole = module(ids, layout)
+            for changed in range(length):
+                other = module(ids.index_fill(0, torch.tensor([changed]), 39), layout)
+                differs = (whole - other).abs().amax(1) > 1e-6
+                reached = [abs(changed - position) < 4 for position in range(length)]
+                assert differs.tolist() == reached

@@ -104,11 +104,11 @@ def test_a_run_learns_the_tags_of_words(name: str, begin: Any) -> None:
     assert figures["majority_label"] == "O" and figures["majority_share"]["value"] == 0.75
     assert lm.config.head.kind == "tagging" and lm.config.head.labels == ("B-NAME", "O")
     for record in TAGGED:
-        text = " ".join(record["input"])
-        starts = [len(" ".join(record["input"][:n])) + (n > 0) for n in range(len(record["input"]))]
-        tags = lm.tag(text)
-        first = [next(t for t in tags if t.start <= start < t.end) for start in starts]
-        assert [tag.label for tag in first] == record["target"]
+        tagging = lm.tag(record["input"])
+        assert [word.label for word in tagging.words] == record["target"]
+        names = [w for w, tag in zip(record["input"], record["target"], strict=True) if tag == "B-NAME"]
+        assert [(entity.label, entity.text) for entity in tagging.entities] == [("NAME", n) for n in names]
+        text = tagging.text
     theirs = transformers.AutoModelForTokenClassification.from_pretrained(result.model).eval()
     ids = torch.tensor([lm.tokenizer.encode_document(text)])
     with torch.no_grad():

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import minijinja
+import jinja2
 import pytest
 import tokenizers
 from hypothesis import example, given, settings
@@ -237,7 +237,7 @@ HOSTILE = {
     ),
     "deep": (
         "{% set n = namespace(s=[1]) %}{% for i in range(90000) %}{% set n.s = [n.s] %}{% endfor %}{{ n.s }}",
-        "ends the template engine",
+        "recursion is too deep",
     ),
     "tree": (
         "{% set n = namespace(s=[1]) %}" + GROW + "{% set n.s = [n.s, n.s] %}{% endfor %}{{ n.s }}",
@@ -247,9 +247,16 @@ HOSTILE = {
         "{% set n = namespace(s=[1]) %}" + GROW + "{% set n.s = [n.s, n.s] %}{% endfor %}{{ n.s|tojson }}",
         "chat template",
     ),
-    "indent": ("{{ messages|tojson(indent=10**9) }}", "indent"),
+    "indent": ("{{ messages|tojson(indent=10**9) }}", "MiB"),
     "date": ("{{ strftime_now('%1000000000Y' * 99999)|length * 10**9 + 'a' }}", "chat template"),
     "file": ("{% include '/etc/passwd' %}", "fails"),
+    "import": ("{% import 'os' as o %}", "fails"),
+    "format": ("{{ '{0.__class__}'.format(messages) }}", "__class__"),
+    "function": ("{{ raise_exception.__globals__ }}", "__globals__"),
+    "cycler": ("{% set a = '_' ~ '_init__' %}{{ cycler[a]['_' ~ '_globals__'] }}", "fails"),
+    "dictionary": ("{{ dict.mro() }}", "fails"),
+    "namespace": ("{% set n = namespace() %}{% set n.__class__ = 3 %}", "__class__"),
+    "changed": ("{{ messages.append(1) }}", "fails"),
     "syntax": ("{% for %}", "line 1"),
     "cut": ("{% if messages %}", "fails"),
     "parentheses": ("{{ " + "(" * 9999 + "1" + ")" * 9999 + " }}", "recursion"),
@@ -279,8 +286,9 @@ def test_the_process_of_a_template_is_held_to_its_memory(what: str) -> None:
         "subprocess.run(sys.argv[1:], stdin=sys.stdin, capture_output=True); "
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
     )
-    library = str(Path(minijinja.__file__).parent.parent)
-    command = [sys.executable, "-I", "-S", template_process.__file__, library]
+    library = str(Path(jinja2.__file__).parents[1])
+    folders = [library, str(Path(template_process.__file__).parent)]
+    command = [sys.executable, "-I", "-S", template_process.__file__, *folders]
     encoded = json.dumps({"source": HOSTILE[what][0], "variables": {"messages": []}})
     done = subprocess.run(
         [sys.executable, "-c", measure, *command], input=encoded.encode(), capture_output=True, check=True

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-import minijinja
+import jinja2
 import pytest
 
 from seedbed.text import template_process, template_worker
@@ -80,7 +80,7 @@ def test_a_hundred_prompts_are_rendered_by_one_process(worker: TemplateWorker) -
 
 
 def test_a_template_that_takes_too_long_ends(worker: TemplateWorker) -> None:
-    """By the limit of CPU time or of fuel, whichever a processor reaches first."""
+    """By the limit of CPU time."""
     source = "{% for i in range(90000) %}{% set s = messages|tojson %}{% endfor %}"
     assert set(worker.render(source, {"messages": "x" * 4_000_000})) == {"endless"}
     assert echo(worker, "after") == "after"
@@ -91,7 +91,6 @@ def test_a_template_that_takes_too_long_ends(worker: TemplateWorker) -> None:
     [
         ("[n.s, n.s]", "it takes more than"),
         ("n.s ~ n.s", "it takes more than"),  # memory, or the time to fill it
-        ("[n.s, 90000]", "it ends the template engine (code -11)"),
     ],
 )
 def test_a_template_that_breaks_a_limit_costs_the_process(
@@ -99,9 +98,7 @@ def test_a_template_that_breaks_a_limit_costs_the_process(
 ) -> None:
     assert echo(worker, "before") == "before"
     first, files = process_id(worker), len(os.listdir("/proc/self/fd"))
-    times = 90_000 if "90000" in action else 60
-    source = "{% for i in range(TIMES) %}{% set n.s = ACTION %}{% endfor %}{{ n.s }}"
-    source = source.replace("TIMES", str(times)).replace("ACTION", action)
+    source = "{% for i in range(60) %}{% set n.s = ACTION %}{% endfor %}{{ n.s }}".replace("ACTION", action)
     source = "{% set n = namespace(s='aa') %}" + source
     answer = worker.render(source, {})
     assert said in str(answer) and "text" not in answer
@@ -111,10 +108,40 @@ def test_a_template_that_breaks_a_limit_costs_the_process(
     assert process_id(worker) != first and len(os.listdir("/proc/self/fd")) == files
 
 
+@pytest.mark.parametrize(
+    "action",
+    [
+        "open('/etc/hostname')",
+        "__import__('unused_module')",
+        "__import__('os').system('true')",
+        "__import__('os').listdir('/')",
+        "__import__('socket').socket()",
+    ],
+)
+def test_a_process_that_leaves_the_sandbox_ends(action: str) -> None:
+    """What a template could do if Jinja2's sandbox failed: the renderer is replaced by such a template."""
+    source = (
+        "import os, socket, sys, types, template_process as p\n"
+        "class Renderer:\n  def render(self, source, variables):\n"
+        f"    return {{'text': str(eval({action!r}) if source == 'attack' else '')}}\n"
+        "sys.modules['template_renderer'] = types.SimpleNamespace(Renderer=Renderer)\n"
+        "p.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", source],
+        cwd=Path(template_process.__file__).parent,
+        input='{"source": "attack", "variables": {}}\n',
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    assert (done.stdout, done.returncode) == ("", template_process.FORBIDDEN)
+
+
 def test_each_render_has_the_whole_of_its_seconds(worker: TemplateWorker) -> None:
     """Templates that together take more than the limit, and a tenth of it each."""
     source = (
-        "{% for i in range(700) %}{% for j in range(700) %}{% endfor %}{% endfor %}{{ messages[0].content }}"
+        "{% for i in range(2100) %}{% for j in range(700) %}{% endfor %}{% endfor %}{{ messages[0].content }}"
     )
     echo(worker, "first")
     first = process_id(worker)
@@ -128,7 +155,7 @@ def test_each_render_has_the_whole_of_its_seconds(worker: TemplateWorker) -> Non
 
 def test_a_process_that_kept_memory_ends_after_its_answer() -> None:
     source = "import template_process as p; p.KEPT_BYTES = -1 << 40; p.main()"
-    library = str(Path(minijinja.__file__).parents[1])
+    library = str(Path(jinja2.__file__).parents[1])
     request = json.dumps({"source": LETTERS, "variables": {"messages": [{"content": "x"}]}}) + "\n"
     done = subprocess.run(
         [sys.executable, "-c", source, library],

@@ -11,9 +11,27 @@ from seedbed.base.errors import BundleError
 MAX_BYTES = 1 << 28  # the largest tokenizer.json of 2025 has 34 MB
 
 
+def require_own(file: Path) -> None:
+    """Refuse with a BundleError a symbolic link out of its folder, which could be to any file of the user's.
+
+    Links of the hub's cache, from a snapshot to its blobs, are allowed.
+    """
+    folder, target = file.parent.resolve(), file.resolve()
+    snapshot = next((place for place in (folder, *folder.parents) if place.parent.name == "snapshots"), None)
+    allowed = [folder] if snapshot is None else [folder, snapshot.parents[1] / "blobs"]
+    if not any(target.is_relative_to(place) for place in allowed):
+        raise BundleError(
+            f"{file} is a link to {target}, which is outside of its folder; copy that file here"
+        )
+
+
 def read_file(file: Path) -> bytes:
-    """The content of a file; BundleError if it cannot be read or is larger than MAX_BYTES."""
+    """The content of a file of a model's folder.
+
+    Errors: BundleError if it cannot be read, is larger than MAX_BYTES, or is a link out of its folder.
+    """
     try:
+        require_own(file)
         if (size := file.stat().st_size) > MAX_BYTES:
             allowed = f"more than the allowed {MAX_BYTES}; use a model's own file"
             raise BundleError(f"{file} has {size} bytes, {allowed}")

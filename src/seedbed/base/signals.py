@@ -15,6 +15,7 @@ Item = TypeVar("Item")
 SAVED = "each part that was finished is saved"
 WORKER = "seedbed-worker"  # the name of threads in which a library works
 GRACE_SECONDS = 1.0  # for such a thread to end after a signal
+_STOPPED: list[int] = []  # the signals that stopped work
 
 
 class StopSignals:
@@ -62,6 +63,7 @@ class StopSignals:
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if not self.requested:
             self.requested = signal.Signals(number).name
+            _STOPPED.append(number)
             self.check()
 
 
@@ -96,6 +98,11 @@ def in_worker(call: Callable[[Iterator[Item]], object], items: Iterable[Item]) -
         raise
     if errors:
         raise errors[0]
+
+
+def has_stopped() -> bool:
+    """Whether a signal has stopped work in this process."""
+    return bool(_STOPPED)
 
 
 def library_works() -> bool:

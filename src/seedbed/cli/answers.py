@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from seedbed.base.errors import UsageError
-from seedbed.cli.console import print_json, print_table, say
+from seedbed.cli.console import print_json, print_table, say, shown
 from seedbed.cli.options import flag_of
+from seedbed.cli.prompts import described
 from seedbed.generation.filling import Filled
 from seedbed.generation.language_model import Completion, LanguageModel
-from seedbed.generation.recommended import recommended
-from seedbed.generation.settings import named_settings
+from seedbed.generation.own import own_length, own_settings, unknown_settings
+from seedbed.generation.request import require_continuing
+from seedbed.generation.settings import GenerationSettings, named_settings
 
+OFF = {name: setting.neutral if name != "temperature" else () for name, setting, _ in named_settings()}
 SMALL = 5e-5  # a smaller probability has no digits within four decimal places
 
 
@@ -30,15 +33,18 @@ def check_flags(given: Collection[str], *, fill: bool) -> None:
 
 def complete(lm: LanguageModel, texts: list[str], how: dict[str, Any], given: set[str], json: bool) -> None:
     """Print the completions; a single one is streamed. Only a decoder's are printed after their prompts."""
-    report_recommended(lm, how, given)
+    require_continuing(lm.config)
+    settings = GenerationSettings(**how)
+    used = lm.completed(settings)
+    report_settings(lm, settings, given)
     continues = lm.config.shape == "decoder"
     num_samples = how["num_samples"]
-    if len(texts) == 1 and num_samples == 1 and how["num_beams"] == 1 and not json:
+    if len(texts) == 1 and num_samples == 1 and used.num_beams == 1 and not json:
         streamed = [name for name, setting, _ in named_settings() if setting.is_streamed and name in how]
         stream = lm.stream(texts[0], **{name: how[name] for name in streamed})
-        print(texts[0] if continues else "", end="", flush=True)
+        print(shown(texts[0]) if continues else "", end="", flush=True)
         for chunk in stream:
-            print(chunk, end="", flush=True)
+            print(shown(chunk), end="", flush=True)
         print()
         assert stream.completion is not None
         report_full_context(lm, [stream.completion], how["max_new_tokens"])
@@ -47,14 +53,13 @@ def complete(lm: LanguageModel, texts: list[str], how: dict[str, Any], given: se
     groups = answers if num_samples > 1 else [[answer] for answer in answers]
     rows = [(prompt, answer) for prompt, group in zip(texts, groups, strict=True) for answer in group]
     if json:
-        found = [{"prompt": prompt} | asdict(answer) for prompt, answer in rows]
-        known = [{key: value for key, value in row.items() if value is not None} for row in found]
-        print_json({"completions": known})
+        found = [{"prompt": prompt} | described(lm, answer) for prompt, answer in rows]
+        print_json({"settings": asdict(used), "completions": found})
     else:
         for number, (prompt, answer) in enumerate(rows, 1):
             heading = f"--- {number}\n" if len(rows) > 1 else ""
             before = prompt if continues else f"{prompt}\n" if len(rows) > 1 else ""
-            print(f"{heading}{before}{answer.text}")
+            print(shown(f"{heading}{before}{answer.text}"))
     report_full_context(lm, [answer for _, answer in rows], how["max_new_tokens"])
 
 
@@ -70,7 +75,7 @@ def fill_blanks(
     for number, result in enumerate(filled, 1):
         if len(filled) > 1:
             print(f"{'' if number == 1 else chr(10)}--- {number}")
-        print(f"{result.text}\n")
+        print(shown(f"{result.text}\n"))
         _print_candidates(result)
 
 
@@ -91,20 +96,24 @@ def _print_candidates(result: Filled) -> None:
         print_table("", ["blank", "candidate", "probability"], rows, numbers=[0, 2])
 
 
-def report_recommended(lm: LanguageModel, used: Mapping[str, Any], given: Collection[str]) -> None:
-    """Report the settings that `generation_config.json` recommends and no flag sets."""
-    settings, unknown = recommended(lm.generation, is_source=lm.config.shape == "encoder-decoder")
-    flags = [
-        f"{flag_of(name)} {_word(value)}"
-        for name, value in settings.items()
-        if name in used and name not in given and value != used[name]
-    ]
-    others = [f"{name} {_word(value)}" for name, value in unknown.items()]
-    parts = [f"recommends {' '.join(flags)} (not applied; add these flags to use them)"] if flags else []
-    if others:
-        parts.append(f"sets {', '.join(others)}, which seedbed does not know")
-    if parts:
-        say(f"This model's generation_config.json {' and '.join(parts)}.")
+def report_settings(
+    lm: LanguageModel, settings: GenerationSettings, given: Collection[str], *, is_streamed: bool = False
+) -> None:
+    """Report the settings that no flag gives, and what the model's files ask for beyond them."""
+    used = lm.completed(settings, is_streamed=is_streamed)
+    own = own_settings(lm.generation)
+    names = [name for name, _, _ in named_settings() if getattr(settings, name) is None]
+    values = {name: value for name in names if (value := getattr(used, name)) not in (None, *OFF[name])}
+    shown = [f"{flag_of(name)} {_word(value)}" for name, value in values.items()]
+    if shown:
+        source = "as the model's files say" if own.items() >= values.items() else "seedbed's default"
+        say(f"Generating with {' '.join(shown)}, {source}; the flags change it.")
+    length = own_length(lm.generation, is_source=lm.config.shape == "encoder-decoder")
+    if length is not None and length != settings.max_new_tokens and "max_new_tokens" not in given:
+        say(f"The model's generation_config.json recommends --max-new-tokens {length}.")
+    if unknown := unknown_settings(lm.generation):
+        others = ", ".join(f"{name} {_word(value)}" for name, value in unknown.items())
+        say(f"The model's generation_config.json sets {others}, which seedbed does not know.")
 
 
 def _word(value: Any) -> str:

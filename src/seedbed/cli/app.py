@@ -18,8 +18,8 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from seedbed import __version__
-from seedbed.base.errors import SeedbedError, SeedbedWarning
-from seedbed.base.signals import library_works
+from seedbed.base.errors import HardwareError, SeedbedError, SeedbedWarning
+from seedbed.base.signals import has_stopped, library_works
 from seedbed.base.threads import configure_threads, restart_with_tight_heap
 from seedbed.cli.chat import chat
 from seedbed.cli.demo import demo
@@ -33,6 +33,9 @@ from seedbed.cli.resume import resume
 from seedbed.cli.settings import settings
 from seedbed.cli.tokenizer import tokenizer
 
+# What torch and the system say.
+OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "Cannot allocate memory")
+LESS_MEMORY = "take a smaller model or fewer tokens at once, or raise the limit (ulimit -v)"
 INTERRUPTED = 128 + signal.SIGINT  # a shell's exit code for a program that Ctrl-C ended
 
 # typer's messages, parts of which are pydantic's, and our wording of the same.
@@ -85,6 +88,7 @@ def main() -> NoReturn:
     if sys.argv[1:2] and sys.argv[1] in ("demo", "plan", "pretrain", "resume"):
         restart_with_tight_heap()
     configure_threads()
+    _open_streams()
     interrupts = _record_interrupts()
     try:
         code = run(sys.argv[1:], started=time.perf_counter() - _process_seconds())
@@ -99,6 +103,17 @@ def main() -> NoReturn:
             stream.flush()
         os._exit(code)
     sys.exit(code)
+
+
+def _open_streams() -> None:
+    """Write UTF-8 whatever the locale is; a standard stream that is closed has no input and no output."""
+    for name in ("stdin", "stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+        elif name != "stdin":
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
 def _process_seconds() -> float:
@@ -119,6 +134,8 @@ def _record_interrupts() -> list[int]:
     recorded: list[int] = []
 
     def interrupt(number: int, frame: FrameType | None) -> None:
+        if has_stopped():  # the first one was for the work, which is saved
+            return
         while frame is not None:
             if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
                 os._exit(INTERRUPTED)
@@ -150,6 +167,12 @@ def run(arguments: Sequence[str], *, started: float | None = None) -> int:
             return _fail(_usage_message(error), error.exit_code)
         print(error.ctx.get_help(), file=sys.stderr)  # type: ignore[attr-defined]
         return error.exit_code
+    except MemoryError:
+        return _fail(f"memory ran out; {LESS_MEMORY}", HardwareError.exit_code)
+    except RuntimeError as error:
+        if not any(words in str(error) for words in OUT_OF_MEMORY):
+            raise
+        return _fail(f"memory ran out ({str(error).splitlines()[0][:120]}); {LESS_MEMORY}", 1)
     except BrokenPipeError:
         # The reader has closed the pipe; Python must not fail again when it flushes stdout at exit.
         sys.stdout = open("/dev/null", "w")  # noqa: SIM115
@@ -173,7 +196,7 @@ def _usage_message(error: typer.TyperException) -> str:
 def _show_warning(show: Any, message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
     """Print our own warnings as one line on stderr, without the file and line that raised them."""
     if issubclass(category, SeedbedWarning):
-        print(f"seedbed: warning: {' '.join(str(message).split())}", file=sys.stderr)
+        print(f"seedbed: warning: {_line(str(message))}", file=sys.stderr)
     else:
         show(message, category, *place, **more)
 
@@ -181,5 +204,12 @@ def _show_warning(show: Any, message: Any, category: type[Warning], *place: Any,
 def _fail(message: str, code: int) -> int:
     """Print an error as one line and return its exit code."""
     with suppress(OSError):  # the terminal was closed
-        print(f"seedbed: {' '.join(message.split())}", file=sys.stderr)
+        print(f"seedbed: {_line(message)}", file=sys.stderr)
     return code
+
+
+def _line(message: str) -> str:
+    """Return a message in one line, for a terminal without control characters."""
+    from seedbed.cli.console import shown
+
+    return shown(" ".join(message.split()), stderr=True)

@@ -31,8 +31,11 @@ def chat(
     json: Json = False,
     **flags: Any,
 ) -> None:
-    """Chat with a model. From a pipe, each line is a message."""
-    from seedbed.cli.answers import report_recommended
+    """Chat with a model. From a pipe, each line is a message.
+
+    Settings without a flag are the model's own (generation_config.json), else temperature 0.3 and top-p 0.9.
+    """
+    from seedbed.cli.answers import report_settings
     from seedbed.cli.chat_session import Session, run_in_pipe, run_in_terminal
     from seedbed.cli.console import print_json
     from seedbed.cli.waiting import Waiting
@@ -42,8 +45,8 @@ def chat(
     settings = GenerationSettings(**how)
     with Waiting(f"loading {model}"):
         lm = load_model(model, dtype=dtype, device=device, allow_pickle=allow_pickle)
-    report_recommended(lm, how, given)
     session = Session(lm, settings, system=system, load=load)
+    report_settings(lm, settings, given, is_streamed=True)
     if sys.stdin.isatty() and not json:
         run_in_terminal(session, model)
         return

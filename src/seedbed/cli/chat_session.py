@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 from seedbed.base.errors import SeedbedError, UsageError, nearest
 from seedbed.base.files import write_file
 from seedbed.cli.answers import is_context_full
-from seedbed.cli.console import MAX_COLUMNS, print_facts, say
+from seedbed.cli.console import MAX_COLUMNS, print_facts, say, shown, stdin_lines
 from seedbed.cli.wrapping import StreamWrap
 from seedbed.generation.chat import HEAD_ROLES, Conversation
 from seedbed.generation.language_model import LanguageModel, Stream
@@ -118,8 +117,13 @@ class Session:
             self.settings = replace(self.settings, **{key: _number(key, text.strip())})
         elif key:
             raise UsageError(f"/set {key}: no value; write /set {key} NUMBER")
-        values = {key: getattr(self.settings, key) for key in ([key] if key else NUMBERS)}
-        say(", ".join(f"{key} {'none' if value is None else value}" for key, value in values.items()))
+        used = self.lm.completed(self.settings, is_streamed=True)
+        shown = []
+        for name in [key] if key else NUMBERS:
+            value = getattr(used, name)
+            own = " (not set)" if getattr(self.settings, name) is None and value is not None else ""
+            shown.append(f"{name} {'none' if value is None else value}{own}")
+        say(", ".join(shown))
 
     def _save(self, rest: str) -> None:
         if not rest:
@@ -135,26 +139,25 @@ class Session:
 
 def run_in_pipe(session: Session, *, is_quiet: bool) -> None:
     """Answer each line of stdin; an error ends the command."""
-    try:
-        for line in sys.stdin:
-            if (text := session.message(line.removesuffix("\n"))) is not None:
-                chunks, stream = [], session.answer(text)
-                for chunk in stream:
-                    chunks.append(chunk)
-                    print("" if is_quiet else chunk, end="", flush=True)
-                print(end="" if is_quiet else "\n", flush=True)
-                session.report_cut(stream)
-                session.talk.add(text, "".join(chunks))
-            if session.is_over:
-                return
-    except UnicodeDecodeError as error:
-        raise UsageError(f"the input is not UTF-8 ({error.reason}); convert it to UTF-8") from None
+    for line in stdin_lines():
+        if (text := session.message(line.removesuffix("\n"))) is not None:
+            chunks, stream = [], session.answer(text)
+            for chunk in stream:
+                chunks.append(chunk)
+                print("" if is_quiet else shown(chunk), end="", flush=True)
+            print(end="" if is_quiet else "\n", flush=True)
+            session.report_cut(stream)
+            session.talk.add(text, "".join(chunks))
+        if session.is_over:
+            return
 
 
 def run_in_terminal(session: Session, model: str) -> None:
     """Read messages and answer them until the user quits; after an error the conversation continues."""
     with contextlib.suppress(ImportError):
-        import readline  # noqa: F401 (line editing and history)
+        import readline  # line editing and history
+
+        readline.parse_and_bind("set enable-bracketed-paste on")  # a paste of several lines is one message
     context = session.lm.config.max_positions
     size = "" if context is None else f", context of {context} tokens"
     say(f"{model}{size}. Type /help for commands, Ctrl-D to quit.")

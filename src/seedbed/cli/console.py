@@ -1,9 +1,14 @@
-"""The layout of output: at most 100 columns, readable at 60; results on stdout, progress on stderr."""
+"""The layout of output: at most 100 columns, readable at 60; results on stdout, progress on stderr.
+
+Text from a file, a model or a user may contain commands to a terminal (one of them writes to the clipboard);
+every line goes through `shown`, which takes them out of what a terminal gets.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic_core import from_json, to_json
@@ -12,7 +17,24 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from seedbed.base.errors import UsageError
+
 MAX_COLUMNS = 100
+_KEPT = "\n\t\u200c\u200d"  # the last two join letters and emojis
+
+
+def shown(text: str, *, stderr: bool = False) -> str:
+    """The text as it is for a pipe or a file; for a terminal without control characters."""
+    stream = sys.stderr if stderr else sys.stdout
+    return visible(text) if stream.isatty() else text
+
+
+def visible(text: str) -> str:
+    """The text with U+FFFD for control characters, which could be commands; line ends and tabs stay."""
+    return "".join(
+        letter if letter.isprintable() or letter in _KEPT else " " if letter.isspace() else "\ufffd"
+        for letter in text.replace("\r\n", "\n")
+    )
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -35,7 +57,7 @@ def print_facts(title: str, facts: Mapping[str, str | None], *, stderr: bool = F
     table.add_column(overflow="fold")
     for label, text in facts.items():
         if text is not None:
-            table.add_row(f"  {label}", escape(text))
+            table.add_row(f"  {shown(label, stderr=stderr)}", escape(shown(text, stderr=stderr)))
     _print_titled(title, table, stderr=stderr)
 
 
@@ -47,18 +69,38 @@ def print_table(
     for index, name in enumerate(columns):
         table.add_column(name, justify="right" if index in numbers else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(shown(cell)) for cell in row))
     _print_titled(title, table)
 
 
 def _print_titled(title: str, table: Table, *, stderr: bool = False) -> None:
     out = console(stderr=stderr)
     if title:
-        out.print(Text(title, style="bold"))
+        out.print(Text(shown(title, stderr=stderr), style="bold"))
     out.print(table)
 
 
 def say(text: str) -> None:
     """Print a message on stderr; in a pipe it is one line, however long."""
     out = console(stderr=True)
-    out.print(Text(text, style="dim"), soft_wrap=not out.is_terminal)
+    out.print(Text(shown(text, stderr=True), style="dim"), soft_wrap=not out.is_terminal)
+
+
+def read_stdin() -> str:
+    """All of standard input: UTF-8 without a byte-order mark, with line feeds alone.
+
+    Errors: UsageError for another encoding.
+    """
+    return "".join(stdin_lines())
+
+
+def stdin_lines() -> Iterator[str]:
+    """The lines of standard input as they arrive, as `read_stdin` has them."""
+    first = True
+    for line in sys.stdin.buffer:
+        try:
+            text = line.decode("utf-8-sig" if first else "utf-8")
+        except UnicodeDecodeError as error:
+            raise UsageError(f"the input is not UTF-8 ({error.reason}); convert it to UTF-8") from None
+        first = False
+        yield text.replace("\r\n", "\n")

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from seedbed.base.errors import BundleError, UsageError
 from seedbed.cli.options import MODEL_HELP, AllowPickle, Device, Dtype, Json, read_settings, takes_settings
 from seedbed.generation.settings import GenerationSettings
+
+if TYPE_CHECKING:
+    from seedbed.generation.language_model import LanguageModel
 
 
 @takes_settings()
@@ -20,6 +24,15 @@ def generate(
         list[str] | None, typer.Argument(metavar="PROMPT", help="Texts to complete; default: stdin.")
     ] = None,
     *,
+    prompts_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--prompts",
+            metavar="FILE",
+            help="Complete a file of prompts, a line each or JSON Lines with prompt or messages; prints JSON "
+            "Lines.",
+        ),
+    ] = None,
     fill: Annotated[
         bool, typer.Option("--fill", help="Fill the blanks ___ of each prompt, at most 16 tokens per blank.")
     ] = False,
@@ -32,20 +45,40 @@ def generate(
     json: Json = False,
     **flags: Any,
 ) -> None:
-    """Complete prompts or fill blanks. A single completion is streamed."""
-    from seedbed.cli.answers import check_flags, complete, fill_blanks
+    """Complete prompts or fill blanks. A single completion is streamed.
+
+    Settings without a flag are the model's own (generation_config.json), else temperature 0.3 and top-p 0.9.
+    """
+    from seedbed.cli.answers import check_flags, complete, fill_blanks, report_settings
+    from seedbed.cli.prompts import complete_file
+
+    how, given = read_settings(context)
+    check_flags(given, fill=fill)
+    settings = GenerationSettings(**how)  # a wrong value is refused before the model is loaded
+    if prompts_file is not None and (prompts or fill):
+        raise UsageError("--prompts has the prompts; leave out the others, and --fill")
+    texts = prompts or ([] if prompts_file is not None else [_from_stdin()])
+    if how["logprobs"] and not json and prompts_file is None:
+        raise UsageError("--logprobs has no effect without --json; add --json")
+    lm = _load(model, dtype=dtype, device=device, allow_pickle=allow_pickle)
+    if prompts_file is not None:
+        report_settings(lm, settings, given)
+        complete_file(lm, prompts_file, how)
+    elif fill:
+        limit = how["max_new_tokens"] if "max_new_tokens" in given else None
+        fill_blanks(lm, texts, num_candidates, max_new_tokens=limit, json=json)
+    else:
+        complete(lm, texts, how, given, json)
+
+
+def _load(model: str, **how: Any) -> LanguageModel:
+    """Load a model that answers with text."""
     from seedbed.cli.waiting import Waiting
     from seedbed.generation.loading import load
     from seedbed.hub.model_contents import advice
 
-    how, given = read_settings(context)
-    check_flags(given, fill=fill)
-    GenerationSettings(**how)  # a wrong value is refused before the model is loaded
-    texts = prompts or [_from_stdin()]
-    if how["logprobs"] and not json:
-        raise UsageError("--logprobs has no effect without --json; add --json")
     with Waiting(f"loading {model}"):
-        lm = load(model, dtype=dtype, device=device, allow_pickle=allow_pickle)
+        lm = load(model, **how)
     if lm.tokenizer is None:
         raise BundleError(
             f"{model} has no tokenizer.json, which a text prompt needs; put the tokenizer that the model was "
@@ -55,15 +88,13 @@ def generate(
         raise UsageError(
             f"the head of {model} gives labels, not text; run {advice(model, lm.config, lm.tokenizer, {})}"
         )
-    if fill:
-        limit = how["max_new_tokens"] if "max_new_tokens" in given else None
-        fill_blanks(lm, texts, num_candidates, max_new_tokens=limit, json=json)
-    else:
-        complete(lm, texts, how, given, json)
+    return lm
 
 
 def _from_stdin() -> str:
     """Read the prompt from a pipe, without the newline that a shell appends."""
     if sys.stdin.isatty():
         raise UsageError('no prompt; write seedbed generate MODEL "a prompt", or pipe one in')
-    return sys.stdin.read().removesuffix("\n")
+    from seedbed.cli.console import read_stdin
+
+    return read_stdin().removesuffix("\n")

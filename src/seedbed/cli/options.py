@@ -28,7 +28,7 @@ def parse_seconds(text: str) -> float:
 # The flags that differ from their settings: type, default and placeholder.
 _FORMS: dict[str, tuple[Any, Any, str]] = {
     "stop": (list[str] | None, None, "TEXT"),
-    "early_stopping": (Literal["true", "false", "never"], "false", "WHEN"),
+    "early_stopping": (Literal["true", "false", "never"] | None, None, "WHEN"),
 }
 _WITHOUT_FLAG = {"eos_ids"}  # token ids are for Python
 

@@ -6,6 +6,8 @@ import re
 
 from rich.cells import cell_len
 
+from seedbed.cli.console import visible
+
 TAB = "    "
 SPACE = re.compile(r"([ \n]+)")
 
@@ -26,7 +28,7 @@ class StreamWrap:
     def push(self, text: str) -> str:
         """Add text and return what can be printed now."""
         shown = ""
-        for part in SPACE.split("".join(map(_visible, text))):
+        for part in SPACE.split(visible(text).replace("\t", TAB)):
             if part.isspace():
                 shown += self.flush()
                 self._gap += part
@@ -59,11 +61,3 @@ class StreamWrap:
                 shown, self._column = shown + "\n", 0
             shown, self._column = shown + character, self._column + cells
         return shown
-
-
-def _visible(character: str) -> str:
-    if character == "\t":
-        return TAB
-    if character in ("\n", "\u200d", "\u200c") or character.isprintable():
-        return character
-    return " " if character.isspace() else "\ufffd"

@@ -10,12 +10,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from seedbed.base.errors import DataError, nearest
 from seedbed.data.builtin import BUILTIN, builtin_files
 
 COMPRESSED = ".gz"
+# Bytes of a compressed file that are read: no text is so repetitive, and gzip packs zeros a thousandfold.
+MOST_TIMES, ALWAYS_BYTES = 200, 64 << 20
 HEAD_BYTES = 8192  # of a file, that show what it is
 # The encoding that a byte order mark names; UTF-32's begins with that of UTF-16.
 MARKS = {
@@ -98,10 +100,39 @@ def suffix(file: Path) -> str:
 
 @contextmanager
 def open_bytes(file: Path) -> Iterator[IO[bytes]]:
-    """Open a file to read its bytes, decompressed."""
-    is_compressed = file.suffix.lower() == COMPRESSED
-    with gzip.open(file) if is_compressed else file.open("rb") as stream:
-        yield stream  # type: ignore[misc]
+    """Open a file to read its bytes, decompressed up to a multiple of its size.
+
+    Errors: NotUsable beyond that.
+    """
+    if file.suffix.lower() != COMPRESSED:
+        with file.open("rb") as plain:
+            yield plain
+        return
+    with gzip.open(file) as packed:
+        yield io.BufferedReader(_Bounded(packed, file, MOST_TIMES * file.stat().st_size + ALWAYS_BYTES))
+
+
+class _Bounded(io.RawIOBase):
+    """The bytes of a compressed file, which ends with an error beyond a number of them."""
+
+    def __init__(self, packed: gzip.GzipFile, file: Path, most_bytes: int) -> None:
+        self._packed, self._file, self._left = packed, file, most_bytes
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read the next bytes."""
+        count = self._packed.readinto(buffer)
+        self._left -= count
+        if self._left < 0:
+            raise NotUsable(
+                f"{self._file} has more than {MOST_TIMES} times as many bytes as its compressed form, which "
+                "no text has; decompress it first if it is sound",
+                "too many bytes for its compressed size",
+            )
+        return count
 
 
 def read_text(file: Path) -> str:

@@ -76,13 +76,14 @@ class Beams:
     """The search for one answer: `num_beams` beams, equal at first, and the hypotheses that ended."""
 
     def __init__(self, settings: GenerationSettings, limits: Limits, history: History | None = None) -> None:
-        num_beams = settings.num_beams
+        num_beams = settings.num_beams or 1
         self.num_beams, self.num_continuations = num_beams, max(2, 1 + len(limits.eos_ids)) * num_beams
         self.scores = [0.0] + [UNBORN] * (num_beams - 1)
         self.hypotheses: list[Hypothesis] = []  # best first, at most num_beams
         self.is_done = False
         self._token_ids: list[tuple[int, ...]] = [()] * num_beams
-        self._length_penalty, self._early_stopping = settings.length_penalty, settings.early_stopping
+        self._length_penalty = 1.0 if settings.length_penalty is None else settings.length_penalty
+        self._early_stopping = settings.early_stopping or False
         self._limits = limits
         self.histories = [None if history is None else history.fork() for _ in range(num_beams)]
 

@@ -62,7 +62,7 @@ class Engine:
         eos_ids = frozenset(self._eos_ids if settings.eos_ids is None else settings.eos_ids)
         first_ids = self._forced_bos if len(prompt) == 1 else ()
         limits = Limits(max_tokens, eos_ids, first_ids, self._forced_eos)
-        is_search = settings.num_beams > 1
+        is_search = (settings.num_beams or 1) > 1
         history = History.of(prompt, settings, vocab_size=self.module.config.vocab_size)
         answers = [
             Answer(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, cast
@@ -10,7 +11,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from seedbed.base.errors import BundleError, UsageError
+from seedbed.base.described import Described
+from seedbed.base.errors import BundleError, SeedbedWarning, UsageError
 from seedbed.generation.filling import MaskFiller
 from seedbed.generation.gaps import GapFiller, filler_of
 from seedbed.generation.request import Request, check_ids
@@ -25,7 +27,7 @@ from seedbed.text.tokenizer import Tokenizer
 Prompt = str | Sequence[int]
 
 
-class Inputs:
+class Inputs(Described):
     """A network with its tokenizer, and the encoding of its prompts."""
 
     def __init__(
@@ -38,7 +40,15 @@ class Inputs:
     ) -> None:
         self.module, self.tokenizer = module, tokenizer
         self.generation, self.vectors = dict(generation or {}), vectors
-        require_vocabulary(tokenizer, module.config)
+        self._has_cut = False
+        if names := require_vocabulary(tokenizer, module.config, allow_added=True):
+            size = module.config.vocab_size
+            warnings.warn(
+                f"the tokenizer has {size + len(names)} tokens, but the network has {size}: texts with "
+                f"{', '.join(names[:3])} are refused",
+                SeedbedWarning,
+                stacklevel=3,
+            )
 
     @property
     def config(self) -> Config:
@@ -116,8 +126,13 @@ class Inputs:
             )
         return starts[:1]
 
-    def _documents(self, texts: Prompt | Sequence[Prompt]) -> list[tuple[list[int], list[tuple[int, int]]]]:
-        """Each text's tokens, special ones included, with their characters or else positions; checked."""
+    def _documents(
+        self, texts: Prompt | Sequence[Prompt], *, most: int | None = None
+    ) -> list[tuple[list[int], list[tuple[int, int]]]]:
+        """Each text's tokens, special ones included, with their characters or else positions; checked.
+
+        A row of more than `most` tokens loses its last ones, but not the special ones behind them.
+        """
         found = []
         for text in several_of(texts):
             if isinstance(text, str):
@@ -125,11 +140,25 @@ class Inputs:
             else:
                 row = list(self._encode(text))
                 spans = [(i, i + 1) for i in range(len(row))]
+            if most is not None and len(row) > most:
+                behind = len(self._need_tokenizer("a text").around_ids[1]) if isinstance(text, str) else 0
+                row, spans = ([*each[: most - behind], *each[len(each) - behind :]] for each in (row, spans))
+                self._warn_of_cut(most)
             check_ids(row, self.config, num_read=len(row))
             if not row:
                 raise UsageError("a text is empty, so there is nothing to read; leave it out")
             found.append((row, spans))
         return found
+
+    def _warn_of_cut(self, most: int) -> None:
+        """Warn once per model."""
+        if not self._has_cut:
+            self._has_cut = True
+            warnings.warn(
+                f"longer texts than {most} tokens are cut off there, as the model's files say for vectors",
+                SeedbedWarning,
+                stacklevel=4,
+            )
 
     def _need_labels(self, kind: str, what: str) -> HeadConfig:
         head = self.config.head
@@ -157,7 +186,7 @@ class Inputs:
         named = self.generation.get(key)
         named = default if named is None else named
         ids = named if isinstance(named, (list, tuple)) else [] if named is None else [named]
-        if not all(isinstance(i, int) for i in ids):
+        if not all(type(i) is int for i in ids):
             raise BundleError(
                 f"{key}={str(named)[:60]} of the model's files is not a token id or a list of them"
             )

@@ -6,17 +6,19 @@ import warnings
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Unpack, cast, overload
 
 from seedbed.base.errors import SeedbedWarning, UsageError
+from seedbed.base.units import count_text
 from seedbed.generation.answer import Answer
 from seedbed.generation.engine import Engine
-from seedbed.generation.filling import MAX_CANDIDATES, require_count
+from seedbed.generation.filling import MAX_CANDIDATES, Filled, require_count
 from seedbed.generation.inputs import Prompt, is_single, require_text_or_list, several_of
+from seedbed.generation.own import completed
 from seedbed.generation.reading import Reading
 from seedbed.generation.request import Completion, check_ids, require_continuing
 from seedbed.generation.rows import evaluating
-from seedbed.generation.settings import GenerationOptions, GenerationSettings
+from seedbed.generation.settings import AnswerOptions, GenerationOptions, GenerationSettings
 from seedbed.hub.bundle import save_bundle
 from seedbed.text.chat_template import ChatTemplate, Message
 
@@ -28,41 +30,75 @@ class LanguageModel(Reading):
 
     `generation` is the content of a bundle's `generation_config.json`: its `eos_token_id` (one or several)
     ends answers, else the tokenizer's; an encoder-decoder's answer begins after `decoder_start_token_id`,
-    else `bos_token_id`; `forced_bos_token_id` and `forced_eos_token_id` come first and last. The settings
-    that it recommends are not used, but reported by generation/recommended.py. Without a tokenizer token ids
-    work, and what needs text raises a UsageError.
+    else `bos_token_id`; `forced_bos_token_id` and `forced_eos_token_id` come first and last. Its settings of
+    sampling or search are those of an answer whose own are None (generation/own.py). Without a tokenizer
+    token ids work, and what needs text raises a UsageError.
     """
 
+    @overload
+    def generate(  # type: ignore[overload-overlap]  # a text is a sequence of texts: the first one is meant
+        self, prompts: Prompt, max_new_tokens: int = 64, **how: Unpack[AnswerOptions]
+    ) -> Completion: ...
+    @overload
+    def generate(
+        self, prompts: Sequence[Prompt], max_new_tokens: int = 64, **how: Unpack[AnswerOptions]
+    ) -> list[Completion]: ...
+    @overload
+    def generate(
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        max_new_tokens: int = 64,
+        *,
+        num_samples: int,
+        **how: Unpack[AnswerOptions],
+    ) -> Completion | list[Completion] | list[list[Completion]]: ...
     def generate(
         self, prompts: Prompt | Sequence[Prompt], max_new_tokens: int = 64, **how: Unpack[GenerationOptions]
-    ) -> Any:
+    ) -> Completion | list[Completion] | list[list[Completion]]:
         """Answer each prompt, text or token ids: a Completion each, or a list of `num_samples` (> 1) each.
 
         A single prompt gives one result, not a list of one. `how` are the fields of GenerationSettings;
-        another name is refused with the nearest one. Temperature 0 is greedy; `num_beams` > 1 searches, and
-        its samples are the best answers found. `eos_ids` () never ends before max_new_tokens. The same prompt
+        another name is refused with the nearest one; None is the model's own setting, else temperature 0.3
+        and top-p 0.9. Temperature 0 is greedy; `num_beams` > 1 searches, and its samples are the best answers
+        found. `eos_ids` () never ends before max_new_tokens. The same prompt
         and seed give the same answer beside any other prompts. `<extra_id_0>` and `<mask>` in a prompt are
         text: a prompt with blanks is `blank_ids("Thank you ___ me")`.
         """
-        settings = GenerationSettings.of(max_new_tokens, how)
+        settings = self.completed(GenerationSettings.of(max_new_tokens, how))
         engine = self.engine()
         submitted = [engine.submit(self._request(prompt, settings)) for prompt in several_of(prompts)]
         while engine.is_busy:
             engine.step()
         completions = [[answer.completion() for answer in answers] for answers in submitted]
-        results = completions if settings.num_samples > 1 else [samples[0] for samples in completions]
+        if settings.num_samples > 1:
+            return completions[0] if is_single(prompts) else completions
+        results = [samples[0] for samples in completions]
         return results[0] if is_single(prompts) else results
 
+    @overload
+    def chat(
+        self, messages: Sequence[Message], max_new_tokens: int = 256, **how: Unpack[AnswerOptions]
+    ) -> Completion: ...
+    @overload
+    def chat(
+        self,
+        messages: Sequence[Message],
+        max_new_tokens: int = 256,
+        *,
+        num_samples: int,
+        **how: Unpack[AnswerOptions],
+    ) -> Completion | list[Completion]: ...
     def chat(
         self, messages: Sequence[Message], max_new_tokens: int = 256, **how: Unpack[GenerationOptions]
-    ) -> Any:
+    ) -> Completion | list[Completion]:
         """Answer messages with the model's own template: a Completion, or a list of `num_samples` (> 1).
 
         Messages are those of OpenAI's API, `[{"role": "user", "content": "a question"}]`. The settings are
         those of `generate`; for a streamed answer give `chat_ids(messages)` to `stream`. Errors: UsageError
         for a model without a template.
         """
-        return self.generate(self.chat_ids(messages), max_new_tokens, **how)
+        found = self.generate(self.chat_ids(messages), max_new_tokens, **how)
+        return cast("Completion | list[Completion]", found)  # of one prompt
 
     def stream(self, prompt: Prompt, max_new_tokens: int = 64, **how: Unpack[GenerationOptions]) -> Stream:
         """Answer one prompt in chunks of text, which joined are the text that `generate` gives.
@@ -73,9 +109,14 @@ class LanguageModel(Reading):
         self._need_tokenizer("streaming text")
         settings = GenerationSettings.of(max_new_tokens, how)
         settings.check_streamed()
+        settings = self.completed(settings, is_streamed=True)
         engine = self.engine()
         (answer,) = engine.submit(self._request(prompt, settings))
         return Stream(engine, answer)
+
+    def completed(self, settings: GenerationSettings, *, is_streamed: bool = False) -> GenerationSettings:
+        """The settings with the model's own where they have None; a stream samples, it does not search."""
+        return completed(settings, self.generation, is_streamed=is_streamed)
 
     def chat_ids(self, messages: Sequence[Message]) -> list[int]:
         """The token ids of messages in the model's own template, up to its answer."""
@@ -104,9 +145,17 @@ class LanguageModel(Reading):
             **limits,
         )
 
+    @overload
+    def fill(  # type: ignore[overload-overlap]
+        self, texts: str, num_candidates: int = 5, *, max_new_tokens: int | None = None
+    ) -> Filled: ...
+    @overload
+    def fill(
+        self, texts: Sequence[str], num_candidates: int = 5, *, max_new_tokens: int | None = None
+    ) -> list[Filled]: ...
     def fill(
         self, texts: str | Sequence[str], num_candidates: int = 5, *, max_new_tokens: int | None = None
-    ) -> Any:
+    ) -> Filled | list[Filled]:
         """Fill the blanks of a text, each `___` or the model's own mask or sentinel: a Filled for each text.
 
         A single text gives one result, not a list of one. A masked model puts one token into each blank, as
@@ -123,6 +172,18 @@ class LanguageModel(Reading):
         with evaluating(self.module):
             filled = filler.fill(blanked, num_candidates=num_candidates, max_new_tokens=max_new_tokens)
         return filled[0] if isinstance(texts, str) else filled
+
+    def _facts(self) -> dict[str, str]:
+        config, head = self.config, self.config.head
+        facts = {"family": config.family, "shape": config.shape}
+        if head.kind != "lm":
+            facts["head"] = head.kind + (f" ({', '.join(head.labels[:8])})" if head.labels else "")
+        facts["parameters"] = count_text(sum(parameter.numel() for parameter in self.module.parameters()))
+        facts["context"] = (
+            "any length" if config.max_positions is None else f"{config.max_positions:,} tokens"
+        )
+        facts["tokenizer"] = "none" if self.tokenizer is None else f"{self.tokenizer.vocab_size:,} tokens"
+        return facts | {"weights": f"{str(self.module.dtype).removeprefix('torch.')} on {self.device}"}
 
     def save(self, path: Path | str, *, card: str = "", force: bool = False) -> None:
         """Write a bundle, a folder in Hugging Face layout; load it again and compare the logits.

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor
 
 from seedbed.base.errors import UsageError, nearest
-from seedbed.generation.inputs import Inputs, Prompt, is_single, several_of
+from seedbed.generation.inputs import Inputs, Prompt, is_single, require_text_or_list, several_of
 from seedbed.generation.request import Score, check_ids, require_continuing
 from seedbed.generation.rows import evaluating
 from seedbed.generation.scoring import batches, row_states, score_rows
+from seedbed.generation.tagging import Tagging, tagged, words_of
 from seedbed.hub.vectors import VectorSettings
 from seedbed.models.transformer import Transformer
 from seedbed.nn.config import HeadConfig
@@ -32,20 +33,6 @@ class Classification:
 
     label: str
     scores: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Tag:
-    """A token's most likely label with its probability, and its characters from start to end.
-
-    For token ids without a text, the text is None, and start and end are the token's own position.
-    """
-
-    text: str | None
-    label: str
-    score: float
-    start: int
-    end: int
 
 
 class Reading(Inputs):
@@ -117,7 +104,11 @@ class Reading(Inputs):
             logits: Tensor = self.module.output(self.module(answers.flatten(), own, **sources))
         return logits.view(*answers.shape, -1)
 
-    def classify(self, texts: Prompt | Sequence[Prompt]) -> Any:
+    @overload
+    def classify(self, texts: Prompt) -> Classification: ...  # type: ignore[overload-overlap]
+    @overload
+    def classify(self, texts: Sequence[Prompt]) -> list[Classification]: ...
+    def classify(self, texts: Prompt | Sequence[Prompt]) -> Classification | list[Classification]:
         """The class of each text or list of token ids: a Classification each, one for a single text.
 
         The special tokens around a text are read, too. Errors: UsageError for a model without classes.
@@ -130,26 +121,31 @@ class Reading(Inputs):
             results.append(Classification(head.labels[best], dict(zip(head.labels, scores, strict=True))))
         return results[0] if is_single(texts) else results
 
-    def tag(self, texts: Prompt | Sequence[Prompt]) -> Any:
-        """The label of each token of each text or list of ids: a list of Tags each, one for a single text.
+    @overload
+    def tag(self, text: str | Sequence[str]) -> Tagging: ...
+    @overload
+    def tag(self, text: list[list[str]]) -> list[Tagging]: ...
+    def tag(self, text: str | Sequence[str] | list[list[str]]) -> Tagging | list[Tagging]:
+        """The labels of the words of a text or of a list of words; several lists give a list.
 
-        The special tokens around a text are left out. Errors: UsageError for a model without tags.
+        A text's words are runs of letters and digits, and other characters alone. Errors: UsageError for a
+        model without tags.
         """
         head = self._need_labels("tagging", "tags")
-        documents = self._documents(texts)
-        rows = self._label_logits([row for row, _ in documents])
+        require_text_or_list(text)
+        several = not isinstance(text, str) and len(text) > 0 and not isinstance(text[0], str)
+        found = [words_of(one) for one in (text if several else [text])]  # type: ignore[arg-type]
+        documents = self._documents([joined for joined, _ in found])
         results = []
-        for logits, (_, spans), text in zip(rows, documents, several_of(texts), strict=True):
+        rows = self._label_logits([row for row, _ in documents])
+        for logits, (_, spans), (joined, words) in zip(rows, documents, found, strict=True):
             scores, best = _probabilities(head, logits).max(-1)
-            found = zip(spans, best.tolist(), scores.tolist(), strict=True)
-            results.append(
-                [
-                    Tag(text[a:b] if isinstance(text, str) else None, head.labels[label], score, a, b)
-                    for (a, b), label, score in found
-                    if b > a
-                ]
-            )
-        return results[0] if is_single(texts) else results
+            inner = [at for at, (start, end) in enumerate(spans) if end > start]  # not the special tokens
+            labels = [head.labels[label] for label in best[inner].tolist()]
+            tokens = [spans[at] for at in inner]
+            how = {"all_labels": head.labels}
+            results.append(tagged(joined, words, tokens, labels, scores[inner].tolist(), **how))
+        return results if several else results[0]
 
     @torch.no_grad()
     def _label_logits(self, rows: Sequence[Sequence[int]]) -> list[Tensor]:
@@ -205,8 +201,9 @@ class Reading(Inputs):
 
         `pooling` is the `mean` over a text's tokens, special ones included, or the `first` token's;
         `normalize` makes their length 1. Both default to those of a sentence-transformers folder, else to the
-        mean without normalization. Errors: UsageError for an empty text or one longer than the context, or
-        where the folder's pooling is not supported.
+        mean without normalization. Such a folder also says how many tokens of a text are read; a text that is
+        cut off there is warned of once. Errors: UsageError for an empty text or one longer than the context,
+        or where the folder's pooling is not supported.
         """
         own = self.vectors or VectorSettings()
         if pooling is None and own.problem is not None:
@@ -217,7 +214,7 @@ class Reading(Inputs):
         pooling = own.pooling if pooling is None else pooling
         if pooling not in POOLINGS:
             raise UsageError(f"pooling {pooling!r} is unknown; {nearest(str(pooling), POOLINGS)}")
-        rows = [row for row, _ in self._documents(texts)]
+        rows = self._rows_to_embed(texts)
         vectors = torch.empty(len(rows), self.config.d_model, device=self.device)
         with evaluating(self.module):
             for r, states in row_states(self.module, rows):
@@ -225,6 +222,16 @@ class Reading(Inputs):
         if own.normalize if normalize is None else normalize:
             vectors = torch.nn.functional.normalize(vectors, dim=-1)
         return vectors[0] if is_single(texts) else vectors
+
+    def _rows_to_embed(self, texts: Prompt | Sequence[Prompt]) -> list[list[int]]:
+        """The tokens of texts, at most as many as the folder of sentence-transformers says."""
+        own, several = self.vectors, several_of(texts)
+        if own is None:
+            return [row for row, _ in self._documents(several)]
+        if own.lower_case:
+            several = [text.lower() if isinstance(text, str) else text for text in several]
+        limits = [limit for limit in (own.max_tokens, self.config.max_positions) if limit is not None]
+        return [row for row, _ in self._documents(several, most=min(limits, default=None))]
 
 
 def _probabilities(head: HeadConfig, logits: Tensor) -> Tensor:

@@ -44,7 +44,7 @@ class History:
 
         Errors: UsageError where the prompt leaves no first token.
         """
-        penalty, ngram_size = settings.repetition_penalty, settings.no_repeat_ngram_size
+        penalty, ngram_size = settings.repetition_penalty or 1.0, settings.no_repeat_ngram_size or 0
         if penalty == 1 and not ngram_size:
             return None
         history = cls(prompt_ids, penalty=penalty, ngram_size=ngram_size, vocab_size=vocab_size)

@@ -19,24 +19,29 @@ from seedbed.base.errors import ConfigError, SeedbedWarning, UsageError, nearest
 EarlyStopping = bool | Literal["never"]
 
 
-class GenerationOptions(TypedDict, total=False):
-    """The settings of GenerationSettings as keyword arguments, for type checkers; a test compares the two."""
+class AnswerOptions(TypedDict, total=False):
+    """The settings of GenerationSettings as keyword arguments, for type checkers, but `num_samples`."""
 
-    temperature: float
+    temperature: float | None
     top_k: int | None
     top_p: float | None
     min_p: float | None
     typical_p: float | None
-    repetition_penalty: float
-    no_repeat_ngram_size: int
+    repetition_penalty: float | None
+    no_repeat_ngram_size: int | None
     stop: str | Sequence[str]
     eos_ids: Sequence[int] | None
     seed: int | None
-    num_samples: int
     logprobs: int
-    num_beams: int
-    length_penalty: float
-    early_stopping: EarlyStopping
+    num_beams: int | None
+    length_penalty: float | None
+    early_stopping: EarlyStopping | None
+
+
+class GenerationOptions(AnswerOptions, total=False):
+    """All of them; a test compares them with GenerationSettings."""
+
+    num_samples: int
 
 
 class Allowed(NamedTuple):
@@ -60,7 +65,7 @@ def between(least: float, most: float, words: str) -> Allowed:
 
 
 class Setting(NamedTuple):
-    """A setting's meaning, allowed values and scope; `neutral` values have no effect, as the default."""
+    """A setting's meaning, allowed values and scope; `neutral` values have no effect."""
 
     meaning: str
     allowed: Allowed
@@ -114,6 +119,9 @@ class Sampling(NamedTuple):
 class GenerationSettings:
     """How to answer a prompt.
 
+    None is the model's own setting, as its files have it (generation/own.py); for the engine, which knows no
+    files, it is a value without effect.
+
     Scores change in the order of `transformers`: first by `repetition_penalty` and `no_repeat_ngram_size`,
     which count prompt and answer (for an encoder-decoder the answer alone), also without sampling; then by
     `temperature`, `top_k`, `top_p`, `min_p` and `typical_p`. An answer also ends where `no_repeat_ngram_size`
@@ -127,16 +135,22 @@ class GenerationSettings:
     """
 
     max_new_tokens: int = setting(64, "Maximum number of new tokens.", whole(1))
-    temperature: float = setting(
-        1.0, "0 is greedy, 1 the model's own distribution.", _TEMPERATURE, "sampling", (0,)
+    temperature: float | None = setting(
+        None, "0 is greedy, 1 the network's own distribution.", _TEMPERATURE, "sampling", (0, 1)
     )
-    top_k: int | None = setting(None, "Sample among the k most likely tokens.", whole(1), "sampling")
+    top_k: int | None = setting(
+        None, "Sample among the k most likely tokens; 0 keeps all.", whole(0), "sampling", (0,)
+    )
     top_p: float | None = setting(
-        None, "Sample from the smallest set whose probabilities sum to p.", _PROBABILITY, "sampling"
+        None,
+        "Sample from the smallest set whose probabilities sum to p; 1 keeps all.",
+        _PROBABILITY,
+        "sampling",
+        (1,),
     )
     min_p: float | None = setting(
         None,
-        "Sample among tokens with at least this share of the most likely token's probability.",
+        "Sample among tokens with at least this share of the most likely token's probability; 0 keeps all.",
         _PROBABILITY,
         "sampling",
         (0,),
@@ -148,11 +162,11 @@ class GenerationSettings:
         "sampling",
         (1,),
     )
-    repetition_penalty: float = setting(
-        1.0, "Above 1: tokens that the text already has become less likely.", _PENALTY
+    repetition_penalty: float | None = setting(
+        None, "Above 1: tokens that the text already has become less likely.", _PENALTY, "always", (1,)
     )
-    no_repeat_ngram_size: int = setting(
-        0, "Never repeat a sequence of n tokens; 0 allows all repetition.", whole(0)
+    no_repeat_ngram_size: int | None = setting(
+        None, "Never repeat a sequence of n tokens; 0 allows all repetition.", whole(0), "always", (0,)
     )
     stop: str | Sequence[str] = setting((), "End before this text. Repeat for more.", _STOP, "sampling")
     eos_ids: Sequence[int] | None = setting(None, "Tokens that end an answer.", _EOS_IDS)
@@ -164,21 +178,27 @@ class GenerationSettings:
         whole(0),
         "sampling",
     )
-    num_beams: int = setting(
-        1,
+    num_beams: int | None = setting(
+        None,
         "Number of beams; above 1: beam search, and num_samples are the best answers found.",
         whole(1),
         "several answers",
+        (1,),
     )
-    length_penalty: float = setting(
-        1.0, "With beams: above 0 favours long answers, below 0 short ones.", _LENGTH_PENALTY, "search"
+    length_penalty: float | None = setting(
+        None,
+        "With beams: above 0 favours long answers, below 0 short ones; 1 divides by the length.",
+        _LENGTH_PENALTY,
+        "search",
+        (1,),
     )
-    early_stopping: bool | Literal["never"] = setting(
-        False,
+    early_stopping: bool | Literal["never"] | None = setting(
+        None,
         "With beams: end once as many answers are found (true), when no beam is better now (false), or when "
         "none can become better (never).",
         _EARLY,
         "search",
+        (False,),
     )
 
     def __post_init__(self) -> None:
@@ -204,9 +224,14 @@ class GenerationSettings:
             if value not in (default, *about.neutral):
                 yield name, value, about
 
+    @property
+    def samples(self) -> bool:
+        """Whether a setting asks for sampled or greedy tokens, which a search has not."""
+        return self.temperature is not None or any(a.scope == "sampling" for _, _, a in self._changed())
+
     def _check_beams(self) -> None:
         """Refuse settings that have no effect in a search, or none without one."""
-        beams = self.num_beams
+        beams = self.num_beams or 1
         if self.num_samples > beams > 1:
             raise ConfigError(
                 f"num_samples={self.num_samples} is not allowed beside num_beams={beams}: a search keeps one "
@@ -253,7 +278,8 @@ class GenerationSettings:
     @property
     def sampling(self) -> Sampling:
         """How each token is sampled."""
-        return Sampling(*(getattr(self, name) for name in Sampling._fields))
+        temperature = 1.0 if self.temperature is None else self.temperature
+        return Sampling(temperature, self.top_k or None, *(getattr(self, n) for n in Sampling._fields[2:]))
 
 
 def named_settings() -> Iterator[tuple[str, Setting, Any]]:

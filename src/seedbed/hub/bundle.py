@@ -22,9 +22,10 @@ from seedbed.base.errors import BundleError, ConfigError, SeedbedError, SeedbedW
 from seedbed.base.files import disk_errors, replaced_folder
 from seedbed.base.json_file import read_object
 from seedbed.base.runtime import find_device
+from seedbed.hub.generation_file import valid_settings
 from seedbed.hub.gguf import fill_from_gguf, gguf_numbers, inspect_gguf, is_gguf
 from seedbed.hub.published import require_matching_weights
-from seedbed.hub.vectors import MODULES, POOLING, VectorSettings, read_vectors, write_vectors
+from seedbed.hub.vectors import LENGTH, MODULES, POOLING, VectorSettings, read_vectors, write_vectors
 from seedbed.hub.weight_files import CONFIG, WEIGHTS, open_weights
 from seedbed.models.family import Config, Family, Network
 from seedbed.models.network import FAMILIES, export_tensors, family, require_vocabulary
@@ -35,7 +36,7 @@ from seedbed.text.tokenizer import TEMPLATE_FILE, Tokenizer
 
 GENERATION, CARD = "generation_config.json", "README.md"
 FILES = {CONFIG, WEIGHTS, GENERATION, CARD, "tokenizer.json", "tokenizer_config.json", TEMPLATE_FILE}
-FILES |= {MODULES, POOLING}
+FILES |= {MODULES, POOLING, LENGTH}
 ENDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 NAMED_TOKENS = (*ENDS, "decoder_start_token_id", "forced_bos_token_id", "forced_eos_token_id")
 # Settings that `transformers`' generate reads from config.json if there is no generation_config.json.
@@ -70,7 +71,6 @@ def save_bundle(
             f"{path} contains another model; choose a new folder, or replace it with --force (force=True in "
             "Python)"
         )
-    require_vocabulary(tokenizer, module.config)
     with disk_errors(path), replaced_folder(path, partial=PARTIAL, earlier=REPLACED) as aside:
         _write(aside, module, tokenizer, card, dict(generation or {}))
         if vectors is not None:
@@ -91,15 +91,17 @@ def open_bundle(
 def read_bundle(path: Path) -> tuple[Config, Tokenizer | None, dict[str, Any]]:
     """The config, tokenizer and generation settings of a folder or a GGUF file."""
     if is_gguf(path):
-        return inspect_gguf(path)
+        config, tokenizer, generation = inspect_gguf(path)
+        return config, tokenizer, valid_settings(generation, path, vocab_size=config.vocab_size)
     config, folder = read_config(path), _folder_to_read(path)
     tokenizer = Tokenizer.load(folder) if Tokenizer.is_in(folder) else None
-    require_vocabulary(tokenizer, config)
-    if (folder / GENERATION).is_file():
-        return config, tokenizer, read_object(folder / GENERATION)
-    values = read_object(folder / CONFIG)  # legacy files have the settings there
-    names = (*NAMED_TOKENS, *RECOMMENDED)
-    return config, tokenizer, {name: values[name] for name in names if values.get(name) is not None}
+    require_vocabulary(tokenizer, config, allow_added=True)
+    file = folder / GENERATION if (folder / GENERATION).is_file() else folder / CONFIG
+    values = read_object(file)
+    if file.name == CONFIG:  # legacy files have the settings there
+        names = (*NAMED_TOKENS, *RECOMMENDED)
+        values = {name: values[name] for name in names if values.get(name) is not None}
+    return config, tokenizer, valid_settings(values, file, vocab_size=config.vocab_size)
 
 
 def read_network(

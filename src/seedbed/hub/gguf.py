@@ -48,7 +48,7 @@ def inspect_gguf(path: Path) -> tuple[Config, Tokenizer | None, dict[str, Any]]:
             raise BundleError(str(error)) from None
         _matching_tensors(file, config)
         tokenizer = read_tokenizer(file)
-        require_vocabulary(tokenizer, config)
+        require_vocabulary(tokenizer, config, allow_added=True)
         return config, tokenizer, generation_settings(file)
 
 

@@ -65,7 +65,7 @@ def describe_bundle(path: Path) -> Found:
             tokenizer = Tokenizer.load(path)
             found["holds"] |= describe_tokenizer(tokenizer, config)
             if config is not None:
-                require_vocabulary(tokenizer, config)
+                require_vocabulary(tokenizer, config, allow_added=True)
     if GENERATION in names:
         with _collected(found):
             generation = read_object(path / GENERATION)

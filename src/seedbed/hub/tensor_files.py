@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from seedbed.base.errors import BundleError
+from seedbed.base.json_file import require_own
 
 DAMAGED = "it is truncated or damaged: write or download it again"
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
@@ -136,6 +137,7 @@ def _require_stored(path: Path) -> None:
 
 def _require_readable(path: Path) -> None:
     """Refuse a file that cannot be read; the libraries would say that it does not exist."""
+    require_own(path)
     try:
         path.open("rb").close()
     except OSError as error:

@@ -90,14 +90,23 @@ def require_plausible(config: Config, num_tensors: int, num_held: int, unit: str
     )
 
 
-def require_vocabulary(tokenizer: Tokenizer | None, config: Config) -> None:
-    """Refuse a tokenizer with more tokens than the network's vocabulary; fewer are allowed."""
-    if tokenizer is not None and tokenizer.vocab_size > config.vocab_size:
-        raise BundleError(
-            f"the tokenizer has {tokenizer.vocab_size} tokens, but the network has {config.vocab_size}; "
-            "use the tokenizer that the network was trained with, or a vocab_size of at least "
-            f"{tokenizer.vocab_size}"
-        )
+def require_vocabulary(
+    tokenizer: Tokenizer | None, config: Config, *, allow_added: bool = False
+) -> list[str]:
+    """Refuse a tokenizer with more tokens than the network's vocabulary; fewer are allowed.
+
+    With `allow_added` added ones may be beyond it, but not the one that ends answers, as Llama 2's first pad
+    token was -> their names; a text that uses one is refused when it is read.
+    """
+    if tokenizer is None or tokenizer.vocab_size <= config.vocab_size:
+        return []
+    beyond = range(config.vocab_size, tokenizer.vocab_size)
+    if allow_added and all(i in tokenizer.added_tokens and i != tokenizer.eos_id for i in beyond):
+        return [tokenizer.added_tokens[i].content for i in beyond]
+    raise BundleError(
+        f"the tokenizer has {tokenizer.vocab_size} tokens, but the network has {config.vocab_size}; use the "
+        f"tokenizer that the network was trained with, or a vocab_size of at least {tokenizer.vocab_size}"
+    )
 
 
 def decoder_start_id(config: Config) -> int | None:

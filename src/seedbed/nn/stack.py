@@ -156,9 +156,10 @@ class Stack(nn.Module):
         rows = 1 if group.is_even else group.num_rows
         query = positions[group.first_token :][: t * rows].view(-1, 1, t, 1)
         distance = torch.arange(s, device=query.device) - query  # (B or 1, 1, T, S)
-        visible = distance <= 0  # padding keys are after the last query
+        # Padding keys are after the last query; an encoder's rows have none.
+        visible = distance <= 0 if self.causal else torch.ones_like(distance, dtype=torch.bool)
         if window is not None:
-            visible &= distance > -window
+            visible &= distance.abs() < window
         if not relative:
             return visible
         if kind == "alibi":
@@ -168,7 +169,7 @@ class Stack(nn.Module):
             buckets = distance_buckets(distance[:, 0], self.position_config, bidirectional=not self.causal)
             bias = self.buckets(buckets).permute(0, 3, 1, 2)
         bias = bias.to(dtype)
-        return bias.masked_fill(~visible, -torch.inf) if self.causal else bias
+        return bias.masked_fill(~visible, -torch.inf) if self.causal or not reaches else bias
 
 
 def key_padding(group: Group, device: torch.device) -> Tensor | None:

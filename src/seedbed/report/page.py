@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import minijinja
+import jinja2
 
 from seedbed import __version__
 from seedbed.report.units import Amount, Unit, measured
@@ -225,16 +225,17 @@ class Page:
     def html(self) -> str:
         """The HTML document: no script, nothing fetched. Every value is escaped; an undefined one raises."""
         folder = Path(__file__).parent
-        environment = minijinja.Environment(
-            loader=lambda name: (folder / name).read_text(encoding="utf-8"),
-            undefined_behavior="strict",
-            finalizer=lambda value: printable(value) if type(value) is str else NotImplemented,
+        environment = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(folder),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            finalize=lambda value: printable(value) if type(value) is str else value,
             trim_blocks=True,
             lstrip_blocks=True,
         )
         words = tomllib.loads((folder / "words.toml").read_text(encoding="utf-8"))
         known = {"words": words, "version": __version__, "width": WIDTH}
-        return environment.render_template("page.html", page=self, **known)
+        return environment.get_template("page.html").render(page=self, **known)
 
 
 def printable(text: str) -> str:

@@ -10,11 +10,12 @@ import numpy as np
 
 from seedbed.base.runtime import Runtime
 from seedbed.evaluation.metrics.bootstrap import bootstrapped
-from seedbed.evaluation.metrics.entities import are_entity_tags, weighted_entity_f1
+from seedbed.evaluation.metrics.entities import weighted_entity_f1
 from seedbed.evaluation.metrics.labels import confusion, weighted_macro_f1
 from seedbed.evaluation.verdict import verdict
 from seedbed.models.family import Network
 from seedbed.runs.prepare import PreparedRun
+from seedbed.text.entities import are_entity_tags
 from seedbed.training.evaluation import Evaluation, Validation, evaluate
 from seedbed.training.intervals import share_interval
 from seedbed.training.metrics import read_metrics

@@ -9,11 +9,13 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from seedbed.base.described import Described
 from seedbed.base.files import write_file
 from seedbed.base.hardware import ResidentPeak
 from seedbed.base.notices import Notify, silent
 from seedbed.base.runtime import Runtime
 from seedbed.base.signals import StopSignals
+from seedbed.base.units import seconds_text
 from seedbed.data.prepare import DATA
 from seedbed.models.family import Network
 from seedbed.report.run_files import EXAMPLES
@@ -35,8 +37,8 @@ NUM_EXAMPLES = 3  # that a run writes down for its report
 OnPlan = Callable[[Plan, RunSettings], None]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Run:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Run(Described):
     """A run that has ended: its folder, the model in it, the plan, the measured cost, its metrics.
 
     `metrics` are those of `run_figures`; `next` is a command that uses the model.
@@ -52,6 +54,13 @@ class Run:
     data: dict[str, Any]  # what was read and held out, as data.json has it
     unused_share: float = 0.0  # of the budget
     is_main: bool = True  # False in the processes of torchrun that leave printing to the first
+
+    def _facts(self) -> dict[str, str]:
+        facts = {"run": str(self.run), "steps": f"{self.metrics['step']:,}"}
+        if (worked := self.metrics.get("worked")) is not None:
+            facts["did it work"] = worked
+        facts["time"] = seconds_text(self.measured["seconds"])
+        return facts | {"model": str(self.model), "next": self.next}
 
     def summary(self) -> dict[str, Any]:
         """The same as JSON."""

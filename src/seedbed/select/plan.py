@@ -7,9 +7,11 @@ from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from seedbed.base.described import Described
 from seedbed.base.errors import ConfigError
 from seedbed.base.hardware import Hardware, ResidentPeak
 from seedbed.base.runtime import Runtime
+from seedbed.base.units import bytes_text, count_text, seconds_text
 from seedbed.data.loader import MixturePart
 from seedbed.data.objective import Objective
 from seedbed.models.family import Config, Network
@@ -35,8 +37,8 @@ PARTS = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Plan:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Plan(Described):
     """A prediction: bytes by part at the peak, above the state after the imports; seconds.
 
     `bytes` has the `PARTS` in their order; their sum is `peak_bytes`, unless the process used more before.
@@ -90,6 +92,18 @@ class Plan:
         all_of_them = self.validation_tokens
         share = min(1.0, most / all_of_them) if most and all_of_them else 1.0
         return share * self.validation_seconds
+
+    def _facts(self) -> dict[str, str]:
+        low, high = (share * self.seconds for share in self.spread)
+        facts = {"does not fit": self.obstacle} if self.obstacle else {}
+        return facts | {
+            "parameters": count_text(self.parameters),
+            "steps": f"{self.num_steps:,} of {self.batch_tokens:,} tokens",
+            "time": f"about {seconds_text(self.seconds)} ({seconds_text(low)} to {seconds_text(high)})",
+            "peak memory": f"about {bytes_text(self.peak_bytes)}",
+            "compute": f"{self.flops:.2e} FLOPs",
+            "disk": f"about {bytes_text(self.disk_bytes)}",
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as JSON."""

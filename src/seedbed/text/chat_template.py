@@ -1,7 +1,7 @@
 """Chat templates: from messages to the token ids that a model was trained to answer.
 
 A template is a Jinja program that comes with the model (`chat_template` of its tokenizer). It is rendered as
-transformers does it, with trim_blocks and lstrip_blocks, in a process with limits, from JSON alone.
+transformers does it, by Jinja2's sandbox, in a process with limits, from JSON alone.
 
 A user's text keeps its letters and gets marks, noncharacters of Unicode that no text may contain (section
 23.7): around the name of a special token, and at an end that could grow into one. In the rendered text a name
@@ -28,15 +28,16 @@ from seedbed.text.tokenizer import Tokenizer, refuse_surrogates
 
 Message = Mapping[str, Any]
 
-# The tag with which transformers finds what the assistant said, replaced by a call that may mark it.
-GENERATION = re.compile(r"(\{%[-+]?\s*)(end)?generation(\s*[-+]?%\})")
+# The tag with which a template says what the assistant said.
+GENERATION = re.compile(r"\{%[-+]?\s*generation\s*[-+]?%\}")
 INNER_ATTRIBUTE = re.compile(r"""(?:\.\s*|[\[(]\s*["'])(__\w+)""")
 ADVICE = "put a sound template in chat_template.jinja beside tokenizer.json, or use `generate`"
+REASONING = ("reasoning_content", "thinking", "reasoning")  # names of one thing, as transformers has them
 OPEN, CLOSE, SEAM = "\ufdd0", "\ufdd1", "\ufdd2"  # around a name in a user's text; at an end of that text
 BEGIN, END = "\ufdd3", "\ufdd4"  # around the id of a special token
 FIRST, LAST = "\ufdd5", "\ufdd6"  # around what the assistant said
+MAX_SOURCE = 1 << 20  # characters
 RESERVED = re.compile(f"[{OPEN}-{LAST}]")
-ANSWER_MACRO = f"{{% macro its_answer() %}}{FIRST}{{{{ caller() }}}}{LAST}{{% endmacro %}}"
 
 
 class ChatTemplate:
@@ -47,18 +48,17 @@ class ChatTemplate:
     """
 
     def __init__(self, source: str, tokenizer: Tokenizer) -> None:
+        if len(source) > MAX_SOURCE:
+            raise BundleError(
+                f"the model's chat template has {len(source)} characters, more than the allowed {MAX_SOURCE}"
+                f"; {ADVICE}"
+            )
         if found := INNER_ATTRIBUTE.search(source):
             raise BundleError(
                 f"the model's chat template reads the attribute {found[1]}, which no template needs; {ADVICE}"
             )
         self.source, self.tokenizer = source, tokenizer
-        self._source = GENERATION.sub(lambda m: f"{m[1]}{'endif' if m[2] else 'if true'}{m[3]}", source)
-        self._marking = None
-        if self._source != source:
-            call = GENERATION.sub(
-                lambda m: f"{m[1]}{'endcall' if m[2] else 'call its_answer()'}{m[3]}", source
-            )
-            self._marking = ANSWER_MACRO + call
+        self._says_answers = GENERATION.search(source) is not None
         self._encoder = TemplateEncoder(tokenizer, source)
         names = {role: tokenizer.special_name(role) for role in NAMES}
         self._variables = {role: name for role, name in names.items() if name is not None}
@@ -92,8 +92,8 @@ class ChatTemplate:
         An answer is what the template says it is with `generation`, or what rendering the messages up to it
         adds. Errors: BundleError for a template that does not show where answers are.
         """
-        if self._marking is not None:
-            return self._encoder.encode_marked(self._render(messages, False, source=self._marking))
+        if self._says_answers:
+            return self._encoder.encode_marked(self._render(messages, False, around=(FIRST, LAST)))
         whole, marked, end = self._render(messages, False), "", 0
         for at in [at for at, message in enumerate(messages) if message["role"] == "assistant"]:
             start, stop = self._answer(messages, at, whole)
@@ -127,7 +127,11 @@ class ChatTemplate:
         return start, stop if behind is None else behind.end(1)
 
     def _render(
-        self, messages: Sequence[Message], add_generation_prompt: bool, *, source: str | None = None
+        self,
+        messages: Sequence[Message],
+        add_generation_prompt: bool,
+        *,
+        around: tuple[str, str] = ("", ""),
     ) -> str:
         variables: dict[str, Any] = {"tools": None, "documents": None} | self._variables
         try:
@@ -138,7 +142,7 @@ class ChatTemplate:
         except RecursionError:
             raise UsageError("a message has lists nested too deeply; give texts") from None
         variables |= {"messages": marked, "add_generation_prompt": add_generation_prompt}
-        answer = WORKER.render(source or self._source, variables)
+        answer = WORKER.render(self.source, variables, around=around)
         if "text" in answer:
             return str(answer["text"])
         ((problem, reason),) = answer.items()
@@ -169,6 +173,9 @@ def _check_message(message: Message, at: int) -> dict[str, Any]:
             '{"role": "user", "content": "a question"}'
         )
     kept = {str(key): value for key, value in message.items() if value is not None}
+    reasoning = next((kept[name] for name in REASONING if name in kept), None)
+    if reasoning is not None:
+        kept = {"thinking": reasoning} | kept | {"reasoning_content": reasoning}
     content = kept.get("content")
     if isinstance(content, Sequence) and not isinstance(content, str):
         texts: list[Any] = [

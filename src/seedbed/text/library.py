@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from seedbed.base.errors import BundleError
+from seedbed.base.errors import BundleError, SeedbedError
 from seedbed.base.json_file import read_file
 
 # The library frees a unigram model one call deep per character of its longest entry: 200,000 characters
@@ -23,7 +23,7 @@ def library_errors(
     """Turn every failure of the library on a bad tokenizer file into a BundleError of one line."""
     try:
         yield
-    except (KeyboardInterrupt, SystemExit, MemoryError, BundleError):
+    except (KeyboardInterrupt, SystemExit, MemoryError, SeedbedError):
         raise
     except BaseException as error:  # a panic of the library is not an Exception
         cause = " ".join(str(error).split())[:200]

@@ -21,6 +21,7 @@ from typing import Any
 
 from seedbed.text import template_process
 
+LIBRARIES = ("jinja2", "markupsafe")
 WALL_SECONDS = 10.0  # the limit of CPU seconds ends it long before, except on a machine that is overloaded
 TOO_LONG = -signal.SIGPROF
 # Exit codes that no template causes: the process ended after an answer (KEPT_BYTES), or from outside.
@@ -39,9 +40,11 @@ class TemplateWorker:
         self._running: tuple[subprocess.Popen[bytes], socket.socket] | None = None
         self._is_idle = True  # False from a request until its whole answer has arrived
 
-    def render(self, source: str, variables: dict[str, Any]) -> dict[str, Any]:
-        """Render a template -> the answer of `template_process.render`, `error` where it ends the process."""
-        line = json.dumps({"source": source, "variables": variables}).encode() + b"\n"
+    def render(
+        self, source: str, variables: dict[str, Any], *, around: tuple[str, str] = ("", "")
+    ) -> dict[str, Any]:
+        """Render a template -> the answer of the process, or `error` where the template ends it."""
+        line = json.dumps({"source": source, "variables": variables, "around": around}).encode() + b"\n"
         with self._lock:
             answer = self._exchange(line)
             if answer in NOT_THE_TEMPLATES:
@@ -52,6 +55,8 @@ class TemplateWorker:
             return {"endless": f"it takes more than {template_process.CPU_SECONDS} s"}
         if answer in (-signal.SIGABRT, template_process.OUT_OF_MEMORY):
             return {"error": f"it takes more than {template_process.MEMORY_BYTES >> 20} MiB"}
+        if answer == template_process.FORBIDDEN:
+            return {"error": "it opens a file, imports a module or does another thing that no template needs"}
         return {"error": f"it ends the template engine (code {answer})"}
 
     def close(self) -> None:
@@ -116,13 +121,12 @@ def _line(channel: socket.socket) -> bytes:
 
 
 def _start() -> tuple[subprocess.Popen[bytes], socket.socket]:
-    found = importlib.util.find_spec("minijinja")
-    assert found is not None and found.origin is not None
-    library = str(Path(found.origin).parents[1])
+    origins = [spec.origin for name in LIBRARIES if (spec := importlib.util.find_spec(name)) and spec.origin]
+    folders = [Path(template_process.__file__).parent, *(Path(origin).parents[1] for origin in origins)]
     ours, its = socket.socketpair()
     with its:
         process = subprocess.Popen(
-            [sys.executable, "-I", "-S", template_process.__file__, library],
+            [sys.executable, "-I", "-S", template_process.__file__, *dict.fromkeys(map(str, folders))],
             stdin=its.fileno(), stdout=its.fileno(), stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
     return process, ours

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from seedbed.base.errors import CheckpointError
 from seedbed.base.files import disk_errors
 
 _CRC32 = re.compile(rb', "crc32": (\d+)}$')
@@ -37,6 +38,11 @@ class MetricsFile:
         with disk_errors(self.path):
             while content:
                 content = content[self._file.write(content) :]
+            if not os.fstat(self._file.fileno()).st_nlink:
+                raise CheckpointError(
+                    f"{self.path.parent} was deleted while the run trained, so nothing more can be saved "
+                    "there; run the command again"
+                )
 
     def end(self) -> None:
         """Close the file."""

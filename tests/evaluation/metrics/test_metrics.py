@@ -10,8 +10,9 @@ from seqeval.metrics.sequence_labeling import get_entities
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
 from seedbed.evaluation.metrics.bootstrap import NUM_RESAMPLES, bootstrapped, resampled
-from seedbed.evaluation.metrics.entities import are_entity_tags, entities, entity_f1, weighted_entity_f1
+from seedbed.evaluation.metrics.entities import entity_f1, weighted_entity_f1
 from seedbed.evaluation.metrics.labels import accuracy, confusion, macro_f1, weighted_macro_f1
+from seedbed.text.entities import are_entity_tags, entities
 
 TAGS = ["O", "B-PER", "I-PER", "E-PER", "S-PER", "B-LOC", "I-LOC", "E-LOC", "S-LOC", "B", "I-a-b"]
 
