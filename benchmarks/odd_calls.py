@@ -8,6 +8,7 @@ within two seconds.
 """
 
 import json
+import os
 import random
 import shutil
 import signal
@@ -73,7 +74,8 @@ def models(folder: Path) -> dict[str, Any]:
             source = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
             tokenizer = type(tokenizer)(tokenizer._core, tokenizer.config | {"chat_template": source})
         sized = family(base).sized(32, 2)
-        config = replace(sized, vocab_size=tokenizer.vocab_size, head=head, dropout=0.0)
+        heads = {} if name == "lstm" else {"head": head}
+        config = replace(sized, vocab_size=tokenizer.vocab_size, dropout=0.0, **heads)
         if config.max_positions is not None:
             config = replace(config, max_positions=64)
         lm = seedbed.new(config, tokenizer=tokenizer)
@@ -166,6 +168,8 @@ class Count:
             kind = "success"
         except SeedbedError as error:
             kind = "ours" if "\n" not in str(error) and len(str(error)) < 1000 else "ours, too long"
+            if kind != "ours":
+                self.foreign.setdefault(f"{what}: too long", f"{said}: {str(error)[:120]}")
         except Exception as error:
             place = traceback.extract_tb(error.__traceback__)[-1]
             kind = "foreign"
@@ -298,6 +302,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         made = models(folder)
+        os.chdir(tempfile.mkdtemp(dir=folder))  # a name among the odd values may become a folder
         counts = {
             "calls": odd_calls(arguments.calls, arguments.seed, made, folder),
             "files": odd_files(arguments.files, arguments.seed, folder),

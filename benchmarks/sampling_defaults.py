@@ -66,11 +66,16 @@ def main() -> None:
     parser = parser_of(__doc__)
     parser.add_argument("--words", type=Path, required=True)
     parser.add_argument("--tokens", type=int, default=80)
+    parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
     known, lm, rows = known_words(arguments.words), seedbed.load(MODEL), []
     prompts = [lm.chat_ids([{"role": "user", "content": question}]) for question in QUESTIONS]
     for how in SETTINGS:
-        texts = [answer.text or "" for answer in lm.generate(prompts, arguments.tokens, seed=20, **how)]
+        texts = [
+            answer.text or ""
+            for seed in range(20, 20 + arguments.seeds)
+            for answer in lm.generate(prompts, arguments.tokens, seed=seed, **how)
+        ]
         words = [WORD.findall(text.lower()) for text in texts]
         real = mean(mean(word in known for word in some) for some in words if some)
         rows.append(
@@ -78,7 +83,7 @@ def main() -> None:
                 "settings": ", ".join(f"{key} {value}" for key, value in how.items()),
                 "real": f"{real:.1%}",
                 "repetition": f"{mean(map(repetition, words)):.1%}",
-                "answers": dict(zip(QUESTIONS, texts, strict=True)),
+                "answers": dict(zip(QUESTIONS, texts, strict=False)),  # with the first seed
             }
         )
         print(

@@ -181,6 +181,27 @@ def test_ctrl_c_that_a_library_turns_into_its_own_error_ends_quietly() -> None:
     assert done.returncode == 128 + signal.SIGINT and done.stderr == ""
 
 
+def test_a_second_ctrl_c_after_the_work_was_saved_changes_nothing() -> None:
+    """It ended with 130 where the first had saved and would end with 75."""
+    program = "import os; from seedbed.cli import app; from seedbed.base.signals import StopSignals\n"
+    program += "def work(arguments, **_):\n    try:\n        with StopSignals(): os.kill(os.getpid(), 2)\n"
+    program += "    except Exception as error: print(error)\n"
+    program += "    os.kill(os.getpid(), 2); return 75\napp.run = work; app.main()"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (75, "") and "stopped by SIGINT" in done.stdout
+
+
+def test_memory_that_runs_out_is_one_line() -> None:
+    program = "import sys, torch; from seedbed.cli import app, doctor\n"
+    program += "def work(*a, **k): {}\napp.app = work; sys.exit(app.run(['doctor']))"
+    for act in ("bytearray(1 << 60)", "torch.empty(1 << 55)"):
+        done = subprocess.run(
+            [sys.executable, "-c", program.format(act)], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 1 and done.stderr.startswith("seedbed: memory ran out")
+        assert done.stderr.count("\n") == 1 and "ulimit -v" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"), [("90", 90), ("90s", 90), ("1.5m", 90), ("2min", 120), ("0.5h", 1800), (" 3 s ", 3)]
 )

@@ -78,7 +78,7 @@ def test_a_wrong_export_is_refused(seedbed: Callable, tiny_run: Path, tmp_path: 
     said = seedbed("export", tmp_path / "absent", "--out", tmp_path / "out")
     assert said.code == 1 and "there is no model at" in said.err
     said = seedbed("export", tiny_run, "--dtype", "int8", "--out", tmp_path / "out")
-    assert said.code == 2 and "dtype 'int8' is unknown" in said.err
+    assert said.code == 2 and "dtype='int8' is unknown" in said.err
 
 
 def test_a_training_starts_from_any_model(

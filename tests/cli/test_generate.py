@@ -173,7 +173,7 @@ OWN = {"num_beams": 4, "length_penalty": 2.0, "early_stopping": True, "max_lengt
 MORE = {"min_length": 56, "bad_words_ids": [[1]], "repetition_penalty": 1.0}
 REST = "--length-penalty 2.0 --early-stopping true"
 FLAGS = ["--max-new-tokens", "3", "--num-beams", "4"]
-DEFAULT = "--temperature 0.3 --top-p 0.9"
+DEFAULT = "--temperature 0.7 --top-p 0.9"
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_the_settings_of_a_bundle_are_used_and_said(
     if used:
         start = f"Generating with {used}, "
         assert notices[0].startswith(start) and notices[0].endswith("; the flags change it.")
-        files_say = "--temperature 0.3" not in used
+        files_say = DEFAULT not in used
         assert files_say == ("as the model's files say" in notices[0])
     assert not more or notices[-1] == f"The model's generation_config.json {more}"
     again = seedbed(*command, *used.split())

@@ -30,5 +30,5 @@ def test_a_verb_has_a_flag_for_each_setting(verb: str, but: set[str], max_new_to
         if name not in but:
             assert options[name].opts == [f"--{name.replace('_', '-')}"]
             assert options[name].help == setting.meaning
-            own = {"max_new_tokens": max_new_tokens, "stop": None, "early_stopping": "false"}
+            own = {"max_new_tokens": max_new_tokens, "stop": None, "early_stopping": None}
             assert options[name].default == own.get(name, default), name

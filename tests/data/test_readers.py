@@ -12,6 +12,7 @@ from pyarrow import parquet
 
 from seedbed.base.errors import DataError
 from seedbed.data.corpora import Document, Reading, read_documents
+from seedbed.data.files import NotUsable, read_text
 from seedbed.data.labels import encode_labelled
 from seedbed.data.prepare import prepare_shards
 from seedbed.data.readers import reader
@@ -254,3 +255,14 @@ def test_metadata_of_another_form_is_ignored(metadata: str, names: Any, tmp_path
     parquet.write_table(table.replace_schema_metadata({"huggingface": metadata}), tmp_path / "a.parquet")
     found = read_documents(tmp_path / "a.parquet", learns_from="labels")
     assert tuple(document.answer for document in found) == names
+
+
+def test_a_compressed_file_is_read_up_to_a_multiple_of_its_size(tmp_path: Path) -> None:
+    """A gigabyte of one letter has a megabyte as gzip."""
+    bomb, sound = tmp_path / "bomb.txt.gz", tmp_path / "sound.txt.gz"
+    bomb.write_bytes(gzip.compress(b"a" * (150 << 20), 9))
+    with pytest.raises(NotUsable, match=r"bomb.txt.gz has more than 200 times as many bytes"):
+        read_text(bomb)
+    text = "the same line again\n" * 100_000
+    sound.write_bytes(gzip.compress(text.encode(), 9))
+    assert read_text(sound) == text

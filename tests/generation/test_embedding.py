@@ -44,7 +44,7 @@ def test_what_cannot_be_embedded_is_refused() -> None:
     for given, words in (([[]], "a text is empty"), ([[99]], "not in the vocabulary"), ([[1] * 600], "512")):
         with pytest.raises(UsageError, match=words):
             lm.embed(given)
-    with pytest.raises(UsageError, match="pooling 'max' is unknown"):
+    with pytest.raises(UsageError, match="pooling='max' is unknown"):
         lm.embed(ROWS, pooling="max")
     with pytest.raises(UsageError, match="needs a tokenizer"):
         lm.embed("a text")
@@ -52,7 +52,7 @@ def test_what_cannot_be_embedded_is_refused() -> None:
         for call in (lm.embed, lm.classify, lm.tag, model("gpt2").generate):
             with pytest.raises(UsageError, match=r"is neither a text nor a list|this network has no"):
                 call(odd)
-    with pytest.raises(UsageError, match="pooling 3 is unknown"):
+    with pytest.raises(UsageError, match="pooling=3 is unknown"):
         lm.embed(ROWS, pooling=3)
     assert lm.embed([]).shape == (0, 64)
     assert torch.allclose(lm.embed(ROWS, normalize=True).norm(dim=-1), torch.ones(4))

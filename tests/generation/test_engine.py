@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from seedbed.base.errors import BundleError, SeedbedError
+from seedbed.base.errors import BundleError, SeedbedError, UsageError
 from seedbed.generation.answer import Answer
 from seedbed.generation.engine import Engine
 from seedbed.generation.request import Request
@@ -284,3 +284,11 @@ def test_weights_that_are_not_finite_are_named(gpt2: Network) -> None:
     engine.submit(Request((3,), GREEDY))
     with pytest.raises(BundleError, match="not finite"):
         engine.step()
+
+
+@pytest.mark.parametrize("name", ["num_samples", "num_beams"])
+def test_rows_beyond_the_memory_are_refused(name: str, module: Network) -> None:
+    """2^31 - 1 answers would fill the memory with their objects alone."""
+    settings = GenerationSettings(max_new_tokens=10, **{name: 2**31 - 1})
+    with pytest.raises(UsageError, match=rf"{name}=2147483647 needs about .* are free; give at most \d+"):
+        Engine(module).submit(Request(prompt(1, 3), settings))

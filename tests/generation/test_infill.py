@@ -87,7 +87,7 @@ def test_what_cannot_be_filled_gives_one_line(pair: tuple[Any, LanguageModel]) -
         (lambda: lm.fill("a ___ <|b|> cat"), BundleError, "no special token in the text"),
         (lambda: lm.fill("___ the" + " cat" * 30), UsageError, "the context of this model has 40"),
         (lambda: other.fill("the ___"), BundleError, "has no such special tokens; use the tokenizer of"),
-        (lambda: lm.fill(5), UsageError, "'5' is neither a text nor a list"),  # type: ignore[arg-type]
+        (lambda: lm.fill(5), UsageError, "5 is neither a text nor a list"),  # type: ignore[arg-type]
         (lambda: masks.fill("the ___"), UsageError, "a blank becomes 'mask' .* is a decoder, which needs a"),
         (lambda: silent.fill("the ___"), UsageError, "a decoder, which reads only what stands before"),
     ]

@@ -109,7 +109,7 @@ TOKENS = (
     "forced_bos_token_id",
     "forced_eos_token_id",
 )
-ODD_TOKENS = [[[2]], "</s>", True, 2.0, -1, 10**9, [2, "a"], [True], {"a": 1}, [-1], 10**30, [[]]]
+ODD_TOKENS = [[[2]], "</s>", True, 2.0, -1, 10**10, [2, "a"], [True], {"a": 1}, [-1], 10**30, [[]]]
 ODD = {
     "do_sample": ["yes", 1, [], {}],
     "temperature": ["0.7", -1, True, float("nan"), float("inf"), [0.7], 10**30],
@@ -150,3 +150,15 @@ def test_what_published_files_have_is_read(gpt2: Network, tokenizer: Tokenizer, 
     lm = load(tmp_path)
     assert lm.eos_ids == (2, 3) and lm.generation == published
     assert lm.generate("a", 3, seed=1) == lm.generate("a", 3, seed=1, temperature=1.0, top_p=0.9)
+
+
+def test_a_token_that_the_network_does_not_have(gpt2: Network, tmp_path: Path) -> None:
+    """One that ends answers never comes, one that begins them cannot be read."""
+    LanguageModel(gpt2).save(tmp_path)
+    file = tmp_path / "generation_config.json"
+    file.write_text(json.dumps({"eos_token_id": [5, 10**6], "bos_token_id": 50256}))
+    assert load(tmp_path).eos_ids == ()
+    for key in ("decoder_start_token_id", "forced_bos_token_id", "forced_eos_token_id"):
+        file.write_text(json.dumps({key: 10**6}))
+        with pytest.raises(BundleError, match=f"{key}=1000000, but token ids go from 0 to"):
+            load(tmp_path)

@@ -22,6 +22,7 @@ from seedbed.hub.gguf_file import open_gguf_file
 from seedbed.models.network import build, import_tensors
 from seedbed.nn.config import RotaryScaling
 from seedbed.nn.layout import Layout
+from seedbed.text.tokenizer import byte_symbols
 
 TEXT = (
     "In 2026, 1,234,567 people'll say it's 3.14 — don't THEY'RE?  \n\n\t  x1=22;\r\n  Ünïcödé 東京 2½ ²\u0301"
@@ -237,15 +238,19 @@ def test_tokens_with_scores_are_those_of_llama2(tiny: Any, write_gguf: Any, pref
 
 def test_added_tokens_are_text_or_control_as_their_types_say(tiny: Any, write_gguf: Any) -> None:
     core = trained("gpt-2")
-    core.add_tokens(["<think>", "東 京", "<pad>"])
+    core.add_tokens(["<think>", "東 京", "<pad>", "\U0001f999"])
     module = tiny.make_llama(core.get_vocab_size())
     values = tiny.tokenizer_metadata(core, "gpt-2")
-    values["tokenizer.ggml.token_type"][-3:] = [4, 1, 3]
+    values["tokenizer.ggml.token_type"][-4:] = [4, 4, 3, 1]
     path, _ = write_gguf(module, values=tiny.metadata(module) | values)
     lm = seedbed.load(path)
     first = core.token_to_id("<think>")
     assert lm.tokenizer.encode("<think>東 京") == [first, first + 1]
     assert first + 2 not in lm.tokenizer.encode("<pad>")
+    # A normal token that byte symbols cannot spell: its letter comes as four bytes.
+    found = lm.tokenizer.encode("\U0001f999")
+    assert found == [core.token_to_id(byte_symbols()[byte]) for byte in "\U0001f999".encode()]
+    assert lm.tokenizer.decode(found) == "\U0001f999"
     assert lm.tokenizer.decode([first, first + 1, first + 2]) == "<think>東 京"
     assert "".join(lm.stream([first, 5], 5, temperature=0)) == lm.generate([first, 5], 5, temperature=0).text
 

@@ -13,7 +13,8 @@ from tokenizers import decoders as core_decoders
 from tokenizers import models, pre_tokenizers
 from transformers import AutoTokenizer
 
-from seedbed.base.errors import BundleError, UsageError
+from seedbed.base.errors import BundleError, StoppedEarly, UsageError
+from seedbed.text.library import library_errors
 from seedbed.text.tokenizer import END_OF_TEXT, Tokenizer, blocks, byte_symbols
 from seedbed.text.training import BYTE_KINDS, train_tokenizer
 
@@ -199,3 +200,9 @@ def test_the_symbols_of_bytes_are_the_library_s() -> None:
     assert sorted(symbols) == sorted(pre_tokenizers.ByteLevel.alphabet())
     split = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     assert [split.pre_tokenize_str(chr(b))[0][0] for b in range(128)] == symbols[:128]
+
+
+def test_our_own_errors_pass_through_those_of_the_library() -> None:
+    """A signal while shards were made ended with exit code 1, and blamed the tokenizer."""
+    with pytest.raises(StoppedEarly, match=r"^stopped by SIGTERM$"), library_errors("the tokenizer"):
+        raise StoppedEarly("stopped by SIGTERM")

@@ -158,7 +158,7 @@ def find_device(name: str, local_rank: int = 0) -> torch.device:
         name = "cuda" if local_rank < gpus else "cpu"
     try:
         device = torch.device(name)
-    except RuntimeError:
+    except (RuntimeError, TypeError, ValueError, OverflowError):
         raise ConfigError(
             f"device={name!r} is not a device of torch; allowed: auto, cpu, cuda, cuda:N, mps"
         ) from None

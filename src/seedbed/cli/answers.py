@@ -36,12 +36,12 @@ def complete(lm: LanguageModel, texts: list[str], how: dict[str, Any], given: se
     require_continuing(lm.config)
     settings = GenerationSettings(**how)
     used = lm.completed(settings)
-    report_settings(lm, settings, given)
     continues = lm.config.shape == "decoder"
     num_samples = how["num_samples"]
     if len(texts) == 1 and num_samples == 1 and used.num_beams == 1 and not json:
         streamed = [name for name, setting, _ in named_settings() if setting.is_streamed and name in how]
         stream = lm.stream(texts[0], **{name: how[name] for name in streamed})
+        report_settings(lm, settings, given)
         print(shown(texts[0]) if continues else "", end="", flush=True)
         for chunk in stream:
             print(shown(chunk), end="", flush=True)
@@ -50,6 +50,7 @@ def complete(lm: LanguageModel, texts: list[str], how: dict[str, Any], given: se
         report_full_context(lm, [stream.completion], how["max_new_tokens"])
         return
     answers = lm.generate(texts, **how)
+    report_settings(lm, settings, given)
     groups = answers if num_samples > 1 else [[answer] for answer in answers]
     rows = [(prompt, answer) for prompt, group in zip(texts, groups, strict=True) for answer in group]
     if json:

@@ -172,7 +172,8 @@ def run(arguments: Sequence[str], *, started: float | None = None) -> int:
     except RuntimeError as error:
         if not any(words in str(error) for words in OUT_OF_MEMORY):
             raise
-        return _fail(f"memory ran out ({str(error).splitlines()[0][:120]}); {LESS_MEMORY}", 1)
+        said = str(error).splitlines()[0].rpartition(": ")[2][:120]  # torch's own place comes before
+        return _fail(f"memory ran out ({said}); {LESS_MEMORY}", HardwareError.exit_code)
     except BrokenPipeError:
         # The reader has closed the pipe; Python must not fail again when it flushes stdout at exit.
         sys.stdout = open("/dev/null", "w")  # noqa: SIM115

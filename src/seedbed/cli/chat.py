@@ -33,7 +33,7 @@ def chat(
 ) -> None:
     """Chat with a model. From a pipe, each line is a message.
 
-    Settings without a flag are the model's own (generation_config.json), else temperature 0.3 and top-p 0.9.
+    Settings without a flag are the model's own (generation_config.json), else temperature 0.7 and top-p 0.9.
     """
     from seedbed.cli.answers import report_settings
     from seedbed.cli.chat_session import Session, run_in_pipe, run_in_terminal

@@ -47,7 +47,7 @@ def generate(
 ) -> None:
     """Complete prompts or fill blanks. A single completion is streamed.
 
-    Settings without a flag are the model's own (generation_config.json), else temperature 0.3 and top-p 0.9.
+    Settings without a flag are the model's own (generation_config.json), else temperature 0.7 and top-p 0.9.
     """
     from seedbed.cli.answers import check_flags, complete, fill_blanks, report_settings
     from seedbed.cli.prompts import complete_file

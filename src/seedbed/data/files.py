@@ -116,17 +116,24 @@ class _Bounded(io.RawIOBase):
     """The bytes of a compressed file, which ends with an error beyond a number of them."""
 
     def __init__(self, packed: gzip.GzipFile, file: Path, most_bytes: int) -> None:
-        self._packed, self._file, self._left = packed, file, most_bytes
+        self._packed, self._file, self._most_bytes = packed, file, most_bytes
 
     def readable(self) -> bool:
         """It is."""
         return True
 
+    def seekable(self) -> bool:
+        """It is, by reading."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move to a place in the decompressed bytes."""
+        return self._packed.seek(offset, whence)
+
     def readinto(self, buffer: Any) -> int:
         """Read the next bytes."""
         count = self._packed.readinto(buffer)
-        self._left -= count
-        if self._left < 0:
+        if self._packed.tell() > self._most_bytes:
             raise NotUsable(
                 f"{self._file} has more than {MOST_TIMES} times as many bytes as its compressed form, which "
                 "no text has; decompress it first if it is sound",

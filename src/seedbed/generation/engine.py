@@ -18,7 +18,7 @@ from seedbed.generation import beam
 from seedbed.generation.answer import Answer
 from seedbed.generation.repetition import History, discourage
 from seedbed.generation.request import Request
-from seedbed.generation.rows import Row, Rows, evaluating
+from seedbed.generation.rows import Row, Rows, evaluating, require_memory
 from seedbed.generation.sampling import Limits, check_finite, force, sample_each, token_logprobs
 from seedbed.models.family import Network
 from seedbed.text.tokenizer import Tokenizer
@@ -64,6 +64,9 @@ class Engine:
         limits = Limits(max_tokens, eos_ids, first_ids, self._forced_eos)
         is_search = (settings.num_beams or 1) > 1
         history = History.of(prompt, settings, vocab_size=self.module.config.vocab_size)
+        capacity = len(prompt) + max_tokens - 1  # the last token is not read
+        name = "num_beams" if is_search else "num_samples"
+        require_memory(self.module, name, getattr(settings, name), num_tokens=capacity)
         answers = [
             Answer(
                 request,
@@ -75,7 +78,6 @@ class Engine:
             )
             for index in range(settings.num_samples)
         ]
-        capacity = len(prompt) + max_tokens - 1  # the last token is not read
         beams = beam.Beams(settings, limits, history) if is_search else None
         own = prompt if is_search or len(answers) == 1 else prompt[:-1]
         self._rows.add(Row(own, answers, capacity, beams))

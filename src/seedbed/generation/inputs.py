@@ -11,6 +11,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from seedbed.base.arguments import shown
 from seedbed.base.described import Described
 from seedbed.base.errors import BundleError, SeedbedWarning, UsageError
 from seedbed.generation.filling import MaskFiller
@@ -212,15 +213,26 @@ class Inputs(Described):
         return segments
 
     def _table(self, ids: Tensor, name: str) -> Tensor:
-        ids = torch.as_tensor(ids, device=self.device)
+        ids = self._whole_numbers(ids, name)
         if ids.dim() != 2 or not ids.numel():
             raise UsageError(f"{name} have the shape {tuple(ids.shape)}; give (batch, seq), each at least 1")
         return ids
 
+    def _whole_numbers(self, values: Any, name: str) -> Tensor:
+        """A tensor of whole numbers, or of flags, on the network's device."""
+        try:
+            found = torch.as_tensor(values, device=self.device)
+        except (TypeError, ValueError, RuntimeError, OverflowError):
+            found = torch.full((), 0.5)
+        is_float = found.dtype.is_floating_point
+        if found.dtype.is_complex or (is_float and not bool((found == found.round()).all())):
+            raise UsageError(f"{name}={shown(values)} is not a tensor of whole numbers; give (batch, seq)")
+        return found.long() if is_float else found
+
     def _beside(self, ids: Tensor, values: Tensor | None, name: str, *, default: int = 0) -> Tensor:
         if values is None:
             return torch.full_like(ids, default)
-        values = torch.as_tensor(values, device=self.device)
+        values = self._whole_numbers(values, name)
         if values.shape != ids.shape:
             raise UsageError(
                 f"{name} has shape {tuple(values.shape)}, input_ids {tuple(ids.shape)}; give them the same"
@@ -246,8 +258,12 @@ def is_single(prompts: Prompt | Sequence[Prompt]) -> bool:
 
 def require_text_or_list(prompts: object) -> None:
     """Raise a UsageError for what is neither a text nor a list."""
-    has_items = hasattr(prompts, "__len__") and hasattr(prompts, "__getitem__")
-    if isinstance(prompts, Mapping) or not has_items:
+    has_items = hasattr(prompts, "__getitem__") and not isinstance(prompts, Mapping | type)
+    try:
+        len(prompts)  # type: ignore[arg-type]
+    except TypeError:
+        has_items = False
+    if not has_items:
         raise UsageError(
-            f"{str(prompts)[:60]!r} is neither a text nor a list; give a text, token ids or a list of them"
+            f"{shown(prompts)} is neither a text nor a list; give a text, token ids or a list of them"
         )

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Unpack, cast, overload
 
+from seedbed.base.arguments import flag_of, path_of, text_of
 from seedbed.base.errors import SeedbedWarning, UsageError
 from seedbed.base.units import count_text
 from seedbed.generation.answer import Answer
@@ -58,7 +59,7 @@ class LanguageModel(Reading):
         """Answer each prompt, text or token ids: a Completion each, or a list of `num_samples` (> 1) each.
 
         A single prompt gives one result, not a list of one. `how` are the fields of GenerationSettings;
-        another name is refused with the nearest one; None is the model's own setting, else temperature 0.3
+        another name is refused with the nearest one; None is the model's own setting, else temperature 0.7
         and top-p 0.9. Temperature 0 is greedy; `num_beams` > 1 searches, and its samples are the best answers
         found. `eos_ids` () never ends before max_new_tokens. The same prompt
         and seed give the same answer beside any other prompts. `<extra_id_0>` and `<mask>` in a prompt are
@@ -190,13 +191,14 @@ class LanguageModel(Reading):
 
         A folder that has the same weights, in any dtype, is replaced, with `force` also another model's.
         """
+        path, card, force = path_of("path", path), text_of("card", card), flag_of("force", force)
         vectors = self.vectors
         if vectors is not None and vectors.problem is not None:
             lost = f"{vectors.problem}, which the bundle does not keep; take it from the model's own folder"
             warnings.warn(lost, SeedbedWarning, stacklevel=2)
             vectors = None
         save_bundle(
-            Path(path),
+            path,
             self.module,
             self.tokenizer,
             card=card,

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import torch
 
+from seedbed.base.arguments import choice_of, flag_of, shown, text_of, whole_of
+from seedbed.base.errors import UsageError
 from seedbed.generation.language_model import LanguageModel
-from seedbed.hub.bundle import open_bundle, vector_settings
+from seedbed.hub.bundle import DTYPES, open_bundle, vector_settings
 from seedbed.hub.locate import locate
 from seedbed.models.family import Config
 from seedbed.models.network import build, initialize, preset, require_vocabulary
+from seedbed.nn.config import ModelConfig, RecurrentConfig
 from seedbed.text.tokenizer import Tokenizer
 
 
@@ -23,6 +26,8 @@ def load(
     `allow_pickle` reads weights that exist as `pytorch_model.bin` only, and only their tensors.
     Errors: BundleError naming what is missing, damaged or contradictory.
     """
+    dtype, device = choice_of("dtype", dtype, DTYPES), text_of("device", device)
+    allow_pickle = flag_of("allow_pickle", allow_pickle)
     path = locate(model, allow_pickle=allow_pickle)
     module, tokenizer, generation = open_bundle(path, dtype=dtype, device=device, allow_pickle=allow_pickle)
     return LanguageModel(module, tokenizer, generation=generation, vectors=vector_settings(path))
@@ -31,6 +36,11 @@ def load(
 def new(config: str | Config, *, tokenizer: Tokenizer | None = None, seed: int = 0) -> LanguageModel:
     """A newly initialized model of a preset (`gpt2:124m`) or a config, initialized as its family is."""
     config = preset(config) if isinstance(config, str) else config
+    if not isinstance(config, ModelConfig | RecurrentConfig):
+        raise UsageError(f"config={shown(config)} is neither a preset's name nor a config; give gpt2:124m")
+    if tokenizer is not None and not isinstance(tokenizer, Tokenizer):
+        raise UsageError(f"tokenizer={shown(tokenizer)} is not a Tokenizer; give one, or None")
+    seed = whole_of("seed", seed)
     require_vocabulary(tokenizer, config)
     module = build(config)
     initialize(module, torch.Generator().manual_seed(seed))

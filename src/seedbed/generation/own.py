@@ -9,7 +9,7 @@ from typing import Any
 from seedbed.generation.settings import GenerationSettings, Sampling, named_settings
 
 # Where a model's files have no settings for sampling: 20 questions to SmolLM2 135M (docs/LOG.md, issue 21).
-DEFAULTS = {"temperature": 0.3, "top_p": 0.9}
+DEFAULTS = {"temperature": 0.7, "top_p": 0.9}
 # Settings that change answers and have no counterpart here, with their neutral values.
 UNKNOWN: dict[str, Any] = {
     "encoder_repetition_penalty": 1,

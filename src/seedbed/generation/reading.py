@@ -9,7 +9,8 @@ from typing import Any, overload
 import torch
 from torch import Tensor
 
-from seedbed.base.errors import UsageError, nearest
+from seedbed.base.arguments import choice_of, flag_of, shown
+from seedbed.base.errors import UsageError
 from seedbed.generation.inputs import Inputs, Prompt, is_single, require_text_or_list, several_of
 from seedbed.generation.request import Score, check_ids, require_continuing
 from seedbed.generation.rows import evaluating
@@ -133,7 +134,7 @@ class Reading(Inputs):
         """
         head = self._need_labels("tagging", "tags")
         require_text_or_list(text)
-        several = not isinstance(text, str) and len(text) > 0 and not isinstance(text[0], str)
+        several = not isinstance(text, str) and len(text) > 0 and isinstance(text[0], list | tuple)
         found = [words_of(one) for one in (text if several else [text])]  # type: ignore[arg-type]
         documents = self._documents([joined for joined, _ in found])
         results = []
@@ -182,8 +183,12 @@ class Reading(Inputs):
     def score_batch(self, pairs: Sequence[tuple[Prompt, Prompt]]) -> list[Score]:
         """The scores of many (prompt, completion) pairs, read together."""
         require_continuing(self.config)
+        require_text_or_list(pairs)
         rows, sources = [], []
-        for prompt, completion in pairs:
+        for pair in pairs:
+            if not isinstance(pair, list | tuple) or len(pair) != 2:
+                raise UsageError(f"{shown(pair)} is not a pair; give (prompt, completion)")
+            prompt, completion = pair
             ids = self._encode(completion)
             before, source = self._read(prompt)
             if source:
@@ -211,15 +216,14 @@ class Reading(Inputs):
                 f"{own.problem}, which is not supported; give pooling='mean' or 'first' for vectors of "
                 "another kind, which the model was not trained for"
             )
-        pooling = own.pooling if pooling is None else pooling
-        if pooling not in POOLINGS:
-            raise UsageError(f"pooling {pooling!r} is unknown; {nearest(str(pooling), POOLINGS)}")
+        pooling = own.pooling if pooling is None else choice_of("pooling", pooling, POOLINGS)
+        normalize = own.normalize if normalize is None else flag_of("normalize", normalize)
         rows = self._rows_to_embed(texts)
         vectors = torch.empty(len(rows), self.config.d_model, device=self.device)
         with evaluating(self.module):
             for r, states in row_states(self.module, rows):
                 vectors[r] = states.mean(0) if pooling == "mean" else states[0]
-        if own.normalize if normalize is None else normalize:
+        if normalize:
             vectors = torch.nn.functional.normalize(vectors, dim=-1)
         return vectors[0] if is_single(texts) else vectors
 

@@ -12,11 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from seedbed.base.errors import UsageError
+from seedbed.base.hardware import memory
+from seedbed.base.units import bytes_text
 from seedbed.generation import beam
 from seedbed.generation.answer import Answer
 from seedbed.generation.scoring import source_inputs
 from seedbed.models.family import Network
+from seedbed.nn.config import ModelConfig
 from seedbed.nn.state import DecodeState
+
+FEW_ROWS = 64  # whose memory is not looked at
+ANSWER_BYTES = 4096  # of an answer's own objects
 
 
 @contextmanager
@@ -30,6 +36,24 @@ def evaluating(module: nn.Module) -> Iterator[None]:
     finally:
         for part in training:
             part.training = True
+
+
+def require_memory(module: Network, name: str, num_rows: int, *, num_tokens: int) -> None:
+    """Refuse with a UsageError more rows at once than the memory has room for, each of so many tokens."""
+    if num_rows <= FEW_ROWS:
+        return
+    config, size = module.config, module.dtype.itemsize
+    if isinstance(config, ModelConfig):
+        row_bytes = 2 * config.num_layers * config.kv_heads * config.d_head * num_tokens * size
+    else:
+        row_bytes = 2 * config.num_layers * config.d_model * size
+    row_bytes += 2 * 4 * config.vocab_size + ANSWER_BYTES  # logits and their order
+    free = memory()[1] if module.device.type == "cpu" else torch.cuda.mem_get_info(module.device)[0]
+    if num_rows * row_bytes > free:
+        raise UsageError(
+            f"{name}={num_rows} needs about {bytes_text(num_rows * row_bytes)} for {num_tokens} tokens each, "
+            f"and {bytes_text(free)} are free; give at most {max(1, free // row_bytes)}"
+        )
 
 
 @dataclass(eq=False, slots=True)

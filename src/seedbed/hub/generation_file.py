@@ -62,7 +62,8 @@ TOKENS = tuple(name for name in GenerationFile.model_fields if name.endswith("_t
 def valid_settings(values: Mapping[str, Any], file: Path, *, vocab_size: int) -> dict[str, Any]:
     """The values; a BundleError for one of another type, or out of its range. Other keys are not read.
 
-    A `config.json` may name tokens that its network does not have, those of its class: they are left out.
+    The end and begin tokens of a small network may be those of its class, which it does not have (other tools
+    write them so): they are left out. Tokens that are put into an answer have to exist.
     """
     values = dict(values)
     try:
@@ -81,7 +82,7 @@ def valid_settings(values: Mapping[str, Any], file: Path, *, vocab_size: int) ->
         ids = named if isinstance(named, list) else [] if named is None else [named]
         if key == "pad_token_id" or (wrong := next((i for i in ids if i >= vocab_size), None)) is None:
             continue
-        if file.name != "config.json":
+        if key not in ("bos_token_id", "eos_token_id"):
             raise BundleError(
                 f"{file} has {key}={wrong}, but token ids go from 0 to {vocab_size - 1}; correct it, or "
                 "remove the key"

@@ -11,7 +11,7 @@ from seedbed.hub.gguf_file import DAMAGED, GgufFile
 from seedbed.text.library import library_errors
 from seedbed.text.sentencepiece_model import BYTE, CONTROL, UNKNOWN, USER_DEFINED
 from seedbed.text.sentencepiece_tokenizer import scored_core, scored_merges
-from seedbed.text.tokenizer import Tokenizer, byte_symbols
+from seedbed.text.tokenizer import Tokenizer
 from seedbed.text.vocabulary_files import ENDINGS, QWEN2, REST, WORDS, cut_core
 
 PREFIX = "tokenizer.ggml."
@@ -61,12 +61,11 @@ def read_tokenizer(file: GgufFile) -> Tokenizer | None:
         else:
             whole = pre == "llama-bpe"  # `ignore_merges` of LLaMA 3's tokenizer.json
             core = cut_core(vocabulary, merges, PATTERNS[pre], composed=pre == "qwen2", whole_words=whole)
-        # A token that byte symbols cannot spell is matched as text, whatever its type is.
-        symbols = frozenset(byte_symbols())
+        # A normal token that byte symbols cannot spell is never matched, as in llama.cpp.
         added = [
             AddedToken(token, special=of_type == CONTROL, normalized=False)
             for token, of_type in zip(tokens, types, strict=True)
-            if of_type in (CONTROL, USER_DEFINED) or not (is_scored or symbols.issuperset(token))
+            if of_type in (CONTROL, USER_DEFINED)
         ]
         core.add_tokens(added)
         if file.get(f"{PREFIX}add_bos_token", bool, is_scored) and "bos_token" in special:

@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from itertools import islice
 from pathlib import Path
 
+from seedbed.base.arguments import path_of
 from seedbed.base.errors import BundleError, nearest_path
 from seedbed.hub.download import NAME, download
 from seedbed.hub.weight_files import CONFIG, WEIGHTS
@@ -40,6 +41,7 @@ def locate(model: str | Path, *, weights: bool = True, allow_pickle: bool = Fals
     It is the path itself, `model` in a run's folder, the only `.gguf` file of a folder without a config, the
     model in an installed package, or what `download` returns.
     """
+    path_of("model", model)
     if str(model).startswith(PREFIX):
         return package_model(str(model).removeprefix(PREFIX))
     if hub_name(model):

@@ -46,14 +46,15 @@ class TrainingSettings:
     average_checkpoints: int | None = None
     compile: bool = False  # compile the network with torch.compile
     checkpoint_activations: bool = False  # compute activations again in the backward pass, to save memory
-    num_threads: int = 0  # CPU threads; 0: chosen for the machine [0 or more]
+    num_threads: int = 0  # CPU threads; 0: chosen for the machine [0 to 1024]
 
     def __post_init__(self) -> None:
         counts = ("num_steps", "batch_tokens", "context_tokens", "evaluate_every_steps")
         for name in (*counts, "checkpoint_every_steps", "keep_checkpoints"):
             self._require(name, getattr(self, name) >= 1, "1 or more")
-        for name in ("micro_batch_tokens", "weight_decay", "clip_norm", "num_threads"):
+        for name in ("micro_batch_tokens", "weight_decay", "clip_norm"):
             self._require(name, getattr(self, name) >= 0, "0 or more")
+        self._require("num_threads", 0 <= self.num_threads <= 1024, "0 to 1024")
         self._require("evaluate_tokens", (self.evaluate_tokens or 0) >= 0, "0 or more")
         for name in ("learning_rate", "matrix_learning_rate"):
             self._require(name, 0 < getattr(self, name) < float("inf"), "above 0")

@@ -1,0 +1,67 @@
+"""Arguments of public functions, checked where they come in: a wrong one is a UsageError of one line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from seedbed.base.errors import UsageError, nearest
+
+MAX_NAME, MAX_PATH = 255, 4096  # characters of a file's name and of a path, as Linux allows them
+
+
+def shown(value: object) -> str:
+    """A value in a few words, in one line."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def path_of(name: str, value: Any) -> Path:
+    """A path, or its text."""
+    if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str):
+        raise UsageError(f"{name}={shown(value)} is not a path; give a text or a Path")
+    text = os.fspath(value)
+    if "\x00" in text or (not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text)):
+        raise UsageError(f"{name}={shown(value)} has characters that no path has; give another one")
+    if len(text) > MAX_PATH or any(len(part.encode()) > MAX_NAME for part in text.split("/")):
+        raise UsageError(
+            f"{name}={shown(value)} has {len(text)} characters; a name has at most {MAX_NAME}, and a path "
+            f"{MAX_PATH}: give a shorter one"
+        )
+    return Path(value)
+
+
+def flag_of(name: str, value: Any) -> bool:
+    """True or False."""
+    if not isinstance(value, bool):
+        raise UsageError(f"{name}={shown(value)} is not allowed; give True or False")
+    return value
+
+
+def text_of(name: str, value: Any) -> str:
+    """A text that UTF-8 can write."""
+    if not isinstance(value, str) or any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise UsageError(f"{name}={shown(value)} is not a text; give one, without halves of characters")
+    return value
+
+
+def choice_of(name: str, value: Any, allowed: Collection[str]) -> str:
+    """One of several texts."""
+    if not isinstance(value, str) or value not in allowed:
+        raise UsageError(f"{name}={shown(value)} is unknown; {nearest(str(value)[:60], allowed)}")
+    return value
+
+
+def whole_of(name: str, value: Any, *, least: int = 0, most: int = 2**63 - 1) -> int:
+    """A whole number in a range."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise UsageError(f"{name}={shown(value)} is not a whole number; give one from {least} to {most}")
+    try:
+        number = int(value.__index__())
+    except TypeError:  # an array
+        raise UsageError(f"{name}={shown(value)} is not a whole number; give one") from None
+    if not least <= number <= most:
+        raise UsageError(f"{name}={shown(value)} is not allowed; give a whole number from {least} to {most}")
+    return number
