@@ -1,12 +1,14 @@
 """A symbolic link in a bundle is followed inside the folder and in the hub's cache, and nowhere else."""
 
+import os
 from pathlib import Path
 
 import pytest
 from tests.models.reference import tiny
 
 import seedbed
-from seedbed.base.errors import BundleError
+from seedbed.base.arguments import path_of
+from seedbed.base.errors import BundleError, UsageError
 from seedbed.text.special_form import decoder_form
 from seedbed.text.training import train_tokenizer
 
@@ -57,3 +59,12 @@ def test_a_snapshot_of_the_hubs_cache_is_read(bundle: Path, tmp_path: Path) -> N
         (bundle / name).rename(blobs / f"blob-{name}")
         (snapshot / name).symlink_to(f"../../blobs/blob-{name}")
     assert seedbed.load(snapshot).generate("a", 2, seed=1).token_ids
+
+
+def test_a_name_is_one_that_a_file_system_has() -> None:
+    """In bytes, and not always UTF-8."""
+    latin = os.fsdecode(b"caf\xe9")
+    assert path_of("model", latin) == Path(latin)
+    for odd in ("a\ud800", "a\x00b", "x" * 256, "ü" * 128, "a/" * 2100):
+        with pytest.raises(UsageError, match=r"has characters that no path has|give a shorter one"):
+            seedbed.load(odd)

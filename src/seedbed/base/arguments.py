@@ -9,7 +9,7 @@ from typing import Any
 
 from seedbed.base.errors import UsageError, nearest
 
-MAX_NAME, MAX_PATH = 255, 4096  # characters of a file's name and of a path, as Linux allows them
+MAX_NAME, MAX_PATH = 255, 4096  # bytes of a file's name and of a path, as Linux allows them
 
 
 def shown(value: object) -> str:
@@ -23,11 +23,15 @@ def path_of(name: str, value: Any) -> Path:
     if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str):
         raise UsageError(f"{name}={shown(value)} is not a path; give a text or a Path")
     text = os.fspath(value)
-    if "\x00" in text or (not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text)):
+    try:
+        encoded = os.fsencode(text)  # a name that is not UTF-8 is one all the same
+    except UnicodeEncodeError:
+        encoded = b"\x00"
+    if b"\x00" in encoded:
         raise UsageError(f"{name}={shown(value)} has characters that no path has; give another one")
-    if len(text) > MAX_PATH or any(len(part.encode()) > MAX_NAME for part in text.split("/")):
+    if len(encoded) > MAX_PATH or any(len(part) > MAX_NAME for part in encoded.split(b"/")):
         raise UsageError(
-            f"{name}={shown(value)} has {len(text)} characters; a name has at most {MAX_NAME}, and a path "
+            f"{name}={shown(value)} has {len(encoded)} bytes; a name has at most {MAX_NAME}, and a path "
             f"{MAX_PATH}: give a shorter one"
         )
     return Path(value)

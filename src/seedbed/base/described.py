@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from html import escape
 
 
-class Described:
+class Described(ABC):
     """The base of public objects with a readable `repr`; subclasses give the facts."""
 
+    @abstractmethod
     def _facts(self) -> dict[str, str]:
         """What matters about the object, by its name."""
-        raise NotImplementedError
 
     def __repr__(self) -> str:
         facts = ", ".join(f"{name} {value}" for name, value in self._facts().items())

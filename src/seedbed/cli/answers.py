@@ -39,8 +39,7 @@ def complete(lm: LanguageModel, texts: list[str], how: dict[str, Any], given: se
     continues = lm.config.shape == "decoder"
     num_samples = how["num_samples"]
     if len(texts) == 1 and num_samples == 1 and used.num_beams == 1 and not json:
-        streamed = [name for name, setting, _ in named_settings() if setting.is_streamed and name in how]
-        stream = lm.stream(texts[0], **{name: how[name] for name in streamed})
+        stream = lm.stream(texts[0], **how)
         report_settings(lm, settings, given)
         print(shown(texts[0]) if continues else "", end="", flush=True)
         for chunk in stream:

@@ -123,15 +123,16 @@ class Renderer:
             "raise_exception": refuse,
             "strftime_now": format_now,
         }
+        generation = self._environment.extensions[Generation.identifier]
+        assert isinstance(generation, Generation)
+        self._generation = generation
         self._compiled: dict[str, jinja2.Template] = {}
 
     def render(
         self, source: str, variables: dict[str, Any], around: tuple[str, str] = ("", "")
     ) -> dict[str, Any]:
         """What a template writes, `{"text": ..}`; else `refused`, `endless` or `error` with the reason."""
-        for extension in self._environment.extensions.values():
-            if isinstance(extension, Generation):
-                extension.around = around
+        self._generation.around = around
         template = None
         try:
             template = self._compiled.get(source) or self._environment.from_string(source)
