@@ -3,7 +3,7 @@
 import io
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -114,11 +114,11 @@ def word_pieces(folder: Path) -> None:
     (folder / "vocab.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
-def sentencepiece_model(file: Path, **settings: Any) -> None:
-    """Train a SentencePiece model on the corpus."""
+def sentencepiece_model(file: Path, lines: Sequence[str] = (), **settings: Any) -> None:
+    """Train a SentencePiece model on the corpus and further lines."""
     content = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter([line for text in CORPUS for line in text.splitlines()]),
+        sentence_iterator=iter([line for text in CORPUS for line in text.splitlines()] + [*lines]),
         model_writer=content,
         minloglevel=2,
         hard_vocab_limit=False,

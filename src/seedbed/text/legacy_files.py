@@ -15,8 +15,9 @@ from tokenizers import processors
 from seedbed.base.errors import BundleError
 from seedbed.base.json_file import read_object
 from seedbed.text.library import library_errors
+from seedbed.text.sentencepiece_exact import EXACT_KEY
 from seedbed.text.sentencepiece_model import read_model
-from seedbed.text.sentencepiece_tokenizer import ROBERTA, build, build_marian, kind_of
+from seedbed.text.sentencepiece_tokenizer import ROBERTA, build, build_marian, exact_settings, kind_of
 from seedbed.text.special_tokens import KEPT, SpecialTokens, read_special_tokens
 from seedbed.text.vocabulary_files import (
     QWEN2,
@@ -75,25 +76,32 @@ def read_legacy_files(folder: Path) -> tuple[tokenizers.Tokenizer, dict[str, Any
     config = _optional(folder / "tokenizer_config.json")
     with library_errors(folder, advice=ADVICE):
         try:
-            core, special = _build(folder, config)
+            core, special, exact = _build(folder, config)
         except BundleError as error:
             raise BundleError(str(error) if str(folder) in str(error) else f"{folder}: {error}") from None
     kept = {key: config[key] for key in KEPT if key in config}
     kept |= {role: token.content for role, token in special.named.items()}
     if special.more:
         kept["extra_special_tokens"] = [token.content for token in special.more]
+    if exact:
+        kept[EXACT_KEY] = exact
     return core, {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False} | kept
 
 
-def _build(folder: Path, config: dict[str, Any]) -> tuple[tokenizers.Tokenizer, SpecialTokens]:
+def _build(
+    folder: Path, config: dict[str, Any]
+) -> tuple[tokenizers.Tokenizer, SpecialTokens, dict[str, Any] | None]:
     kind, names = _kind(folder, config)
     files = [folder / name for name in names]
     if kind == "marian":
         if (folder / "target_vocab.json").exists():
             raise BundleError("its source and target have separate vocabularies, which is not supported")
-        return build_marian(read_model(files[0]), read_vocabulary(files[2]), folder, config)
+        model = read_model(files[0])
+        built = build_marian(model, read_vocabulary(files[2]), folder, config)
+        return *built, exact_settings(model)
     if KINDS[kind][0] is MODELS:
-        return build(kind, read_model(files[0]), folder, config)
+        model = read_model(files[0])
+        return *build(kind, model, folder, config), exact_settings(model)
     vocabulary = read_lines(files[0]) if kind == "bert" else read_vocabulary(files[0])
     special = read_special_tokens(folder, config, DEFAULTS[kind], frozenset(vocabulary))
     if kind == "bert":
@@ -115,7 +123,7 @@ def _build(folder: Path, config: dict[str, Any]) -> tuple[tokenizers.Tokenizer, 
         core.post_processor = processors.ByteLevel(trim_offsets=False)
         if bos or eos:
             surround(core, bos, eos)
-    return core, special
+    return core, special, None
 
 
 def _kind(folder: Path, config: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:

@@ -91,7 +91,7 @@ def _parse(content: bytes) -> SentencePieceModel:
     if sum(entry.type == UNKNOWN for entry in entries) != 1:
         raise ValueError("it does not have exactly one entry for unknown text")
     if charsmap := values.get("charsmap"):
-        _check_charsmap(charsmap)
+        check_charsmap(charsmap)
     return SentencePieceModel(tuple(entries), **values)
 
 
@@ -144,7 +144,7 @@ def _varint(content: bytes, at: int) -> tuple[int, int]:
     raise ValueError("it has an integer of more than ten bytes")
 
 
-def _check_charsmap(content: bytes) -> None:
+def check_charsmap(content: bytes) -> None:
     """Refuse a character map that points outside itself, on which the library would panic.
 
     It is a trie of 32-bit units in a double array (Darts), then the replacement texts, each ended by a zero

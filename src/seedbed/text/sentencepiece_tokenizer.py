@@ -72,14 +72,17 @@ def scored_core(
 def model_core(model: SentencePieceModel, entries: Sequence[Entry]) -> tokenizers.Tokenizer:
     """A tokenizer that splits as the model does, with `entries` in place of its own; their index is their id.
 
-    User-defined entries are added tokens; control entries are not yet. Errors: BundleError for a model whose
-    mechanism the library lacks.
+    BPE's user-defined entries are added tokens, which nothing splits; to a unigram model they are entries
+    with a high score. Control entries are not added yet. Errors: BundleError for a model whose mechanism the
+    library lacks.
     """
     if model.kind not in (UNIGRAM, BPE) or model.suffix or not model.escape_spaces:
         raise BundleError(
             "its SentencePiece model is of an unknown kind (allowed: unigram and BPE, with a mark for a "
             "space before each word); give a tokenizer.json"
         )
+    if model.remove_extra_spaces and b"  " in model.charsmap:
+        raise BundleError("its SentencePiece model makes two spaces of a character, which is not supported")
     if max(len(entry.text) for entry in entries) > MAX_ENTRY_CHARACTERS:
         raise BundleError(f"its tokenizer has an entry longer than {MAX_ENTRY_CHARACTERS} characters")
     named = [
@@ -89,13 +92,17 @@ def model_core(model: SentencePieceModel, entries: Sequence[Entry]) -> tokenizer
     unknown = next(i for i, entry in enumerate(entries) if entry.type == UNKNOWN)
     if model.kind == BPE:
         merges = scored_merges({e.text: e.score for e in named if e.type in (NORMAL, USER_DEFINED)})
+        _require_order(merges, named)
         vocabulary = {entry.text: i for i, entry in enumerate(named)}
         core = scored_core(vocabulary, merges, unknown=named[unknown].text, prefix=False)
         core.model.byte_fallback = model.byte_fallback
     else:
-        scores = [(e.text, e.score) for e in named]
+        # A user-defined entry has a score by its bytes, which was measured in sentencepiece 0.2.3.
+        bonus = [0.1 * len(e.text.encode()) - 0.1 for e in named]
+        own = [b if e.type == USER_DEFINED else e.score for e, b in zip(named, bonus, strict=True)]
+        scores = [(e.text, score) for e, score in zip(named, own, strict=True)]
         core = tokenizers.Tokenizer(models.Unigram(scores, unknown, byte_fallback=model.byte_fallback))
-    symbols = [entry.text for entry in entries if entry.type == USER_DEFINED]
+    symbols = [e.text for e in entries if e.type == USER_DEFINED and model.kind == BPE]
     if len(symbols) > MAX_SYMBOLS:
         raise BundleError(f"its model has {len(symbols)} user-defined symbols, allowed are {MAX_SYMBOLS}")
     _set_spaces(core, model, named, symbols)
@@ -107,12 +114,27 @@ def model_core(model: SentencePieceModel, entries: Sequence[Entry]) -> tokenizer
     return core
 
 
+def _require_order(merges: Sequence[tuple[str, str]], entries: Sequence[Entry]) -> None:
+    """Refuse BPE entries of one score: SentencePiece merges the leftmost first, the library by rank."""
+    merged = {a + b for a, b in merges}
+    by_score: dict[float, str] = {}
+    for entry in entries:
+        if entry.type == NORMAL and entry.text in merged:
+            other = by_score.setdefault(entry.score, entry.text)
+            if other != entry.text:
+                raise BundleError(
+                    f"its BPE model gives {other[:40]!r} and {entry.text[:40]!r} the same score, so that "
+                    "the place in a text decides which is merged first; that is not supported: give a "
+                    "tokenizer.json"
+                )
+
+
 def _set_spaces(
     core: tokenizers.Tokenizer, model: SentencePieceModel, entries: Sequence[Entry], symbols: Sequence[str]
 ) -> None:
     """Set how characters and spaces change before the vocabulary and the user's symbols are matched.
 
-    Exact but for a text that consists of one symbol alone, which gets no space before it.
+    This is what other programs use, as near as the library can: `exact_settings` has where it is not exact.
     """
     steps: list[normalizers.Normalizer] = []
     if model.charsmap:
@@ -161,6 +183,19 @@ def hidden_pattern(entries: Sequence[Entry]) -> str:
         best = min(range(1, len(text)), key=lambda at: cost(text, at))
         behind.setdefault(text[:best], []).append(text[best:])
     return "|".join(f"{_literal(text)}(?={'|'.join(map(_literal, rest))})" for text, rest in behind.items())
+
+
+def exact_settings(model: SentencePieceModel) -> dict[str, Any] | None:
+    """What `exact_sentencepiece` has to know where the library's tokenizer is not exact, else None.
+
+    The library applies a character map in another way, breaks a unigram model's ties in another way, and
+    normalizes BPE's symbols: one alone in a text gets no space before it, one of spaces no place in a row.
+    """
+    symbols = [entry.text for entry in model.entries if entry.type == USER_DEFINED]
+    if model.kind == BPE and not (model.charsmap or symbols):
+        return None
+    prefix, extra = model.dummy_prefix, model.remove_extra_spaces
+    return {"dummy_prefix": prefix, "remove_extra_spaces": extra, "symbols": symbols}
 
 
 def _literal(text: str) -> str:

@@ -22,6 +22,7 @@ from seedbed.base.files import disk_errors, write_file
 from seedbed.base.json_file import read_file, read_object
 from seedbed.text.legacy_files import has_legacy_files, read_legacy_files
 from seedbed.text.library import library_errors, read_text, refuse_long_entries
+from seedbed.text.sentencepiece_exact import EXACT_KEY, Exact, exact_sentencepiece
 from seedbed.text.sentencepiece_model import METASPACE
 from seedbed.text.stream import ByteStream, TextStream, WindowStream
 
@@ -40,10 +41,15 @@ MAX_IDS = 1 << 24
 # No token of our tokenizers crosses from a visible character to white space. A text is not split before a
 # control character that is white space to Python: some normalizers remove it, which joins its neighbours.
 SAFE_CUT = re.compile(r"(?<=\S)(?=[^\S\x0b\x0c\x1c-\x1f\x85])")
+MARKED_CUT = re.compile(rf"(?<=[^{METASPACE}\s])(?={METASPACE})")  # where spaces are marks already
 
 
 def blocks(
-    text: str, *, block_characters: int = BLOCK_CHARACTERS, longest: int = LONGEST_BLOCK
+    text: str,
+    *,
+    block_characters: int = BLOCK_CHARACTERS,
+    longest: int = LONGEST_BLOCK,
+    cut: re.Pattern[str] = SAFE_CUT,
 ) -> Iterator[str]:
     """Split a long text where white space begins: the tokens of the blocks, joined, are those of the whole.
 
@@ -52,7 +58,7 @@ def blocks(
     """
     start = 0
     while len(text) - start > block_characters:
-        found = SAFE_CUT.search(text, start + block_characters, start + longest)
+        found = cut.search(text, start + block_characters, start + longest)
         if found is None and len(text) - start <= longest:
             break
         end = found.start() if found else start + longest
@@ -88,6 +94,11 @@ class Tokenizer:
     """
 
     def __init__(self, core: tokenizers.Tokenizer, config: dict[str, Any]) -> None:
+        self._exact: Exact | None = None
+        if EXACT_KEY in config:
+            with library_errors("the tokenizer"):
+                self._exact = exact_sentencepiece(core, config[EXACT_KEY])
+            core = self._exact.core
         core.encode_special_tokens = True  # names of special tokens in a user's text stay text
         core.no_padding()
         core.no_truncation()
@@ -141,7 +152,8 @@ class Tokenizer:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of everything that determines the ids of a text."""
-        return hashlib.sha256(self._core.to_str().encode()).hexdigest()
+        own = json.dumps(self.config[EXACT_KEY]) if self._exact else ""
+        return hashlib.sha256((self._definition() + own).encode()).hexdigest()
 
     @property
     def added_tokens(self) -> dict[int, AddedToken]:
@@ -155,11 +167,17 @@ class Tokenizer:
 
     def definition(self) -> dict[str, Any]:
         """The content of tokenizer.json."""
-        return dict(json.loads(self._core.to_str()))
+        return dict(json.loads(self._definition()))
+
+    def _definition(self, *, pretty: bool = False) -> str:
+        if self._exact is None:
+            return str(self._core.to_str(pretty))
+        tree = json.loads(self._core.to_str()) | {"normalizer": self._exact.published}
+        return json.dumps(tree, ensure_ascii=False, indent=2 if pretty else None)
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text, without special tokens."""
-        return [i for block in self._encode(list(blocks(text))) for i in block]
+        return self.encode_batch([text])[0]
 
     def encode_document(self, text: str) -> list[int]:
         """The ids of a text with the special tokens that the file puts around it, such as [CLS] and [SEP]."""
@@ -179,15 +197,40 @@ class Tokenizer:
     def encode_spans(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         """As `encode_document`, and each token's characters, start and end; (0, 0) for those around it."""
         refuse_surrogates([text])
+        if self._exact:
+            return self._encode_exact(text, self._exact)
         with library_errors("the tokenizer"):
             encoding = self._core.encode(text, add_special_tokens=True)
         return list(encoding.ids), list(encoding.offsets)
 
+    def _encode_exact(self, text: str, exact: Exact) -> tuple[list[int], list[tuple[int, int]]]:
+        normalized, origin = exact.normalizer.aligned(text)
+        if exact.paths and exact.paths.has_ties(normalized):
+            ids, spans = exact.paths.encode(normalized)
+            before, behind = self.around_ids
+            ids = [*before, *ids, *behind]
+            spans = [*((0, 0) for _ in before), *spans, *((0, 0) for _ in behind)]
+        else:
+            with library_errors("the tokenizer"):
+                encoding = self._core.encode(normalized, add_special_tokens=True)
+            ids, spans = list(encoding.ids), list(encoding.offsets)
+        return ids, [(origin[a][0], origin[b - 1][1]) if b > a else (0, 0) for a, b in spans]
+
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of each text, as `encode` gives them, on all cores."""
-        split = [list(blocks(text)) for text in texts]
+        if self._exact:
+            refuse_surrogates(texts)
+            texts = [self._exact.normalizer(text) for text in texts]
+            paths = self._exact.paths
+            tied = {
+                i: paths.encode(text)[0] for i, text in enumerate(texts) if paths and paths.has_ties(text)
+            }
+            split = [[] if i in tied else list(blocks(t, cut=MARKED_CUT)) for i, t in enumerate(texts)]
+        else:
+            tied, split = {}, [list(blocks(text)) for text in texts]
         found = iter(self._encode([block for text in split for block in text]))
-        return [list(chain.from_iterable(islice(found, len(text)))) for text in split]
+        rows = [list(chain.from_iterable(islice(found, len(text)))) for text in split]
+        return [tied.get(i, row) for i, row in enumerate(rows)]
 
     def _encode(self, texts: list[str]) -> list[list[int]]:
         try:
@@ -252,7 +295,7 @@ class Tokenizer:
             write_file(folder / TEMPLATE_FILE, values.pop("chat_template").encode())
         config = json.dumps(values, indent=2, ensure_ascii=False)
         write_file(folder / "tokenizer_config.json", f"{config}\n".encode())
-        write_file(folder / "tokenizer.json", self._core.to_str(pretty=True).encode())
+        write_file(folder / "tokenizer.json", self._definition(pretty=True).encode())
 
     @classmethod
     def load(cls, path: Path | str) -> Tokenizer:
