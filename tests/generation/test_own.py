@@ -97,11 +97,6 @@ def test_what_is_not_given_is_the_models_own(
     assert changed == {"num_beams": 1} | expected
 
 
-def test_a_stream_never_searches() -> None:
-    found = completed(GenerationSettings(), BEAMS, is_streamed=True)
-    assert (found.num_beams, found.temperature) == (1, 0.0)
-
-
 TOKENS = (
     "bos_token_id",
     "eos_token_id",

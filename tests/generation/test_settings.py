@@ -38,28 +38,40 @@ def test_an_unknown_name_is_refused_with_the_nearest(method: str, talker: Langua
     assert "\n" not in str(error.value) and "min_p" in str(error.value)
 
 
-@pytest.mark.parametrize("how", [{"num_samples": 2}, {"num_beams": 2}])
-def test_a_stream_is_one_answer(how: dict[str, int], gpt2: Network, tokenizer: Tokenizer) -> None:
-    (name,) = how
-    with pytest.raises(UsageError, match=f"{name}=2 is not allowed in a stream.*`generate`") as error:
-        LanguageModel(gpt2, tokenizer).stream("a", 3, **how)  # type: ignore[misc]
-    assert "\n" not in str(error.value)
+SAMPLED: dict[str, Any] = {
+    "temperature": 1.5, "top_k": 90, "top_p": 0.95, "min_p": 0.01, "typical_p": 0.9,
+    "repetition_penalty": 1.2, "no_repeat_ngram_size": 2, "stop": "zz", "eos_ids": [3], "seed": 4,
+    "logprobs": 2, "num_samples": 3,
+}  # fmt: skip
+SEARCHED: dict[str, Any] = {
+    "num_beams": 3, "length_penalty": 0.5, "early_stopping": True, "no_repeat_ngram_size": 2,
+    "num_samples": 2,
+}  # fmt: skip
 
 
-def test_a_stream_takes_the_settings_of_an_answer(gpt2: Network, tokenizer: Tokenizer) -> None:
+@pytest.mark.parametrize("how", [SAMPLED, SEARCHED])
+def test_a_stream_takes_every_setting_of_generate(
+    how: dict[str, Any], gpt2: Network, tokenizer: Tokenizer
+) -> None:
     lm = LanguageModel(gpt2, tokenizer)
-    how: dict[str, Any] = {
-        "temperature": 1.5, "top_k": 90, "top_p": 0.95, "min_p": 0.01, "typical_p": 0.9,
-        "repetition_penalty": 1.2, "no_repeat_ngram_size": 2, "stop": "zz", "eos_ids": [3], "seed": 4,
-        "logprobs": 2,
-    }  # fmt: skip
-    assert set(how) == {name for name, setting, _ in named_settings() if setting.is_streamed} - {
-        "max_new_tokens"
-    }
-    stream = lm.stream("aa", 20, **how)
-    text = "".join(stream)
+    assert {*SAMPLED, *SEARCHED} == {name for name, _, _ in named_settings()} - {"max_new_tokens"}
+    streams = lm.stream("aa", 20, **how)
+    assert isinstance(streams, list)
+    texts = ["".join(stream) for stream in reversed(streams)]
     whole = lm.generate("aa", 20, **how)
-    assert stream.completion == whole and text == whole.text
+    assert [stream.completion for stream in streams] == whole
+    assert texts == [answer.text for answer in reversed(whole)]
+    how = how | {"num_samples": 1}
+    one, alone = lm.stream("aa", 20, **how), lm.generate("aa", 20, **how)
+    text = "".join(one)
+    assert one.completion == alone and text == alone.text
+
+
+def test_streams_of_one_prompt_advance_together(gpt2: Network, tokenizer: Tokenizer) -> None:
+    streams = LanguageModel(gpt2, tokenizer).stream("aa", 12, num_samples=2, seed=1, eos_ids=())
+    assert isinstance(streams, list)
+    next(streams[0])
+    assert streams[1].completion is None and next(streams[1])
 
 
 def test_chat_takes_them_all(talker: LanguageModel) -> None:

@@ -38,7 +38,7 @@ def complete(lm: LanguageModel, texts: list[str], how: dict[str, Any], given: se
     used = lm.completed(settings)
     continues = lm.config.shape == "decoder"
     num_samples = how["num_samples"]
-    if len(texts) == 1 and num_samples == 1 and used.num_beams == 1 and not json:
+    if len(texts) == 1 and num_samples == 1 and not json:
         stream = lm.stream(texts[0], **how)
         report_settings(lm, settings, given)
         print(shown(texts[0]) if continues else "", end="", flush=True)
@@ -96,11 +96,9 @@ def _print_candidates(result: Filled) -> None:
         print_table("", ["blank", "candidate", "probability"], rows, numbers=[0, 2])
 
 
-def report_settings(
-    lm: LanguageModel, settings: GenerationSettings, given: Collection[str], *, is_streamed: bool = False
-) -> None:
+def report_settings(lm: LanguageModel, settings: GenerationSettings, given: Collection[str]) -> None:
     """Report the settings that no flag gives, and what the model's files ask for beyond them."""
-    used = lm.completed(settings, is_streamed=is_streamed)
+    used = lm.completed(settings)
     own = own_settings(lm.generation)
     names = [name for name, _, _ in named_settings() if getattr(settings, name) is None]
     values = {name: value for name in names if (value := getattr(used, name)) not in (None, *OFF[name])}

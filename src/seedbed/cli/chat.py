@@ -9,12 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from seedbed.cli.options import MODEL_HELP, AllowPickle, Device, Dtype, Json, read_settings, takes_settings
-from seedbed.generation.settings import GenerationSettings, named_settings
-
-NOT_HERE = ["logprobs", *(name for name, setting, _ in named_settings() if not setting.is_streamed)]
+from seedbed.generation.settings import GenerationSettings
 
 
-@takes_settings(but=NOT_HERE, max_new_tokens=256)
+@takes_settings(but=["logprobs", "num_samples"], max_new_tokens=256)
 def chat(
     context: typer.Context,
     model: Annotated[
@@ -46,7 +44,7 @@ def chat(
     with Waiting(f"loading {model}"):
         lm = load_model(model, dtype=dtype, device=device, allow_pickle=allow_pickle)
     session = Session(lm, settings, system=system, load=load)
-    report_settings(lm, settings, given, is_streamed=True)
+    report_settings(lm, settings, given)
     if sys.stdin.isatty() and not json:
         run_in_terminal(session, model)
         return

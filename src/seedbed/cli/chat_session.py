@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from seedbed.base.errors import SeedbedError, UsageError, nearest
 from seedbed.base.files import write_file
@@ -23,8 +23,8 @@ PROMPT = "> "
 # The settings that are numbers and have an effect here, with their defaults.
 NUMBERS = {
     name: default
-    for name, setting, default in named_settings()
-    if setting.is_streamed and name not in ("logprobs", "stop", "eos_ids")
+    for name, _, default in named_settings()
+    if name not in ("logprobs", "stop", "eos_ids", "num_samples", "early_stopping")
 }
 HELP = {
     "/set KEY VALUE": f"change a setting: {', '.join(NUMBERS)}",
@@ -75,7 +75,7 @@ class Session:
             turns = "oldest turn is" if unseen == 1 else f"oldest {unseen} turns are"
             say(f"(the {turns} left out of the prompt to stay within the {self._context()})")
         how: dict[str, Any] = asdict(self.settings)
-        return self.lm.stream(ids, how.pop("max_new_tokens"), **how)
+        return cast("Stream", self.lm.stream(ids, how.pop("max_new_tokens"), **how))  # of one answer
 
     def report_cut(self, stream: Stream) -> None:
         """Report that an answer was cut off, and the command that allows longer ones."""
@@ -117,7 +117,7 @@ class Session:
             self.settings = replace(self.settings, **{key: _number(key, text.strip())})
         elif key:
             raise UsageError(f"/set {key}: no value; write /set {key} NUMBER")
-        used = self.lm.completed(self.settings, is_streamed=True)
+        used = self.lm.completed(self.settings)
         shown = []
         for name in [key] if key else NUMBERS:
             value = getattr(used, name)

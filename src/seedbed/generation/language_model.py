@@ -101,23 +101,30 @@ class LanguageModel(Reading):
         found = self.generate(self.chat_ids(messages), max_new_tokens, **how)
         return cast("Completion | list[Completion]", found)  # of one prompt
 
-    def stream(self, prompt: Prompt, max_new_tokens: int = 64, **how: Unpack[GenerationOptions]) -> Stream:
+    @overload
+    def stream(self, prompt: Prompt, max_new_tokens: int = 64, **how: Unpack[AnswerOptions]) -> Stream: ...
+    @overload
+    def stream(
+        self, prompt: Prompt, max_new_tokens: int = 64, *, num_samples: int, **how: Unpack[AnswerOptions]
+    ) -> Stream | list[Stream]: ...
+    def stream(
+        self, prompt: Prompt, max_new_tokens: int = 64, **how: Unpack[GenerationOptions]
+    ) -> Stream | list[Stream]:
         """Answer one prompt in chunks of text, which joined are the text that `generate` gives.
 
-        A chunk never splits a character and has no part of a stop text. The settings are those of `generate`
-        for one sampled answer. Errors: UsageError for a model without a tokenizer.
+        A chunk never splits a character and has no part of a stop text. The settings are those of `generate`:
+        a search has its text at its end; `num_samples` (> 1) are a list of streams, which advance together.
+        Errors: UsageError for a model without a tokenizer.
         """
         self._need_tokenizer("streaming text")
-        settings = GenerationSettings.of(max_new_tokens, how)
-        settings.check_streamed()
-        settings = self.completed(settings, is_streamed=True)
+        settings = self.completed(GenerationSettings.of(max_new_tokens, how))
         engine = self.engine()
-        (answer,) = engine.submit(self._request(prompt, settings))
-        return Stream(engine, answer)
+        streams = [Stream(engine, answer) for answer in engine.submit(self._request(prompt, settings))]
+        return streams if settings.num_samples > 1 else streams[0]
 
-    def completed(self, settings: GenerationSettings, *, is_streamed: bool = False) -> GenerationSettings:
-        """The settings with the model's own where they have None; a stream samples, it does not search."""
-        return completed(settings, self.generation, is_streamed=is_streamed)
+    def completed(self, settings: GenerationSettings) -> GenerationSettings:
+        """The settings with the model's own where they have None."""
+        return completed(settings, self.generation)
 
     def chat_ids(self, messages: Sequence[Message]) -> list[int]:
         """The token ids of messages in the model's own template, up to its answer."""
@@ -215,11 +222,11 @@ class Stream(Iterator[str]):
         self._engine, self._answer = engine, answer
 
     def __next__(self) -> str:
-        while self._engine.is_busy:
+        while not (chunk := self._answer.take_text()):
+            if self._answer.is_finished:
+                raise StopIteration
             self._engine.step()
-            if chunk := self._answer.take_text():
-                return chunk
-        raise StopIteration
+        return chunk
 
     @property
     def completion(self) -> Completion | None:

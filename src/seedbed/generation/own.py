@@ -47,17 +47,15 @@ def own_settings(generation: Mapping[str, Any], *, searches: bool = True) -> dic
     return found
 
 
-def completed(
-    settings: GenerationSettings, generation: Mapping[str, Any], *, is_streamed: bool = False
-) -> GenerationSettings:
-    """The settings with the model's own where they have None; a stream never searches, nor who samples.
+def completed(settings: GenerationSettings, generation: Mapping[str, Any]) -> GenerationSettings:
+    """The settings with the model's own where they have None, without its search where one of them samples.
 
     Where neither the files nor the settings say how to sample, it is as in DEFAULTS.
     """
     given = {name for name, _, _ in named_settings() if getattr(settings, name) is not None}
     own = own_settings(generation)
     beams = own.get("num_beams", 1) if settings.num_beams is None else settings.num_beams
-    if settings.num_beams is None and (is_streamed or settings.samples or settings.num_samples > beams):
+    if settings.num_beams is None and (settings.samples or settings.num_samples > beams):
         beams = 1
     names = (*ALWAYS, *(SEARCH if beams > 1 else Sampling._fields))
     if beams == 1:

@@ -70,13 +70,8 @@ class Setting(NamedTuple):
 
     meaning: str
     allowed: Allowed
-    scope: Literal["always", "sampling", "search", "several answers"] = "always"
+    scope: Literal["always", "sampling", "search"] = "always"
     neutral: tuple[float, ...] = ()
-
-    @property
-    def is_streamed(self) -> bool:
-        """Whether a stream, which is one sampled answer, allows it."""
-        return self.scope in ("always", "sampling")
 
 
 def setting(default: Any, meaning: str, allowed: Allowed, *more: Any) -> Any:
@@ -172,7 +167,7 @@ class GenerationSettings:
     stop: str | Sequence[str] = setting((), "End before this text. Repeat for more.", _STOP, "sampling")
     eos_ids: Sequence[int] | None = setting(None, "Tokens that end an answer.", _EOS_IDS)
     seed: int | None = setting(None, "The same seed gives the same answer.", whole(0, 2**63 - 1))
-    num_samples: int = setting(1, "Completions per prompt.", whole(1), "several answers")
+    num_samples: int = setting(1, "Completions per prompt.", whole(1))
     logprobs: int = setting(
         0,
         "Log-probabilities of tokens and of the n most likely (on the command line with --json).",
@@ -183,7 +178,7 @@ class GenerationSettings:
         None,
         "Number of beams; above 1: beam search, and num_samples are the best answers found.",
         whole(1),
-        "several answers",
+        "always",
         (1,),
     )
     length_penalty: float | None = setting(
@@ -266,15 +261,6 @@ class GenerationSettings:
                 stacklevel=3,
             )
         return settings
-
-    def check_streamed(self) -> None:
-        """Refuse with a UsageError settings of several answers: a stream has one."""
-        for name, value, about in self._changed():
-            if not about.is_streamed:
-                raise UsageError(
-                    f"{name}={value!r} is not allowed in a stream, which is one answer; "
-                    "leave it out or use `generate`"
-                )
 
     @property
     def sampling(self) -> Sampling:
