@@ -1,9 +1,10 @@
 """Call public functions with odd arguments, and open models with odd files; count errors that are not ours.
 
-    python -m benchmarks.odd_calls --calls 10000 --files 5000 --seed 21
+    python -m benchmarks.odd_calls --calls 10000 --files 5000 --settings 2000 --seed 21
 
 Each call replaces one or two arguments of a right call by values of another type, size or range; each file is
-one of a bundle with a value replaced, a key lost, or bytes changed. Either ends with a SeedbedError or works,
+one of a bundle with a value replaced, a key lost, or bytes changed; each settings file of a run likewise, or
+what TOML hardly allows. Each ends with a SeedbedError or works,
 within two seconds.
 """
 
@@ -14,6 +15,7 @@ import shutil
 import signal
 import tempfile
 import time
+import tomllib
 import traceback
 import warnings
 from collections import Counter
@@ -23,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tomli_w
 import torch
 from benchmarks.measuring import machine, parser_of, write_json
 
@@ -47,6 +50,19 @@ SETTINGS = (
     "temperature", "top_k", "top_p", "min_p", "typical_p", "repetition_penalty", "no_repeat_ngram_size",
     "stop", "eos_ids", "seed", "num_samples", "logprobs", "num_beams", "length_penalty", "early_stopping",
 )  # fmt: skip
+
+
+TOML = [
+    "a = " + "[" * 5000, "a = " + "9" * 5000, "x." * 3000 + "y = 1", "[a]\n[a]", "a = 1979-05-27T07:32:00Z",
+    "\ufeffa = 1", "[training]\nlearning_rate = inf", "[training]\nnum_steps = " + "1" * 400, "\x00",
+    "[training]\nnum_steps = 0x" + "f" * 5000, '[data]\ntrain = "\\u0000"', f"[data]\ntrain = '{'x' * 300}'",
+    "[[training]]\nnum_steps = 3", "training = 3", '[""]\n"" = 3', "[training]\nnum_steps = 07:32:00",
+    f"a = '{'x' * 10**6}'", "a = " + "{a = " * 900 + "3", "[a" + ".b" * 2000 + "]", "'\x1b]52;c;x' = 3",
+]  # fmt: skip
+SMALL = [
+    "training.batch_tokens=64", "training.context_tokens=32", "training.num_steps=2", "model.d_model=16",
+    "model.num_layers=1", "tokenizer.vocab_size=300",
+]  # fmt: skip
 
 
 def models(folder: Path) -> dict[str, Any]:
@@ -89,6 +105,8 @@ def right_calls(
 ) -> list[tuple[str, Callable[..., Any], list[Any], dict[str, Any]]]:
     """Functions with right arguments: name, function, positional and keyword arguments."""
     import seedbed
+    from seedbed.api.pretrain import resume
+    from seedbed.runs.start import run_settings
 
     found: list[tuple[str, Callable[..., Any], list[Any], dict[str, Any]]] = []
     options: dict[str, Any] = dict.fromkeys(SETTINGS)
@@ -128,6 +146,14 @@ def right_calls(
             {"dtype": "float32", "device": "cpu", "allow_pickle": False},
         ),
         ("new", seedbed.new, [decoder.config], {"tokenizer": None, "seed": 0}),
+        (
+            "run_settings",
+            run_settings,
+            [str(folder / "data.txt")],
+            dict.fromkeys(("out", "family", "base", "recipe", "settings_file", "tokenizer", "objective"))
+            | {"overrides": SMALL},
+        ),
+        ("resume", resume, [str(folder / "decoder")], {}),
     ]
     return found
 
@@ -243,6 +269,31 @@ def odd_files(number: int, seed: int, folder: Path) -> Count:
     return count
 
 
+def odd_settings(number: int, seed: int, folder: Path) -> Count:
+    """Read so many settings files of a run, with odd values, odd bytes, or of odd TOML."""
+    from seedbed.base.settings import to_toml
+    from seedbed.runs.start import run_settings
+
+    rng, count, data = random.Random(seed), Count(), str(folder / "data.txt")
+    settings, _ = run_settings(data, out=folder / "run", overrides=SMALL)
+    whole = to_toml(settings)
+    plain = [value for value in VALUES if is_json(value) and is_toml(value)]
+    for i in range(number):
+        file = folder / f"settings{i}.toml"
+        if (kind := rng.random()) < 0.15:
+            file.write_text(rng.choice(TOML))
+        elif kind < 0.3:
+            file.write_bytes(with_odd_bytes(whole.encode(), rng))
+        else:
+            file.write_text(tomli_w.dumps(with_odd_value(tomllib.loads(whole), rng, plain)))
+        said = short(file.read_bytes()[:200])
+        count.attempt(
+            "settings", lambda f=file: run_settings(data, out=folder / "run", settings_file=f), said
+        )
+        file.unlink()
+    return count
+
+
 def used(lm: Any) -> None:
     """Use a model that has been opened."""
     if lm.config.head.kind == "classification":
@@ -259,6 +310,15 @@ def is_json(value: Any) -> bool:
     """Whether JSON has the value."""
     try:
         json.dumps(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def is_toml(value: Any) -> bool:
+    """Whether TOML has the value, in UTF-8."""
+    try:
+        tomli_w.dumps({"value": value}).encode()
     except (TypeError, ValueError):
         return False
     return True
@@ -297,15 +357,18 @@ def main() -> None:
     parser = parser_of(__doc__)
     parser.add_argument("--calls", type=int, default=10_000)
     parser.add_argument("--files", type=int, default=5_000)
+    parser.add_argument("--settings", type=int, default=2_000)
     parser.add_argument("--seed", type=int, default=21)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         made = models(folder)
+        (folder / "data.txt").write_text(TEXT * 200)
         os.chdir(tempfile.mkdtemp(dir=folder))  # a name among the odd values may become a folder
         counts = {
             "calls": odd_calls(arguments.calls, arguments.seed, made, folder),
             "files": odd_files(arguments.files, arguments.seed, folder),
+            "settings": odd_settings(arguments.settings, arguments.seed, folder),
         }
     for name, count in counts.items():
         print(f"{name}: {dict(count.kinds)}, the slowest {count.slowest:.2f} s")

@@ -1,5 +1,6 @@
 """What all verbs share: help, one-line errors, exit codes, quiet ends."""
 
+import os
 import re
 import signal
 import subprocess
@@ -135,6 +136,17 @@ def test_a_reader_that_goes_away_leaves_no_traceback(tiny_run: Path) -> None:
     process.stderr.close()
     assert process.wait() == 1
     assert errors == ""
+
+
+def test_ctrl_c_while_the_command_line_is_imported_ends_quietly(tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text("import os, time; os.kill(os.getpid(), 2); time.sleep(9)")
+    ended = subprocess.run(
+        [sys.executable, "-m", "seedbed", "--help"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+    )
+    assert (ended.returncode, ended.stderr) == (130, "")
 
 
 def test_ctrl_c_while_a_prompt_is_read_ends_quietly() -> None:

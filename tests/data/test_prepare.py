@@ -26,7 +26,7 @@ from seedbed.data.settings import DataSettings
 from seedbed.data.shards import TokenShard
 from seedbed.data.split import content_hash
 from seedbed.text.special_form import decoder_form
-from seedbed.text.tokenizer import Tokenizer
+from seedbed.text.tokenizer import Tokenizer, blocks
 from seedbed.text.training import train_tokenizer
 
 BYTES = train_tokenizer([], "bytes")
@@ -98,7 +98,7 @@ def test_long_documents_are_tokenized_in_parts(
 ) -> None:
     monkeypatch.setattr(module, "GROUP_CHARACTERS", 1000)
     sizes = {"block_characters": 300, "longest": 10_000}
-    monkeypatch.setattr("seedbed.text.tokenizer.blocks.__kwdefaults__", sizes)
+    monkeypatch.setattr("seedbed.text.tokenizer.blocks.__kwdefaults__", blocks.__kwdefaults__ | sizes)
     tokenizer = train_tokenizer(STORIES, kind, vocab_size=400)
     book = " \n".join(STORIES)
     train = write_lines(tmp_path / "a.jsonl", [book, "short", book[::-1]])

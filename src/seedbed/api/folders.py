@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from seedbed.base.arguments import path_of
 from seedbed.base.errors import SeedbedError, UsageError, nearest_path
 from seedbed.base.json_file import read_object
 from seedbed.hub.gguf import is_gguf
@@ -33,7 +34,9 @@ def examine_folder(name: str) -> Found:
 
     `next` says what to do with it. Of the weights the headers alone are read.
     """
-    path = package_model(name.removeprefix(PREFIX)) if name.startswith(PREFIX) else Path(name).expanduser()
+    path = path_of("model", name).expanduser()
+    if name.startswith(PREFIX):
+        path = package_model(name.removeprefix(PREFIX))
     if not path.exists():
         raise UsageError(
             f"{name} does not exist; {nearest_path(path)}give the folder of a model, a run, a tokenizer or a "

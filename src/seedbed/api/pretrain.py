@@ -8,6 +8,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from seedbed.base.arguments import path_of
 from seedbed.base.errors import ConfigError, UsageError
 from seedbed.base.notices import Notify, silent
 from seedbed.base.settings import read_toml
@@ -83,7 +84,7 @@ def resume(
     started = perf_counter() if started is None else started
     if steps is not None and budget_seconds is not None:
         raise ConfigError("--steps and --budget both say how long to train; give one of them")
-    folder = Path(run).absolute()
+    folder = path_of("run", run).absolute()
     if not (folder / "settings.toml").is_file():
         if (folder / ".lock").exists():
             raise UsageError(

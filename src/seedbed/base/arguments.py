@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,17 @@ def path_of(name: str, value: Any) -> Path:
             f"{name}={shown(value)} has {len(encoded)} bytes; a name has at most {MAX_NAME}, and a path "
             f"{MAX_PATH}: give a shorter one"
         )
+    if not os.path.isabs(text) and not _has_current_folder():
+        raise UsageError("the current folder does not exist any more; change to one that does")
     return Path(value)
+
+
+def _has_current_folder() -> bool:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def flag_of(name: str, value: Any) -> bool:
@@ -49,6 +59,13 @@ def text_of(name: str, value: Any) -> str:
     if not isinstance(value, str) or any("\ud800" <= letter <= "\udfff" for letter in value):
         raise UsageError(f"{name}={shown(value)} is not a text; give one, without halves of characters")
     return value
+
+
+def texts_of(name: str, values: Any) -> list[str]:
+    """A list of texts, not one text."""
+    if not isinstance(values, Sequence) or isinstance(values, str | bytes):
+        raise UsageError(f"{name}={shown(values)} is not a list of texts; give one, such as ['a=1']")
+    return [text_of(f"{name}[{i}]", value) for i, value in enumerate(values)]
 
 
 def choice_of(name: str, value: Any, allowed: Collection[str]) -> str:

@@ -8,15 +8,26 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+MAX_MESSAGE = 900  # characters
+
 
 class SeedbedWarning(UserWarning):
     """A warning to the user while the work continues; the command line prints it as one line."""
 
 
 class SeedbedError(Exception):
-    """The root of all errors that the command line prints as one line instead of a traceback."""
+    """The root of all errors that the command line prints as one line instead of a traceback.
+
+    The message is one line of about MAX_MESSAGE characters at most, whatever names and values it quotes.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: object = "") -> None:
+        text = "\\n".join(str(message).splitlines())
+        if len(text) > MAX_MESSAGE:
+            text = f"{text[: MAX_MESSAGE // 2]} ... {text[-MAX_MESSAGE // 2 + 5 :]}"
+        super().__init__(text)
 
 
 class UsageError(SeedbedError):
@@ -72,6 +83,6 @@ def nearest_path(path: Path) -> str:
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """The end of a message about an unknown name: the nearest allowed name, and all of them."""
     names = sorted(allowed)
-    close = difflib.get_close_matches(name, names, n=1)
+    close = difflib.get_close_matches(str(name)[:100], names, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     return f"{hint}allowed: {', '.join(names)}"

@@ -21,6 +21,7 @@ import tomli_w
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
 
+from seedbed.base.arguments import path_of, texts_of
 from seedbed.base.errors import UsageError, nearest
 
 Settings = TypeVar("Settings")
@@ -59,7 +60,7 @@ def layered(*layers: Mapping[str, Any] | Path, overrides: Sequence[str] = ()) ->
     tree: Tree = {}
     for layer in layers:
         tree = merge(tree, read_toml(layer) if isinstance(layer, Path) else layer)
-    for override in overrides:
+    for override in texts_of("overrides", overrides):
         path, text = split_override(override)
         tree = merge(tree, _nest(path, _parse(text)))
     return tree
@@ -67,11 +68,14 @@ def layered(*layers: Mapping[str, Any] | Path, overrides: Sequence[str] = ()) ->
 
 def read_toml(path: Path) -> Tree:
     """Read a TOML file; UsageError with the line if it is missing or not TOML."""
+    path = path_of("settings", path)
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"cannot read settings from {path}: {error.strerror}; name a TOML file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise UsageError(f"{path} has lists or tables too deep in one another; write fewer") from None
+    except ValueError as error:  # of TOML, of UTF-8, or a number of thousands of digits
         raise UsageError(f"{path} is not TOML: {error}; write lines such as `learning_rate = 3e-4`") from None
 
 
@@ -163,7 +167,7 @@ def _parse(text: str) -> Any:
         return None
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except (tomllib.TOMLDecodeError, KeyError):
+    except (ValueError, KeyError, RecursionError):
         return text
 
 
@@ -184,6 +188,8 @@ def _validate(schema: type[Settings], tree: Tree, texts: Texts) -> Settings:
         return typing.cast(Settings, adapter.validate_json(json.dumps([tree], default=str), strict=True)[0])
     except ValidationError as error:
         found = error.errors(include_url=False)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"the settings have a value too large or too deep to read: {error}") from None
     problems = [(*_located(tree, problem["loc"][1:]), problem) for problem in found]
     for path, value, problem in problems:
         if problem["type"] == "string_type" and path in texts and not isinstance(value, str):

@@ -126,8 +126,9 @@ def _read(
             yield Document(text, f"{name}/{part}")
         reading.files.append(name)
         return
+    files = source_files(source, include=settings.include, exclude=settings.exclude)
     is_folder = Path(source).is_dir()
-    for file in source_files(source, include=settings.include, exclude=settings.exclude):
+    for file in files:
         is_begun = False
         try:
             for document in _file_documents(file, settings, learns_from, reading):

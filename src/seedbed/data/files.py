@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import IO, Any
 
+from seedbed.base.arguments import path_of
 from seedbed.base.errors import DataError, nearest
 from seedbed.data.builtin import BUILTIN, builtin_files
 
@@ -47,7 +48,7 @@ def source_files(
     """
     if str(source).startswith("builtin:"):
         return builtin_files(builtin_name(source))
-    path = Path(source)
+    path = path_of("data", source)
     if path.is_file():
         return [path]
     if path.is_dir():
@@ -64,8 +65,14 @@ def source_files(
 
 
 def _folder_files(folder: Path, include: Sequence[str], exclude: Sequence[str]) -> list[Path]:
-    inside = {file: file.relative_to(folder) for file in folder.rglob("*")}
-    files = [f for f, p in inside.items() if not any(part[0] == "." for part in p.parts) and f.is_file()]
+    try:
+        inside = {file: file.relative_to(folder) for file in folder.rglob("*")}
+        files = [f for f, p in inside.items() if not any(part[0] == "." for part in p.parts) and f.is_file()]
+    except OSError as error:
+        raise DataError(
+            f"{error.filename} in the folder {folder} cannot be read: {error.strerror}; change its rights, "
+            "or give another folder"
+        ) from None
     if not files:
         raise DataError(f"the folder {folder} has no file; give a folder with text or files of records")
     kept = [

@@ -169,6 +169,11 @@ def vector_settings(path: Path) -> VectorSettings | None:
 def _require_replaceable(path: Path) -> None:
     if not path.name:
         raise BundleError(f"a bundle cannot replace {path}; choose a new folder in it")
+    if Path.cwd().is_relative_to(path):
+        raise BundleError(
+            f"{path} is the current folder, or around it, and a save replaces a folder as a whole; choose "
+            "another one, or change to the folder above it"
+        )
     if path.exists() and not path.is_dir():
         raise BundleError(f"{path} is a file, but a bundle is a folder; choose another name")
     others = sorted({file.name for file in path.iterdir()} - FILES) if path.exists() else []

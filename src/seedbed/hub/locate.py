@@ -20,6 +20,7 @@ MAX_FILES = 100_000
 
 def is_model(model: str | Path) -> bool:
     """Whether a name can be a model's: a path, `package:NAME`, or a name on the hub."""
+    path_of("model", model)
     name = str(model)
     return name.startswith(PREFIX) or "/" in name or Path(model).expanduser().exists()
 

@@ -6,7 +6,8 @@ from copy import deepcopy
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from seedbed.base.errors import ConfigError, UsageError, nearest
+from seedbed.base.arguments import choice_of
+from seedbed.base.errors import ConfigError, nearest
 from seedbed.base.plugins import PluginPackage
 from seedbed.data.settings import DataSettings
 from seedbed.text.training import KINDS
@@ -126,6 +127,5 @@ def decided(settings: RunSettings, **training: Any) -> RunSettings:
 
 def recipe(name: str) -> dict[str, Any]:
     """The settings of a recipe, as the tables of a TOML file."""
-    if name not in RECIPES:
-        raise UsageError(f"no recipe is named {name!r}; {nearest(name, RECIPES)}")
+    choice_of("recipe", name, RECIPES)
     return deepcopy(RECIPES[name])

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from seedbed.base.arguments import path_of, shown, texts_of
 from seedbed.base.errors import ConfigError, SeedbedWarning, UsageError
 from seedbed.base.notices import Notify, silent
 from seedbed.base.runtime import derive_seed
@@ -122,10 +123,12 @@ def run_settings(
     """
     if steps is not None and budget_seconds is not None:
         raise ConfigError("--steps and --budget both say how long to train; give one of them")
+    overrides = texts_of("overrides", overrides)
     set_base = dict(map(split_override, overrides)).get(("model", "base"))
     if None not in (base, set_base) and base != set_base:
         raise ConfigError(f"--base {base} contradicts --set model.base={set_base}; keep one of them")
-    if out is not None and Path(out).resolve().is_relative_to(Path(data).expanduser().resolve()):
+    out = None if out is None else path_of("out", out)
+    if out is not None and out.resolve().is_relative_to(path_of("data", data).expanduser().resolve()):
         raise ConfigError(
             f"--out {out} is in the data folder {data}, whose next run would read it as data; choose a "
             "folder outside of it"
@@ -141,13 +144,15 @@ def run_settings(
     ):
         if value is not None:
             flags.setdefault(table, {})[key] = value
-    layers: list[Mapping[str, Any] | Path] = [] if settings_file is None else [settings_file]
-    if recipe:
+    layers: list[Mapping[str, Any] | Path] = (
+        [] if settings_file is None else [path_of("settings_file", settings_file)]
+    )
+    if recipe is not None:
         tables = named_recipe(recipe)
         # Fewer steps than the recipe's warm-up have one of their own.
         if steps is not None and tables["training"].get("warmup_steps", 0) >= steps:
             tables["training"].pop("warmup_steps")
-        if layered(*layers, flags, overrides=list(overrides)).get("model", {}).get("base") is not None:
+        if _tables(*layers, flags, overrides=overrides).get("model", {}).get("base") is not None:
             # The base has a size, and rates of its own.
             tables = {"training": {key: of for key, of in tables["training"].items() if key not in RATES}}
         layers.insert(0, tables)
@@ -168,7 +173,7 @@ def load_run(
     found and read here, and nowhere else in a run; the settings name the commit of one on the hub, and the
     fields of the records.
     """
-    tree = layered(*layers, overrides=overrides)
+    tree = _tables(*layers, overrides=overrides)
     base, pinned = _open_base(tree, out, notify)
     if base is not None:
         layers = (*layers, {"model": pinned})
@@ -204,6 +209,21 @@ def load_run(
         raise ConfigError(f"the records of {data.train} have {fields}, so {error}") from None
     notify(f"recognised in {data.train}: {fields} -> {objective}")
     return replace(settings, data=data), Start(base=base)
+
+
+def _tables(*layers: Mapping[str, Any] | Path, overrides: Sequence[str]) -> dict[str, Any]:
+    """The settings by table, not checked but for what is read of them before."""
+    tree = layered(*layers, overrides=list(overrides))
+    for name in ("model", "tokenizer", "data", "objective", "training"):
+        if not isinstance(tree.get(name, {}), Mapping):
+            raise UsageError(f"{name}={shown(tree[name])} is not allowed: give a table, [{name}]")
+    for table, key in (("objective", "name"), ("model", "family"), ("model", "base"), ("tokenizer", "path")):
+        value = tree.get(table, {}).get(key)
+        if not isinstance(value, str | Path | int | None):
+            raise UsageError(f"{table}.{key}={shown(value)} is not allowed: give text")
+        if key == "path" and value is not None:
+            path_of("tokenizer.path", str(value))
+    return tree
 
 
 @dataclass(frozen=True, kw_only=True)
