@@ -18,7 +18,7 @@ demo: $(VENV)/installed
 models: $(VENV)/installed-models
 
 test: $(VENV)/installed-test $(VENV)/installed-models
-	$(VENV)/bin/python -m pytest $(TESTS)
+	$(VENV)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(TESTS)
 
 check: $(VENV)/installed-test
 	$(VENV)/bin/ruff check .

@@ -8,7 +8,7 @@ from typer.main import get_command
 from seedbed.cli.app import app
 from seedbed.generation.settings import named_settings
 
-NOT_CHAT = {"logprobs", "num_samples", "num_beams", "length_penalty", "early_stopping"}
+NOT_CHAT = {"logprobs", "num_samples"}
 
 
 @pytest.mark.parametrize(

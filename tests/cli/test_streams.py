@@ -41,6 +41,18 @@ def test_a_closed_stream_is_no_error(shell: str, tiny_run: Path) -> None:
     assert (b"Note" in done.stdout) == (">&-" not in shell.replace("2>&-", ""))
 
 
+@pytest.mark.parametrize("shell", ["2>/dev/full", "2</dev/null"])
+def test_a_note_that_cannot_be_written_costs_no_answer(shell: str, tiny_run: Path) -> None:
+    done = run("generate", tiny_run, "Note", "--max-new-tokens", "2", shell=shell)
+    assert done.returncode == 0 and b"Note" in done.stdout
+
+
+def test_an_output_that_is_full_is_named(tiny_run: Path) -> None:
+    done = run("generate", tiny_run, "Note", *HOW, shell=">/dev/full")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == b"seedbed: the output cannot be written: No space left on device"
+
+
 @pytest.mark.parametrize("verb", ["generate", "chat"])
 def test_input_that_is_not_utf_8_is_one_line(verb: str, tiny_run: Path, tmp_path: Path) -> None:
     for encoding in ("utf-8:strict", "utf-8:surrogateescape"):

@@ -42,6 +42,21 @@ def test_a_link_out_of_the_folder_is_refused(name: str, bundle: Path, tmp_path: 
         seedbed.load(bundle)
 
 
+@pytest.mark.parametrize("kind", ["pipe", "device", "nothing", "folder"])
+@pytest.mark.parametrize("name", [*FILES, "chat_template.jinja"])
+def test_what_is_no_file_is_refused_and_not_waited_for(name: str, kind: str, bundle: Path) -> None:
+    """A pipe in place of `generation_config.json` counted as none, and its settings were lost."""
+    (bundle / name).unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(bundle / name)
+    elif kind == "folder":
+        (bundle / name).mkdir()
+    else:
+        (bundle / name).symlink_to("/dev/zero" if kind == "device" else "nowhere")
+    with pytest.raises(BundleError, match=f"{name} is not a regular file"):
+        seedbed.load(bundle)
+
+
 def test_links_inside_and_links_to_the_folder_are_followed(bundle: Path, tmp_path: Path) -> None:
     for name in FILES:
         (bundle / name).rename(bundle / f"real-{name}")

@@ -7,11 +7,13 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 import seedbed
+from seedbed.base.errors import UsageError
 from seedbed.base.hardware import Hardware, MatmulSpeed
 from seedbed.base.runtime import Runtime
 from seedbed.models.network import FAMILIES, build, family, parameter_count
@@ -202,3 +204,9 @@ def test_a_model_is_planned_with_its_frozen_parts() -> None:
     assert planned.trainable_parameters == sum(p.numel() for p in lm.module.decoder.blocks[1].parameters())
     assert planned.bytes["optimizer"] < 9 * planned.trainable_parameters
     assert seedbed.plan(CONFIG, overrides=sizes).trainable_parameters == planned.parameters
+
+
+@pytest.mark.parametrize("model", [None, 5, float("nan"), b"x", [], {}, len])
+def test_what_is_no_model_is_refused(model: Any) -> None:
+    with pytest.raises(UsageError, match=r"model=.* is not a model"):
+        seedbed.plan(model)

@@ -337,6 +337,16 @@ def test_several_templates_are_read_and_the_default_is_used(files: bool, tmp_pat
     assert AutoTokenizer.from_pretrained(tmp_path / "again").chat_template == theirs.chat_template
 
 
+def test_half_of_a_character_and_a_list_of_no_templates_are_named(tmp_path: Path) -> None:
+    tokenizer = train_tokenizer(["a small garden"], "bpe", vocab_size=270)
+    for source, said in (("{{ '\\ud800' }}", "half of a character"), ([1, 2], "a name and text of each")):
+        odd = Tokenizer(tokenizer._core, tokenizer.config | {"chat_template": source})
+        with pytest.raises(BundleError, match=f"chat template.*{said}"):
+            template = ChatTemplate.of(odd)
+            assert template is not None
+            template.encode([{"role": "user", "content": "a"}])
+
+
 def test_a_model_without_a_template_has_none(tmp_path: Path) -> None:
     made = make_tokenizer("bytes", None)
     assert ChatTemplate.of(made) is None

@@ -4,6 +4,7 @@ import json
 import re
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tokenizers
@@ -206,3 +207,11 @@ def test_our_own_errors_pass_through_those_of_the_library() -> None:
     """A signal while shards were made ended with exit code 1, and blamed the tokenizer."""
     with pytest.raises(StoppedEarly, match=r"^stopped by SIGTERM$"), library_errors("the tokenizer"):
         raise StoppedEarly("stopped by SIGTERM")
+
+
+@pytest.mark.parametrize("odd", [None, 5, b"x", {}, [[1], [2, 3]], iter(["a"])])
+def test_what_is_no_text_is_refused(odd: Any) -> None:
+    tokenizer = train_tokenizer(["a small garden"], "bpe", vocab_size=270)
+    for call in (tokenizer.encode, tokenizer.encode_document, lambda text: tokenizer.encode_batch([text])):
+        with pytest.raises(UsageError, match="is not a text"):
+            call(odd)

@@ -1,6 +1,7 @@
 """A run's folder is locked, settled once, and refuses to become another run."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -9,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from seedbed.base.errors import CheckpointError, ConfigError, StoppedEarly
-from seedbed.training.run_folder import RunFolder
+from seedbed.base.errors import CheckpointError, ConfigError, SeedbedWarning, StoppedEarly
+from seedbed.training.run_folder import Copies, RunFolder
 from seedbed.training.settings import TrainingSettings
 
 
@@ -104,6 +105,31 @@ def test_entering_cleans_what_a_crash_left(tmp_path: Path) -> None:
     with RunFolder(tmp_path):
         # The best weights belong to no checkpoint, so perhaps to other settings.
         assert list(checkpoints.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["settings.toml", "plan.json", "tokenizer/tokenizer.json"])
+def test_a_pipe_in_place_of_a_small_file_is_restored(name: str, tmp_path: Path) -> None:
+    """A resume waited for it for ever."""
+    with_checkpoint(tmp_path, Settings())
+    (tmp_path / "tokenizer").mkdir()
+    for each in ("plan.json", "tokenizer/tokenizer.json"):
+        (tmp_path / each).write_text("{}")
+    Copies(tmp_path).write()
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    with pytest.warns(SeedbedWarning, match=f"{name} is missing; it is restored"), RunFolder(tmp_path):
+        assert (tmp_path / name).read_bytes() == content
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "state.json", "manifest.json"])
+def test_a_pipe_in_a_checkpoint_is_damage(name: str, tmp_path: Path) -> None:
+    with_checkpoint(tmp_path, Settings())
+    file = tmp_path / "checkpoints" / "000005" / name
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.raises(CheckpointError, match=r"000005 is damaged: .*not a regular file"):
+        RunFolder(tmp_path).checkpoints.newest()
 
 
 def test_a_refused_run_leaves_nothing_and_a_stopped_one_what_it_made(tmp_path: Path) -> None:

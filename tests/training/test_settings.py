@@ -22,6 +22,11 @@ from seedbed.training.settings import TrainingSettings, learning_rate_factor
         ({"cooldown_fraction": 1.5}, r"training\.cooldown_fraction=1\.5 is not allowed: choose 0 to 1"),
         ({"schedule": "linear"}, r"choose constant, cosine, inverse_sqrt, wsd"),
         ({"precision": "float16"}, r"choose auto, float32, bfloat16"),
+        (
+            {"batch_tokens": 10**20},
+            r"batch_tokens=100000000000000000000 is not allowed: choose 1 to 16777216",
+        ),
+        ({"num_steps": 2**31}, r"num_steps=2147483648 is not allowed: choose 1 to 2147483647"),
         ({"batch_tokens": 100}, r"context_tokens=256 is more than training\.batch_tokens=100; raise"),
         ({"num_steps": 50, "warmup_steps": 50}, r"leaves no step of num_steps=50 .*choose 0 to 49"),
     ],

@@ -85,7 +85,8 @@ def resume(
     if steps is not None and budget_seconds is not None:
         raise ConfigError("--steps and --budget both say how long to train; give one of them")
     folder = path_of("run", run).absolute()
-    if not (folder / "settings.toml").is_file():
+    settings_file = folder / "settings.toml"
+    if not settings_file.is_file() and not (folder / ".copies" / settings_file.name).is_file():
         if (folder / ".lock").exists():
             raise UsageError(
                 f"{run} was stopped while it was prepared, before its settings were saved; run the same "
@@ -98,11 +99,11 @@ def resume(
     with RunFolder(run):
         pass  # which restores damaged settings
     more = None if steps is None and budget_seconds is None else More(steps, budget_seconds)
-    place = _place(folder, read_toml(folder / "settings.toml"))
+    place = _place(folder, read_toml(settings_file))
     out = Path(run) if place == Path.cwd() else folder
     with chdir(place):
         with StopSignals():
-            settings, start = load_run(folder / "settings.toml", out=out, notify=notify)
+            settings, start = load_run(settings_file, out=out, notify=notify)
         return train(settings, out, start=start, more=more, notify=notify, started=started, **how)
 
 

@@ -14,7 +14,10 @@ MAX_NAME, MAX_PATH = 255, 4096  # bytes of a file's name and of a path, as Linux
 
 def shown(value: object) -> str:
     """A value in a few words, in one line."""
-    text = " ".join(repr(value).split())
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # an integer of over 4,300 digits, or an object that cannot say what it is
+        text = f"<{type(value).__name__}>"
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

@@ -8,9 +8,11 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 
 from seedbed.base.errors import HardwareError, SeedbedWarning
@@ -80,9 +82,18 @@ def _move_back(replaced: Path, path: Path) -> None:
         replaced.rename(path)
 
 
+def open_regular(path: Path) -> BufferedReader:
+    """Open a file to read; OSError for a pipe or a device, which might never end."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return open(descriptor, "rb")
+
+
 def digest(path: Path) -> str:
     """The SHA-256 of a file."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -95,7 +106,8 @@ def write_manifest(folder: Path) -> None:
 
 def read_manifest(folder: Path) -> dict[str, str]:
     """The SHA-256 of each file that a folder's manifest names; ValueError if it is not a manifest."""
-    digests = json.loads((folder / MANIFEST).read_bytes())["sha256"]
+    with open_regular(folder / MANIFEST) as file:
+        digests = json.loads(file.read())["sha256"]
     return {str(name): str(value) for name, value in digests.items()}
 
 

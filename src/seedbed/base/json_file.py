@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,18 @@ def require_own(file: Path) -> None:
         )
 
 
+def has_file(file: Path) -> bool:
+    """Whether a file is there.
+
+    Errors: BundleError for something else in its place, such as a folder, a pipe, or a link to nothing.
+    """
+    if file.is_file():
+        return True
+    if os.path.lexists(file):
+        raise BundleError(f"{file} is not a regular file; put the file in its place, or remove it")
+    return False
+
+
 def read_file(file: Path) -> bytes:
     """The content of a file of a model's folder.
 
@@ -40,12 +53,19 @@ def read_file(file: Path) -> bytes:
         raise BundleError(f"{file} cannot be read: {error.strerror}; check its permissions") from None
 
 
+def json_problem(error: Exception) -> str:
+    """What is wrong with a JSON text, without Python's advice to programmers."""
+    if isinstance(error, RecursionError):
+        return "its lists and objects are too deep in one another"
+    return "it has a number of over 4,300 digits" if "digits" in str(error) else str(error)
+
+
 def read_object(file: Path) -> dict[str, Any]:
     """The object of a JSON file; BundleError if the file cannot be read or contains something else."""
     try:
         values = json.loads(read_file(file))
     except (ValueError, RecursionError) as error:  # not JSON, or not UTF-8
-        raise BundleError(f"{file} is not JSON ({error}); write or download it again") from None
+        raise BundleError(f"{file} is not JSON ({json_problem(error)}); write or download it again") from None
     if not isinstance(values, dict):
         kind = type(values).__name__
         raise BundleError(f"{file} contains a {kind}, not an object; write or download it again")

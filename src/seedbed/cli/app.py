@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import re
 import signal
@@ -112,8 +114,22 @@ def _open_streams() -> None:
         if stream is None:
             mode = "r" if name == "stdin" else "w"
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
-        elif name != "stdin":
+        elif name == "stdout":
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+        elif name == "stderr":
+            notes = io.BufferedWriter(_Notes(stream.fileno(), "w", closefd=False))
+            sys.stderr = io.TextIOWrapper(notes, "utf-8", "backslashreplace", line_buffering=True)
+
+
+class _Notes(io.FileIO):
+    """Standard error, whose lines are lost where they cannot be written: no answer is lost with them."""
+
+    def write(self, content: Any) -> int:
+        """Write, or lose it."""
+        try:
+            return super().write(content) or 0
+        except OSError:
+            return len(content)
 
 
 def _process_seconds() -> float:
@@ -179,6 +195,9 @@ def run(arguments: Sequence[str], *, started: float | None = None) -> int:
         sys.stdout = open("/dev/null", "w")  # noqa: SIM115
         return 1
     except OSError as error:
+        if error.filename is None and error.errno in (errno.ENOSPC, errno.EIO, errno.EBADF):
+            sys.stdout = open("/dev/null", "w")  # noqa: SIM115
+            return _fail(f"the output cannot be written: {error.strerror}", 1)
         path = f"{error.filename}: " if error.filename else ""
         return _fail(f"{path}{error.strerror or error}; check that the path exists and its permissions", 1)
 

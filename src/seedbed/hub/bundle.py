@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 
 from seedbed.base.errors import BundleError, ConfigError, SeedbedError, SeedbedWarning, nearest
 from seedbed.base.files import disk_errors, replaced_folder
-from seedbed.base.json_file import read_object
+from seedbed.base.json_file import has_file, read_object
 from seedbed.base.runtime import find_device
 from seedbed.hub.generation_file import valid_settings
 from seedbed.hub.gguf import fill_from_gguf, gguf_numbers, inspect_gguf, is_gguf
@@ -96,7 +96,7 @@ def read_bundle(path: Path) -> tuple[Config, Tokenizer | None, dict[str, Any]]:
     config, folder = read_config(path), _folder_to_read(path)
     tokenizer = Tokenizer.load(folder) if Tokenizer.is_in(folder) else None
     require_vocabulary(tokenizer, config, allow_added=True)
-    file = folder / GENERATION if (folder / GENERATION).is_file() else folder / CONFIG
+    file = folder / GENERATION if has_file(folder / GENERATION) else folder / CONFIG
     values = read_object(file)
     if file.name == CONFIG:  # legacy files have the settings there
         names = (*NAMED_TOKENS, *RECOMMENDED)
@@ -203,7 +203,7 @@ def _is_equal(one: torch.Tensor, other: torch.Tensor) -> bool:
 def read_config(path: Path) -> Config:
     """The config of a bundle's folder."""
     path = _folder_to_read(path)
-    if not (path / CONFIG).is_file():
+    if not has_file(path / CONFIG):
         problem = f"has no {CONFIG}" if path.is_dir() else "is not a folder"
         raise BundleError(f"{path} {problem}; give a bundle: a folder with {CONFIG} and {WEIGHTS}")
     values = read_object(path / CONFIG)

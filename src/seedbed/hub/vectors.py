@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from seedbed.base.errors import BundleError
-from seedbed.base.json_file import read_file, read_object
+from seedbed.base.json_file import has_file, read_file, read_object
 from seedbed.hub.weight_files import CONFIG
 
 MODULES, POOLING = "modules.json", "1_Pooling"
@@ -44,13 +44,13 @@ class VectorSettings:
 
 def read_vectors(folder: Path) -> VectorSettings | None:
     """The vector settings of a folder, None if it has none. Errors: BundleError if a file is damaged."""
-    if not (folder / MODULES).is_file() and not (folder / POOLING / CONFIG).is_file():
+    if not has_file(folder / MODULES) and not has_file(folder / POOLING / CONFIG):
         return None
-    kinds = _modules(folder / MODULES) if (folder / MODULES).is_file() else ["Transformer", "Pooling"]
+    kinds = _modules(folder / MODULES) if has_file(folder / MODULES) else ["Transformer", "Pooling"]
     if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
         modules = ", ".join(kind if kind.isprintable() else repr(kind) for kind in kinds)[:80] or "nothing"
         return VectorSettings(problem=f"{MODULES} computes vectors by {modules}")
-    values = read_object(folder / POOLING / CONFIG) if (folder / POOLING / CONFIG).is_file() else {}
+    values = read_object(folder / POOLING / CONFIG) if has_file(folder / POOLING / CONFIG) else {}
     modes = _modes(values)
     if len(modes) != 1 or modes[0] not in MODES:
         names = ", ".join(map(repr, modes))[:80] or "no pooling"
@@ -61,7 +61,7 @@ def read_vectors(folder: Path) -> VectorSettings | None:
 
 def _length(file: Path) -> tuple[int | None, bool]:
     """How many tokens are read, None for as many as the context has, and whether texts become lower case."""
-    values = read_object(file) if file.is_file() else {}
+    values = read_object(file) if has_file(file) else {}
     length, lower_case = values.get("max_seq_length"), values.get("do_lower_case", False)
     is_length = length is None or (isinstance(length, int) and not isinstance(length, bool) and length >= 1)
     if not is_length or not isinstance(lower_case, bool):

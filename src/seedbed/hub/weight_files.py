@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from seedbed.base.errors import BundleError
-from seedbed.base.json_file import read_object
+from seedbed.base.json_file import has_file, read_object
 from seedbed.hub.tensor_files import PickleFile, SafetensorsFile
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
@@ -59,7 +59,7 @@ class Weights:
 def find_weights(folder: Path, *, allow_pickle: bool = False) -> Path | None:
     """The weight file or the index of a folder, None if it has neither."""
     names = (WEIGHTS, INDEX, *PICKLES) if allow_pickle else (WEIGHTS, INDEX)
-    return next((folder / name for name in names if (folder / name).is_file()), None)
+    return next((folder / name for name in names if has_file(folder / name)), None)
 
 
 @contextmanager

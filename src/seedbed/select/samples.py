@@ -18,6 +18,7 @@ from seedbed.select.compute import Shares
 from seedbed.training.settings import TrainingSettings
 
 SAMPLED_STEPS, MAX_ROUNDS = 32, 25
+SAMPLED_TOKENS = 2**21  # fewer steps of more than 65,536 tokens are sampled
 
 
 class SampledBatches:
@@ -26,8 +27,9 @@ class SampledBatches:
     def __init__(self, mixture: Sequence[MixturePart], training: TrainingSettings, runtime: Runtime) -> None:
         self._loader = partial(Loader, mixture, seed=training.seed)
         loader = self._loader(batch_tokens=training.batch_tokens)
-        seconds, self.steps = [], []
-        for _ in range(SAMPLED_STEPS):
+        seconds, self.steps = list[float](), list[list[Batch]]()
+        num_sampled = 0
+        while len(self.steps) < SAMPLED_STEPS and num_sampled < SAMPLED_TOKENS:
             started = time.perf_counter()
             self.steps.append(
                 micro_batches(
@@ -38,13 +40,14 @@ class SampledBatches:
                 )
             )
             seconds.append(time.perf_counter() - started)
+            num_sampled += training.batch_tokens
         self.seconds = median(seconds)
         self._all = [batch for step in self.steps for batch in step]
         num_source = sum(0 if batch.source_ids is None else len(batch.source_ids) for batch in self._all)
         num_tokens = sum(batch.num_tokens for batch in self._all)
         num_targets = sum(batch.num_targets for batch in self._all)
         self.shares = Shares(num_source / num_tokens, num_targets / num_tokens)
-        self.step_tokens = num_tokens / SAMPLED_STEPS
+        self.step_tokens = num_tokens / len(self.steps)
         self.num_micro_batches = max(map(len, self.steps))
         self.max_tokens = max(batch.num_tokens for batch in self._all)
 

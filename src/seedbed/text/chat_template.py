@@ -31,6 +31,7 @@ Message = Mapping[str, Any]
 # The tag with which a template says what the assistant said.
 GENERATION = re.compile(r"\{%[-+]?\s*generation\s*[-+]?%\}")
 INNER_ATTRIBUTE = re.compile(r"""(?:\.\s*|[\[(]\s*["'])(__\w+)""")
+HALF = re.compile("[\ud800-\udfff]")
 ADVICE = "put a sound template in chat_template.jinja beside tokenizer.json, or use `generate`"
 REASONING = ("reasoning_content", "thinking", "reasoning")  # names of one thing, as transformers has them
 OPEN, CLOSE, SEAM = "\ufdd0", "\ufdd1", "\ufdd2"  # around a name in a user's text; at an end of that text
@@ -68,6 +69,8 @@ class ChatTemplate:
         """The template in a tokenizer's config, the one named `default` of several; None without one."""
         found = tokenizer.config.get("chat_template")
         if isinstance(found, list):
+            if not all(isinstance(one, dict) and isinstance(one.get("template"), str) for one in found):
+                raise BundleError(f"the chat templates are a list without a name and text of each; {ADVICE}")
             named = {str(one.get("name")): one.get("template") for one in found if isinstance(one, dict)}
             found = named.get("default", next(iter(named.values()), None) if len(named) == 1 else None)
         elif isinstance(found, dict):
@@ -144,7 +147,10 @@ class ChatTemplate:
         variables |= {"messages": marked, "add_generation_prompt": add_generation_prompt}
         answer = WORKER.render(self.source, variables, around=around)
         if "text" in answer:
-            return str(answer["text"])
+            text = str(answer["text"])
+            if HALF.search(text):
+                raise BundleError(f"the chat template writes half of a character (a surrogate); {ADVICE}")
+            return text
         ((problem, reason),) = answer.items()
         line = " ".join(RESERVED.sub("", reason).split())[:300]
         if problem == "refused":

@@ -13,7 +13,7 @@ import tokenizers
 from tokenizers import processors
 
 from seedbed.base.errors import BundleError
-from seedbed.base.json_file import read_object
+from seedbed.base.json_file import has_file, read_object
 from seedbed.text.library import library_errors
 from seedbed.text.sentencepiece_exact import EXACT_KEY
 from seedbed.text.sentencepiece_model import read_model
@@ -166,8 +166,8 @@ def _guess(folder: Path) -> str | None:
 
 
 def _present(folder: Path, sets: tuple[tuple[str, ...], ...]) -> tuple[str, ...] | None:
-    return next((names for names in sets if all((folder / name).is_file() for name in names)), None)
+    return next((names for names in sets if all(has_file(folder / name) for name in names)), None)
 
 
 def _optional(file: Path) -> dict[str, Any]:
-    return read_object(file) if file.is_file() else {}
+    return read_object(file) if has_file(file) else {}

@@ -11,7 +11,7 @@ import tokenizers
 from tokenizers import AddedToken
 
 from seedbed.base.errors import BundleError
-from seedbed.base.json_file import read_object
+from seedbed.base.json_file import has_file, read_object
 
 NAMES = tuple(f"{name}_token" for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask"))
 LISTS = ("additional_special_tokens", "extra_special_tokens")
@@ -64,7 +64,7 @@ def read_special_tokens(
     values = {name: text for name, text in defaults.items() if text in vocabulary}
     values |= {key: config[key] for key in (*NAMES, *LISTS) if key in config}
     is_listed = "added_tokens_decoder" in config
-    if not is_listed and (file := folder / "special_tokens_map.json").is_file():
+    if not is_listed and has_file(file := folder / "special_tokens_map.json"):
         values |= {k: v for k, v in read_object(file).items() if k in (*NAMES, *LISTS)}
     named = {k: _token(v, mask=k == "mask_token") for k, v in values.items() if k in NAMES and v is not None}
     more = tuple(_token(v) for key in LISTS for v in _list(values.get(key)))
@@ -72,7 +72,7 @@ def read_special_tokens(
     if is_listed:
         for key, value in _items(config["added_tokens_decoder"], "added_tokens_decoder"):
             placed[_id(key)] = _token(value, special=False)
-    elif (file := folder / "added_tokens.json").is_file():
+    elif has_file(file := folder / "added_tokens.json"):
         special = {token.content for token in (*named.values(), *more)}
         for text, key in _items(read_object(file), file.name):
             flags = {"content": text, "normalized": text not in special}

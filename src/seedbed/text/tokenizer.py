@@ -17,9 +17,10 @@ import tokenizers
 from numpy.typing import NDArray
 from tokenizers import AddedToken, decoders
 
+from seedbed.base.arguments import shown
 from seedbed.base.errors import BundleError, UsageError
 from seedbed.base.files import disk_errors, write_file
-from seedbed.base.json_file import read_file, read_object
+from seedbed.base.json_file import has_file, read_file, read_object
 from seedbed.text.legacy_files import has_legacy_files, read_legacy_files
 from seedbed.text.library import library_errors, read_text, refuse_long_entries
 from seedbed.text.sentencepiece_exact import EXACT_KEY, Exact, exact_sentencepiece
@@ -75,8 +76,9 @@ def byte_symbols() -> list[str]:
 
 
 def refuse_surrogates(texts: Iterable[str]) -> None:
-    """Raise a UsageError that names the first character that UTF-8 cannot encode."""
+    """Raise a UsageError for what is not a text, and for a character that UTF-8 cannot encode."""
     for text in texts:
+        _require_text(text)
         try:
             text.encode()
         except UnicodeEncodeError as error:
@@ -84,6 +86,11 @@ def refuse_surrogates(texts: Iterable[str]) -> None:
                 f"the text has a lone surrogate U+{ord(text[error.start]):04X} at character {error.start}, "
                 "which UTF-8 cannot encode; remove it, or read the text with errors='replace'"
             ) from error
+
+
+def _require_text(text: object) -> None:
+    if not isinstance(text, str):
+        raise UsageError(f"{shown(text)} is not a text; give one")
 
 
 class Tokenizer:
@@ -218,6 +225,8 @@ class Tokenizer:
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of each text, as `encode` gives them, on all cores."""
+        for text in texts:
+            _require_text(text)
         if self._exact:
             refuse_surrogates(texts)
             texts = [self._exact.normalizer(text) for text in texts]
@@ -302,7 +311,7 @@ class Tokenizer:
         """Read a folder with tokenizer.json or legacy files, or a tokenizer.json and the files beside it."""
         path = Path(path)
         file = path / "tokenizer.json" if path.is_dir() else path
-        if not file.is_file():
+        if not has_file(file):
             if has_legacy_files(path):
                 core, config = read_legacy_files(path)
                 return cls(core, config | _template_files(path))
@@ -312,20 +321,20 @@ class Tokenizer:
         with library_errors(file):
             refuse_long_entries(content)
             core = tokenizers.Tokenizer.from_str(content.decode())
-            config = read_object(config_file) if config_file.is_file() else {}
+            config = read_object(config_file) if has_file(config_file) else {}
             return cls(core, config | _template_files(file.parent))
 
     @staticmethod
     def is_in(folder: Path) -> bool:
         """Whether a folder has the files of a tokenizer."""
-        return (folder / "tokenizer.json").is_file() or has_legacy_files(folder)
+        return has_file(folder / "tokenizer.json") or has_legacy_files(folder)
 
 
 def _template_files(folder: Path) -> dict[str, Any]:
     """The chat templates in a tokenizer's folder, which replace those of its config."""
     others = sorted((folder / TEMPLATE_FOLDER).glob("*.jinja"))
     files = [(folder / TEMPLATE_FILE, "default"), *((file, file.stem) for file in others)]
-    named = [{"name": name, "template": read_text(file)} for file, name in files if file.is_file()]
+    named = [{"name": name, "template": read_text(file)} for file, name in files if has_file(file)]
     if not named:
         return {}
     alone = len(named) == 1 and named[0]["name"] == "default"

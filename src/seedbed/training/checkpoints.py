@@ -25,6 +25,7 @@ from seedbed.base.files import (
     replaced_folder,
     write_manifest,
 )
+from seedbed.training.metrics import gone
 
 Tensors = Mapping[str, Tensor]
 STATE, BEST = "state.json", "best-"
@@ -154,6 +155,8 @@ class Checkpoints:
 
     def _write(self, name: str, tensors: Mapping[str, Tensors], state: Mapping[str, Any]) -> None:
         final = self.folder / name
+        if not self.folder.parent.is_dir():
+            raise gone(self.folder.parent)
         with (
             replaced_folder(final, partial=PARTIAL, earlier=EARLIER) as aside,
             disk_errors(final),

@@ -38,15 +38,26 @@ class MetricsFile:
         with disk_errors(self.path):
             while content:
                 content = content[self._file.write(content) :]
-            if not os.fstat(self._file.fileno()).st_nlink:
-                raise CheckpointError(
-                    f"{self.path.parent} was deleted while the run trained, so nothing more can be saved "
-                    "there; run the command again"
-                )
+            if not self._is_in_place():
+                raise gone(self.path.parent)
+
+    def _is_in_place(self) -> bool:
+        try:
+            return os.path.samestat(os.stat(self.path), os.fstat(self._file.fileno()))
+        except FileNotFoundError:
+            return False
 
     def end(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def gone(run: Path) -> CheckpointError:
+    """The error of a run whose folder is not in its place any more."""
+    return CheckpointError(
+        f"{run} was deleted or renamed while the run trained, so nothing more can be saved there; run the "
+        "command again, or resume the run where it is now"
+    )
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ from seedbed.base.files import (
     PART,
     disk_errors,
     manifest_problem,
+    open_regular,
     read_manifest,
     replaced_folder,
     write_file,
@@ -268,7 +269,8 @@ def _problem(name: str, votes: _Votes) -> str:
 
 def _content(file: Path) -> bytes:
     """The content of a file; for a plan, without the measured values that are added at the end."""
-    content = file.read_bytes()
+    with open_regular(file) as opened:
+        content = opened.read()
     if file.name == "plan.json":
         try:
             plan = {key: value for key, value in json.loads(content).items() if key != MEASURED}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from seedbed.base.errors import ConfigError
 
 SCHEDULES = ("constant", "cosine", "inverse_sqrt", "wsd")
+MOST_TOKENS = 2**24  # of a step; the largest models had 16 million (Llama 3, 2024)
 PRECISIONS = ("auto", "float32", "bfloat16")
 LEAST_EVALUATE_TOKENS, MOST_EVALUATE_TOKENS = 2**13, 250_000
 
@@ -16,10 +17,10 @@ LEAST_EVALUATE_TOKENS, MOST_EVALUATE_TOKENS = 2**13, 250_000
 class TrainingSettings:
     """The `[training]` table of a run's settings; the machine decides `auto` and 0 before step 1."""
 
-    num_steps: int = 1000  # length of the training, also --steps [1 or more]
+    num_steps: int = 1000  # length of the training, also --steps [1 to 2**31 - 1]
     # Time limit of the command, also --budget; sets num_steps, which a slow machine lowers. [above 0]
     budget_seconds: float | None = None
-    batch_tokens: int = 8192  # input tokens of one step, over all processes; from a base 1,024 [1 or more]
+    batch_tokens: int = 8192  # input tokens of one step, over all processes; from a base 1,024 [1 to 2**24]
     micro_batch_tokens: int = 0  # input tokens of one forward and backward pass; 0: all at once [0 or more]
     # Maximum length of a row; by default not more than batch_tokens and the base allow. [1 or more]
     context_tokens: int = 256
@@ -52,6 +53,8 @@ class TrainingSettings:
         counts = ("num_steps", "batch_tokens", "context_tokens", "evaluate_every_steps")
         for name in (*counts, "checkpoint_every_steps", "keep_checkpoints"):
             self._require(name, getattr(self, name) >= 1, "1 or more")
+        self._require("num_steps", self.num_steps < 2**31, "1 to 2147483647")
+        self._require("batch_tokens", self.batch_tokens <= MOST_TOKENS, f"1 to {MOST_TOKENS}")
         for name in ("micro_batch_tokens", "weight_decay", "clip_norm"):
             self._require(name, getattr(self, name) >= 0, "0 or more")
         self._require("num_threads", 0 <= self.num_threads <= 1024, "0 to 1024")
