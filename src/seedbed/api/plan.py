@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from seedbed.base.arguments import shown, texts_of
+from seedbed.base.arguments import brief, texts_of
 from seedbed.base.errors import UsageError
 from seedbed.base.hardware import ResidentPeak, probe
 from seedbed.base.notices import Notify, silent
@@ -60,7 +60,7 @@ def plan_with_settings(
     """The plan and its settings; `notify` gets a line for each part of the work."""
     overrides = texts_of("overrides", overrides)
     if not isinstance(model, str | Path | Config | LanguageModel):
-        raise UsageError(f"model={shown(model)} is not a model; give a preset, a config, a name or a model")
+        raise UsageError(f"model={brief(model)} is not a model; give a preset, a config, a name or a model")
     if data is not None:
         if not isinstance(model, str | Path):
             raise UsageError("a plan with data needs a model's name; give one, or leave the data out")

@@ -6,7 +6,7 @@ import importlib
 import pkgutil
 from typing import Generic, TypeVar, cast
 
-from seedbed.base.arguments import shown
+from seedbed.base.arguments import brief
 from seedbed.base.errors import UsageError, nearest
 
 T = TypeVar("T")
@@ -28,7 +28,7 @@ class PluginPackage(Generic[T]):
         """Raise UsageError with the nearest name if no plug-in has this one; nothing is imported."""
         names = self.names()
         if name not in names:
-            raise UsageError(f"no {self.attribute.lower()} is named {shown(name)}; {nearest(name, names)}")
+            raise UsageError(f"no {self.attribute.lower()} is named {brief(name)}; {nearest(name, names)}")
 
     def get(self, name: str) -> T:
         """Import one plug-in; an unknown name raises UsageError with the nearest one."""

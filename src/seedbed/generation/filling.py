@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from seedbed.base.arguments import shown
+from seedbed.base.arguments import brief
 from seedbed.base.errors import UsageError
 from seedbed.generation.sampling import check_finite
 from seedbed.generation.scoring import LOGIT_NUMBERS, flat, passes
@@ -44,7 +44,7 @@ def require_count(name: str, value: int, *, most: int | None = None) -> None:
     """Raise a UsageError where a value is not a whole number from 1 to `most`."""
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= (most or value):
         allowed = "of at least 1" if most is None else f"from 1 to {most:,}"
-        raise UsageError(f"{name}={shown(value)} is not allowed: give a whole number {allowed}")
+        raise UsageError(f"{name}={brief(value)} is not allowed: give a whole number {allowed}")
 
 
 class MaskFiller:

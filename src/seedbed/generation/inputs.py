@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from seedbed.base.arguments import shown
+from seedbed.base.arguments import brief
 from seedbed.base.described import Described
 from seedbed.base.errors import BundleError, SeedbedWarning, UsageError
 from seedbed.generation.filling import MaskFiller
@@ -226,7 +226,7 @@ class Inputs(Described):
             found = torch.full((), 0.5)
         is_float = found.dtype.is_floating_point
         if found.dtype.is_complex or (is_float and not bool((found == found.round()).all())):
-            raise UsageError(f"{name}={shown(values)} is not a tensor of whole numbers; give (batch, seq)")
+            raise UsageError(f"{name}={brief(values)} is not a tensor of whole numbers; give (batch, seq)")
         return found.long() if is_float else found
 
     def _beside(self, ids: Tensor, values: Tensor | None, name: str, *, default: int = 0) -> Tensor:
@@ -265,5 +265,5 @@ def require_text_or_list(prompts: object) -> None:
         has_items = False
     if not has_items:
         raise UsageError(
-            f"{shown(prompts)} is neither a text nor a list; give a text, token ids or a list of them"
+            f"{brief(prompts)} is neither a text nor a list; give a text, token ids or a list of them"
         )

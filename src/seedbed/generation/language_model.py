@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Unpack, cast, overload
 
-from seedbed.base.arguments import flag_of, path_of, text_of
+from seedbed.base.arguments import bool_of, path_of, text_of
 from seedbed.base.errors import SeedbedWarning, UsageError
 from seedbed.base.units import count_text
 from seedbed.generation.answer import Answer
@@ -61,9 +61,9 @@ class LanguageModel(Reading):
         A single prompt gives one result, not a list of one. `how` are the fields of GenerationSettings;
         another name is refused with the nearest one; None is the model's own setting, else temperature 0.7
         and top-p 0.9. Temperature 0 is greedy; `num_beams` > 1 searches, and its samples are the best answers
-        found. `eos_ids` () never ends before max_new_tokens. The same prompt
-        and seed give the same answer beside any other prompts. `<extra_id_0>` and `<mask>` in a prompt are
-        text: a prompt with blanks is `blank_ids("Thank you ___ me")`.
+        found. `eos_ids` () never ends before max_new_tokens. The same prompt and seed give the same answer
+        beside any other prompts. `<extra_id_0>` and `<mask>` in a prompt are text: a prompt with blanks is
+        `blank_ids("Thank you ___ me")`.
         """
         settings = self.completed(GenerationSettings.of(max_new_tokens, how))
         engine = self.engine()
@@ -198,7 +198,7 @@ class LanguageModel(Reading):
 
         A folder that has the same weights, in any dtype, is replaced, with `force` also another model's.
         """
-        path, card, force = path_of("path", path), text_of("card", card), flag_of("force", force)
+        path, card, force = path_of("path", path), text_of("card", card), bool_of("force", force)
         vectors = self.vectors
         if vectors is not None and vectors.problem is not None:
             lost = f"{vectors.problem}, which the bundle does not keep; take it from the model's own folder"

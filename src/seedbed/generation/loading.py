@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from seedbed.base.arguments import choice_of, flag_of, shown, text_of, whole_of
+from seedbed.base.arguments import bool_of, brief, choice_of, text_of, whole_of
 from seedbed.base.errors import UsageError
 from seedbed.generation.language_model import LanguageModel
 from seedbed.hub.bundle import DTYPES, open_bundle, vector_settings
@@ -27,7 +27,7 @@ def load(
     Errors: BundleError naming what is missing, damaged or contradictory.
     """
     dtype, device = choice_of("dtype", dtype, DTYPES), text_of("device", device)
-    allow_pickle = flag_of("allow_pickle", allow_pickle)
+    allow_pickle = bool_of("allow_pickle", allow_pickle)
     path = locate(model, allow_pickle=allow_pickle)
     module, tokenizer, generation = open_bundle(path, dtype=dtype, device=device, allow_pickle=allow_pickle)
     return LanguageModel(module, tokenizer, generation=generation, vectors=vector_settings(path))
@@ -37,9 +37,9 @@ def new(config: str | Config, *, tokenizer: Tokenizer | None = None, seed: int =
     """A newly initialized model of a preset (`gpt2:124m`) or a config, initialized as its family is."""
     config = preset(config) if isinstance(config, str) else config
     if not isinstance(config, ModelConfig | RecurrentConfig):
-        raise UsageError(f"config={shown(config)} is neither a preset's name nor a config; give gpt2:124m")
+        raise UsageError(f"config={brief(config)} is neither a preset's name nor a config; give gpt2:124m")
     if tokenizer is not None and not isinstance(tokenizer, Tokenizer):
-        raise UsageError(f"tokenizer={shown(tokenizer)} is not a Tokenizer; give one, or None")
+        raise UsageError(f"tokenizer={brief(tokenizer)} is not a Tokenizer; give one, or None")
     seed = whole_of("seed", seed)
     require_vocabulary(tokenizer, config)
     module = build(config)

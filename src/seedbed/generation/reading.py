@@ -9,7 +9,7 @@ from typing import Any, overload
 import torch
 from torch import Tensor
 
-from seedbed.base.arguments import choice_of, flag_of, shown
+from seedbed.base.arguments import bool_of, brief, choice_of
 from seedbed.base.errors import UsageError
 from seedbed.generation.inputs import Inputs, Prompt, is_single, require_text_or_list, several_of
 from seedbed.generation.request import Score, check_ids, require_continuing
@@ -187,7 +187,7 @@ class Reading(Inputs):
         rows, sources = [], []
         for pair in pairs:
             if not isinstance(pair, list | tuple) or len(pair) != 2:
-                raise UsageError(f"{shown(pair)} is not a pair; give (prompt, completion)")
+                raise UsageError(f"{brief(pair)} is not a pair; give (prompt, completion)")
             prompt, completion = pair
             ids = self._encode(completion)
             before, source = self._read(prompt)
@@ -217,7 +217,7 @@ class Reading(Inputs):
                 "another kind, which the model was not trained for"
             )
         pooling = own.pooling if pooling is None else choice_of("pooling", pooling, POOLINGS)
-        normalize = own.normalize if normalize is None else flag_of("normalize", normalize)
+        normalize = own.normalize if normalize is None else bool_of("normalize", normalize)
         rows = self._rows_to_embed(texts)
         vectors = torch.empty(len(rows), self.config.d_model, device=self.device)
         with evaluating(self.module):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields
 from numbers import Real
 from typing import Any, Literal, NamedTuple, TypedDict
 
-from seedbed.base.arguments import shown
+from seedbed.base.arguments import brief
 from seedbed.base.errors import ConfigError, SeedbedWarning, UsageError, nearest
 
 EarlyStopping = bool | Literal["never"]
@@ -210,7 +210,7 @@ class GenerationSettings:
                 object.__setattr__(self, name, value)
             if not ((value is None and default is None) or about.allowed.contains(value)):
                 end = ", or leave it out" if default is None else ""
-                raise ConfigError(f"{name}={shown(value)} is not allowed: give {about.allowed.words}{end}")
+                raise ConfigError(f"{name}={brief(value)} is not allowed: give {about.allowed.words}{end}")
         self._check_beams()
 
     def _changed(self) -> Iterator[tuple[str, Any, Setting]]:
@@ -279,4 +279,4 @@ def _tuple_of(name: str, values: Any, make: Callable[[Any], Any] = lambda value:
         return tuple(make(value) for value in values)
     except TypeError:
         words = (_STOP if name == "stop" else _EOS_IDS).words
-        raise ConfigError(f"{name}={shown(values)} is not allowed: give {words}") from None
+        raise ConfigError(f"{name}={brief(values)} is not allowed: give {words}") from None

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from seedbed.base.arguments import path_of, shown, texts_of
+from seedbed.base.arguments import brief, path_of, texts_of
 from seedbed.base.errors import ConfigError, SeedbedWarning, UsageError
 from seedbed.base.notices import Notify, silent
 from seedbed.base.runtime import derive_seed
@@ -216,11 +216,11 @@ def _tables(*layers: Mapping[str, Any] | Path, overrides: Sequence[str]) -> dict
     tree = layered(*layers, overrides=list(overrides))
     for name in ("model", "tokenizer", "data", "objective", "training"):
         if not isinstance(tree.get(name, {}), Mapping):
-            raise UsageError(f"{name}={shown(tree[name])} is not allowed: give a table, [{name}]")
+            raise UsageError(f"{name}={brief(tree[name])} is not allowed: give a table, [{name}]")
     for table, key in (("objective", "name"), ("model", "family"), ("model", "base"), ("tokenizer", "path")):
         value = tree.get(table, {}).get(key)
         if not isinstance(value, str | Path | int | None):
-            raise UsageError(f"{table}.{key}={shown(value)} is not allowed: give text")
+            raise UsageError(f"{table}.{key}={brief(value)} is not allowed: give text")
         if key == "path" and value is not None:
             path_of("tokenizer.path", str(value))
     return tree

@@ -17,7 +17,7 @@ import tokenizers
 from numpy.typing import NDArray
 from tokenizers import AddedToken, decoders
 
-from seedbed.base.arguments import shown
+from seedbed.base.arguments import brief
 from seedbed.base.errors import BundleError, UsageError
 from seedbed.base.files import disk_errors, write_file
 from seedbed.base.json_file import has_file, read_file, read_object
@@ -90,7 +90,7 @@ def refuse_surrogates(texts: Iterable[str]) -> None:
 
 def _require_text(text: object) -> None:
     if not isinstance(text, str):
-        raise UsageError(f"{shown(text)} is not a text; give one")
+        raise UsageError(f"{brief(text)} is not a text; give one")
 
 
 class Tokenizer:
