@@ -167,7 +167,6 @@ def test_a_bundles_own_settings_are_reported(say: Callable, talker: Callable) ->
         ("/set max_new_tokens none", ["/set max_new_tokens none", "give a number"]),
         ("/set num_samples 2", ["'num_samples'", "allowed: "]),
         ("/set length_penalty 2", ["length_penalty=2", "num_beams"]),
-        ("/set seed", ["/set seed NUMBER"]),
         ("/save", ["/save FILE"]),
         ("/save /proc/nothing/here.json", ["cannot write"]),
         ("x" * 99, ["have 102 tokens, but 56 fit beside 8", "shorten"]),
@@ -293,3 +292,14 @@ def test_a_conversation_at_a_terminal(columns: int, talker: Callable, tmp_path: 
     assert [m["content"] for m in messages[::2]] == ["hello", "more"]
     assert len(messages[3]["content"]) > len(messages[1]["content"])
     assert "Traceback" not in screen.shown
+
+
+def test_a_wrong_command_in_a_pipe_ends_nothing(say: Callable, tmp_path: Path) -> None:
+    """The questions behind it and /save were lost."""
+    file = tmp_path / "talk.json"
+    said = say(f"abc\n/temperature 0\n/set top_p 7\nabd\n/save {file}\n")
+    assert said.code == 2 and len(json.loads(file.read_text())) == 4
+    assert [line.partition(";")[0] for line in said.err.splitlines() if line.startswith("seedbed: ")] == [
+        "seedbed: no command /temperature",
+        "seedbed: top_p=7 is not allowed: give a probability from 0 to 1, or leave it out",
+    ]

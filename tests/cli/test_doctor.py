@@ -216,4 +216,6 @@ def test_it_fits_the_terminal(
     (bundle / "README.md").unlink()
     monkeypatch.setenv("COLUMNS", str(columns))
     said = seedbed("doctor", bundle)
-    assert max(map(len, said.out.splitlines())) <= columns
+    *lines, command = said.out.splitlines()
+    assert max(map(len, lines)) <= columns
+    assert command.startswith("  next") and f"generate {bundle}" in command  # one line, to copy

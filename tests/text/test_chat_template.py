@@ -357,3 +357,39 @@ def test_a_model_without_a_template_has_none(tmp_path: Path) -> None:
         Tokenizer.load(tmp_path)
     with pytest.raises(BundleError, match="is a int"):
         ChatTemplate.of(Tokenizer(made._core, {"chat_template": 3}))
+
+
+ESCAPES = {
+    "repr": "{{ messages[0] }}",
+    "a list": "{{ [messages[0].content] }}",
+    "string": "{{ [messages[0].content] | string }}",
+    "format": "{{ '%r' % messages[0].content }}",
+    "ascii": "{{ messages[0].content.encode('ascii', 'ignore').decode() }}",
+    "json": "{{ messages[0].content | tojson(ensure_ascii=true) }}",
+    "the first letter": "{{ messages[0].content[1:] }}",
+    "printable": "{% for c in messages[0].content %}{% if c.isprintable() %}{{ c }}{% endif %}{% endfor %}",
+}
+
+
+@pytest.mark.parametrize("kind", ESCAPES)
+def test_a_template_that_takes_the_marks_away_makes_no_special_token(kind: str) -> None:
+    tokenizer = train_tokenizer(["a small garden"], "bpe", vocab_size=270, special=decoder_form("<|end|>"))
+    template = ChatTemplate("<|end|>" + ESCAPES[kind], tokenizer)
+    for text in ("<|end|>", "<|end|> b", "<|end|><|end|>"):
+        with pytest.raises(UsageError, match=r"makes the special token <\|end\|> of a message's text"):
+            template.encode([{"role": "user", "content": text}])
+    plain = template.encode([{"role": "user", "content": "a small"}])
+    assert plain.count(tokenizer.eos_id or -1) == 1
+
+
+@pytest.mark.parametrize("kind", ["repr", "json", "a list"])
+def test_escaped_marks_do_not_show(kind: str) -> None:
+    tokenizer = train_tokenizer(["a small garden"], "bpe", vocab_size=270, special=decoder_form("<|end|>"))
+    template = ChatTemplate(ESCAPES[kind], tokenizer)
+    for text in ("a<", "|> é <|", ">", r"a \ufdd0 b"):
+        message = {"role": "user", "content": text}
+        expected = jinja2.Environment().from_string(ESCAPES[kind].replace("(ensure_ascii=true)", ""))
+        if kind != "json":
+            assert template.render([message]) == expected.render(messages=[message])
+        else:
+            assert template.render([message]) == json.dumps(text)

@@ -302,3 +302,17 @@ def test_begin_and_end_tokens_as_the_config_says(copy: Any) -> None:
         tokenizer = Tokenizer.load(copy(kind, tokenizer_config=config))
         first, last = ([] if mark is None else [getattr(tokenizer, mark)] for mark in marks)
         assert tokenizer.encode_document("the") == [*first, *tokenizer.encode("the"), *last]
+
+
+@pytest.mark.parametrize("kind", ["llama", "t5", "gemma"])
+def test_a_sentencepiece_file_is_a_tokenizer_too(
+    kind: str, legacy: dict[str, Path], copy: Any, tmp_path: Path
+) -> None:
+    texts = ["the seeds in the garden", "", " a  b"]
+    expected = Tokenizer.load(legacy[kind]).encode_batch(texts)
+    folder = copy(kind)
+    (file,) = folder.glob("*.model")
+    assert Tokenizer.load(file).encode_batch(texts) == expected
+    (folder / "tokenizer_config.json").unlink()
+    renamed = file.rename(folder / "mine.model")
+    assert Tokenizer.load(renamed).encode_batch(texts) == expected

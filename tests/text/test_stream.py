@@ -1,9 +1,13 @@
 """Streams: the chunks joined are the text, and no chunk ends in half a character."""
 
+from pathlib import Path
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from seedbed.text.stream import ByteStream, WindowStream
+from seedbed.text.tokenizer import Tokenizer
 from seedbed.text.training import train_tokenizer
 
 BYTES = train_tokenizer([], "bytes")
@@ -35,3 +39,20 @@ def test_a_character_appears_with_its_last_byte() -> None:
     window = WindowStream(BYTES.decode)
     assert [window.push(byte) for byte in "a🌱".encode()] == ["a", "", "", "", "🌱"]
     assert [window.push(0xF0), window.flush(), window.flush()] == ["", "\ufffd", ""]
+
+
+@pytest.mark.parametrize("kind", ["llama", "t5", "gemma", "gpt2", "bert"])
+def test_a_stream_that_continues_a_text_keeps_the_space_between_them(
+    kind: str, legacy: dict[str, Path]
+) -> None:
+    """A SentencePiece decoder takes the space at a beginning away, and an answer is not one."""
+    tokenizer = Tokenizer.load(legacy[kind])
+    for before, behind in (("the seed", " in the garden"), ("the", "se"), ("a b", "  c"), ("", "the seed")):
+        ids = tokenizer.encode(before)
+        whole = tokenizer.encode(before + behind)
+        if whole[: len(ids)] != ids:
+            continue
+        stream = tokenizer.stream()
+        stream.begin_after(ids)
+        text = "".join(map(stream.push, whole[len(ids) :])) + stream.flush()
+        assert tokenizer.decode(ids) + text == tokenizer.decode(whole)

@@ -249,3 +249,23 @@ def test_a_checkpoint_moves_with_its_folder(checkpoints: Checkpoints, tmp_path: 
     shutil.move(checkpoints.folder, tmp_path / "elsewhere")
     found, _ = Checkpoints(tmp_path / "elsewhere").newest()
     assert found is not None and found.step == 5
+
+
+def test_what_is_not_a_checkpoint_is_left_alone(tmp_path: Path) -> None:
+    """Notes in `checkpoints` were deleted, and with a link there whatever it led to."""
+    outside = tmp_path / "outside"
+    for name in ("notes", "000003-mine", "12", "best-of-all", "000001.old.partial.txt"):
+        (outside / name).mkdir(parents=True)
+        (outside / name / "file").write_text("mine")
+    (outside / "notes.txt").write_text("mine")
+    (outside / "000009").symlink_to(outside / "notes")
+    before = sorted(path.name for path in outside.iterdir())
+    (tmp_path / "checkpoints").symlink_to(outside)
+    checkpoints = Checkpoints(tmp_path / "checkpoints", keep=1)
+    checkpoints.clean(keep_best=False)
+    for step in (5, 6):
+        checkpoints.save(step, {"weights": {"a": torch.ones(1)}}, {})
+        checkpoints.save_best(step, {"a": torch.ones(1)}, {})
+    assert sorted(path.name for path in outside.iterdir()) == sorted([*before, "000006", "best-000006"])
+    assert (outside / "notes" / "file").read_text() == "mine"
+    assert checkpoints.steps() == [6]

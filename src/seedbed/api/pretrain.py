@@ -86,7 +86,10 @@ def resume(
         raise ConfigError("--steps and --budget both say how long to train; give one of them")
     folder = path_of("run", run).absolute()
     settings_file = folder / "settings.toml"
-    if not settings_file.is_file() and not (folder / ".copies" / settings_file.name).is_file():
+    if (folder / ".copies" / settings_file.name).is_file():
+        with RunFolder(run):
+            pass  # which restores damaged settings
+    if not settings_file.is_file():
         if (folder / ".lock").exists():
             raise UsageError(
                 f"{run} was stopped while it was prepared, before its settings were saved; run the same "
@@ -96,8 +99,6 @@ def resume(
             f"{run} is not a run: it has no settings.toml; give the folder of a run, or make one with "
             "`seedbed pretrain DATA --out RUN`"
         )
-    with RunFolder(run):
-        pass  # which restores damaged settings
     more = None if steps is None and budget_seconds is None else More(steps, budget_seconds)
     place = _place(folder, read_toml(settings_file))
     out = Path(run) if place == Path.cwd() else folder

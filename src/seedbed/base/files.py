@@ -189,6 +189,8 @@ def disk_error(path: Path, number: int) -> HardwareError:
     file = next((parent for parent in (path, *path.parents) if parent.is_file()), None)
     if number in (errno.ENOTDIR, errno.EEXIST) and file is not None:
         return HardwareError(f"cannot write {path}: {file} is a file, not a folder; choose another name")
+    if number == errno.EEXIST and path.is_symlink():
+        return HardwareError(f"cannot write {path}: it is a link to nothing; remove it, or make its target")
     problem = f"cannot write {path}: {os.strerror(number)}"
     advice = "choose a folder that can be written"
     if number == errno.EFBIG:

@@ -10,7 +10,7 @@ from typing import Any
 from seedbed.base.errors import UsageError
 from seedbed.cli.console import print_json, print_table, say, shown
 from seedbed.cli.options import flag_of
-from seedbed.cli.prompts import described
+from seedbed.cli.prompts import described, say_if_chat
 from seedbed.generation.filling import Filled
 from seedbed.generation.language_model import Completion, LanguageModel
 from seedbed.generation.own import own_length, own_settings, unknown_settings
@@ -37,6 +37,7 @@ def complete(lm: LanguageModel, texts: list[str], how: dict[str, Any], given: se
     settings = GenerationSettings(**how)
     used = lm.completed(settings)
     continues = lm.config.shape == "decoder"
+    say_if_chat(lm, "seedbed chat")
     num_samples = how["num_samples"]
     if len(texts) == 1 and num_samples == 1 and not json:
         stream = lm.stream(texts[0], **how)

@@ -31,7 +31,8 @@ def chat(
 ) -> None:
     """Chat with a model. From a pipe, each line is a message.
 
-    Settings without a flag are the model's own (generation_config.json), else temperature 0.7 and top-p 0.9.
+    Settings without a flag are the model's own (generation_config.json). Without those, and without a flag of
+    sampling, they are temperature 0.7 and top-p 0.9; a flag of sampling leaves only the temperature of 0.7.
     """
     from seedbed.cli.answers import report_settings
     from seedbed.cli.chat_session import Session, run_in_pipe, run_in_terminal
@@ -48,6 +49,8 @@ def chat(
     if sys.stdin.isatty() and not json:
         run_in_terminal(session, model)
         return
-    run_in_pipe(session, is_quiet=json)
+    code = run_in_pipe(session, is_quiet=json)
     if json:
         print_json({"messages": session.talk.messages})
+    if code:
+        raise typer.Exit(code)

@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
-from seedbed.base.errors import SeedbedError, UsageError, nearest
+from seedbed.base.errors import ConfigError, SeedbedError, UsageError, nearest
 from seedbed.base.files import write_file
 from seedbed.cli.answers import is_context_full
 from seedbed.cli.console import MAX_COLUMNS, print_facts, say, shown, stdin_lines
@@ -28,7 +28,7 @@ NUMBERS = {
 }
 HELP = {
     "/set KEY VALUE": f"change a setting: {', '.join(NUMBERS)}",
-    "/set": "show all settings",
+    "/set": "show all settings; /set KEY shows one",
     "/reset": "clear the conversation, keep the system prompt",
     "/save FILE": "save the messages as JSON; resume with --load FILE",
     "/help": "show this help",
@@ -59,6 +59,9 @@ class Session:
             messages.insert(0, {"role": "system", "content": system})
         Conversation(lm, messages).prompt(".", max_new_tokens=settings.max_new_tokens)
         self.talk = Conversation(lm, messages)
+        if load is not None:
+            replaced = ", and --system replaces its system prompt" if system is not None else ""
+            say(f"{len(messages)} messages from {load}{replaced}; settings are those of this command.")
 
     def message(self, line: str) -> str | None:
         """Return the message of a line; run it and return None if it is a command or blank."""
@@ -113,13 +116,17 @@ class Session:
         key, _, text = rest.replace("=", " ", 1).partition(" ")
         if key and key not in NUMBERS:
             raise UsageError(f"/set: unknown setting {key!r}; {nearest(key, NUMBERS)}")
+        before = self.lm.completed(self.settings)
         if text.strip():
-            self.settings = replace(self.settings, **{key: _number(key, text.strip())})
-        elif key:
-            raise UsageError(f"/set {key}: no value; write /set {key} NUMBER")
+            try:
+                self.settings = replace(self.settings, **{key: _number(key, text.strip())})
+            except ConfigError as error:
+                raise UsageError(f"{error}; `/set NAME none` takes a setting back") from None
         used = self.lm.completed(self.settings)
         shown = []
-        for name in [key] if key else NUMBERS:
+        # A setting of sampling takes the default of top-p away.
+        changed = [name for name in NUMBERS if name == key or getattr(before, name) != getattr(used, name)]
+        for name in changed if key else NUMBERS:
             value = getattr(used, name)
             own = " (not set)" if getattr(self.settings, name) is None and value is not None else ""
             shown.append(f"{name} {'none' if value is None else value}{own}")
@@ -137,10 +144,17 @@ class Session:
         say(f"Saved {len(self.talk.messages)} messages to {path}; resume with --load {path}.")
 
 
-def run_in_pipe(session: Session, *, is_quiet: bool) -> None:
-    """Answer each line of stdin; an error ends the command."""
+def run_in_pipe(session: Session, *, is_quiet: bool) -> int:
+    """Answer each line of stdin -> the exit code; after a wrong command the conversation continues."""
+    code = 0
     for line in stdin_lines():
-        if (text := session.message(line.removesuffix("\n"))) is not None:
+        try:
+            text = session.message(line.removesuffix("\n"))
+        except UsageError as error:
+            say(f"seedbed: {' '.join(str(error).split())}")
+            code = error.exit_code
+            continue
+        if text is not None:
             chunks, stream = [], session.answer(text)
             for chunk in stream:
                 chunks.append(chunk)
@@ -149,7 +163,8 @@ def run_in_pipe(session: Session, *, is_quiet: bool) -> None:
             session.report_cut(stream)
             session.talk.add(text, "".join(chunks))
         if session.is_over:
-            return
+            break
+    return code
 
 
 def run_in_terminal(session: Session, model: str) -> None:

@@ -20,6 +20,7 @@ from rich.text import Text
 from seedbed.base.errors import UsageError
 
 MAX_COLUMNS = 100
+COMMAND = "next"  # the label of a command to run
 _KEPT = "\n\t\u200c\u200d"  # the last two join letters and emojis
 
 
@@ -51,14 +52,25 @@ def print_json(value: Any) -> None:
 
 
 def print_facts(title: str, facts: Mapping[str, str | None], *, stderr: bool = False) -> None:
-    """Print a heading and labelled lines, without those that are None."""
+    """Print a heading and labelled lines, without those that are None.
+
+    The command of COMMAND is last and one line, however long, so that it can be copied.
+    """
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
-    for label, text in facts.items():
-        if text is not None:
-            table.add_row(f"  {shown(label, stderr=stderr)}", escape(shown(text, stderr=stderr)))
-    _print_titled(title, table, stderr=stderr)
+    rows = {label: text for label, text in facts.items() if text is not None}
+    command, width = rows.pop(COMMAND, None), max(map(len, rows), default=0)
+    for label, text in rows.items():
+        table.add_row(f"  {shown(label, stderr=stderr)}", escape(shown(text, stderr=stderr)))
+    if rows or title:
+        _print_titled(title, table, stderr=stderr)
+    if command is not None:
+        out = console(stderr=stderr)
+        line = Text(f"  {COMMAND:{width}}  ", style="dim").append(
+            shown(command, stderr=stderr), style="not dim"
+        )
+        out.print(line, soft_wrap=True)
 
 
 def print_table(

@@ -47,7 +47,8 @@ def generate(
 ) -> None:
     """Complete prompts or fill blanks. A single completion is streamed.
 
-    Settings without a flag are the model's own (generation_config.json), else temperature 0.7 and top-p 0.9.
+    Settings without a flag are the model's own (generation_config.json). Without those, and without a flag of
+    sampling, they are temperature 0.7 and top-p 0.9; a flag of sampling leaves only the temperature of 0.7.
     """
     from seedbed.cli.answers import check_flags, complete, fill_blanks, report_settings
     from seedbed.cli.prompts import complete_file

@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from seedbed.base.errors import DataError, UsageError
+from seedbed.cli.console import say
+from seedbed.cli.waiting import Waiting
 from seedbed.generation.language_model import Completion, LanguageModel
+from seedbed.text.sentencepiece_model import METASPACE
 
 NUM_AT_ONCE = 64  # prompts that are answered together
 JSON_LINES = (".jsonl", ".json", ".ndjson")
@@ -21,13 +24,22 @@ def complete_file(lm: LanguageModel, path: Path, how: dict[str, Any]) -> None:
     records, number = read_prompts(path), 0
     while some := [*islice(records, NUM_AT_ONCE)]:
         prompts = [lm.chat_ids(r["messages"]) if "messages" in r else r["prompt"] for r in some]
-        answers = lm.generate(prompts, **how)
+        if number == 0 and not any("messages" in record for record in some):
+            say_if_chat(lm, '{"messages": [..]} in JSON Lines')
+        with Waiting(f"answering prompts {number + 1} to {number + len(some)}"):
+            answers = lm.generate(prompts, **how)
         for record, found in zip(some, answers, strict=True):
             for answer in [found] if isinstance(found, Completion) else found:
                 print(json.dumps(record | described(lm, answer), ensure_ascii=False), flush=True)
         number += len(some)
     if not number:
         raise DataError(f"{path} has no prompt; write one a line")
+
+
+def say_if_chat(lm: LanguageModel, instead: str) -> None:
+    """Say that a chat model continues a plain prompt, where it does not see its template."""
+    if lm.tokenizer is not None and lm.tokenizer.config.get("chat_template"):
+        say(f"The model has a chat template, which plain prompts do not use; for questions: {instead}.")
 
 
 def read_prompts(path: Path) -> Iterator[dict[str, Any]]:
@@ -73,6 +85,8 @@ def described(lm: LanguageModel, answer: Completion) -> dict[str, Any]:
 
         def token(token_id: int, logprob: float) -> dict[str, Any]:
             text = tokenizer.decode([token_id], skip_special=False)
+            if tokenizer.token(token_id).startswith(METASPACE) and not text.startswith(" "):
+                text = f" {text}"  # a text would begin with it
             return {"token_id": token_id, "text": text, "logprob": logprob}
 
         found["logprobs"] = [

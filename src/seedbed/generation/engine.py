@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from itertools import chain
+from itertools import chain, takewhile
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from seedbed.generation.request import Request
 from seedbed.generation.rows import Row, Rows, evaluating, require_memory
 from seedbed.generation.sampling import Limits, check_finite, force, sample_each, token_logprobs
 from seedbed.models.family import Network
+from seedbed.text.stream import WINDOW, TextStream
 from seedbed.text.tokenizer import Tokenizer
 
 
@@ -74,7 +75,7 @@ class Engine:
                 sample_index=index,
                 limits=limits,
                 history=None if is_search or history is None else history.fork(),
-                stream=None if self.tokenizer is None else self.tokenizer.stream(),
+                stream=self._stream(prompt),
             )
             for index in range(settings.num_samples)
         ]
@@ -82,6 +83,14 @@ class Engine:
         own = prompt if is_search or len(answers) == 1 else prompt[:-1]
         self._rows.add(Row(own, answers, capacity, beams))
         return answers
+
+    def _stream(self, prompt: Sequence[int]) -> TextStream | None:
+        """The decoder of an answer, which continues the text behind the prompt's last special token."""
+        if self.tokenizer is None:
+            return None
+        stream, special = self.tokenizer.stream(), self.tokenizer.special_ids
+        stream.begin_after([*takewhile(lambda i: i not in special, reversed(prompt[-WINDOW:]))][::-1])
+        return stream
 
     @torch.inference_mode()
     def cancel(self, answer: Answer) -> None:

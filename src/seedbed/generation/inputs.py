@@ -98,6 +98,8 @@ class Inputs(Described):
         if isinstance(text, str):
             return tuple(self._need_tokenizer("a text").encode(text))
         try:
+            if isinstance(text, bytes | bytearray):
+                raise TypeError
             return tuple(operator.index(i) for i in text)
         except TypeError:
             raise UsageError(

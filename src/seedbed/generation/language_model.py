@@ -59,10 +59,11 @@ class LanguageModel(Reading):
         """Answer each prompt, text or token ids: a Completion each, or a list of `num_samples` (> 1) each.
 
         A single prompt gives one result, not a list of one. `how` are the fields of GenerationSettings;
-        another name is refused with the nearest one; None is the model's own setting, else temperature 0.7
-        and top-p 0.9. Temperature 0 is greedy; `num_beams` > 1 searches, and its samples are the best answers
-        found. `eos_ids` () never ends before max_new_tokens. The same prompt and seed give the same answer
-        beside any other prompts. `<extra_id_0>` and `<mask>` in a prompt are text: a prompt with blanks is
+        another name is refused with the nearest one; None is the model's own setting. Where the model has
+        none, it is temperature 0.7 and, if no setting of sampling is given, top-p 0.9. Temperature 0 is
+        greedy; `num_beams` > 1 searches, and its samples are the best answers found. `eos_ids` () never ends
+        before max_new_tokens. The same prompt and seed give the same answer beside any other prompts.
+        `<extra_id_0>` and `<mask>` in a prompt are text: a prompt with blanks is
         `blank_ids("Thank you ___ me")`.
         """
         settings = self.completed(GenerationSettings.of(max_new_tokens, how))

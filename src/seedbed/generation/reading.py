@@ -207,8 +207,8 @@ class Reading(Inputs):
         `pooling` is the `mean` over a text's tokens, special ones included, or the `first` token's;
         `normalize` makes their length 1. Both default to those of a sentence-transformers folder, else to the
         mean without normalization. Such a folder also says how many tokens of a text are read; a text that is
-        cut off there is warned of once. Errors: UsageError for an empty text or one longer than the context,
-        or where the folder's pooling is not supported.
+        cut off there is warned of once. Errors: UsageError for a text without tokens or longer than the
+        context, or where the folder's pooling is not supported.
         """
         own = self.vectors or VectorSettings()
         if pooling is None and own.problem is not None:

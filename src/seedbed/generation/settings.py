@@ -240,9 +240,13 @@ class GenerationSettings:
                     "least 2"
                 )
             if about.scope == "sampling" and beams > 1:
+                why = {
+                    "logprobs": "a search scores whole answers; `lm.score` gives their tokens'",
+                    "stop": "a search has an answer only at its end",
+                }.get(name, "a search does not sample")
                 raise ConfigError(
-                    f"{name}={value!r} is not allowed beside num_beams={beams}: beam search does not "
-                    f"sample, and has an answer only at its end; leave {name} out or set num_beams=1"
+                    f"{name}={value!r} is not allowed beside num_beams={beams}: {why}; leave {name} out, or "
+                    "set num_beams=1"
                 )
 
     @classmethod

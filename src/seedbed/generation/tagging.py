@@ -54,9 +54,7 @@ def words_of(text: str | Sequence[str]) -> tuple[str, list[Span]]:
     spans, end = [], 0
     for word in text:
         if not isinstance(word, str) or not word or any(map(str.isspace, word)):
-            raise UsageError(
-                f"{str(word)[:60]!r} is not a word: give a text, or a list of words without blanks"
-            )
+            raise UsageError(f"{str(word)[:60]!r} is not a word: give one text, or the list of its words")
         spans.append((end, end + len(word)))
         end += len(word) + 1
     return " ".join(text), spans

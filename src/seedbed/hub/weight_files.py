@@ -100,7 +100,7 @@ def shard_names(index: Path) -> dict[str, str]:
         if not name.isprintable():
             raise BundleError(f"{index} names {name[:40]!r}, which cannot be printed; download it again")
         is_file_name = isinstance(shard, str) and shard.isprintable() and "\\" not in shard
-        if not is_file_name or shard in ("", "..") or Path(shard).name != shard:
+        if not is_file_name or shard in ("", "..") or Path(shard).name != shard or len(shard) > 255:
             raise BundleError(
                 f"{index} gives {name!r} the shard {str(shard)[:60]!r}; allowed: the name of a file beside it"
             )

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from seedbed.base.files import open_regular
 from seedbed.base.settings import flatten
 from seedbed.report.page import Name
 from seedbed.report.scales import Values
@@ -207,7 +208,8 @@ def _read_later(path: Path, notices: list[str]) -> Mapping[str, Any]:
 
 
 def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="replace")
+    with open_regular(path) as file:
+        return file.read().decode(errors="replace")
 
 
 def _examples(path: Path) -> tuple[Mapping[str, Any], ...]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import re
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import accumulate
@@ -37,6 +38,10 @@ REASONING = ("reasoning_content", "thinking", "reasoning")  # names of one thing
 OPEN, CLOSE, SEAM = "\ufdd0", "\ufdd1", "\ufdd2"  # around a name in a user's text; at an end of that text
 BEGIN, END = "\ufdd3", "\ufdd4"  # around the id of a special token
 FIRST, LAST = "\ufdd5", "\ufdd6"  # around what the assistant said
+# The marks as Python's repr, JSON in ASCII and a URL escape them.
+ESCAPED = re.compile(r"\\ufdd[0-6]|\\xef\\xb7\\x9[0-6]|%EF%B7%9[0-6]")
+# In JSON: a name in a user's text, or the letter at an end that could grow into one.
+NAMED = re.compile(r"(?<!\\)\\ufdd0.*?\\ufdd1|(?<!\\)\\ufdd2[^\"\\]|[^\"\\]\\ufdd2")
 MAX_SOURCE = 1 << 20  # characters
 RESERVED = re.compile(f"[{OPEN}-{LAST}]")
 
@@ -136,15 +141,27 @@ class ChatTemplate:
         *,
         around: tuple[str, str] = ("", ""),
     ) -> str:
-        variables: dict[str, Any] = {"tools": None, "documents": None} | self._variables
+        plain, encoder = check_messages(messages), self._encoder
         try:
-            marked = [
-                self._encoder.mark(message, by_model=message["role"] == "assistant")
-                for message in check_messages(messages)
-            ]
+            marked = [encoder.mark(message, by_model=message["role"] == "assistant") for message in plain]
         except RecursionError:
             raise UsageError("a message has lists nested too deeply; give texts") from None
-        variables |= {"messages": marked, "add_generation_prompt": add_generation_prompt}
+        text = self._rendered(marked, add_generation_prompt, around)
+        if marked == plain:
+            return text
+        if not ESCAPED.search(json.dumps(plain, ensure_ascii=False)):
+            text = ESCAPED.sub("", text)
+        # A template may take the marks away: with neutral texts it writes as many names of its own.
+        neutral = [NAMED.sub(lambda found: "x" * len(found[0]), json.dumps(m)) for m in marked]
+        other = self._rendered([json.loads(message) for message in neutral], add_generation_prompt, around)
+        if more := encoder.own_names(text) - encoder.own_names(other):
+            name = next(iter(more))
+            raise UsageError(f"the template makes the special token {name} of a message's text; remove it")
+        return text
+
+    def _rendered(self, messages: Sequence[Message], prompts: bool, around: tuple[str, str]) -> str:
+        variables: dict[str, Any] = {"tools": None, "documents": None} | self._variables
+        variables |= {"messages": messages, "add_generation_prompt": prompts}
         answer = WORKER.render(self.source, variables, around=around)
         if "text" in answer:
             text = str(answer["text"])
@@ -248,6 +265,11 @@ class TemplateEncoder:
         after = SEAM if any(value[-n:] in self._heads for n in sizes) else ""
         pattern = self._special if by_model else self._pattern
         return before + pattern.sub(f"{OPEN}\\g<0>{CLOSE}", value) + after
+
+    def own_names(self, rendered: str) -> Counter[str]:
+        """The names of special tokens in a rendered text that are not a user's, and how often they occur."""
+        own = self._marked.split(rendered)[::2]
+        return Counter(name for part in own if part for name in self._pattern.findall(part))
 
     def encode(self, rendered: str) -> list[int]:
         """The ids of a rendered text: the template's names become special tokens, users' stay text.

@@ -68,15 +68,16 @@ def has_legacy_files(folder: Path) -> bool:
     return any(_present(folder, sets) for sets, _, _ in KINDS.values())
 
 
-def read_legacy_files(folder: Path) -> tuple[tokenizers.Tokenizer, dict[str, Any]]:
-    """The tokenizer and its config, for a folder with `has_legacy_files`.
+def read_legacy_files(folder: Path, model: str = "") -> tuple[tokenizers.Tokenizer, dict[str, Any]]:
+    """The tokenizer and its config, for a folder with `has_legacy_files`, or one SentencePiece `model` in it.
 
+    A model that nothing names a kind of has its own ids, and its own begin token, as LLaMA's.
     Errors: BundleError where the kind is unknown or not supported, or where a file is damaged.
     """
     config = _optional(folder / "tokenizer_config.json")
     with library_errors(folder, advice=ADVICE):
         try:
-            core, special, exact = _build(folder, config)
+            core, special, exact = _build(folder, config, model)
         except BundleError as error:
             raise BundleError(str(error) if str(folder) in str(error) else f"{folder}: {error}") from None
     kept = {key: config[key] for key in KEPT if key in config}
@@ -89,9 +90,9 @@ def read_legacy_files(folder: Path) -> tuple[tokenizers.Tokenizer, dict[str, Any
 
 
 def _build(
-    folder: Path, config: dict[str, Any]
+    folder: Path, config: dict[str, Any], model_name: str = ""
 ) -> tuple[tokenizers.Tokenizer, SpecialTokens, dict[str, Any] | None]:
-    kind, names = _kind(folder, config)
+    kind, names = _kind_of_model(folder, config, model_name) if model_name else _kind(folder, config)
     files = [folder / name for name in names]
     if kind == "marian":
         if (folder / "target_vocab.json").exists():
@@ -124,6 +125,14 @@ def _build(
         if bos or eos:
             surround(core, bos, eos)
     return core, special, None
+
+
+def _kind_of_model(folder: Path, config: Mapping[str, Any], name: str) -> tuple[str, tuple[str, ...]]:
+    """The kind of a SentencePiece model that was named, and its file."""
+    named = str(config.get("tokenizer_class")).removesuffix("Fast")
+    of_models = [kind for kind, (sets, _, _) in KINDS.items() if sets is MODELS]
+    kind = CLASSES.get(named) or kind_of(read_model(folder / name)) or "llama"
+    return (kind if kind in of_models else "llama"), (name,)
 
 
 def _kind(folder: Path, config: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:

@@ -83,6 +83,8 @@ def model_core(model: SentencePieceModel, entries: Sequence[Entry]) -> tokenizer
         )
     if model.remove_extra_spaces and b"  " in model.charsmap:
         raise BundleError("its SentencePiece model makes two spaces of a character, which is not supported")
+    if model.remove_extra_spaces and any("  " in e.text for e in model.entries if e.type == USER_DEFINED):
+        raise BundleError("its SentencePiece model has a symbol with two spaces, which is not supported")
     if max(len(entry.text) for entry in entries) > MAX_ENTRY_CHARACTERS:
         raise BundleError(f"its tokenizer has an entry longer than {MAX_ENTRY_CHARACTERS} characters")
     named = [
@@ -185,15 +187,13 @@ def hidden_pattern(entries: Sequence[Entry]) -> str:
     return "|".join(f"{_literal(text)}(?={'|'.join(map(_literal, rest))})" for text, rest in behind.items())
 
 
-def exact_settings(model: SentencePieceModel) -> dict[str, Any] | None:
-    """What `exact_sentencepiece` has to know where the library's tokenizer is not exact, else None.
+def exact_settings(model: SentencePieceModel) -> dict[str, Any]:
+    """What `exact_sentencepiece` has to know where the library's tokenizer is not exact.
 
     The library applies a character map in another way, breaks a unigram model's ties in another way, and
     normalizes BPE's symbols: one alone in a text gets no space before it, one of spaces no place in a row.
     """
     symbols = [entry.text for entry in model.entries if entry.type == USER_DEFINED]
-    if model.kind == BPE and not (model.charsmap or symbols):
-        return None
     prefix, extra = model.dummy_prefix, model.remove_extra_spaces
     return {"dummy_prefix": prefix, "remove_extra_spaces": extra, "symbols": symbols}
 

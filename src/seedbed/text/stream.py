@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+WINDOW = 8  # tokens of a text before, of which a decoder needs the last
 
 
 class ByteStream:
@@ -12,6 +14,9 @@ class ByteStream:
     def __init__(self, token_bytes: Callable[[int], bytes | None]) -> None:
         self._token_bytes = token_bytes
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def begin_after(self, ids: Sequence[int]) -> None:
+        """Continue a text of these tokens: bytes have no beginning of their own."""
 
     def push(self, token_id: int) -> str:
         """The characters that this token completes; special tokens have none."""
@@ -32,6 +37,13 @@ class WindowStream:
         self._decode = decode
         self._window: list[int] = []
         self._num_emitted = 0  # tokens of the window whose text was returned
+
+    def begin_after(self, ids: Sequence[int]) -> None:
+        """Continue a text that ends in these tokens, so that a space between the two texts is kept."""
+        self._window = list(ids[-WINDOW:])
+        if self._decode(self._window).endswith("\ufffd"):
+            self._window = []
+        self._num_emitted = len(self._window)
 
     def push(self, token_id: int) -> str:
         """The text that this token adds, once it ends in a whole character."""

@@ -311,6 +311,9 @@ class Tokenizer:
         """Read a folder with tokenizer.json or legacy files, or a tokenizer.json and the files beside it."""
         path = Path(path)
         file = path / "tokenizer.json" if path.is_dir() else path
+        if file.suffix == ".model" and has_file(file):
+            core, config = read_legacy_files(file.parent, file.name)
+            return cls(core, config | _template_files(file.parent))
         if not has_file(file):
             if has_legacy_files(path):
                 core, config = read_legacy_files(path)

@@ -30,6 +30,8 @@ from seedbed.training.metrics import gone
 Tensors = Mapping[str, Tensor]
 STATE, BEST = "state.json", "best-"
 PARTIAL, EARLIER = ".partial", ".old.partial"  # endings of folders that a crash may leave
+# All that may be renamed or deleted there: what else is in the folder is the user's.
+OWN = re.compile(rf"(?:{BEST})?\d{{6,}}(?:{re.escape(DAMAGED)}|{re.escape(EARLIER)}|{re.escape(PARTIAL)})*")
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,8 @@ class Checkpoints:
                 self._delete(path)
 
     def _paths(self) -> list[Path]:
-        return list(self.folder.iterdir()) if self.folder.exists() else []
+        found = self.folder.iterdir() if self.folder.is_dir() else []
+        return [p for p in found if OWN.fullmatch(p.name) and p.is_dir() and not p.is_symlink()]
 
     def _best_paths(self) -> list[Path]:
         names = [p for p in self._paths() if re.fullmatch(rf"{BEST}\d+", p.name)]

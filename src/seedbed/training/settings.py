@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from seedbed.base.errors import ConfigError
 
 SCHEDULES = ("constant", "cosine", "inverse_sqrt", "wsd")
+LEAST_RATE, TEN_YEARS = 1e-30, 10 * 365.25 * 86400  # what a step multiplies by has to be a float32
 MOST_TOKENS = 2**24  # of a step; the largest models had 16 million (Llama 3, 2024)
 PRECISIONS = ("auto", "float32", "bfloat16")
 LEAST_EVALUATE_TOKENS, MOST_EVALUATE_TOKENS = 2**13, 250_000
@@ -60,8 +61,12 @@ class TrainingSettings:
         self._require("num_threads", 0 <= self.num_threads <= 1024, "0 to 1024")
         self._require("evaluate_tokens", (self.evaluate_tokens or 0) >= 0, "0 or more")
         for name in ("learning_rate", "matrix_learning_rate"):
-            self._require(name, 0 < getattr(self, name) < float("inf"), "above 0")
-        self._require("budget_seconds", self.budget_seconds is None or self.budget_seconds > 0, "above 0")
+            self._require(name, LEAST_RATE <= getattr(self, name) <= 1 / LEAST_RATE, "above 0, in float32")
+        for name in ("weight_decay", "clip_norm"):
+            value = getattr(self, name)
+            self._require(name, value == 0 or LEAST_RATE <= value <= 1 / LEAST_RATE, "0 or more, in float32")
+        budget = self.budget_seconds
+        self._require("budget_seconds", budget is None or 0 < budget <= TEN_YEARS, "above 0, up to ten years")
         for name in ("min_learning_rate_ratio", "cooldown_fraction"):
             self._require(name, 0 <= getattr(self, name) <= 1, "0 to 1")
         for name in ("beta1", "beta2"):
