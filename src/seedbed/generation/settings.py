@@ -54,9 +54,11 @@ class Allowed(NamedTuple):
 
 def whole(least: int, most: int = 2**31 - 1) -> Allowed:
     """Whole numbers from `least` to `most`."""
+    bits = most.bit_length()
+    words = f"of at least {least}, below 2^{bits}" if most == 2**bits - 1 else f"from {least} to {most}"
     return Allowed(
         lambda x: isinstance(x, int) and not isinstance(x, bool) and least <= x <= most,
-        f"a whole number of at least {least}, below 2^{most.bit_length()}",
+        f"a whole number {words}",
     )
 
 
@@ -177,7 +179,7 @@ class GenerationSettings:
     num_beams: int | None = setting(
         None,
         "Number of beams; above 1: beam search, and num_samples are the best answers found.",
-        whole(1),
+        whole(1, 1024),
         "always",
         (1,),
     )
