@@ -26,6 +26,7 @@ from seedbed.base.threads import configure_threads, restart_with_tight_heap
 from seedbed.cli.chat import chat
 from seedbed.cli.demo import demo
 from seedbed.cli.doctor import doctor
+from seedbed.cli.evaluate import evaluate
 from seedbed.cli.export import export
 from seedbed.cli.generate import generate
 from seedbed.cli.plan import plan
@@ -53,7 +54,10 @@ _TYPER_WORDS = {
 
 VERBS: dict[str, Callable[..., None]] = {
     verb.__name__: verb
-    for verb in (demo, settings, doctor, plan, tokenizer, pretrain, resume, generate, chat, export, report)
+    for verb in (
+        *(demo, settings, doctor, plan, tokenizer, pretrain, resume, evaluate),
+        *(generate, chat, export, report),
+    )
 }
 
 app = typer.Typer(

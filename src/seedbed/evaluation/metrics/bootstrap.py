@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -36,6 +36,17 @@ def bootstrapped(score: WeightedScore, num_records: int, *, seed: int = 0) -> Sc
     scores = np.concatenate([score(weights) for weights in resampled(num_records, seed=seed)])
     low, high = np.percentile(scores, [2.5, 97.5]).tolist()
     return Score(value, (low, high) if low < high else None)  # all alike: nothing is known of their spread
+
+
+def mean_score(values: Sequence[float]) -> WeightedScore:
+    """The mean of a value of each record."""
+    numbers = np.array(values, float)
+
+    def score(weights: Numbers) -> Numbers:
+        mean: Numbers = weights @ numbers / weights.sum(1)
+        return mean
+
+    return score
 
 
 def resampled(num_records: int, *, seed: int) -> Iterator[Numbers]:
