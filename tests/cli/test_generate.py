@@ -107,7 +107,7 @@ def test_blanks_are_filled_for_machines(
         ("bart", ["a", "--num-candidates", 2], ["--num-candidates has no effect without --fill"]),
         ("bart", ["a", "--num-beams", 2, "--temperature", 0.5], ["temperature=0.5", "beside num_beams=2"]),
         ("bart", ["a", "--num-beams", 2, "--num-samples", 3], ["num_samples=3", "at most 2"]),
-        ("bart", ["a", "--num-beams", 0], ["num_beams=0", "at least 1"]),
+        ("bart", ["a", "--num-beams", 0], ["num_beams=0", "from 1 to 1024"]),
         ("bart", ["a", "--length-penalty", 2], ["length_penalty=2.0 has no effect with num_beams=1"]),
         ("bart", ["a", "--early-stopping", "never"], ["early_stopping='never' has no effect"]),
         ("bart", ["a", "--min-p", 1.5], ["min_p=1.5 is not allowed: give a probability from 0 to 1"]),

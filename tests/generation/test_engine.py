@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from seedbed.base.errors import BundleError, SeedbedError, UsageError
+from seedbed.base.errors import BundleError, ConfigError, SeedbedError, UsageError
 from seedbed.generation.answer import Answer
 from seedbed.generation.engine import Engine
 from seedbed.generation.request import Request
@@ -286,9 +286,15 @@ def test_weights_that_are_not_finite_are_named(gpt2: Network) -> None:
         engine.step()
 
 
-@pytest.mark.parametrize("name", ["num_samples", "num_beams"])
-def test_rows_beyond_the_memory_are_refused(name: str, module: Network) -> None:
+@pytest.mark.parametrize(("name", "number", "free"), [("num_samples", 2**31 - 1, 0), ("num_beams", 1024, 1)])
+def test_rows_beyond_the_memory_are_refused(
+    name: str, number: int, free: int, module: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """2^31 - 1 answers would fill the memory with their objects alone."""
-    settings = GenerationSettings(max_new_tokens=10, **{name: 2**31 - 1})
-    with pytest.raises(UsageError, match=rf"{name}=2147483647 needs about .* are free; give at most \d+"):
+    if free:
+        monkeypatch.setattr("seedbed.generation.rows.memory", lambda: (2**30, 2**20))
+    settings = GenerationSettings(max_new_tokens=10, **{name: number})
+    with pytest.raises(UsageError, match=rf"{name}={number} needs about .* are free; give at most \d+"):
         Engine(module).submit(Request(prompt(1, 3), settings))
+    with pytest.raises(ConfigError, match=r"num_beams=1025 is not allowed: give .* from 1 to 1024"):
+        GenerationSettings(num_beams=1025)

@@ -15,6 +15,7 @@ from seedbed.generation.inputs import Inputs, Prompt, is_single, require_text_or
 from seedbed.generation.request import Score, check_ids, require_continuing
 from seedbed.generation.rows import evaluating
 from seedbed.generation.scoring import batches, row_states, score_rows
+from seedbed.generation.shared import MIN_SHARED, score_shared, shared_tokens
 from seedbed.generation.tagging import Tagging, tagged, words_of
 from seedbed.hub.vectors import VectorSettings
 from seedbed.models.transformer import Transformer
@@ -197,6 +198,8 @@ class Reading(Inputs):
             check_ids((*before, *ids), self.config, num_read=len(before) + len(ids) - 1)  # not the last
             rows.append((before, ids))
         with evaluating(self.module):
+            if len(rows) > 1 and not sources and (shared := shared_tokens(rows)) >= MIN_SHARED:
+                return score_shared(self.module, rows, shared)
             return score_rows(self.module, rows, sources=sources)
 
     def embed(
