@@ -1,17 +1,32 @@
-"""Score the outputs of any system as papers do."""
+"""Score a model by its prompts, or the outputs of any system, as papers do."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import random
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from seedbed.base.errors import DataError, UsageError
+from seedbed.data.corpora import Document, read_documents
+from seedbed.evaluation.in_context import (
+    DEFAULT_PROMPT,
+    Choice,
+    Example,
+    Prompt,
+    calibrated,
+    choose_shots,
+    label_scores,
+)
 from seedbed.evaluation.metrics.bootstrap import bootstrapped
+from seedbed.evaluation.metrics.labels import confusion
 from seedbed.evaluation.metrics.paired import compared
 from seedbed.evaluation.metrics.table import METRICS
 from seedbed.evaluation.outputs import read_outputs
 from seedbed.evaluation.task import TASKS
+from seedbed.generation.language_model import LanguageModel
+from seedbed.generation.loading import load
 
 
 def evaluate_outputs(
@@ -53,6 +68,61 @@ def evaluate_outputs(
             difference = compared(both, len(outputs), seed=seed)
             result.setdefault("difference", {})[name] = difference.to_dict()
     return result
+
+
+def evaluate_labels(
+    model: str | LanguageModel,
+    data: str,
+    *,
+    examples: str | None = None,
+    num_shots: int = 0,
+    choice: Choice = "balanced",
+    prompt: str = DEFAULT_PROMPT,
+    names: Mapping[str, str] | None = None,
+    num_records: int | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """The scores of a model that labels the texts of `data` by prompt, without training.
+
+    Each text gets the label that is the most likely per token behind `num_shots` examples of the source
+    `examples`; `calibrated` has the same after each label's mean over all texts is taken away. `names` are
+    the words of labels in the prompt; `num_records` tests a sample. Errors: UsageError, DataError.
+    """
+    started = time.perf_counter()
+    names = {} if names is None else dict(names)
+    tested = [_example(document, names) for document in read_documents(data, learns_from="labels")]
+    if num_records is not None and num_records < len(tested):
+        tested = random.Random(seed).sample(tested, num_records)
+    if num_shots and examples is None:
+        raise UsageError(
+            "shots need examples that are not tested: give --examples FILE, such as training data"
+        )
+    pool = (
+        []
+        if examples is None
+        else [_example(d, names) for d in read_documents(examples, learns_from="labels")]
+    )
+    labels = sorted({example.label for example in (*tested, *pool)})
+    if len(labels) < 2:
+        raise DataError(f"{data} has one label, {labels[0]!r}; give records of at least two")
+    texts, true = [example.text for example in tested], [example.label for example in tested]
+    shots = choose_shots(pool, num_shots, choice=choice, seed=seed, apart_from=texts)
+    lm = model if isinstance(model, LanguageModel) else load(model)
+    scores, num_used = label_scores(lm, texts, labels, prompt=Prompt(prompt), shots=shots)
+    result: dict[str, Any] = {"task": "classify", "num_records": len(tested), "num_shots": num_used}
+    for name, found in (("metrics", scores), ("calibrated", calibrated(scores))):
+        guessed = [labels[i] for i in found.argmax(1)]
+        result[name] = {
+            metric: bootstrapped(METRICS[metric].score(true, guessed), len(true), seed=seed).to_dict()
+            for metric in TASKS.get("classify").metrics
+        }
+        result[name]["confusion"] = confusion(true, guessed, labels)
+    return result | {"labels": labels, "seconds": time.perf_counter() - started}
+
+
+def _example(document: Document, names: Mapping[str, str]) -> Example:
+    label = document.answer or ""
+    return Example(document.text, names.get(label, label))
 
 
 def _require_equal(
