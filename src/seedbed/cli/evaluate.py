@@ -113,7 +113,7 @@ def _show(title: str, found: Mapping[str, Any]) -> None:
         named.setdefault(signature, []).append(name)
     facts = {", ".join(names): signature for signature, names in named.items()}
     if "calibrated" in found:
-        facts["calibrated"] = "less each label's mean over all texts, which no label is needed for"
+        facts["calibrated"] = "less each label's mean over all texts"
         facts["time"] = seconds_text(found["seconds"])
     print_facts("", facts)
 

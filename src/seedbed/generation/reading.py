@@ -198,7 +198,9 @@ class Reading(Inputs):
             check_ids((*before, *ids), self.config, num_read=len(before) + len(ids) - 1)  # not the last
             rows.append((before, ids))
         with evaluating(self.module):
-            if len(rows) > 1 and not sources and (shared := shared_tokens(rows)) >= MIN_SHARED:
+            shared = shared_tokens(rows) if rows and not sources else 0
+            repeats = not sources and len({tuple(before) for before, _ in rows}) < len(rows)
+            if len(rows) > 1 and (shared >= MIN_SHARED or repeats):
                 return score_shared(self.module, rows, shared)
             return score_rows(self.module, rows, sources=sources)
 
