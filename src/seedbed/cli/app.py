@@ -121,19 +121,32 @@ def _open_streams() -> None:
         elif name == "stdout":
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
         elif name == "stderr":
-            notes = io.BufferedWriter(_Notes(stream.fileno(), "w", closefd=False))
-            sys.stderr = io.TextIOWrapper(notes, "utf-8", "backslashreplace", line_buffering=True)
+            notes = open(stream.fileno(), "wb", closefd=False)  # noqa: SIM115
+            sys.stderr = _Notes(notes, "utf-8", "backslashreplace", line_buffering=True)
 
 
-class _Notes(io.FileIO):
+class _Notes(io.TextIOWrapper):
     """Standard error, whose lines are lost where they cannot be written: no answer is lost with them."""
 
-    def write(self, content: Any) -> int:
-        """Write, or lose it."""
+    def write(self, text: str) -> int:
+        """Write, or lose it and all that follows."""
         try:
-            return super().write(content) or 0
+            return super().write(text)
         except OSError:
-            return len(content)
+            self._lose()
+            return len(text)
+
+    def flush(self) -> None:
+        """Flush, or lose what was not written."""
+        try:
+            super().flush()
+        except OSError:
+            self._lose()
+
+    def _lose(self) -> None:
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, self.fileno())
+        os.close(nothing)
 
 
 def _process_seconds() -> float:
