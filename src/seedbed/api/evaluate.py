@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from seedbed.base.errors import DataError, UsageError
-from seedbed.data.corpora import Document, read_documents
+from seedbed.data.corpora import read_documents
 from seedbed.evaluation.in_context import (
     DEFAULT_PROMPT,
     Choice,
@@ -89,26 +89,22 @@ def evaluate_labels(
     the words of labels in the prompt; `num_records` tests a sample. Errors: UsageError, DataError.
     """
     started = time.perf_counter()
-    names = {} if names is None else dict(names)
-    tested = [_example(document, names) for document in read_documents(data, learns_from="labels")]
-    if num_records is not None and num_records < len(tested):
-        tested = random.Random(seed).sample(tested, num_records)
+    asked = Prompt(prompt)
     if num_shots and examples is None:
         raise UsageError(
             "shots need examples that are not tested: give --examples FILE, such as training data"
         )
-    pool = (
-        []
-        if examples is None
-        else [_example(d, names) for d in read_documents(examples, learns_from="labels")]
-    )
+    tested = _examples(data, names or {})
+    if num_records is not None and num_records < len(tested):
+        tested = random.Random(seed).sample(tested, num_records)
+    pool = [] if examples is None else _examples(examples, names or {})
     labels = sorted({example.label for example in (*tested, *pool)})
     if len(labels) < 2:
         raise DataError(f"{data} has one label, {labels[0]!r}; give records of at least two")
     texts, true = [example.text for example in tested], [example.label for example in tested]
     shots = choose_shots(pool, num_shots, choice=choice, seed=seed, apart_from=texts)
     lm = model if isinstance(model, LanguageModel) else load(model)
-    scores, num_used = label_scores(lm, texts, labels, prompt=Prompt(prompt), shots=shots)
+    scores, num_used = label_scores(lm, texts, labels, prompt=asked, shots=shots)
     result: dict[str, Any] = {"task": "classify", "num_records": len(tested), "num_shots": num_used}
     for name, found in (("metrics", scores), ("calibrated", calibrated(scores))):
         guessed = [labels[i] for i in found.argmax(1)]
@@ -120,9 +116,12 @@ def evaluate_labels(
     return result | {"labels": labels, "seconds": time.perf_counter() - started}
 
 
-def _example(document: Document, names: Mapping[str, str]) -> Example:
-    label = document.answer or ""
-    return Example(document.text, names.get(label, label))
+def _examples(source: str, names: Mapping[str, str]) -> list[Example]:
+    """The labelled records of a source, their labels by their names."""
+    found = [
+        (document.text, document.answer or "") for document in read_documents(source, learns_from="labels")
+    ]
+    return [Example(text, names.get(label, label)) for text, label in found]
 
 
 def _require_equal(

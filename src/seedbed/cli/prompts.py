@@ -12,11 +12,11 @@ from typing import Any
 from seedbed.base.errors import DataError, UsageError
 from seedbed.cli.console import say
 from seedbed.cli.waiting import Waiting
+from seedbed.evaluation.outputs import JSON_LINES
 from seedbed.generation.language_model import Completion, LanguageModel
 from seedbed.text.sentencepiece_model import METASPACE
 
 NUM_AT_ONCE = 64  # prompts that are answered together
-JSON_LINES = (".jsonl", ".json", ".ndjson")
 
 
 def complete_file(lm: LanguageModel, path: Path, how: dict[str, Any]) -> None:

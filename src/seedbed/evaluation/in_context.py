@@ -110,7 +110,7 @@ def label_scores(
     context, longest = lm.config.max_positions, max(map(len, endings))
     kept = list(shots)
     while True:
-        asked = [tokenizer.encode(prompt.asks(kept, text)) for text in texts]
+        asked = tokenizer.encode_batch([prompt.asks(kept, text) for text in texts])
         most = max(map(len, asked)) + longest - 1
         if context is None or most <= context:
             break

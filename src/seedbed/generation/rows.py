@@ -38,16 +38,20 @@ def evaluating(module: nn.Module) -> Iterator[None]:
             part.training = True
 
 
+def state_bytes(module: Network, num_tokens: int) -> int:
+    """The bytes of one row's decode state of so many tokens."""
+    config, size = module.config, module.dtype.itemsize
+    if isinstance(config, ModelConfig):
+        return 2 * config.num_layers * config.kv_heads * config.d_head * num_tokens * size
+    return 2 * config.num_layers * config.d_model * size
+
+
 def require_memory(module: Network, name: str, num_rows: int, *, num_tokens: int) -> None:
     """Refuse with a UsageError more rows at once than the memory has room for, each of so many tokens."""
     if num_rows <= FEW_ROWS:
         return
-    config, size = module.config, module.dtype.itemsize
-    if isinstance(config, ModelConfig):
-        row_bytes = 2 * config.num_layers * config.kv_heads * config.d_head * num_tokens * size
-    else:
-        row_bytes = 2 * config.num_layers * config.d_model * size
-    row_bytes += 2 * 4 * config.vocab_size + ANSWER_BYTES  # logits and their order
+    # The logits and their order beside it.
+    row_bytes = state_bytes(module, num_tokens) + 2 * 4 * module.config.vocab_size + ANSWER_BYTES
     free = memory()[1] if module.device.type == "cpu" else torch.cuda.mem_get_info(module.device)[0]
     if num_rows * row_bytes > free:
         raise UsageError(

@@ -13,9 +13,9 @@ from itertools import accumulate, chain
 import torch
 
 from seedbed.generation.request import Score
+from seedbed.generation.rows import state_bytes
 from seedbed.generation.scoring import PASS_TOKENS, Pair, passes, target_logprobs
 from seedbed.models.family import Network
-from seedbed.nn.config import ModelConfig
 
 # Fewer tokens are read again as fast as their state is copied.
 MIN_SHARED = 32
@@ -43,7 +43,7 @@ def score_shared(module: Network, rows: Sequence[Pair], num_shared: int) -> list
     lengths = [len(read) for read, _ in sequences]
     found: dict[int, list[float]] = {r: [] for r, (_, ids) in enumerate(rows) if not ids}
     order = sorted(range(len(sequences)), key=lengths.__getitem__, reverse=True)
-    at_once = _rows_at_once(module, num_shared + max(lengths, default=0))
+    at_once = max(1, STATE_BYTES // state_bytes(module, num_shared + max(lengths, default=0)))
     groups = [
         group[i : i + at_once] for group in passes(order, lengths) for i in range(0, len(group), at_once)
     ]
@@ -73,12 +73,3 @@ def score_shared(module: Network, rows: Sequence[Pair], num_shared: int) -> list
             found[r], logprobs = logprobs[: len(rows[r][1])], logprobs[len(rows[r][1]) :]
         state.rollback(begun)
     return [Score(sum(found[r]), list(ids), found[r]) for r, (_, ids) in enumerate(rows)]
-
-
-def _rows_at_once(module: Network, num_tokens: int) -> int:
-    """How many rows of so many tokens have a state of at most STATE_BYTES."""
-    config = module.config
-    if not isinstance(config, ModelConfig):
-        return 64
-    row_bytes = 2 * config.num_layers * config.kv_heads * config.d_head * num_tokens * module.dtype.itemsize
-    return max(1, STATE_BYTES // row_bytes)

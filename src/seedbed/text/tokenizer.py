@@ -225,8 +225,6 @@ class Tokenizer:
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of each text, as `encode` gives them, on all cores."""
-        for text in texts:
-            _require_text(text)
         if self._exact:
             refuse_surrogates(texts)
             texts = [self._exact.normalizer(text) for text in texts]
@@ -236,6 +234,8 @@ class Tokenizer:
             }
             split = [[] if i in tied else list(blocks(t, cut=MARKED_CUT)) for i, t in enumerate(texts)]
         else:
+            for text in texts:
+                _require_text(text)
             tied, split = {}, [list(blocks(text)) for text in texts]
         found = iter(self._encode([block for text in split for block in text]))
         rows = [list(chain.from_iterable(islice(found, len(text)))) for text in split]
