@@ -218,7 +218,7 @@ def test_scores_are_the_log_probabilities_of_the_tokens(lm: LanguageModel) -> No
         .log_softmax(-1)[1:4]
         .gather(1, torch.tensor(ids[2:])[:, None])[:, 0]
     )
-    assert score.token_ids == ids[2:]
+    assert score.token_ids == ids[2:] and len(score.token_is_top) == 3
     assert score.token_logprobs == pytest.approx(exact.tolist(), abs=1e-4)
     assert score.logprob == pytest.approx(exact.sum().item(), abs=1e-4)
     assert lm.score(ids[:2], ids[2:]) == score
@@ -244,6 +244,15 @@ def test_scores_agree_with_the_log_probabilities_of_generation(lm: LanguageModel
     assert [report.logprob for report in completion.logprobs or ()] == pytest.approx(
         score.token_logprobs, abs=1e-4
     )
+
+
+def test_a_score_says_whether_a_completion_is_greedy(lm: LanguageModel) -> None:
+    ids = lm.generate("ab", 4, temperature=0, eos_ids=()).token_ids
+    other = [*ids[:2], (ids[2] + 1) % 256, ids[3]]
+    pairs = [([1], ids[:1]), ("ab", ids), ("ab", other), ("ab", ids[:2]), ("ab", [])]
+    for scores in (lm.score_batch(pairs), [lm.score(*pair) for pair in pairs]):  # with and without repeats
+        assert scores[1].token_is_top == [True] * 4 and scores[2].token_is_top[:3] == [True, True, False]
+        assert [score.is_greedy for score in scores[1:]] == [True, False, True, True]
 
 
 def test_a_completion_beyond_the_context_is_refused(gpt2: Network, tokenizer: Tokenizer) -> None:

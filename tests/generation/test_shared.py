@@ -9,9 +9,11 @@ from tests.models.reference import randomize, tiny
 import seedbed
 from seedbed.generation import shared
 from seedbed.generation.language_model import LanguageModel
+from seedbed.generation.request import Request
 from seedbed.generation.rows import evaluating
 from seedbed.generation.scoring import Pair, score_rows
-from seedbed.generation.shared import score_shared, shared_tokens
+from seedbed.generation.settings import GenerationSettings
+from seedbed.generation.shared import score_shared, shared_ids, shared_tokens
 
 DECODERS = ("gpt2", "llama", "mistral", "bloom", "palm", "gemma", "qwen3", "lstm", "gru")
 
@@ -72,3 +74,40 @@ def test_examples_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     found = LanguageModel(module).score_batch(rows)
     assert [one.logprob for one in found] == pytest.approx(expected, abs=1e-4)
     assert read[0] == len(prefix) + 4 * 2
+
+
+@pytest.mark.parametrize("name", DECODERS)
+@pytest.mark.parametrize("num_samples", [1, 3])
+def test_answers_after_a_prefix_that_is_read_once(name: str, num_samples: int) -> None:
+    """Each token is one that the whole prompt makes the most likely; a few rows at a time."""
+    config = tiny(name)
+    lm = LanguageModel(seedbed.new(config).module)
+    randomize(lm.module)
+    choose = random.Random(2)
+    prefix = [choose.randrange(config.vocab_size) for _ in range(7)]
+    prompts = [prefix + [choose.randrange(config.vocab_size) for _ in range(n)] for n in (1, 3, 2, 1)]
+    prompts += [prefix, prompts[0][1:], prompts[1]]
+    how = {"temperature": 0.0, "eos_ids": ()}
+    found = {}
+    for prefix_ids in ((), tuple(prefix)):
+        engine = lm.engine(prefix_ids=prefix_ids, max_rows=3, chunk_tokens=4)
+        settings = lm.completed(GenerationSettings.of(6, how | {"num_samples": num_samples}))
+        answers = [engine.submit(Request(tuple(prompt), settings)) for prompt in prompts]
+        while engine.is_busy:
+            engine.step()
+        found[prefix_ids] = [[one.completion().token_ids for one in several] for several in answers]
+    assert found[()] == found[tuple(prefix)]
+
+
+def test_prompts_that_begin_alike_are_answered_as_each_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = LanguageModel(seedbed.new(tiny("llama")).module)
+    randomize(lm.module)
+    vocab_size = lm.config.vocab_size
+    monkeypatch.setattr(shared, "MIN_SHARED", 4)
+    prompts = [[*range(1, 6), n % vocab_size] for n in range(5)]
+    assert shared_ids([Request(tuple(one), GenerationSettings(max_new_tokens=1)) for one in prompts]) == (
+        *range(1, 6),
+    )
+    together = lm.generate(prompts, 6, temperature=0.0, eos_ids=())
+    alone = [lm.generate(prompt, 6, temperature=0.0, eos_ids=()) for prompt in prompts]
+    assert [one.token_ids for one in together] == [one.token_ids for one in alone]

@@ -28,8 +28,9 @@ from seedbed.text.tokenizer import Tokenizer
 class Engine:
     """Answers requests with one network, many at once.
 
-    `limits` are those of Rows. `eos_ids` end an answer whose settings name none; as in `transformers`, one of
-    `forced_bos_ids` follows a prompt of one token, and one of `forced_eos_ids` is the last of max_new_tokens.
+    `limits` are those of Rows. `prefix_ids` are read once for all prompts of a decoder that begin with them.
+    `eos_ids` end an answer whose settings name none; as in `transformers`, one of `forced_bos_ids` follows a
+    prompt of one token, and one of `forced_eos_ids` is the last of max_new_tokens.
     """
 
     def __init__(
@@ -40,12 +41,14 @@ class Engine:
         eos_ids: Sequence[int] = (),
         forced_bos_ids: Sequence[int] = (),
         forced_eos_ids: Sequence[int] = (),
+        prefix_ids: Sequence[int] = (),
         **limits: int,
     ) -> None:
         self.module, self.tokenizer = module, tokenizer
         self._eos_ids = tuple(eos_ids)
         self._forced_bos, self._forced_eos = tuple(forced_bos_ids), tuple(forced_eos_ids)
-        self._rows = Rows(module, **limits)
+        self._prefix = tuple(prefix_ids)
+        self._rows = Rows(module, prefix=self._prefix, **limits)
 
     @property
     def is_busy(self) -> bool:
@@ -81,7 +84,11 @@ class Engine:
         ]
         beams = beam.Beams(settings, limits, history) if is_search else None
         own = prompt if is_search or len(answers) == 1 else prompt[:-1]
-        self._rows.add(Row(own, answers, capacity, beams))
+        start = len(self._prefix)
+        begins = (
+            0 < start < len(own) and own[:start] == self._prefix and not (is_search or request.source_ids)
+        )
+        self._rows.add(Row(own[start:] if begins else own, answers, capacity, beams, has_prefix=begins))
         return answers
 
     def _stream(self, prompt: Sequence[int]) -> TextStream | None:

@@ -270,6 +270,7 @@ class GapFiller:
                 hidden = self._module.extend(state, torch.tensor(read * num, device=part.device), layout)
                 state.rollback(start)
                 targets = torch.tensor(more * num, device=part.device)
-                part = part + target_logprobs(self._module, hidden, targets).view(num, -1).sum(1)
+                more_logprobs, _ = target_logprobs(self._module, hidden, targets)
+                part = part + more_logprobs.view(num, -1).sum(1)
             parts.append(part)
         return torch.stack(parts).logsumexp(0)

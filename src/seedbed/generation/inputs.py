@@ -106,7 +106,7 @@ class Inputs(Described):
                 f"{str(text)[:60]!r} is neither a text nor a list of token ids; give one of them"
             ) from None
 
-    def _ids(self, prompt: Prompt) -> tuple[int, ...]:
+    def prompt_ids(self, prompt: Prompt) -> tuple[int, ...]:
         """The tokens of a prompt; an empty one is the token that begins documents.
 
         An encoder reads a whole document, with the special tokens that the tokenizer puts around it; the
@@ -197,7 +197,7 @@ class Inputs(Described):
 
     def _read(self, prompt: Prompt) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The tokens before the answer, and the encoder's source."""
-        ids = self._ids(prompt)
+        ids = self.prompt_ids(prompt)
         return (self._start_ids(), ids) if self.config.shape == "encoder-decoder" else (ids, ())
 
     def _request(self, prompt: Prompt, settings: GenerationSettings) -> Request:

@@ -20,6 +20,7 @@ from seedbed.generation.reading import Reading
 from seedbed.generation.request import Completion, check_ids, require_continuing
 from seedbed.generation.rows import evaluating
 from seedbed.generation.settings import AnswerOptions, GenerationOptions, GenerationSettings
+from seedbed.generation.shared import shared_ids
 from seedbed.hub.bundle import save_bundle
 from seedbed.text.chat_template import ChatTemplate, Message
 
@@ -67,8 +68,9 @@ class LanguageModel(Reading):
         `blank_ids("Thank you ___ me")`.
         """
         settings = self.completed(GenerationSettings.of(max_new_tokens, how))
-        engine = self.engine()
-        submitted = [engine.submit(self._request(prompt, settings)) for prompt in several_of(prompts)]
+        requests = [self._request(prompt, settings) for prompt in several_of(prompts)]
+        engine = self.engine(prefix_ids=() if self._start_ids() else shared_ids(requests))
+        submitted = [engine.submit(request) for request in requests]
         while engine.is_busy:
             engine.step()
         completions = [[answer.completion() for answer in answers] for answers in submitted]
@@ -131,6 +133,11 @@ class LanguageModel(Reading):
         """The token ids of messages in the model's own template, up to its answer."""
         return self.chat_template.encode(messages)
 
+    @property
+    def has_chat_template(self) -> bool:
+        """Whether the tokenizer's files have a template for chats."""
+        return self.tokenizer is not None and ChatTemplate.of(self.tokenizer) is not None
+
     @cached_property
     def chat_template(self) -> ChatTemplate:
         """The model's own template; a UsageError if it has none."""
@@ -143,14 +150,18 @@ class LanguageModel(Reading):
             )
         return template
 
-    def engine(self, **limits: int) -> Engine:
-        """An engine over this model, for requests that join and leave; `limits` are those of Rows."""
+    def engine(self, *, prefix_ids: Sequence[int] = (), **limits: int) -> Engine:
+        """An engine over this model, for requests that join and leave.
+
+        `prefix_ids` are tokens that prompts begin with, which are read once; `limits` are those of Rows.
+        """
         return Engine(
             self.module,
             self.tokenizer,
             eos_ids=self.eos_ids,
             forced_bos_ids=self._named("forced_bos_token_id")[:1],
             forced_eos_ids=self._named("forced_eos_token_id"),
+            prefix_ids=prefix_ids,
             **limits,
         )
 

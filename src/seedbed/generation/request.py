@@ -98,8 +98,17 @@ class Completion:
 
 @dataclass(frozen=True)
 class Score:
-    """The log-probability of a completion after a prompt in nats, summed and per token."""
+    """The log-probability of a completion after a prompt in nats, summed and per token.
+
+    `token_is_top` says for each token whether it is the network's most likely one in its place.
+    """
 
     logprob: float
     token_ids: list[int]
     token_logprobs: list[float]
+    token_is_top: list[bool]
+
+    @property
+    def is_greedy(self) -> bool:
+        """Whether greedy decoding after the prompt gives this completion."""
+        return all(self.token_is_top)

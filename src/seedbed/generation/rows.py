@@ -72,6 +72,7 @@ class Row:
     answers: list[Answer]
     capacity: int  # its maximum number of tokens
     beams: beam.Beams | None = None
+    has_prefix: bool = False  # it begins with the tokens that Rows have read, and they are not pending
 
     @property
     def is_shared(self) -> bool:
@@ -94,11 +95,18 @@ class Rows:
 
     At most `max_rows` run, and as few as keep rows x the longest one's tokens (its source's included) within
     `max_state_tokens`; others wait, first come, first served. A pass reads at most `chunk_tokens` tokens of
-    prompts and as many of sources (more for a single source) beside one token per running answer.
+    prompts and as many of sources (more for a single source) beside one token per running answer. The
+    `prefix` is read once, and its state copied to each row that begins with it.
     """
 
     def __init__(
-        self, module: Network, *, max_rows: int = 64, max_state_tokens: int = 1 << 14, chunk_tokens: int = 512
+        self,
+        module: Network,
+        *,
+        max_rows: int = 64,
+        max_state_tokens: int = 1 << 14,
+        chunk_tokens: int = 512,
+        prefix: Sequence[int] = (),
     ) -> None:
         for name, value in (("max_rows", max_rows), ("chunk_tokens", chunk_tokens)):
             if value < 1:
@@ -108,6 +116,8 @@ class Rows:
         self._max_rows, self._max_state_tokens, self._chunk_tokens = max_rows, max_state_tokens, chunk_tokens
         self._device = module.device
         self._queue: deque[Row] = deque()
+        self._prefix = prefix
+        self._prefix_state: DecodeState | None = None
         self._state: DecodeState | None = None
         self._capacity = self._longest = 0  # maximum tokens of a row; with its source's
         self._sampled: Tensor | None = None  # (rows,) of the last step, if each row sampled and all continue
@@ -148,7 +158,7 @@ class Rows:
             if self._state is not None:
                 state.join(self._state)
             self._state, self._capacity = state, capacity
-        self._state.join(self._start(admitted))
+        self._join(admitted)
         for row in admitted:
             self.running.append(row)
             if row.beams is not None:
@@ -237,6 +247,26 @@ class Rows:
                 rows.append(Row(answer.request.prompt_ids[-1:], [answer], row.capacity))
                 sources.append(self.running.index(row))
         self.select(rows, sources)
+
+    def _join(self, rows: Sequence[Row]) -> None:
+        """Append the states of new rows, those of a prefix copied."""
+        assert self._state is not None
+        if not any(row.has_prefix for row in rows):
+            self._state.join(self._start(rows))
+            return
+        for row in rows:
+            self._state.join(self._read_prefix() if row.has_prefix else self._start([row]))
+
+    def _read_prefix(self) -> DecodeState:
+        """The state of the prefix, read at the first call."""
+        if self._prefix_state is None:
+            state: DecodeState = self.module.start(1, len(self._prefix))
+            for start in range(0, len(self._prefix), self._chunk_tokens):
+                part = torch.tensor(self._prefix[start : start + self._chunk_tokens], device=self._device)
+                with evaluating(self.module):
+                    self.module.extend(state, part, state.layout([len(part)]))
+            self._prefix_state = state
+        return self._prefix_state
 
     def _start(self, rows: Sequence[Row]) -> DecodeState:
         """The state of new rows, with the encoder's output for their sources, which a search's rows share."""

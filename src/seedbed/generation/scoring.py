@@ -40,15 +40,12 @@ def score_rows(
     """The score of each row's second part after its first; an encoder-decoder has a source per row."""
     lengths = [len(before) + len(ids) for before, ids in rows]
     lengths = [a + len(b) for a, b in zip(lengths, sources, strict=True)] if sources else lengths
-    scores = {r: Score(0.0, [], []) for r, (_, ids) in enumerate(rows) if not ids}
+    scores = {r: Score(0.0, [], [], []) for r, (_, ids) in enumerate(rows) if not ids}
     order = sorted(set(range(len(rows))) - set(scores), key=lengths.__getitem__, reverse=True)
     for members in passes(order, lengths):
         some = [sources[r] for r in members] if sources else []
-        logprobs = _logprobs(module, [rows[r] for r in members], some)
-        for r in members:
-            ids = list(rows[r][1])
-            own, logprobs = logprobs[: len(ids)], logprobs[len(ids) :]
-            scores[r] = Score(sum(own), ids, own)
+        found = _scored(module, [rows[r] for r in members], some)
+        scores |= dict(zip(members, scores_of([rows[r][1] for r in members], *found), strict=True))
     return [scores[r] for r in range(len(rows))]
 
 
@@ -63,7 +60,7 @@ def passes(order: Sequence[int], lengths: Sequence[int]) -> list[list[int]]:
     return groups
 
 
-def _logprobs(module: Network, rows: Sequence[Pair], sources: Sequence[Sequence[int]]) -> list[float]:
+def _scored(module: Network, rows: Sequence[Pair], sources: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     device = module.device
     # The last token predicts nothing.
     inputs, layout = flat([[*before, *ids][:-1] for before, ids in rows], device)
@@ -71,17 +68,32 @@ def _logprobs(module: Network, rows: Sequence[Pair], sources: Sequence[Sequence[
     at = [*chain(*(range(end + 1 - len(ids), end + 1) for end, (_, ids) in ends))]  # each target's
     hidden = module(inputs, layout, **source_inputs(sources, device))[torch.tensor(at, device=device)]
     targets = torch.tensor([*chain(*(ids for _, ids in rows))], device=device)
-    return list(target_logprobs(module, hidden, targets).tolist())
+    return target_logprobs(module, hidden, targets)
 
 
-def target_logprobs(module: Network, hidden: Tensor, targets: Tensor) -> Tensor:
-    """The log-probability (N,) of each of the targets (N,) at hidden states (N, M)."""
+def target_logprobs(module: Network, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """The log-probability (N,) of each of the targets (N,) at hidden states (N, M), and whether it is top-1.
+
+    Of equal logits the first is top-1, as in greedy decoding.
+    """
     parts = zip(
         *(x.split(max(1, LOGIT_NUMBERS // module.config.vocab_size)) for x in (hidden, targets)), strict=True
     )
-    return torch.cat(
-        [module.output(some).float().log_softmax(-1).gather(-1, ids[:, None])[:, 0] for some, ids in parts]
-    )
+    logprobs, is_top = [], []
+    for some, ids in parts:
+        logits = module.output(some)
+        is_top.append(logits.argmax(-1) == ids)
+        logprobs.append(logits.float().log_softmax(-1).gather(-1, ids[:, None])[:, 0])
+    return torch.cat(logprobs), torch.cat(is_top)
+
+
+def scores_of(completions: Sequence[Sequence[int]], logprobs: Tensor, is_top: Tensor) -> Iterator[Score]:
+    """The score of each completion from `target_logprobs` (N,) of all their tokens in order."""
+    sizes = [len(ids) for ids in completions]
+    parts = zip(completions, logprobs.split(sizes), is_top.split(sizes), strict=True)
+    for ids, own, top in parts:
+        numbers = own.tolist()
+        yield Score(sum(numbers), list(ids), numbers, top.tolist())
 
 
 def batches(

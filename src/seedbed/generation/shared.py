@@ -12,9 +12,9 @@ from itertools import accumulate, chain
 
 import torch
 
-from seedbed.generation.request import Score
+from seedbed.generation.request import Request, Score
 from seedbed.generation.rows import state_bytes
-from seedbed.generation.scoring import PASS_TOKENS, Pair, passes, target_logprobs
+from seedbed.generation.scoring import PASS_TOKENS, Pair, passes, scores_of, target_logprobs
 from seedbed.models.family import Network
 
 # Fewer tokens are read again as fast as their state is copied.
@@ -22,12 +22,23 @@ MIN_SHARED = 32
 STATE_BYTES = 1 << 28  # of the rows that are read at once
 
 
-def shared_tokens(rows: Sequence[Pair]) -> int:
-    """How many tokens all rows begin with, at most all of the shortest first part but one."""
-    shortest = min(len(before) for before, _ in rows) - 1
-    first = rows[0][0]
-    same = (all(before[i] == first[i] for before, _ in rows) for i in range(shortest))
+def num_shared(rows: Sequence[Sequence[int]]) -> int:
+    """How many tokens all rows begin with, at most all of the shortest one but one."""
+    shortest = min(map(len, rows)) - 1
+    same = (all(row[i] == rows[0][i] for row in rows) for i in range(shortest))
     return next((i for i, is_same in enumerate(same) if not is_same), max(0, shortest))
+
+
+def shared_tokens(rows: Sequence[Pair]) -> int:
+    """How many tokens the first parts of all rows begin with, at most all of the shortest but one."""
+    return num_shared([before for before, _ in rows])
+
+
+def shared_ids(requests: Sequence[Request]) -> Sequence[int]:
+    """The tokens that the prompts of several requests begin with; none where they are few."""
+    prompts = [request.prompt_ids for request in requests]
+    number = num_shared(prompts) if len(prompts) > 1 else 0
+    return prompts[0][:number] if number >= MIN_SHARED else ()
 
 
 @torch.inference_mode()
@@ -41,7 +52,7 @@ def score_shared(module: Network, rows: Sequence[Pair], num_shared: int) -> list
             members.setdefault((read, len(ids)), []).append(r)
     sequences = list(members)
     lengths = [len(read) for read, _ in sequences]
-    found: dict[int, list[float]] = {r: [] for r, (_, ids) in enumerate(rows) if not ids}
+    found = {r: Score(0.0, [], [], []) for r, (_, ids) in enumerate(rows) if not ids}
     order = sorted(range(len(sequences)), key=lengths.__getitem__, reverse=True)
     at_once = max(1, STATE_BYTES // state_bytes(module, num_shared + max(lengths, default=0)))
     groups = [
@@ -68,8 +79,7 @@ def score_shared(module: Network, rows: Sequence[Pair], num_shared: int) -> list
                 targets += scored
                 owners.append(r)
         places, wanted = (torch.tensor(numbers, device=module.device) for numbers in (at, targets))
-        logprobs = target_logprobs(module, hidden[places], wanted).tolist()
-        for r in owners:
-            found[r], logprobs = logprobs[: len(rows[r][1])], logprobs[len(rows[r][1]) :]
+        scores = scores_of([rows[r][1] for r in owners], *target_logprobs(module, hidden[places], wanted))
+        found |= dict(zip(owners, scores, strict=True))
         state.rollback(begun)
-    return [Score(sum(found[r]), list(ids), found[r]) for r, (_, ids) in enumerate(rows)]
+    return [found[r] for r in range(len(rows))]

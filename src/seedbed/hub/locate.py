@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import tomllib
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, distribution
 from itertools import islice
@@ -16,6 +17,7 @@ from seedbed.hub.weight_files import CONFIG, WEIGHTS
 
 PREFIX = "package:"
 MAX_FILES = 100_000
+SOLUTION = "solution.toml"
 
 
 def is_model(model: str | Path) -> bool:
@@ -39,8 +41,8 @@ def hub_name(model: str | Path) -> re.Match[str] | None:
 def locate(model: str | Path, *, weights: bool = True, allow_pickle: bool = False) -> Path:
     """The path of a model: the folder of its `config.json`, or a GGUF file.
 
-    It is the path itself, `model` in a run's folder, the only `.gguf` file of a folder without a config, the
-    model in an installed package, or what `download` returns.
+    It is the path itself, that of the model which a solution names, `model` in a run's folder, the only
+    `.gguf` file of a folder without a config, the model in an installed package, or what `download` returns.
     """
     path_of("model", model)
     if str(model).startswith(PREFIX):
@@ -58,6 +60,8 @@ def locate(model: str | Path, *, weights: bool = True, allow_pickle: bool = Fals
         )
     if path.is_file() or (path / CONFIG).exists():
         return path
+    if (path / SOLUTION).is_file():
+        return locate(_model_of(path / SOLUTION), weights=weights, allow_pickle=allow_pickle)
     if (inner := path / "model").is_dir():
         return inner
     if (path / "settings.toml").exists() or (path / ".lock").exists():
@@ -66,6 +70,17 @@ def locate(model: str | Path, *, weights: bool = True, allow_pickle: bool = Fals
     if len(files) > 1:
         raise BundleError(f"{path} contains {len(files)} models; give the path of one: {files[0]}")
     return files[0] if files else path
+
+
+def _model_of(file: Path) -> str:
+    """The name of the model in a solution's file."""
+    try:
+        name = tomllib.loads(file.read_text(encoding="utf-8"))["model"]["name"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        name = None
+    if not isinstance(name, str) or Path(name).expanduser().resolve() == file.parent.resolve():
+        raise BundleError(f"{file} does not name the model of the solution; evaluate it again with --save")
+    return name
 
 
 def package_model(name: str) -> Path:
