@@ -3,7 +3,7 @@
 import ast
 
 from seedbed.data.builtin import builtin_texts
-from seedbed.data.labelled_code import OWNERS, ROLES, docstrings, identifiers
+from seedbed.data.labelled_code import labels
 
 SOURCE = '''"""What it is.
 
@@ -23,8 +23,7 @@ def main(): "Run."
 
 
 def test_each_identifier_has_its_role() -> None:
-    lines = SOURCE.splitlines()
-    found = [(lines[one.line][one.start : one.end], one.role) for one in identifiers(SOURCE)]
+    found = [(SOURCE[start : start + len(name)], role) for start, name, role in labels(SOURCE)[0]]
     assert found == [
         ("os", "imported"),
         ("sys", "imported"),
@@ -51,24 +50,24 @@ def test_each_identifier_has_its_role() -> None:
 
 
 def test_each_docstring_has_its_owner() -> None:
-    found = list(docstrings(SOURCE))
-    assert found == [
+    _, found = labels(SOURCE)
+    assert [(text, owner) for _, text, owner in found] == [
         ("What it is.", "module"),
         ("A café.", "class"),
         ("Pour it.", "method"),
         ("Run.", "function"),
     ]
+    assert all(text in SOURCE[start : start + 20] for start, text, _ in found)
 
 
 def test_the_library_s_own_code_is_labelled_where_it_stands() -> None:
+    roles = {"assigned", "attribute", "class", "function", "imported", "keyword", "parameter", "read"}
     for number, (_, text) in enumerate(builtin_texts("builtin:code")):
         if number % 40:
             continue
-        lines = text.splitlines()
-        found = identifiers(text)
-        assert all(lines[one.line][one.start : one.end].isidentifier() for one in found)
-        assert {one.role for one in found} <= set(ROLES) and {kind for _, kind in docstrings(text)} <= set(
-            OWNERS
-        )
+        identifiers, docstrings = labels(text)
+        assert all(text.startswith(name, start) for start, name, _ in identifiers)
+        assert {role for *_, role in identifiers} <= roles
+        assert {owner for *_, owner in docstrings} <= {"class", "function", "method", "module"}
         names = sum(isinstance(node, ast.Name) for node in ast.walk(ast.parse(text)))
-        assert sum(one.role in ("read", "assigned") for one in found) == names
+        assert sum(role in ("read", "assigned") for *_, role in identifiers) == names

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from seedbed.report import findings
-from seedbed.report.families import families_section, finding, read_models, tables
+from seedbed.report.families import families_section, finding, scores_table
 from seedbed.report.page import Page
 from seedbed.report.run_files import NATS, read_run
 from seedbed.report.run_report import render
@@ -25,19 +25,21 @@ def model(run: str, title: str, architecture: str, words: float, **scores: Any) 
         "objective": "masked" if run == "bert" else "causal",
         "sees": "all <of> it",
         "good_at": "labels",
-        "parameters": 835_584,
-        "scores": {"words": spread, "bits_per_byte": None} | scores,
-        "example": {"task": "fill the blank", "given": "a <b> ___\n  c", "answer": "a <b> x\n  c"},
+        "scores": {"words": spread} | scores,
+        "given": "a <b> ___\n  c",
+        "answer": "a <b> x\n  c",
     }
 
 
 FOUND: dict[str, Any] = {
     "models": [
         model("bert", "BERT", "encoder-only", 0.71, cloze={"value": 0.4, "interval": [0.35, 0.45]}),
-        model("gpt2", "GPT-2", "decoder-only", 0.6, bits_per_byte={"value": 1.5, "interval": None}),
-        model("lstm", "LSTM", "recurrent", 0.5, bits_per_byte={"value": 1.25, "interval": None}),
+        model("gpt2", "GPT-2", "decoder-only", 0.6, cloze={"value": 0.3, "interval": None}),
+        model("lstm", "LSTM", "recurrent", 0.5),
     ],
-    "baselines": {"words": {"most frequent": 0.31}},
+    "baselines": [
+        {"title": "Most frequent label", "scores": {"words": {"value": 0.31, "interval": [0.3, 0.33]}}}
+    ],
 }
 
 
@@ -64,20 +66,21 @@ def test_the_heading_is_what_was_found(encoder: float, decoder: float, words: st
 def test_the_numbers_are_those_of_the_file_and_the_best_is_bold() -> None:
     page = Page("a", "b", [families_section(FOUND, {})]).html()
     plain = re.sub(r'<span class="muted">( ±[^<]*)</span>', r"\1", page)
-    assert "<b>71.0</b> ±2.0" in plain and "60.0 ±2.0" in plain and "40.0 ±5.0" in plain
-    assert "<b>1.250</b>" in page and "<b>1.500</b>" not in page  # fewer bits are better
-    assert "Dashed: most frequent 31.0" in page and "71.0 (69.0 to 73.0)" in page
+    assert "<b>71.0</b> ±2.0" in plain and "60.0 ±2.0" in plain and "<b>40.0</b> ±5.0" in plain
+    assert "Dashed: Most frequent label 31.0" in page and "71.0 (69.0 to 73.0)" in page
     assert "a &lt;b&gt; x" in page and "all &lt;of&gt; it" in page and "<of>" not in page
 
 
 def test_a_terminal_gets_the_same() -> None:
-    kinds, scores = (table.plain() for table in tables(read_models(FOUND, {})))
-    assert kinds[1][0] == ["BERT", "encoder-only", "masked", "all <of> it", "labels", "835.6"]
-    columns, rows = scores
-    assert len(columns) == len(rows[0]) == 6
+    columns, found = scores_table(FOUND, {}).plain()
     dash = "\u2013"
-    assert rows[0] == ["BERT", "40.0±5.0", dash, "71.0±2.0*", dash, dash]
-    assert [row[-1] for row in rows] == [dash, "1.500", "1.250*"]
+    assert columns == ["Network", "One hidden token %", "Words labelled %", "Texts labelled %"]
+    assert found == [
+        ["BERT", "40.0±5.0*", "71.0±2.0*", dash],
+        ["GPT-2", "30.0", "60.0±2.0", dash],
+        ["LSTM", dash, "50.0±2.0", dash],
+        ["Most frequent label", dash, "31.0±1.5", dash],
+    ]
 
 
 @pytest.mark.parametrize(
@@ -88,13 +91,15 @@ def test_a_terminal_gets_the_same() -> None:
         {"models": [None, {"title": 4}]},
         {"models": [{"title": "A", "scores": [], "example": 2, "parameters": "x"}], "baselines": 7},
         {"models": [{"title": "A", "scores": {"words": {"value": "nan", "interval": [1]}}}]},
+        {"models": [{"title": "A", "given": 3}], "baselines": [{"title": 4}, {"title": "B", "scores": 1}, 2]},
+        # The form of an earlier version.
+        {"models": [{"title": "A", "example": {}}], "baselines": {"words": {"most frequent": 0.3}}},
     ],
 )
 def test_what_is_damaged_is_left_out(damaged: dict[str, Any]) -> None:
     Page("a", "b", [families_section(damaged, {})]).html()
-    models = read_models(damaged, {})
-    assert finding(damaged) == "" and all(not one.scores for one in models)
-    assert len(tables(models)[1].rows) == len(models)
+    _, found = scores_table(damaged, {}).plain()
+    assert finding(damaged) == "" and all(set(row[1:]) == {"\u2013"} for row in found)
 
 
 def test_losses_of_different_objectives_are_not_compared(tmp_path: Path, folders: ModuleType) -> None:

@@ -58,12 +58,9 @@ def demo(
 
 def _print_families(found: dict[str, Any], out: Path) -> None:
     from seedbed.cli.console import print_facts, print_table
-    from seedbed.report.families import finding, read_models, tables
+    from seedbed.report.families import finding, scores_table
 
-    kinds, scores = tables(read_models(found["families"], {}))
-    columns, rows = kinds.plain()
-    for title, chosen in (("What they are", (0, 1, 2)), ("", (0, 3, 4))):
-        print_table(title, [columns[at] for at in chosen], [[row[at] for at in chosen] for row in rows])
-    print_table("What they do, held out; \u00b1 half of a 95% interval, * the best", *scores.plain())
+    title = "Percent right on held-out code; \u00b1 half of a 95% interval, * the best"
+    print_table(title, *scores_table(found["families"], {}).plain())
     following = f'seedbed generate {out}/runs/bert "x = ___" --fill'
     print_facts(finding(found["families"]), {"report": found["report"], "next": following})

@@ -4,69 +4,57 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
-from typing import NamedTuple
+from itertools import accumulate
+from typing import Any
 
-ROLES = ("assigned", "attribute", "class", "function", "imported", "keyword", "parameter", "read")
-OWNERS = ("class", "function", "method", "module")
+# The field of a node that has the identifier, and its role; a name that is bound is `assigned`.
+_ROLES = {
+    ast.Name: ("id", "read"),
+    ast.Attribute: ("attr", "attribute"),
+    ast.arg: ("arg", "parameter"),
+    ast.keyword: ("arg", "keyword"),
+    ast.alias: ("name", "imported"),
+    ast.FunctionDef: ("name", "function"),
+    ast.AsyncFunctionDef: ("name", "function"),
+    ast.ClassDef: ("name", "class"),
+}
 _NAMED = re.compile(r"(?:async\s+)?(?:def|class)\s+")
+# The character of a module at which a text begins, the text, its label.
+Labelled = tuple[int, str, str]
 
 
-class Identifier(NamedTuple):
-    """The place of an identifier in its line, in characters, and its role."""
+def labels(source: str) -> tuple[list[Labelled], list[Labelled]]:
+    """The identifiers of a module with their roles, and its docstrings with their owners, both in order.
 
-    line: int  # from 0
-    start: int
-    end: int
-    role: str
-
-
-def identifiers(source: str) -> list[Identifier]:
-    """The identifiers of a module with their roles, in the order of the source.
-
-    A name that is bound is `assigned`, any other `read`; the other roles have the names of Python's syntax.
+    Of a docstring it is the first paragraph; owners are `module`, `class`, `method` and `function`.
     """
-    lines = source.splitlines()
+    lines = source.splitlines(keepends=True)
+    starts = [0, *accumulate(map(len, lines))]
 
-    def place(node: ast.AST, role: str, length: int, *, ends: bool = False) -> Identifier:
-        row = (node.end_lineno if ends else node.lineno) - 1  # type: ignore[attr-defined]
-        column = node.end_col_offset if ends else node.col_offset  # type: ignore[attr-defined]
-        at = len(lines[row].encode()[:column].decode()) - (length if ends else 0)
-        return Identifier(row, at, at + length, role)
+    def character(line: int, byte: int) -> int:
+        return starts[line - 1] + len(lines[line - 1].encode()[:byte].decode())
 
-    found: list[Identifier] = []
-    for node in ast.walk(ast.parse(source)):
-        match node:
-            case ast.Name(id=name, ctx=context):
-                role = "read" if isinstance(context, ast.Load) else "assigned"
-                found.append(place(node, role, len(name)))
-            case ast.Attribute(attr=name):
-                found.append(place(node, "attribute", len(name), ends=True))
-            case ast.arg(arg=name):
-                found.append(place(node, "parameter", len(name)))
-            case ast.keyword(arg=str(name)):
-                found.append(place(node, "keyword", len(name)))
-            case ast.alias(name=name) if name.isidentifier():
-                found.append(place(node, "imported", len(name)))
-            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
-                row, column = node.lineno - 1, node.col_offset
-                if match := _NAMED.match(lines[row], column):
-                    role = "class" if isinstance(node, ast.ClassDef) else "function"
-                    found.append(Identifier(row, match.end(), match.end() + len(name), role))
-    return sorted(one for one in found if lines[one.line][one.start : one.end].isidentifier())
-
-
-def docstrings(source: str) -> Iterator[tuple[str, str]]:
-    """The first paragraph of each docstring, and which of OWNERS has it."""
-
-    def visit(node: ast.AST, inside: bool) -> Iterator[tuple[str, str]]:
-        is_class = isinstance(node, ast.ClassDef)
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+    nodes: list[Any] = list(ast.walk(ast.parse(source)))
+    methods = {child for node in nodes if isinstance(node, ast.ClassDef) for child in node.body}
+    identifiers: list[Labelled] = []
+    docstrings: list[Labelled] = []
+    for node in nodes:
+        field, role = _ROLES.get(type(node), ("", ""))
+        name = getattr(node, field, None) or ""  # `**options` is a keyword without one
+        if name.isidentifier():
+            start = character(node.lineno, node.col_offset)
+            if role == "attribute":
+                start = character(node.end_lineno, node.end_col_offset) - len(name)
+            elif named := _NAMED.match(source, start):
+                start = named.end()
+            if role == "read" and not isinstance(node.ctx, ast.Load):
+                role = "assigned"
+            if source.startswith(name, start):
+                identifiers.append((start, name, role))
+        if isinstance(node, ast.Module) or role in ("class", "function"):
+            owner = "method" if role == "function" and node in methods else role or "module"
             text = (ast.get_docstring(node) or "").split("\n\n")[0]
             if text.strip():
-                kind = "module" if isinstance(node, ast.Module) else "class" if is_class else ""
-                yield text, kind or ("method" if inside else "function")
-        for child in ast.iter_child_nodes(node):
-            yield from visit(child, is_class)
-
-    return visit(ast.parse(source), False)
+                first = node.body[0]
+                docstrings.append((character(first.lineno, first.col_offset), text, owner))
+    return sorted(identifiers), sorted(docstrings)
