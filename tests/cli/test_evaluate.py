@@ -131,51 +131,18 @@ def test_a_wrong_line_is_named(line: str, part: str, seedbed: Callable, tmp_path
     assert re.search(part, said.err), said.err
 
 
-@pytest.fixture
-def labelled(tmp_path: Path) -> tuple[Path, Path]:
-    """Records to test, and others for the shots, one of which is tested too."""
-    rows = [{"text": f"t{n}", "label": n % 2} for n in range(80)]
-    tested = write(tmp_path / "tested.jsonl", [json.dumps(row) for row in rows[:40]])
-    return tested, write(tmp_path / "examples.jsonl", [json.dumps(row) for row in rows[39:]])
+@pytest.mark.parametrize("mark", ["\u2028", "\u0085", "\f"])
+def test_only_line_feeds_end_a_line(mark: str, seedbed: Callable, tmp_path: Path) -> None:
+    rows = [f"one{mark}two {n}" for n in range(3)]
+    references = write(tmp_path / "r.jsonl", [json.dumps(row, ensure_ascii=False) for row in rows])
+    predictions = write(tmp_path / "p.txt", rows)
+    how = ("--task", "summarize", "--predictions", predictions, "--references", references, "--json")
+    found = seedbed("evaluate", *how).json
+    assert found["num_records"] == 3 and found["metrics"]["rougeL"]["value"] == 1
 
 
-def test_a_model_is_scored_by_prompt(seedbed: Callable, tiny_run: Path, labelled: tuple[Path, Path]) -> None:
-    tested, _ = labelled
-    how = [
-        "--task",
-        "classify",
-        "--data",
-        tested,
-        "--labels",
-        "0=bad,1=good",
-        "--prompt",
-        r"{input}\n{target}",
-    ]
-    said = seedbed("evaluate", tiny_run, *how, "--json")
-    assert said.code == 0, said.err
-    found = said.json
-    assert (found["num_records"], found["num_shots"], found["labels"]) == (40, 0, ["bad", "good"])
-    for scores in (found["metrics"], found["calibrated"]):
-        table = scores["confusion"]
-        assert sum(map(sum, table)) == 40
-        assert scores["accuracy"]["value"] == (table[0][0] + table[1][1]) / 40
-    again = seedbed("evaluate", tiny_run, *how, "--json").json
-    assert again | {"seconds": 0} == found | {"seconds": 0}
-    said = seedbed("evaluate", tiny_run, *how, "--num-records", 10, "--json")
-    assert said.json["num_records"] == 10
-
-
-def test_shots_come_from_the_examples(seedbed: Callable, tiny_run: Path, labelled: tuple[Path, Path]) -> None:
-    tested, examples = labelled
-    how = ["--task", "classify", "--data", tested, "--prompt", r"{input} {target}", "--num-records", 10]
-    said = seedbed("evaluate", tiny_run, *how, "--examples", examples, "--num-shots", 1)
-    assert said.code == 0 and "accuracy" in said.out and "calibrated" in said.out, said.err
-    for wrong, part in (
-        (["--num-shots", 2], "give --examples"),
-        (["--examples", examples, "--num-shots", 99], "num_shots=99 is more than the 4"),
-        (["--prompt", "{input}"], "is not allowed: give a text with {input} once"),
-        (["--labels", "0"], "--labels: '0' has no word"),
-        (["--predictions", examples], "give a MODEL with --data, or --predictions"),
-    ):
-        said = seedbed("evaluate", tiny_run, *how, *wrong)
-        assert said.code == 2 and part in said.errors[-1], said.err
+def test_tags_may_be_empty(seedbed: Callable, tmp_path: Path) -> None:
+    predictions = write(tmp_path / "p.jsonl", ['{"tags": ["", "B-A"]}'])
+    references = write(tmp_path / "r.jsonl", ['{"tags": ["O", "B-A"]}'])
+    how = ("--task", "extract", "--predictions", predictions, "--references", references, "--json")
+    assert seedbed("evaluate", *how).json["metrics"]["entity_f1"]["value"] == 1

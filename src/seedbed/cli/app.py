@@ -30,6 +30,7 @@ from seedbed.cli.evaluate import evaluate
 from seedbed.cli.export import export
 from seedbed.cli.generate import generate
 from seedbed.cli.plan import plan
+from seedbed.cli.predict import predict
 from seedbed.cli.pretrain import pretrain
 from seedbed.cli.report import report
 from seedbed.cli.resume import resume
@@ -55,8 +56,8 @@ _TYPER_WORDS = {
 VERBS: dict[str, Callable[..., None]] = {
     verb.__name__: verb
     for verb in (
-        *(demo, settings, doctor, plan, tokenizer, pretrain, resume, evaluate),
-        *(generate, chat, export, report),
+        *(demo, settings, doctor, plan, tokenizer, pretrain, resume),
+        *(evaluate, predict, generate, chat, export, report),
     )
 }
 

@@ -21,6 +21,7 @@ from seedbed.data.files import byte_lines, not_encoded, read_text, suffix
 
 Records = Iterator[tuple[str, Any]]
 Reader = Callable[[], Records]
+SQUAD = re.compile(r'\{\s*("version"\s*:\s*"[^"]*"\s*,\s*)?"data"\s*:\s*\[')
 SPACE = re.compile(r"\s*")
 LINE_END = re.compile(r"\r*\n|\r")
 BACKSLASH = re.compile(r'(\\["\\])|\\')  # before a quote or a backslash, or any other
@@ -63,10 +64,11 @@ def is_conll(file: Path, text: str) -> bool:
     )
 
 
-def conll(file: Path, text: str) -> Records:
+def conll(file: Path, text: str, *, needs_tags: bool = True) -> Records:
     """Sentences as `tokens` and `tags`: the first and the last column; blank lines are between sentences.
 
-    A line that begins with `# ` is a comment where a sentence begins, or with other columns than the rows.
+    Without `needs_tags` a file may have words alone. A line that begins with `# ` is a comment where a
+    sentence begins, or with other columns than the rows.
     """
     tokens: list[str] = []
     tags: list[str] = []
@@ -77,9 +79,9 @@ def conll(file: Path, text: str) -> Records:
             continue
         if not any(cells) or cells[0] == "-DOCSTART-":
             if tokens:
-                yield f"{file}:{first}", {"tokens": tokens, "tags": tags}
+                yield f"{file}:{first}", {"tokens": tokens, "tags": tags} if width > 1 else {"tokens": tokens}
             tokens, tags = [], []
-        elif len(cells) == 1 or not (cells[0] and cells[-1]):
+        elif (len(cells) == 1 and (needs_tags or width > 1)) or not (cells[0] and cells[-1]):
             raise DataError(
                 f"{file}:{number} is {line.strip()[:40]!r}, not a word and its tag; write both, with a tab "
                 "between them"
@@ -111,11 +113,15 @@ def _json_lines(file: Path) -> Records:
 def _json(file: Path) -> Records:
     """The records of a list, parsed one by one; a file whose first line is a record has JSON Lines."""
     first = next((line for line in byte_lines(file) if not line.isspace()), b"").strip()
-    if first.startswith(b"{") and first.endswith(b"}"):
+    is_line = first.startswith(b"{") and first.endswith(b"}")
+    if is_line and not SQUAD.match(first[:200].decode(errors="ignore")):
         yield from _json_lines(file)
         return
     text = read_text(file)
     at = _behind(text, 0)
+    if SQUAD.match(text, at):
+        yield from _squad(file, text)
+        return
     is_list = text.startswith("[", at)
     decoder, number = json.JSONDecoder(), 0
     at = _behind(text, at + 1) if is_list else at
@@ -134,6 +140,20 @@ def _json(file: Path) -> Records:
             raise json.JSONDecodeError("Extra data", text, text.rindex(rest))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{file} is not JSON ({error}); correct or remove it") from error
+
+
+def _squad(file: Path, text: str) -> Records:
+    """The questions of a SQuAD file (Rajpurkar et al. 1606.05250), each with its paragraph as `context`."""
+    number = 0
+    for article in _parse(text.encode(), file, str(file))["data"]:
+        for paragraph in article.get("paragraphs", [article]) if isinstance(article, dict) else [article]:
+            if not isinstance(paragraph, dict) or not isinstance(paragraph.get("qas"), list):
+                raise DataError(f"{file} has `data` without `paragraphs` that have `qas`; give SQuAD's form")
+            for question in paragraph["qas"]:
+                number += 1
+                if not isinstance(question, dict):
+                    raise DataError(f"{file} question {number} is not an object; give SQuAD's form")
+                yield f"{file} question {number}", {"context": paragraph.get("context", ""), **question}
 
 
 def _behind(text: str, at: int) -> int:

@@ -9,13 +9,14 @@ from typing import Any
 
 from seedbed.base.arguments import brief, path_of
 from seedbed.base.errors import DataError
+from seedbed.data.readers import LINE_END
 from seedbed.evaluation.metrics.table import Form
 
 JSON_LINES = (".jsonl", ".ndjson", ".json")
 # The fields of an object that an output, or its references, are read from; the first that it has.
 OUTPUTS = ("prediction", "predicted", "output", "text", "label", "tags")
 REFERENCES = ("references", "reference", "target", "answers", "answer", "summary", "label", "tags")
-EXPECTED = {"texts": "text", "text": "text", "label": "a label", "tags": "a list of tags"}
+EXPECTED = {"texts": "text", "text": "text", "code": "a text", "label": "a label", "tags": "a list of tags"}
 
 
 def read_outputs(path: Path | str, form: Form, *, are_references: bool = False) -> list[Any]:
@@ -27,11 +28,12 @@ def read_outputs(path: Path | str, form: Form, *, are_references: bool = False) 
     """
     path = path_of("file", path)
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = LINE_END.split(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}; give a file of outputs") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 at offset {error.start}; save it as UTF-8") from None
+    lines = lines[:-1] if not lines[-1] else lines
     if path.suffix.lower() in JSON_LINES:
         names = REFERENCES if are_references else OUTPUTS
         found = [_value(line, f"{path}:{n}", form, names) for n, line in enumerate(lines, 1) if line.strip()]
@@ -63,7 +65,7 @@ def _value(line: str, place: str, form: Form, names: tuple[str, ...]) -> Any:
         return value
     if form == "label" and isinstance(value, str | int | float | bool):
         return value.strip() if isinstance(value, str) else json.dumps(value)
-    if form in ("texts", "text") and (isinstance(value, str) or (names is REFERENCES and is_list)):
+    if form in ("texts", "text", "code") and (isinstance(value, str) or (names is REFERENCES and is_list)):
         return value
     raise DataError(f"{place} has {brief(value)}, expected is {EXPECTED[form]}; correct it")
 

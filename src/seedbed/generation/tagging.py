@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from seedbed.base.errors import UsageError
+from seedbed.data.fields import WORD as IS_WORD
 from seedbed.text.entities import are_entity_tags, entities
 
 Span = tuple[int, int]  # characters, from the first to behind the last
@@ -53,7 +54,7 @@ def words_of(text: str | Sequence[str]) -> tuple[str, list[Span]]:
         return text, [match.span() for match in WORD.finditer(text)]
     spans, end = [], 0
     for word in text:
-        if not isinstance(word, str) or not word or any(map(str.isspace, word)):
+        if not isinstance(word, str) or not IS_WORD.fullmatch(word):
             raise UsageError(f"{str(word)[:60]!r} is not a word: give one text, or the list of its words")
         spans.append((end, end + len(word)))
         end += len(word) + 1

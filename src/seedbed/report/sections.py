@@ -191,18 +191,23 @@ def confusion(run: RunFiles) -> Section | None:
     names, counts = found.get("labels"), _square(found.get("counts"))
     if not isinstance(names, list) or counts is None or len(names) != len(counts) or not counts.sum():
         return None
-    order = np.argsort(-(counts.sum(0) + counts.sum(1)), kind="stable")[:_MOST_LABELS]
+    return confusion_section([*map(str, names)], counts, run.title)
+
+
+def confusion_section(names: Sequence[str], counts: Values, who: str) -> Section:
+    """How often each label was taken for each, counts (n, n), of the most frequent ones."""
+    order = np.argsort(-(counts.sum(0) + counts.sum(1)), kind="stable")[:_MOST_LABELS].tolist()
     shown = [str(names[i]) for i in order]
     rows = [
         [name, *(f"{counts[i, j]:,.0f}" for j in order), f"{counts[i].sum():,.0f}"]
         for i, name in zip(order, shown, strict=True)
     ]
     wrong = counts - np.diag(np.diag(counts))
-    label, guess = np.unravel_index(int(wrong.argmax()), wrong.shape)
+    label, guess = divmod(int(wrong.argmax()), len(wrong))
     most = f"{names[label]} as {names[guess]}, {wrong.max():,.0f} of {counts[label].sum():,.0f} times"
     heading = f"Most often confused: {most}" if wrong.any() else "No label is taken for another"
     left_out = f" The {len(shown)} most frequent of {len(names)} labels." if len(shown) < len(names) else ""
-    note = Text(f"Rows: the label; columns: the one that {run.title} gave.{left_out}", "muted")
+    note = Text(f"Rows: the label; columns: the one that {who} gave.{left_out}", "muted")
     cells = Table("Labels and predicted labels", ["Label", *shown, "All"], rows)
     return Section("confusion", heading, [cells, note])
 

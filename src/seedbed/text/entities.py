@@ -28,11 +28,11 @@ def are_entity_tags(names: Sequence[str]) -> bool:
 def entities(tags: Sequence[str]) -> list[Entity]:
     """The entities of the words of one text in BIO, IOB2 or BIOES, as conlleval finds them.
 
-    An entity that begins with I- or changes its type inside is taken as it is.
+    An entity that begins with I- or changes its type inside is taken as it is; an empty tag is O.
     """
     found: list[Entity] = []
     before, kind_before, first = "O", "", 0
-    for i, name in enumerate([*tags, "O"]):
+    for i, name in enumerate([*(name or "O" for name in tags), "O"]):
         tag, kind = name[0], name[1:].split("-", maxsplit=1)[-1] or "_"
         changes = kind != kind_before
         if before + tag in _ENDS or (before != "O" and changes):

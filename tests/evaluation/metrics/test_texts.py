@@ -1,7 +1,6 @@
 """Metrics of texts equal those of their libraries, and the paired comparison those of rewritten records."""
 
 import random
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -162,10 +161,11 @@ def test_every_metric_is_in_range_and_its_own_reference_is_best() -> None:
         "label": (labels, labels),
         "tags": (tags, tags),
         "text": ([], ["a b c d"] * 40),
+        "code": (["assert x"] * 40, ["x = 1"] * 40),
     }
     for name, metric in METRICS.items():
-        scored = partial(score, name)
-        value = scored(*right[metric.form])
-        assert value == 4 if name == "num_words" else 0 <= value <= 1
-        if metric.form != "text":
-            assert value == pytest.approx(1)
+        for form in metric.forms:
+            value = score(name, *right[form])
+            assert value == 4 if name == "num_words" else 0 <= value <= 1
+            if form != "text":
+                assert value == pytest.approx(1)

@@ -49,6 +49,18 @@ def mean_score(values: Sequence[float]) -> WeightedScore:
     return score
 
 
+def ratio_score(parts: Sequence[tuple[float, float]]) -> WeightedScore:
+    """The sum of a value over the sum of another one, each of every record; 0 where there is none of it."""
+    numbers = np.array(parts, float).reshape(-1, 2)
+
+    def score(weights: Numbers) -> Numbers:
+        value, total = (weights @ numbers).T
+        ratio: Numbers = value / np.where(total > 0, total, 1)
+        return ratio
+
+    return score
+
+
 def resampled(num_records: int, *, seed: int) -> Iterator[Numbers]:
     """How often each record is in each of NUM_RESAMPLES samples with replacement, (n, num_records) each."""
     random, at_once = np.random.default_rng(seed), max(1, _AT_ONCE // num_records)

@@ -8,7 +8,7 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from seedbed.evaluation.metrics.bootstrap import Numbers, WeightedScore
+from seedbed.evaluation.metrics.bootstrap import Numbers, WeightedScore, ratio_score
 
 _AT_ONCE = 2**20  # numbers of a table of classes by records
 Classes = NDArray[np.int64]
@@ -31,6 +31,12 @@ def confusion(labels: Sequence[str], predicted: Sequence[str], names: Sequence[s
     cells = [number[label] * size + number[guess] for label, guess in zip(labels, predicted, strict=True)]
     table: list[list[int]] = np.bincount(cells, minlength=size * size).reshape(size, size).tolist()
     return table
+
+
+def weighted_accuracy(labels: Records, predicted: Records) -> WeightedScore:
+    """The share of the labels of all records that are predicted right."""
+    pairs = zip(labels, predicted, strict=True)
+    return ratio_score([(sum(map(str.__eq__, ours, theirs)), len(ours)) for ours, theirs in pairs])
 
 
 def weighted_macro_f1(labels: Records, predicted: Records) -> WeightedScore:

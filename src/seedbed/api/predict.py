@@ -1,0 +1,110 @@
+"""Answer new records: with a solution, or with a model that was trained on labels or answers."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from seedbed.base.arguments import path_of
+from seedbed.base.errors import SeedbedWarning, UsageError
+from seedbed.base.settings import read_toml, to_tree
+from seedbed.base.signals import StopSignals
+from seedbed.data.files import source_files
+from seedbed.evaluation.journal import Journal, chunks, json_line, require_absent
+from seedbed.evaluation.records import read_records
+from seedbed.evaluation.runner import SAVED
+from seedbed.evaluation.solution import (
+    ModelReference,
+    PromptSettings,
+    Solution,
+    SolutionSettings,
+    of_head,
+    predicted,
+)
+from seedbed.evaluation.task import TaskSettings
+from seedbed.generation.loading import load
+from seedbed.hub.base import Base
+from seedbed.hub.locate import SOLUTION
+
+RUN = "settings.toml"
+
+
+def solution(path: str | Path) -> Solution:
+    """A solution's folder, or a run's or bundle's whose model has labels or was trained on answers.
+
+    Errors: UsageError for a model that needs a task and a prompt; BundleError for a damaged folder.
+    """
+    folder = path_of("solution", path).expanduser()
+    if (folder / SOLUTION).is_file():
+        return Solution.open(folder)
+    run = read_toml(folder / RUN) if (folder / RUN).is_file() else {}
+    data, objective = run.get("data", {}), run.get("objective", {}).get("name")
+    fields = {key: data[key] for key in ("input", "target") if isinstance(data.get(key), str)}
+    if data.get("form") == "alpaca":
+        raise UsageError(
+            f"{path} was trained on instructions with an input, which are several fields of a record; "
+            "evaluate it with --task, --prompt and --save, and predict with that"
+        )
+    fingerprint, lm = Base.open(str(path)).fingerprint, load(str(path))
+    if objective != "completion":
+        return Solution(settings=of_head(lm, str(path), fingerprint, fields), lm=lm)
+    # Trained on pairs: the input is the whole prompt, and the answer ends by itself.
+    task = TaskSettings(use_case="write", prompt="{input}", **fields)
+    prompt = PromptSettings(answering="generation")
+    settings = SolutionSettings(
+        model=ModelReference(name=str(path), fingerprint=fingerprint), task=task, prompt=prompt
+    )
+    return Solution(settings=settings, lm=lm)
+
+
+def predict(
+    path: str | Path,
+    data: str | Path,
+    *,
+    out: str | Path,
+    force: bool = False,
+    callback: Callable[[Mapping[str, Any]], Any] = lambda line: None,
+) -> dict[str, Any]:
+    """Answer every record of a file or folder with `solution(path)`, in JSON Lines.
+
+    A line is the record as it came, with `prediction` and `score` added. Memory does not grow with the file.
+    The file `out` is written as `out`.part until it is whole; an interrupted call is continued by the same
+    one, and writes the same bytes as one that was not. Errors: UsageError for a file that exists, unless
+    `force`; DataError with the place of a record without its text.
+    """
+    target = path_of("out", out)
+    require_absent(target, force=force)
+    files = source_files(data)
+    place = Path(data).resolve()
+    if target.resolve() in (place, *map(Path.resolve, files)) or place in target.resolve().parents:
+        raise UsageError(f"{target} is among the records of {data}; write the answers to another place")
+    made = solution(path)
+    identity = {
+        "solution": to_tree(made.settings),
+        "shots": [{**shot.fields} for shot in made.pool],
+        "data": {str(file): [file.stat().st_size, file.stat().st_mtime_ns] for file in files},
+    }
+    journal = Journal(target, identity, chunk=made.chunk)
+    done = journal.num_done
+    if done:
+        callback({"resumed": done})
+    records = islice(read_records(data, made.settings.task, needs_target=False), done, None)
+    with StopSignals(SAVED) as signals:
+        for some in chunks(records, made.chunk):
+            if done == 0 and (own := sorted({"prediction", "score"} & {*some[0].fields})):
+                warnings.warn(
+                    f"the records have the field {own[0]!r} already; the output has the new one instead",
+                    SeedbedWarning,
+                    stacklevel=2,
+                )
+            lines = [json_line(fields) for fields in predicted(some, made.answering.answer(some))]
+            with signals.hold():
+                journal.append(lines)
+            done += len(some)
+            callback({"done": done})
+    journal.finish()
+    journal.forget()
+    return {"out": str(target), "num_records": done}

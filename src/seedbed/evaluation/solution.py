@@ -1,0 +1,184 @@
+"""A solution: what answers a task, as a folder with `solution.toml` and the examples of its prompt."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from seedbed.base.errors import BundleError, UsageError
+from seedbed.base.files import replaced_folder
+from seedbed.base.settings import load_settings, to_toml
+from seedbed.evaluation.answering import Answer, Answering, How, Shots, same_shots
+from seedbed.evaluation.journal import chunks, json_line
+from seedbed.evaluation.records import Record, read_records, record_of
+from seedbed.evaluation.shots import NEAREST, Choice, nearest_shots
+from seedbed.evaluation.task import TaskSettings
+from seedbed.generation.language_model import LanguageModel
+from seedbed.generation.loading import load
+from seedbed.generation.settings import GenerationSettings
+from seedbed.hub.base import Base
+from seedbed.hub.locate import SOLUTION
+
+SHOTS = "shots.jsonl"
+# Records that are answered together: the same ones whatever was interrupted, so that answers are the same.
+CHUNKS: dict[How, int] = {"likelihood": 256, "generation": 64, "head": 256}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptSettings:
+    """The `[prompt]` table: how a task is asked and answered; `num_shots` examples are in shots.jsonl.
+
+    Of the choices `bm25` and `embeddings`, shots.jsonl has all examples, and each record gets its nearest.
+    """
+
+    answering: How
+    chat: bool = False
+    num_shots: int = 0
+    shots: Choice = "balanced"
+    calibration: dict[str, float] = field(default_factory=dict)  # log-likelihood that a label loses
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelReference:
+    """The `[model]` table: the name of the model, and the SHA-256 of its config and weights."""
+
+    name: str
+    fingerprint: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SolutionSettings:
+    """The content of solution.toml; `generation` are settings of `generate` beside the task's."""
+
+    model: ModelReference
+    task: TaskSettings
+    prompt: PromptSettings
+    generation: dict[str, float | int | bool | str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if "max_new_tokens" in self.generation:
+            raise UsageError("max_new_tokens is a setting of the task; write it into [task]")
+        if wrong := {"num_samples", "logprobs"} & {*self.generation}:
+            raise UsageError(f"generation.{min(wrong)} is not allowed: a record has one answer; leave it out")
+        GenerationSettings.of(self.task.max_new_tokens or 1, dict(self.generation))  # type: ignore[arg-type]
+
+
+@dataclass(kw_only=True)
+class Solution:
+    """A model, its prompt and its shots: it answers records of a task."""
+
+    settings: SolutionSettings
+    lm: LanguageModel
+    pool: Sequence[Record] = ()  # the shots, or those that are searched
+
+    def __post_init__(self) -> None:
+        prompt = self.settings.prompt
+        shots: Shots = same_shots(self.pool)
+        if prompt.num_shots and prompt.shots in NEAREST:
+            shots = nearest_shots(self.pool, prompt.num_shots, prompt.shots, self.lm)
+        self.answering = Answering(
+            lm=self.lm,
+            settings=self.settings.task,
+            how=prompt.answering,
+            chat=prompt.chat,
+            shots=shots,
+            calibration=prompt.calibration,
+            generation=self.settings.generation,
+        )
+
+    def calibrated(self, calibration: dict[str, float]) -> Solution:
+        """The same with another calibration; its shots are not searched anew."""
+        made = copy.copy(self)
+        prompt = replace(self.settings.prompt, calibration=calibration)
+        made.settings = replace(self.settings, prompt=prompt)
+        made.answering = replace(self.answering, calibration=calibration)
+        return made
+
+    @property
+    def chunk(self) -> int:
+        """How many records are answered together."""
+        return CHUNKS[self.settings.prompt.answering]
+
+    def predict(self, records: Iterable[str | Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Each record with `prediction` and `score` added; a text is a record of that field.
+
+        The score is between 0 and 1: a label's share of all labels, else the geometric mean of the
+        probabilities of tokens or tags. Errors: DataError for a record without its text.
+        """
+        if isinstance(records, str | Mapping):
+            raise UsageError("predict takes a list of texts or records; give a list of one")
+        return list(self.stream(records))
+
+    def stream(self, records: Iterable[str | Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+        """The same, one by one, for any number of records."""
+        named = (
+            record_of(one, self.settings.task, f"record {number}") for number, one in enumerate(records, 1)
+        )
+        for some in chunks(named, self.chunk):
+            yield from predicted(some, self.answering.answer(some))
+
+    def save(self, folder: Path) -> None:
+        """Write the folder; a solution that is there is replaced. Errors: UsageError for another one."""
+        require_own(folder)
+        with replaced_folder(folder, partial=".partial", earlier=".earlier") as aside:
+            (aside / SOLUTION).write_text(to_toml(self.settings), encoding="utf-8")
+            if self.pool:
+                lines = [json_line(one.fields) for one in self.pool]
+                (aside / SHOTS).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+    @classmethod
+    def open(cls, folder: Path) -> Solution:
+        """Read a folder that `save` wrote, and load its model. Errors: BundleError for a changed model."""
+        settings = load_settings(SolutionSettings, folder / SOLUTION)
+        name = settings.model.name
+        inner = folder / name
+        name = str(inner) if not name.startswith("package:") and inner.exists() else name
+        expected = settings.model.fingerprint
+        if expected is not None and (found := Base.open(name).fingerprint) != expected:
+            raise BundleError(
+                f"the model {name} is not the one that {folder / SOLUTION} was made with (its fingerprint is "
+                f"{found[:12]}, not {expected[:12]}); give that model back its place, or evaluate this one "
+                "with --save"
+            )
+        shots = folder / SHOTS
+        pool = list(read_records(shots, settings.task)) if shots.exists() else []
+        if len(pool) < settings.prompt.num_shots:
+            raise BundleError(
+                f"{shots} has {len(pool)} of {settings.prompt.num_shots} shots; evaluate again with --save"
+            )
+        return cls(settings=settings, lm=load(name), pool=pool)
+
+
+def require_own(folder: Path) -> None:
+    """Refuse with a UsageError a folder that has something else than a solution."""
+    is_other = folder.exists() and not (folder / SOLUTION).is_file()
+    if is_other and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} exists and is not a solution; give a new folder")
+
+
+def predicted(records: Sequence[Record], answers: Sequence[Answer]) -> Iterator[dict[str, Any]]:
+    """Records as they came with `prediction` and `score` added."""
+    for record, answer in zip(records, answers, strict=True):
+        yield {**record.fields, "prediction": answer.output, "score": round(answer.score, 6)}
+
+
+def of_head(
+    lm: LanguageModel, name: str, fingerprint: str | None, fields: Mapping[str, Any]
+) -> SolutionSettings:
+    """The settings with which a network's own head answers. Errors: UsageError for one without labels."""
+    kind = lm.config.head.kind
+    if kind not in ("classification", "tagging"):
+        raise UsageError(
+            f"{name} has no labels: its head is {kind}; evaluate it with --save and predict with that"
+        )
+    use_case = "classify" if kind == "classification" else "tag"
+    task = TaskSettings(use_case=use_case, labels=tuple(lm.config.head.labels))
+    task = replace(task, **fields)
+    return SolutionSettings(
+        model=ModelReference(name=name, fingerprint=fingerprint),
+        task=task,
+        prompt=PromptSettings(answering="head"),
+    )
