@@ -1,0 +1,111 @@
+"""Answer 100,000 records with a classifier of two layers, killed ten times, beside one uninterrupted call.
+
+    python -m benchmarks.predict_kills --json predict_kills.json
+
+The classifier is trained here for a minute on stretches of Python's own modules, labelled by their module.
+The interrupted output must be that of the other call, byte for byte, and the peak of memory that of a file of
+a tenth of the records, to within 32 MiB.
+"""
+
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measuring import machine, parser_of, write_json
+
+from seedbed.data.builtin import builtin_texts
+
+LABELS, WORDS = 8, 24
+PREDICT = """
+import json, resource, sys
+from seedbed.cli.app import run
+code = run(["predict", *sys.argv[1:]])
+print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
+sys.exit(code)
+"""
+
+
+def stretches() -> list[tuple[str, str]]:
+    """Stretches of words of the largest modules, with the module's name as their label."""
+    modules = sorted(builtin_texts("builtin:prose"), key=lambda part: -len(part[1]))[:LABELS]
+    found = []
+    for name, text in modules:
+        words = text.split()
+        for start in range(0, len(words) - WORDS, WORDS):
+            found.append((" ".join(words[start : start + WORDS]), name.split("/")[-1]))
+    return found
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> Path:
+    """Write JSON Lines."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def predict(run: Path, data: Path, out: Path, *, kill_after: float | None = None) -> int | None:
+    """Answer a file in a process of its own -> its peak of memory in bytes, or None if it was killed."""
+    command = [sys.executable, "-c", PREDICT, str(run), str(data), "--out", str(out)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        text, _ = process.communicate(timeout=kill_after)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        return None
+    assert process.returncode == 0, text
+    return int(json.loads(text.splitlines()[-1]))
+
+
+def main() -> None:
+    """Train, answer, kill, compare and print."""
+    parser = parser_of(__doc__)
+    parser.add_argument("--records", type=int, default=100_000)
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=22)
+    arguments = parser.parse_args()
+    choose = random.Random(arguments.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        root, texts = Path(folder), stretches()
+        labelled = write(root / "labels.jsonl", [{"text": text, "label": label} for text, label in texts])
+        settings = ["--family", "bert", "--set", "model.num_layers=2", "--set", "model.d_model=64"]
+        settings += ["--set", "tokenizer.vocab_size=2048", "--budget", "60s", "--out", str(root / "run")]
+        subprocess.run(
+            [sys.executable, "-m", "seedbed", "pretrain", str(labelled), *settings, "--json"], check=True
+        )
+        rows = [{"id": n, "text": choose.choice(texts)[0]} for n in range(arguments.records)]
+        data, part = write(root / "all.jsonl", rows), write(root / "part.jsonl", rows[: len(rows) // 10])
+        small = predict(root / "run", part, root / "part.out")
+        started = time.perf_counter()
+        large = predict(root / "run", data, root / "whole.out")
+        seconds = time.perf_counter() - started
+        assert small is not None and large is not None
+        kills, calls = 0, 0
+        while True:
+            calls += 1
+            limit = choose.uniform(0.1, 0.9) * seconds if kills < arguments.kills else None
+            if predict(root / "run", data, root / "killed.out", kill_after=limit) is not None:
+                break
+            kills += 1
+        same = (root / "killed.out").read_bytes() == (root / "whole.out").read_bytes()
+        found = {
+            "machine": machine(),
+            "records": len(rows),
+            "seconds": seconds,
+            "kills": kills,
+            "calls": calls,
+            "byte_for_byte": same,
+            "peak_bytes": {str(len(rows) // 10): small, str(len(rows)): large},
+        }
+    print(json.dumps(found, indent=1))
+    if arguments.json:
+        write_json(arguments.json, found)
+    assert same and large - small < 32 << 20
+
+
+if __name__ == "__main__":
+    main()
