@@ -8,6 +8,7 @@ a tenth of the records, to within 32 MiB.
 """
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -21,13 +22,6 @@ from benchmarks.measuring import machine, parser_of, write_json
 from seedbed.data.builtin import builtin_texts
 
 LABELS, WORDS = 8, 24
-PREDICT = """
-import json, resource, sys
-from seedbed.cli.app import run
-code = run(["predict", *sys.argv[1:]])
-print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
-sys.exit(code)
-"""
 
 
 def stretches() -> list[tuple[str, str]]:
@@ -49,16 +43,18 @@ def write(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 def predict(run: Path, data: Path, out: Path, *, kill_after: float | None = None) -> int | None:
     """Answer a file in a process of its own -> its peak of memory in bytes, or None if it was killed."""
-    command = [sys.executable, "-c", PREDICT, str(run), str(data), "--out", str(out)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    try:
-        text, _ = process.communicate(timeout=kill_after)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
-        return None
-    assert process.returncode == 0, text
-    return int(json.loads(text.splitlines()[-1]))
+    command = [sys.executable, "-m", "seedbed", "predict", str(run), str(data), "--out", str(out)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    started, pid = time.perf_counter(), 0
+    while not pid:
+        time.sleep(0.02)
+        if kill_after is not None and time.perf_counter() - started > kill_after:
+            process.kill()
+            process.wait()
+            return None
+        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+    assert os.waitstatus_to_exitcode(status) == 0, command
+    return usage.ru_maxrss * 1024
 
 
 def main() -> None:
@@ -79,15 +75,17 @@ def main() -> None:
         )
         rows = [{"id": n, "text": choose.choice(texts)[0]} for n in range(arguments.records)]
         data, part = write(root / "all.jsonl", rows), write(root / "part.jsonl", rows[: len(rows) // 10])
-        small = predict(root / "run", part, root / "part.out")
         started = time.perf_counter()
+        small = predict(root / "run", part, root / "part.out")
+        small_seconds, started = time.perf_counter() - started, time.perf_counter()
         large = predict(root / "run", data, root / "whole.out")
         seconds = time.perf_counter() - started
         assert small is not None and large is not None
         kills, calls = 0, 0
         while True:
             calls += 1
-            limit = choose.uniform(0.1, 0.9) * seconds if kills < arguments.kills else None
+            # At most as long as a tenth of the records takes: none of them ends before it is killed.
+            limit = choose.uniform(0.3, 1.0) * small_seconds if kills < arguments.kills else None
             if predict(root / "run", data, root / "killed.out", kill_after=limit) is not None:
                 break
             kills += 1

@@ -19,6 +19,10 @@ EXAMPLES = re.findall(
 )
 
 
+# Families without which the contract of an objective takes 6 s here instead of 22.
+MORE = "seedling or qwen or palm or opt or mistral or gru or bloom or gemma or llama"
+
+
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the sources and the tests, with the examples in their places."""
@@ -45,7 +49,7 @@ def test_there_are_examples_of_an_objective_an_optimizer_and_a_setting() -> None
 @pytest.mark.parametrize(
     ("folder", "name"),
     [
-        ("tests/objectives", "prefix_lm"),
+        ("tests/objectives", f"prefix_lm and not ({MORE})"),
         ("tests/training/optimizers", "sgd"),
         ("tests/evaluation", "correct"),
     ],

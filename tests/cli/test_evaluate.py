@@ -1,11 +1,14 @@
 """`seedbed evaluate` on the outputs of any system: every form of file, comparisons, and what is refused."""
 
+import csv
 import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 LINES = [f"the seed number {n} grows in the garden" for n in range(40)]
 WORSE = [line if n % 2 else "who knows" for n, line in enumerate(LINES)]
@@ -79,6 +82,44 @@ def test_two_systems_are_compared_in_a_table(
     assert said.code == 0, said.err
     bleu = next(line for line in said.out.splitlines() if line.strip().startswith("bleu"))
     assert "1.0000" in bleu and "0.001" in bleu and "nrefs:1|case:mixed|eff:no|tok:13a" in said.out
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "parquet"])
+def test_tables_have_columns(ending: str, seedbed: Callable, tmp_path: Path) -> None:
+    """The references are in the field that the task names."""
+    columns = {"id": list(range(40)), "label": ["x"] * 40, "tone": ["good", "bad"] * 20}
+    references, predictions = tmp_path / f"r.{ending}", tmp_path / f"p.{ending}"
+    guessed = {"text": ["a, b\nc"] * 40, "prediction": ["good"] * 40}
+    for path, table in ((references, columns), (predictions, guessed)):
+        if ending == "parquet":
+            parquet.write_table(pyarrow.table(table), path)
+        else:
+            with path.open("w", newline="") as stream:
+                rows = csv.writer(stream, delimiter="," if ending == "csv" else "\t")
+                rows.writerows([[*table], *zip(*table.values(), strict=True)])
+    (tmp_path / "task.toml").write_text(
+        '[task]\nname = "tone"\nuse_case = "classify"\ntarget = "tone"\nlabels = ["good", "bad"]\n'
+    )
+    how = ["--task", tmp_path / "task.toml", "--predictions", predictions, "--references", references]
+    found = seedbed("evaluate", *how, "--json").json
+    assert found["task"] == "tone" and found["num_records"] == 40
+    assert found["metrics"]["accuracy"]["value"] == 0.5
+    if ending == "csv":
+        references.write_text("tone\ngood\nodd\n" + "bad\n" * 38)
+        said = seedbed("evaluate", *how)
+        assert said.code == 1 and "r.csv: the task has no label 'odd', only good, bad" in said.errors[-1]
+        references.write_text("id,tone\n")
+        said = seedbed("evaluate", *how)
+        assert said.code == 1 and "r.csv" in said.errors[-1] and len(said.errors) == 1, said.err
+
+
+def test_intervals_that_are_not_measurable_are_explained(seedbed: Callable, tmp_path: Path) -> None:
+    for number in (29, 40):
+        predictions = write(tmp_path / "p.txt", WORSE[:number])
+        references = write(tmp_path / "r.txt", LINES[:number])
+        how = ["--task", "summarize", "--predictions", predictions, "--references", references]
+        said = seedbed("evaluate", *how)
+        assert said.code == 0 and ("need 30 records or more" in said.out) == (number < 30), said.out
 
 
 def test_a_text_alone_needs_no_reference(seedbed: Callable, tmp_path: Path) -> None:

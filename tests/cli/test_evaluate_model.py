@@ -69,6 +69,23 @@ def test_the_calibration_is_that_of_the_figures(
     assert right / 40 == said.json["metrics"]["accuracy"]["value"]
 
 
+@pytest.mark.parametrize("calibration", ["none", "batch"])
+def test_the_table_says_which_calibration_the_solution_has(
+    calibration: str,
+    seedbed: Callable,
+    task_models: dict[str, Path],
+    tested: Path,
+    tmp_path: Path,
+) -> None:
+    how = [*LABELLED, "--data", tested, "--num-records", 8, "--calibration", calibration]
+    said = seedbed("evaluate", task_models["decoder"], *how, "--save", tmp_path / "s")
+    assert said.code == 0, said.err
+    heads = next(line for line in said.out.splitlines() if "metric" in line)
+    assert heads.index("uncalibrated") < heads.index("batch") and "intervals" in said.out
+    kept = "batch calibration" if calibration == "batch" else "uncalibrated; --calibration batch keeps that"
+    assert f"s({kept})".replace(" ", "") in "".join(said.out.split())
+
+
 def test_the_folder_has_the_figures_and_a_page(
     seedbed: Callable, task_models: dict[str, Path], pool: Path, tmp_path: Path
 ) -> None:
@@ -195,6 +212,18 @@ def test_texts_are_generated(
     assert [one["prediction"] for one in found] == [one["prediction"] for one in answers], said.err
 
 
+def test_perplexity_needs_no_answers(seedbed: Callable, task_models: dict[str, Path], tmp_path: Path) -> None:
+    data = write(tmp_path / "a.jsonl", [{"prompt": f"seed {n}", "completion": " grows"} for n in range(40)])
+    how = ["evaluate", task_models["decoder"], "--task", "write", "--answering", "likelihood", "--data", data]
+    found = seedbed(*how, "--out", tmp_path / "out", "--json").json
+    assert list(found["metrics"]) == ["perplexity", "bits_per_byte"]
+    whole = seedbed(*how[:-4], "--data", data, "--max-new-tokens", 1, "--json").json
+    assert found["metrics"].items() <= whole["metrics"].items()
+    assert "Perplexity" in (tmp_path / "out" / "report.html").read_text()
+    said = seedbed(*how, "--save", tmp_path / "kept")
+    assert said.code == 2 and "leave out --save" in said.errors[-1] and not (tmp_path / "kept").exists()
+
+
 def test_programs_are_run(seedbed: Callable, task_models: dict[str, Path], tmp_path: Path) -> None:
     rows = [{"prompt": "x = 1\n#", "test": "assert x == 1"}, {"prompt": "rain", "test": "assert False"}]
     data = write(tmp_path / "a.jsonl", rows)
@@ -218,7 +247,7 @@ def test_a_killed_evaluation_continues(
             os.sched_yield()
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate()
-    assert process.returncode == 75 and "the answers so far are saved" in said, said
+    assert process.returncode == 75 and "the chunks of records that were finished are saved" in said, said
     kept = part.read_bytes()
     again, whole = seedbed(*how, tmp_path / "out"), seedbed(*how, tmp_path / "whole")
     assert again.code == whole.code == 0 and "continuing after" in again.err

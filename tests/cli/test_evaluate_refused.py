@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.cli.conftest import LABELLED, write
+from tests.cli.conftest import LABELLED, ROWS, write
 
 import seedbed as package
 
@@ -35,7 +35,7 @@ def test_a_task_file_needs_no_code(
         for n in range(30)
     ]
     data = write(tmp_path / "a.jsonl", rows)
-    how = ["--task", tmp_path / "task.toml", "--data", data, "--save", tmp_path / "s"]
+    how = ["--task", tmp_path / "task.toml", "--data", data, "--save", tmp_path / "s", "--force"]
     for name, chat in (("decoder", False), ("chat", True)):
         found = seedbed("evaluate", task_models[name], *how, "--json").json
         assert found["task"] == "tone" and list(found["metrics"]) == ["macro_f1", "accuracy"]
@@ -159,6 +159,36 @@ def test_what_does_not_fit_is_one_line_and_leaves_nothing(
     assert said.code in (1, 2) and part in said.errors[-1] and len(said.errors) == 1, said.err
     assert sorted(tested.parent.iterdir()) == before
     assert not [file for file in tmp_path.rglob("*.*") if ".part" not in file.name]
+
+
+def test_what_would_be_lost_is_refused_unless_forced(
+    seedbed: Callable, task_models: dict[str, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "data").mkdir()
+    data = write(tmp_path / "data" / "a.jsonl", ROWS[:6])
+    how = ["evaluate", task_models["decoder"], *LABELLED, "--data", data]
+    out, save = tmp_path / "out", tmp_path / "s"
+    assert seedbed(*how, "--out", out, "--save", save).code == 0
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.md").write_text("mine")
+    answers = (out / "answers.jsonl").stat().st_mtime_ns
+    for options, part in (
+        (["--out", out], "has a finished evaluation; give a new folder, or --force"),
+        (["--save", save], "has a solution; give a new folder, or --force"),
+        (["--out", tmp_path / "other", "--force"], "exists and is not the folder of an evaluation"),
+        (["--out", data, "--force"], "exists and is not the folder of an evaluation"),
+        (["--save", tmp_path / "other", "--force"], "exists and is not a solution"),
+        (["--out", tmp_path / "new", "--save", tmp_path / "new"], "is --out"),
+        (["--out", tmp_path / "new", "--save", tmp_path / "new" / "s"], "or in it; give each its own folder"),
+    ):
+        said = seedbed(*how, *options)
+        assert said.code == 2 and part in said.errors[-1] and len(said.errors) == 1, said.err
+    (data.parent / "answers.jsonl").touch()
+    said = seedbed(*how, "--out", data.parent)
+    assert said.code == 2 and "is in the folder" in said.errors[-1], said.err
+    assert (out / "answers.jsonl").stat().st_mtime_ns == answers and not (tmp_path / "new").exists()
+    said = seedbed(*how, "--out", out, "--save", save, "--force")
+    assert said.code == 0 and (out / "answers.jsonl").stat().st_mtime_ns != answers, said.err
 
 
 @pytest.mark.parametrize(

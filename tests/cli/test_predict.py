@@ -19,6 +19,7 @@ import seedbed as package
 from seedbed.api.predict import predict
 from seedbed.generation.language_model import LanguageModel
 
+ALWAYS = "always::seedbed.base.errors.SeedbedWarning"
 ROWS = [{"id": n, "text": f"a seed {n}", "label": ("bad", "good")[n % 2]} for n in range(600)]
 
 
@@ -44,7 +45,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def solution(seedbed: Callable, model: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Calibrated, with examples; a chunk of it has 256 records."""
+    """Calibrated, with examples; a chunk of it has 128 records."""
     folder = tmp_path_factory.mktemp("solutions") / "solution"
     how = ["--task", "classify", "--data", data, "--num-records", 20, "--examples", data, "--num-shots", 2]
     said = seedbed("evaluate", model, *how, "--calibration", "batch", "--save", folder)
@@ -57,7 +58,7 @@ def whole(seedbed: Callable, solution: Path, data: Path, tmp_path_factory: pytes
     """The uninterrupted answers."""
     out = tmp_path_factory.mktemp("whole") / "out.jsonl"
     said = seedbed("predict", solution, data, "--out", out, "--json")
-    assert said.code == 0 and said.json == {"out": str(out), "num_records": 600}, said.err
+    assert said.code == 0 and said.json == {"out": str(out), "num_records": 600, "num_failed": 0}, said.err
     assert [file.name for file in out.parent.iterdir()] == ["out.jsonl"]
     return out
 
@@ -71,7 +72,7 @@ def test_a_record_as_it_came_with_the_answer_of_the_solution(solution: Path, who
     assert made.predict(ROWS) == found and {line["prediction"] for line in found} == {"good", "bad"}
 
 
-@pytest.mark.filterwarnings("always::seedbed.base.errors.SeedbedWarning")
+@pytest.mark.filterwarnings(ALWAYS)
 @pytest.mark.parametrize("name", ["a.txt", "a.txt.gz", "a.jsonl", "a.jsonl.gz", "a.csv", "a.json"])
 def test_forms_of_files(name: str, seedbed: Callable, solution: Path, whole: Path, tmp_path: Path) -> None:
     texts = [row["text"] for row in ROWS[:5]]
@@ -95,30 +96,78 @@ def test_forms_of_files(name: str, seedbed: Callable, solution: Path, whole: Pat
         assert one["score"] == pytest.approx(other["score"], abs=1e-4)
 
 
+@pytest.mark.filterwarnings(ALWAYS)
 def test_every_cut_of_the_part_is_continued_to_the_same_bytes(
     seedbed: Callable, solution: Path, data: Path, whole: Path, tmp_path: Path
 ) -> None:
     out, content = tmp_path / "out.jsonl", whole.read_bytes()
-    about = begin(solution, data, out)
-    for size in (0, 1, 5000, content.index(b"\n") + 1, len(content) // 2, len(content) - 1, len(content)):
-        (tmp_path / "out.jsonl.part").write_bytes(content[:size])
-        (tmp_path / "out.jsonl.part.json").write_bytes(about)
+    part, beside = tmp_path / "out.jsonl.part", tmp_path / "out.jsonl.part.json"
+    begin(solution, data, out)
+    about, kept = beside.read_bytes(), len(part.read_bytes())
+    assert content[:kept].count(b"\n") == 128
+    for size in (0, 1, kept - 1, kept, kept + 1, len(content)):
+        part.write_bytes(content[:size])
+        beside.write_bytes(about)
         said = seedbed("predict", solution, data, "--out", out)
         assert said.code == 0 and out.read_bytes() == content, said.err
-        kept = content[:size].count(b"\n") // 256 * 256
-        assert (f"continuing after {kept} records" in said.err) == (kept > 0)
+        assert ("continuing after 128 records" in said.err) == (size >= kept)
+        assert ("out.jsonl.part is damaged or missing" in said.err) == (size < kept)
+        assert [file.name for file in tmp_path.iterdir()] == ["out.jsonl"]
         out.unlink()
 
 
-def begin(solution: Path, data: Path, out: Path) -> bytes:
-    """Answer the first chunk, stop, and return what says of what the part is."""
+@pytest.mark.filterwarnings(ALWAYS)
+def test_a_damaged_line_of_the_part_is_answered_again(
+    seedbed: Callable, solution: Path, data: Path, whole: Path, tmp_path: Path
+) -> None:
+    out, part = tmp_path / "out.jsonl", tmp_path / "out.jsonl.part"
+    begin(solution, data, out)
+    part.write_bytes(part.read_bytes().replace(b'"good", "score": 0', b'"fine", "score": 1', 1))
+    said = seedbed("predict", solution, data, "--out", out)
+    assert said.code == 0 and "is damaged or missing; its answers begin anew" in said.err
+    assert out.read_bytes() == whole.read_bytes()
+
+
+def begin(solution: Path, data: Path, out: Path, **how: Any) -> None:
+    """Answer the first chunk and stop."""
 
     def stop(line: Any) -> None:
-        raise KeyboardInterrupt
+        if "done" in line:
+            raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        predict(solution, data, out=out, callback=stop)
-    return out.with_name(f"{out.name}.part.json").read_bytes()
+        predict(solution, data, out=out, callback=stop, **how)
+
+
+@pytest.mark.filterwarnings(ALWAYS)
+def test_a_finished_file_is_not_the_answer_of_a_later_job(
+    seedbed: Callable, solution: Path, data: Path, whole: Path, tmp_path: Path
+) -> None:
+    """Where that was interrupted, and its part was removed."""
+    out = write(tmp_path / "out.jsonl", whole.read_text("utf-8"))
+    rows = write(
+        tmp_path / "rows.jsonl", "".join(f"{json.dumps({'text': f'leaf {n}'})}\n" for n in range(200))
+    )
+    begin(solution, rows, out, force=True)
+    assert out.read_bytes() == whole.read_bytes()
+    (tmp_path / "out.jsonl.part").unlink()
+    said = seedbed("predict", solution, rows, "--out", out, "--force")
+    assert said.code == 0 and "continuing" not in said.err and "begin anew" in said.err
+    assert [line["text"] for line in lines_of(out)] == [f"leaf {n}" for n in range(200)]
+
+
+def test_a_second_command_for_the_same_file_is_refused(
+    seedbed: Callable, solution: Path, data: Path, whole: Path, tmp_path: Path
+) -> None:
+    out, said = tmp_path / "out.jsonl", list[Any]()
+
+    def again(line: Any) -> None:
+        if line.get("done") == 128:
+            said.append(seedbed("predict", solution, data, "--out", out))
+
+    predict(solution, data, out=out, callback=again)
+    assert said[0].code == 2 and "out.jsonl is being written by another process" in said[0].errors[-1]
+    assert out.read_bytes() == whole.read_bytes()
 
 
 @pytest.mark.parametrize("change", ["data", "solution", "shots"])
@@ -157,7 +206,7 @@ def test_a_signal_keeps_everything_and_has_its_exit_code(
             os.sched_yield()
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate()
-    assert process.returncode == 75 and "the answers so far are saved" in said, said
+    assert process.returncode == 75 and "the chunks of records that were finished are saved" in said, said
     kept = part.read_bytes()
     assert kept and not (tmp_path / "out.jsonl").exists()
     again = seedbed(*command[3:])
@@ -238,20 +287,65 @@ def test_what_exists_is_not_replaced_without_force(
 @pytest.mark.parametrize(
     ("content", "part"),
     [
-        ('{"text": "a"}\n{"txt": "b"}\n', "a.jsonl:2: no field 'text'; did you mean 'txt'?"),
-        ('{"text": "a"}\n\n{"text": ""}\n', "a.jsonl:3: the field 'text' is empty; give a text, or leave"),
         ('{"a": 1}\n', "a.jsonl:1: none of the fields a has the usual name of the text"),
-        ('{"text": "a"}\n{"text": "' + "seed " * 300 + '"}\n', "a.jsonl:2 has "),
         ("", "a.jsonl has no record"),
         ("[1]\n", "a.jsonl:1 is [1], not an object"),
     ],
 )
-def test_a_wrong_record_is_one_line(
+def test_a_file_without_records_of_the_text_is_one_line(
     content: str, part: str, seedbed: Callable, solution: Path, tmp_path: Path
 ) -> None:
     said = seedbed("predict", solution, write(tmp_path / "a.jsonl", content), "--out", tmp_path / "out.jsonl")
     assert said.code in (1, 2) and part in said.errors[-1] and len(said.errors) == 1, said.err
     assert not (tmp_path / "out.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "part"),
+    [
+        ('{"txt": "b"}', "a.jsonl:2: no field 'text'; did you mean 'txt'?"),
+        ('{"text": ""}', "a.jsonl:2: the field 'text' is empty; give a text, or leave"),
+        ('{"text": "' + "seed " * 300 + '"}', "a.jsonl:2 has "),
+    ],
+)
+def test_a_record_that_cannot_be_answered_has_an_error_and_the_rest_answers(
+    line: str, part: str, seedbed: Callable, solution: Path, tmp_path: Path
+) -> None:
+    data = write(tmp_path / "a.jsonl", f'{{"text": "a"}}\n{line}\n{{"text": "b"}}\n')
+    said = seedbed("predict", solution, data, "--out", tmp_path / "out.jsonl")
+    assert said.code == 0 and "1, see their `error`" in said.out, said.out
+    found = lines_of(tmp_path / "out.jsonl")
+    assert part in found[1].pop("error")
+    assert found[1] == json.loads(line) | {"prediction": None, "score": None}
+    assert [one["text"] for one in found[::2]] == ["a", "b"] and found[2]["prediction"] in ("bad", "good")
+    said = seedbed("predict", solution, data, "--out", tmp_path / "out.jsonl", "--force", "--json")
+    assert said.json["num_failed"] == 1 and said.json["num_records"] == 3
+
+
+def test_the_field_with_the_text_may_have_another_name(
+    seedbed: Callable, solution: Path, whole: Path, tmp_path: Path
+) -> None:
+    rows = [{"id": row["id"], "review": row["text"]} for row in ROWS[:128]]
+    data = write(tmp_path / "a.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows))
+    said = seedbed("predict", solution, data, "--input", "review", "--out", tmp_path / "out.jsonl")
+    assert said.code == 0, said.err
+    wrong = seedbed("predict", solution, data, "--input", "reviw", "--out", tmp_path / "none.jsonl")
+    assert wrong.code == 1 and "did you mean 'review'" in wrong.errors[-1], wrong.err
+    assert not [file for file in tmp_path.iterdir() if file.name.startswith("none")]
+    expected = [(line["prediction"], line["score"]) for line in lines_of(whole)[:128]]
+    assert [(line["prediction"], line["score"]) for line in lines_of(tmp_path / "out.jsonl")] == expected
+
+
+@pytest.mark.filterwarnings(ALWAYS)
+def test_fields_with_the_names_of_the_output_are_warned_of_in_any_chunk(
+    seedbed: Callable, solution: Path, tmp_path: Path
+) -> None:
+    rows: list[dict[str, Any]] = [{"text": f"a {n}"} for n in range(300)]
+    rows[200]["score"] = rows[299]["prediction"] = 3
+    data = write(tmp_path / "a.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows))
+    said = seedbed("predict", solution, data, "--out", tmp_path / "out.jsonl")
+    assert said.code == 0 and "the field 'score' already" in said.err
+    assert "the field 'prediction' already" in said.err and said.err.count("already;") == 2
 
 
 def test_what_cannot_predict_is_refused(
@@ -262,6 +356,7 @@ def test_what_cannot_predict_is_refused(
         (tmp_path / "none", data, "out.jsonl", "none"),
         (solution, tmp_path / "none", "out.jsonl", "does not exist"),
         (solution, data.parent, data.parent / "out.jsonl", "is among the records of"),
+        (solution, data, solution / "out.jsonl", "is in the folder of"),
     ):
         said = seedbed("predict", made, rows, "--out", tmp_path / out)
         assert said.code in (1, 2) and part in said.errors[-1] and len(said.errors) == 1, said.err

@@ -64,6 +64,13 @@ def test_a_quote_in_a_table_without_quotes_is_a_letter(tmp_path: Path) -> None:
     assert found == ['"so it begins', 'and "ends" here', '" "']
 
 
+def test_line_ends_inside_quotes_are_of_the_cell(tmp_path: Path) -> None:
+    rows = [(f"Dear team, hello\nmy order {i} is late", "ship") for i in range(200)]
+    with (tmp_path / "a.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows([("text", "label"), *rows])
+    assert records(tmp_path / "a.csv") == [{"text": text, "label": label} for text, label in rows]
+
+
 def test_a_late_quote_that_swallows_rows_is_named_and_a_long_cell_is_read(tmp_path: Path) -> None:
     lines = [f"a nice day {i},p" for i in range(600)]
     path = tmp_path / "late.csv"

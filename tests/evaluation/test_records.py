@@ -52,7 +52,10 @@ def read(path: Path, content: str | bytes, needs_target: bool = True, **settings
         ("a.json", '[{"text": "so so", "label": 1},\n {"text": "fine", "label": "1"}]'),
         ("a.csv", "text,label\nso so,1\nfine,1.0\n"),
         ("a.tsv", "Text\tLabel\nso so\t1\nfine\t1\n"),
-        ("a.jsonl.gz", gzip.compress(b'{"text": "so so", "label": 1}\n{"text": "fine", "label": 1}\n')),
+        (
+            "a.jsonl.gz",
+            gzip.compress(b'{"text": "so so", "label": 1}\n{"text": "fine", "label": 1}\n', mtime=0),
+        ),
     ],
 )
 def test_forms_of_files(name: str, content: str | bytes, tmp_path: Path) -> None:
@@ -152,6 +155,16 @@ def test_an_empty_file_and_a_binary_one(tmp_path: Path) -> None:
         read(tmp_path / "a.txt", b"\x00\x01", use_case="write", needs_target=False)
     with pytest.raises(DataError, match=r"does not exist"):
         list(read_records(tmp_path / "none.jsonl", TaskSettings(use_case="write")))
+
+
+def test_a_record_without_its_text_has_a_problem_if_lenient(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "a"}\n{"txt": "b"}\n{"text": " "}\n{"text": "c"}\n')
+    settings = TaskSettings(use_case="classify")
+    found = list(read_records(tmp_path / "a.jsonl", settings, needs_target=False, lenient=True))
+    assert [one.text for one in found] == ["a", "", "", "c"] and found[1].fields == {"txt": "b"}
+    assert "a.jsonl:2: no field 'text'" in found[1].problem and "a.jsonl:3: the field" in found[2].problem
+    with pytest.raises(DataError, match="no field 'text'"):
+        list(read_records(tmp_path / "a.jsonl", settings, needs_target=False))
 
 
 def test_labels_that_the_prompt_may_name() -> None:

@@ -43,6 +43,8 @@ def test_random_shots_have_the_shares_of_the_pool() -> None:
 
 
 def test_more_than_there_are_is_refused() -> None:
+    with pytest.raises(UsageError, match="all examples are tested, too; give --examples with other"):
+        choose_shots([], 1, SETTINGS)
     with pytest.raises(UsageError, match="num_shots=61 is more than the 60 examples that are not tested"):
         choose_shots(POOL, 61, SETTINGS)
 
@@ -50,6 +52,18 @@ def test_more_than_there_are_is_refused() -> None:
 def test_texts_that_are_tested_or_repeated_are_not_free() -> None:
     pool = [record("One  two"), record("three"), record(" ONE\ttwo "), record("Three"), record("four")]
     assert free_of(pool, [record("one two\n")]) == [pool[1], pool[4]]
+
+
+def test_other_forms_of_the_same_characters_are_the_same_item() -> None:
+    pool = [
+        record("caf\u00e9 one"),
+        record("ﬁne\u200b"),
+        record("STRASSE"),
+        record("four"),
+        record("\uff46our"),
+    ]
+    tested = [record("cafe\u0301 one"), record("fi\u00adne"), record("straße")]
+    assert free_of(pool, tested) == [pool[3]]
 
 
 def test_the_nearest_example_is_the_last_one() -> None:

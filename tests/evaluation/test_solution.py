@@ -1,6 +1,7 @@
 """Solutions: saved and opened with their model, prompt and examples."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def test_an_opened_solution_answers_as_the_saved_one(
 def test_examples_and_calibration_change_the_answers(folder: Path) -> None:
     plain, shots = make(folder).predict(TEXTS), make(folder, num_shots=2).predict(TEXTS)
     assert [one["score"] for one in plain] != [one["score"] for one in shots]
-    moved = make(folder, calibration={plain[0]["prediction"]: 99.0}).predict(TEXTS[:1])
+    moved = make(folder, calibration={"0": 0.0, "1": 0.0} | {plain[0]["prediction"]: 99.0}).predict(TEXTS[:1])
     assert moved[0]["prediction"] != plain[0]["prediction"]
 
 
@@ -101,6 +102,7 @@ def test_a_changed_model_is_refused(folder: Path, tmp_path: Path) -> None:
         ("solution.toml", "x = ", "solution.toml is not TOML"),
         ("solution.toml", "[model]\nname = 'x'\n", "the setting"),
         ("shots.jsonl", '{"review": "a", "label": 1}\n', "shots.jsonl has 1 of 2 shots"),
+        ("shots.jsonl", '{"review": "a", "label": 1}\n' * 3, "shots.jsonl has 3 of 2 shots"),
         (
             "shots.jsonl",
             '{"review": "a", "label": 1}\n{"review": "a"}\n',
@@ -146,12 +148,59 @@ def test_a_head_is_a_solution_and_a_wrong_record_is_named() -> None:
     found = made.predict(rows)
     assert [one["prediction"] for one in found] == [lm.classify(row["sentence"]).label for row in rows]
     assert found[0]["label"] == "unknown"
-    with pytest.raises(DataError, match="record 2: the field 'text' is empty"):
-        made.predict(["a", " "])
+    found = made.predict(["a", " ", "seed " * 300, {"title": "a"}, "rain"])
+    wrong = (1, "record 2: the field 'text' is empty"), (2, "record 3"), (3, "record 4: none of the fields")
+    for place, part in wrong:
+        one = found[place]
+        assert one["prediction"] is None is one["score"] and part in one["error"], one
+    assert found[4] == made.predict(["rain"])[0] and [*found[0]] == ["text", "prediction", "score"]
+    with pytest.raises(DataError, match="record 1 is 3, not an object"):
+        made.predict([3])  # type: ignore[list-item]
     with pytest.raises(UsageError, match="give a list of one"):
         made.predict("a text")
     with pytest.raises(UsageError, match="m has no labels: its head is lm; evaluate it with --save"):
         of_head(decoder(), "m", None, {})
+
+
+def test_a_record_without_a_field_of_the_prompt_has_an_error_and_the_rest_answers(folder: Path) -> None:
+    made = make(folder)
+    made.settings = replace(made.settings, task=replace(TASK, prompt="{title}: {review}"))
+    made.__post_init__()
+    found = made.predict([{"review": "a", "title": "b"}, {"review": "c"}])
+    assert found[0]["prediction"] in ("0", "1") and found[1]["prediction"] is None
+    assert "record 2: the prompt names {title}" in found[1]["error"]
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        ({"calibration": {"0": 1.0}}, "the calibration and the labels differ in '1'"),
+        ({"calibration": {"0": 1.0, "1": 1.0, "2": 1.0}}, "the calibration and the labels differ in '2'"),
+        ({"calibration": {"0": float("nan"), "1": 1.0}}, "has a value that is not finite"),
+        ({"num_shots": -1}, "num_shots=-1 is not allowed"),
+        ({"labels": ("0",)}, "needs two labels or more"),
+    ],
+)
+def test_settings_that_do_not_match_are_refused(change: dict[str, Any], part: str) -> None:
+    task = replace(TASK, labels=change.pop("labels", TASK.labels))
+    prompt = PromptSettings(answering="likelihood", **change)
+    with pytest.raises(UsageError, match=part):
+        SolutionSettings(model=ModelReference(name="m"), task=task, prompt=prompt)
+
+
+def test_the_rest_of_the_folder_stays(folder: Path, tmp_path: Path) -> None:
+    """A model and notes in it, and shots only where the solution has some."""
+    own = tmp_path / "solution"
+    make(folder, num_shots=2).save(own)
+    saved(decoder(400, chat=True), own / "model")
+    (own / "notes.md").write_text("mine")
+    before = sorted(file.relative_to(own) for file in own.rglob("*"))
+    make(folder, num_shots=1).save(own)
+    assert sorted(file.relative_to(own) for file in own.rglob("*")) == before
+    assert len((own / "shots.jsonl").read_text("utf-8").split("\n")) == 2
+    make(folder).save(own)
+    assert sorted(file.name for file in own.iterdir()) == ["model", "notes.md", "solution.toml"]
+    assert (own / "notes.md").read_text() == "mine" and len(seedbed.solution(own).predict(TEXTS)) == 2
 
 
 def test_shots_are_lines_of_json(folder: Path, tmp_path: Path) -> None:

@@ -57,14 +57,34 @@ RECORDS: dict[str, list[dict[str, Any]]] = {
 EMPTY = {"texts": "", "label": "", "text": "", "code": ""}
 
 
+BY_FORM: dict[str, list[Any]] = {
+    "texts": ["Ann sows a seed today", "nobody knows the other answer"],
+    "label": ["good", "bad"],
+    "tags": [["O", "B-PER"], ["B-LOC", "O"]],
+    "text": ["one text has several words", "another has more than that one"],
+    "code": ["assert True", "assert 1 + 1 == 2"],
+}
+
+
+def rows_of(name: str) -> list[dict[str, Any]]:
+    """The records of a task: its own, or two of its form."""
+    task = TASKS.get(name)
+    texts = [["Ann", "sows"], ["Kyoto", "grows"]] if task.form == "tags" else ["Ann sows", "Kyoto grows"]
+    answers = BY_FORM[task.form]
+    rows = [
+        {task.inputs[0]: text, task.targets[0]: answer} for text, answer in zip(texts, answers, strict=True)
+    ]
+    return RECORDS.get(name, rows)
+
+
 def records_of(name: str) -> tuple[TaskSettings, list[Record]]:
     settings = TaskSettings(use_case=name)
-    found = [record_of(one, settings, f"r:{n}", needs_target=True) for n, one in enumerate(RECORDS[name])]
+    found = [record_of(one, settings, f"r:{n}", needs_target=True) for n, one in enumerate(rows_of(name))]
     return replace(settings, labels=tuple(label_values(found, settings))), found
 
 
-def test_every_task_has_records() -> None:
-    assert sorted(RECORDS) == TASKS.names()
+def test_the_records_are_those_of_tasks() -> None:
+    assert {*RECORDS} <= {*TASKS.names()}
 
 
 @pytest.mark.parametrize("name", TASKS.names())
@@ -124,14 +144,14 @@ def test_the_prompt_is_reproducible_and_has_no_reference(name: str, chat: bool) 
 def test_the_tested_record_is_never_an_example(name: str, choice: Any, tmp_path: Path) -> None:
     """Not with other capitals and white space either."""
     settings, records = records_of(name)
-    field = next(iter(RECORDS[name][0]))
+    field = next(iter(rows_of(name)[0]))
     rows = []
     for number in range(6):
-        for row in RECORDS[name]:
+        for row in rows_of(name):
             text = row[field]
             new = [f"w{number}", *text[1:]] if isinstance(text, list) else f"{text} {number}"
             rows.append(row | {field: new})
-    for row in RECORDS[name]:
+    for row in rows_of(name):
         text = row[field]
         other = [word.upper() for word in text] if isinstance(text, list) else f"  {text.upper()} \n"
         rows += [row, row | {field: other}]

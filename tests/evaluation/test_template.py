@@ -3,6 +3,7 @@
 import pytest
 
 from seedbed.base.errors import UsageError
+from seedbed.evaluation.task import TaskSettings
 from seedbed.evaluation.template import Template
 
 
@@ -25,5 +26,12 @@ def test_a_field_that_is_missing_or_null_is_named(fields: dict[str, object]) -> 
 )
 def test_a_prompt_has_the_text_and_not_the_answer(text: str, part: str) -> None:
     with pytest.raises(UsageError) as error:
-        Template(text).require("input")
+        Template(text).require("input", "review")
     assert part in str(error.value)
+
+
+def test_the_text_may_have_its_own_name() -> None:
+    Template("{review}:").require("input", "review")
+    assert TaskSettings(use_case="classify", input="review", prompt="{review}:").prompt == "{review}:"
+    with pytest.raises(UsageError, match=r"name the record's text, \{input\}"):
+        TaskSettings(use_case="classify", prompt="{review}:")

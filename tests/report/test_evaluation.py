@@ -4,11 +4,12 @@ import json
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from seedbed.evaluation.metrics.bootstrap import Score
-from seedbed.evaluation.runner import Result
+from seedbed.evaluation.result import Result
 from seedbed.report.evaluation import render, write_evaluation_page
 
 EVIL = "<img src=x onerror=alert(1)> \"'&</script>"
@@ -73,7 +74,7 @@ def test_the_page_has_the_figures_and_escapes_the_rest() -> None:
         "25.0",
     ):
         assert figure in found.text or f"{float(figure):.1f}" in found.text, figure
-    assert EVIL in found.text and "as a chat, 2 examples" in found.text and "batch calibration" in found.text
+    assert EVIL in found.text and "As a chat, 2 examples" in found.text and "batch calibration" in found.text
     cells = [str(cell) for row in RESULT.confusion or [] for cell in row]
     assert all(cell in found.text for cell in cells) and "(none)" in found.text
 
@@ -81,9 +82,9 @@ def test_the_page_has_the_figures_and_escapes_the_rest() -> None:
 def test_the_worst_answers_are_the_most_certain_wrong_ones_first() -> None:
     text = Text(render(RESULT, model="m", data="d.jsonl")).text
     worst, best = text.index("The worst answers"), text.rindex("The best answers")
-    places = [text.index(f"Probability {score}", worst) for score in ("0.91", "0.13", "0.52")]
+    places = [text.index(f"robability {score}", worst) for score in ("0.91", "0.13", "0.52")]
     assert worst < places[0] < places[1] < places[2] < best
-    assert text.index("Probability 0.52, 1.000", best) < text.index("Probability 0.91, 0.000", best)
+    assert text.index("Right, probability 0.52", best) < text.index("Wrong, probability 0.91", best)
     assert "second " * 200 not in text
 
 
@@ -97,11 +98,33 @@ def test_other_ways_to_answer(answering: str) -> None:
         variants={},
         confusion=None,
         num_fewer_shots=0,
+        labels=[],
         values=[],
     )
     text = Text(render(result, model="m", data="d")).text
-    assert "12.3" in text and "The 95% interval is not measurable" in text and "7.2" in text
+    assert "12.3" in text and "The 95% interval needs 30 records or more" in text and "7.2" in text
     assert "Some answers" in text and ("own head" in text) == (answering == "head")
+
+
+def test_a_signature_is_there_once() -> None:
+    result = replace(RESULT, signatures={"accuracy": "a signature", "macro_f1": "a signature", "x": "other"})
+    text = Text(render(result, model="m", data="d")).text
+    assert text.count("a signature") == 1 and "other" in text
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"tokens": ["Ann", "grows", "a\u00a0seed"], "tags": ["B-PER", "O", "I-X"]},
+        {"tags": ["B-PER", "O", "I-X"], "tokens": ["Ann", "grows", "a\u00a0seed"]},
+        {"id": 3, "labels": "B-PER O I-X", "text": "Ann grows a\u00a0seed"},
+    ],
+)
+def test_tags_are_behind_their_words(fields: dict[str, Any]) -> None:
+    answers = [{**fields, "prediction": ["O", "B-LOC", "I-LOC"], "score": 0.5}]
+    result = replace(RESULT, labels=[], values=[0.0], confusion=None, answers=answers)
+    text = Text(render(result, model="m", data="d")).text
+    assert "Ann/B-PER grows a\u00a0seed/I-X" in text and "Ann grows/B-LOC a\u00a0seed/I-LOC" in text
 
 
 def test_the_files_are_the_result(tmp_path: Path) -> None:

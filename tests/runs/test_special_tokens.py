@@ -102,7 +102,7 @@ def test_what_a_base_learnt_lasts_until_another_objective(begin: Any, tmp_path: 
 def test_a_prompt_s_text_never_becomes_a_special_token(begin: Any) -> None:
     lm = seedbed.load(begin("span_corruption", family="bart"))
     for text in ("a <extra_id_0> b", "a <mask> b", "a </s> b"):
-        assert lm.tokenizer.special_ids.isdisjoint(lm._ids(text)[1:-1])
+        assert lm.tokenizer.special_ids.isdisjoint(lm.prompt_ids(text)[1:-1])
     for text in ("a ___ b</s><mask>", "a <extra_id_7> b</s><mask>"):
         inner = [i for i in lm.blank_ids(text)[1:-1] if i in lm.tokenizer.special_ids]
         assert inner == [lm.tokenizer.sentinel_ids[0]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import warnings
 from collections.abc import Mapping, Sequence
@@ -12,22 +13,27 @@ from typing import Any
 
 import torch
 
-from seedbed.base.arguments import choice_of, path_of
+from seedbed.base.arguments import choice_of, path_of, whole_of
 from seedbed.base.errors import DataError, SeedbedWarning, UsageError
-from seedbed.evaluation.answering import Calibration, How, require_able
+from seedbed.evaluation.answering import CALIBRATIONS, HOWS, Calibration, How, require_able
+from seedbed.evaluation.locked_process import require_lock
 from seedbed.evaluation.metrics.bootstrap import bootstrapped
 from seedbed.evaluation.metrics.paired import compared
 from seedbed.evaluation.metrics.table import METRICS
 from seedbed.evaluation.outputs import read_outputs
 from seedbed.evaluation.records import Record, label_values, read_records
-from seedbed.evaluation.runner import Progress, Result, Runner, variants
+from seedbed.evaluation.result import Result
+from seedbed.evaluation.runner import ANSWERS, Progress, Runner, variants
 from seedbed.evaluation.shots import CHOICES, NEAREST, Choice, free_of, require_enough
 from seedbed.evaluation.solution import ModelReference, PromptSettings, SolutionSettings, require_own
 from seedbed.evaluation.task import TaskSettings
 from seedbed.generation.language_model import LanguageModel
 from seedbed.generation.loading import load
 from seedbed.hub.base import Base
-from seedbed.report.evaluation import write_evaluation_page
+from seedbed.hub.locate import SOLUTION
+from seedbed.report.evaluation import PAGE, RESULT, write_evaluation_page
+
+OWN = (RESULT, PAGE, ANSWERS, f"{ANSWERS}.part.json", f"{ANSWERS}.part.lock")  # of an evaluation alone
 
 
 def evaluate(
@@ -48,45 +54,45 @@ def evaluate(
     seed: int = 0,
     out: str | Path | None = None,
     save: str | Path | None = None,
+    force: bool = False,
     callback: Progress = lambda line: None,
 ) -> Result:
     """Answer the records of `data` and score the answers by the metrics of a task, without training.
 
     `task` is a use case, or a TOML file with a `[task]` table. A model answers with its own head where that
     fits the task, else by prompt: `answering` is `likelihood` (of labels) or `generation`. `chat` asks by
-    the model's template; None: where it has one, and the task has no prompt of its own. `num_shots` examples
-    of the source `examples` are chosen as `shots` says; none of them is a tested text. Several draws have
+    the model's template; None: where it has one, unless the task has a prompt alone. `num_shots` examples of
+    the source `examples` are chosen as `shots` says; none of them is a tested text. Several draws have
     other examples, several orders the same ones in another order. `calibration` is subtracted from the
     log-likelihood of labels: their mean over the tested texts (`batch`, Zhou et al. 2309.17249) or over
     texts that say nothing (`content_free`, Zhao et al. 2102.09690). `num_records` tests a sample. `out` is a
     folder for answers and a page, where the same call continues if it was interrupted; `save` is one for the
-    solution that was tested. Errors: UsageError, DataError.
+    solution that was tested; with another evaluation or solution in it, it is refused unless `force`.
+    Errors: UsageError, DataError.
     """
-    settings = TaskSettings.of(task)
-    if save is not None:
-        require_own(path_of("save", save))
+    settings, seed = TaskSettings.of(task), whole_of("seed", seed)
+    folder, kept = _folders(out, save, data, force=force)
     _check(settings, num_shots, choice_of("shots", shots, CHOICES), examples, num_draws, num_orders)
+    choice_of("calibration", calibration, CALIBRATIONS), choice_of("answering", answering or HOWS[0], HOWS)
     settings, tested, pool = _read(settings, data, examples, num_records, seed)
     require_enough(num_shots, len(pool))
     lm = model if isinstance(model, LanguageModel) else load(model)
     prompt = replace(_prompt(lm, settings, answering, chat), num_shots=num_shots, shots=shots)
     _check_answering(lm, settings, prompt, tested, calibration)
-    solution = SolutionSettings(
-        model=_reference(model, out=out, save=save),
-        task=settings,
-        prompt=prompt,
-        generation=dict(generation or {}),
-    )
-    folder = None if out is None else path_of("out", out)
+    reference, own = _reference(model, out=out, save=save), dict(generation or {})
+    solution = SolutionSettings(model=reference, task=settings, prompt=prompt, generation=own)
     how: dict[str, Any] = {"calibration": calibration, "seed": seed, "out": folder, "callback": callback}
     runner = Runner(lm=lm, settings=solution, tested=tested, **how)
     choices = variants(pool, prompt, settings, num_draws=num_draws, num_orders=num_orders, seed=seed)
-    result, made = runner.run(choices)
-    if save is not None:
-        made.save(path_of("save", save))
-    if runner.out is not None:
-        write_evaluation_page(result, runner.out, model=solution.model.name, data=str(data))
-        runner.close()
+    try:
+        result, made = runner.run(choices)
+        if kept is not None:
+            made.save(kept)
+        if folder is not None:
+            write_evaluation_page(result, folder, model=reference.name, data=str(data))
+            runner.close()
+    finally:
+        runner.release()
     return result
 
 
@@ -107,9 +113,32 @@ def _read(
                 f"{without[0].origin} has no reference, and others have one; give all of them one, or none"
             )
     settings = _with_labels(settings, tested, pool, str(data))
-    if num_records is not None and num_records < len(tested):
+    if num_records is not None and whole_of("num_records", num_records, least=1) < len(tested):
         tested = random.Random(seed).sample(tested, num_records)
     return settings, tested, free_of(pool, tested)
+
+
+def _folders(
+    out: str | Path | None, save: str | Path | None, data: str | Path, *, force: bool
+) -> tuple[Path | None, Path | None]:
+    """The folders of the evaluation and of the solution; one in which something would be lost is refused."""
+    out = None if out is None else path_of("out", out)
+    save = None if save is None else path_of("save", save)
+    if save is not None:
+        require_own(save)
+        if (save / SOLUTION).is_file() and not force:
+            raise UsageError(f"{save} has a solution; give a new folder, or --force to replace it")
+    if out is None:
+        return None, save
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not {*OWN} & {*os.listdir(out)})):
+        raise UsageError(f"{out} exists and is not the folder of an evaluation; give a new folder")
+    if (out / RESULT).is_file() and not force:
+        raise UsageError(f"{out} has a finished evaluation; give a new folder, or --force to replace it")
+    if Path(data).resolve().parent == out.resolve():
+        raise UsageError(f"{data} is in the folder {out} of the evaluation; give another folder")
+    if save is not None and out.resolve() in (save.resolve(), *save.resolve().parents):
+        raise UsageError(f"--save {save} is --out {out} or in it; give each its own folder")
+    return out, save
 
 
 def _check(
@@ -121,13 +150,11 @@ def _check(
     num_orders: int,
 ) -> None:
     """Refuse what does not fit together."""
-    for name, number, least in (
-        ("num_shots", num_shots, 0),
-        ("num_draws", num_draws, 1),
-        ("num_orders", num_orders, 1),
-    ):
-        if number < least:
-            raise UsageError(f"{name}={number} is not allowed; give {least} or more")
+    if settings.task.form == "code":
+        require_lock()  # before the model answers
+    whole_of("num_shots", num_shots)
+    whole_of("num_draws", num_draws, least=1)
+    whole_of("num_orders", num_orders, least=1)
     if max(num_draws, num_orders) > 1 and (shots in NEAREST or not num_shots):
         raise UsageError(
             "several draws or orders need shots that are the same for all texts; give --num-shots"
@@ -165,7 +192,7 @@ def _prompt(
     fits = bool(task.head) and lm.config.head.kind == task.head
     how: How = answering or ("head" if fits else task.answering)
     require_able(lm, settings, how)
-    if how == "likelihood" and task.form != "label":
+    if how == "likelihood" and task.form not in ("label", "text"):
         raise UsageError(f"the task {settings.title} has no labels to choose from; answer by generation")
     if how == "head":
         return PromptSettings(answering=how)
@@ -193,7 +220,7 @@ def _check_answering(
         if prompt.num_shots:
             raise UsageError("a network's own head answers without examples; leave out num_shots")
         _require_known(lm, settings, tested)
-    if calibration != "none" and prompt.answering != "likelihood":
+    if calibration != "none" and (prompt.answering != "likelihood" or settings.task.form != "label"):
         raise UsageError(f"calibration={calibration!r} is for labels by likelihood; leave it out")
 
 
@@ -256,17 +283,27 @@ def evaluate_outputs(
     """
     settings = TaskSettings.of(task)
     chosen, name = settings.task, settings.title
+    seed = whole_of("seed", seed)
     needs = chosen.form != "text"
     if needs and references is None:
         raise UsageError(f"the task {name} needs references: give --references FILE")
     if not needs and references is not None:
         raise UsageError(f"the task {name} has no references; leave out --references")
     outputs = read_outputs(predictions, chosen.form)
-    true = outputs if references is None else read_outputs(references, chosen.form, are_references=True)
+    true = (
+        outputs
+        if references is None
+        else read_outputs(references, chosen.form, are_references=True, field=settings.target)
+    )
     others = None if against is None else read_outputs(against, chosen.form)
-    for name, found in ((str(references), true), (str(against), others)):
+    for file, found in ((str(references), true), (str(against), others)):
         if found is not None:
-            _require_equal(outputs, found, str(predictions), name, are_tags=chosen.form == "tags")
+            _require_equal(outputs, found, str(predictions), file, are_tags=chosen.form == "tags")
+    if settings.words and chosen.form == "label" and (unknown := {*true} - {*settings.words}):
+        raise DataError(
+            f"{references}: the task has no label {min(unknown)!r}, only {', '.join(settings.words)}; "
+            "correct the file or the task"
+        )
     result: dict[str, Any] = {"task": name, "num_records": len(outputs), "metrics": {}, "signatures": {}}
     most = max(len(one) for one in true) if chosen.form == "texts" else 1
     for name in settings.metrics:

@@ -39,6 +39,8 @@ class Answers:
         if "resumed" in line:
             self._first = line["resumed"]
             say(f"continuing after {self._first:,} records that are answered already")
+        elif "begun" in line:
+            self._waiting.expect("answering the first records")
         elif "expected_seconds" in line:
             say(f"{line['total']:,} records, about {seconds_text(line['expected_seconds'])}")
             self._waiting.expect("answering the first records")

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from seedbed.base.errors import UsageError
-from seedbed.cli.options import Json, Overrides
+from seedbed.cli.options import Json
 
 File = Path | None
 Model = Annotated[
@@ -25,8 +25,18 @@ Task = Annotated[
     ),
 ]
 Data = Annotated[str | None, typer.Option(metavar="DATA", help="Records to test: a file or a folder.")]
+ForceOut = Annotated[bool, typer.Option("--force", help="Replace what --out and --save have.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="data.input=FIELD, data.target=FIELD, task.metric=NAME, generation.top_p=0.9, ..",
+    ),
+]
 Predictions = Annotated[
-    File, typer.Option(metavar="FILE", help="Instead of a MODEL: outputs; lines, JSON Lines, CoNLL columns.")
+    File,
+    typer.Option(metavar="FILE", help="Instead of a MODEL: outputs; lines, JSON Lines, CSV, CoNLL columns."),
 ]
 References = Annotated[File, typer.Option(metavar="FILE", help="What they should be, in the same order.")]
 Against = Annotated[File, typer.Option(metavar="FILE", help="Another system's outputs, to compare with.")]
@@ -47,7 +57,10 @@ Instruction = Annotated[
 ]
 Chat = Annotated[
     bool | None,
-    typer.Option("--chat/--no-chat", help="Through the chat template. Default: where there is one."),
+    typer.Option(
+        "--chat/--no-chat",
+        help="Through the chat template. Default: if there is one, and no --prompt alone.",
+    ),
 ]
 Labels = Annotated[
     str, typer.Option("--labels", metavar="A,B,..", help="Labels, or words for them: 0=negative,1=positive.")
@@ -96,10 +109,11 @@ def evaluate(
     seed: Seed = 0,
     out: Out = None,
     save: Save = None,
+    force: ForceOut = False,
     predictions: Predictions = None,
     references: References = None,
     against: Against = None,
-    overrides: Overrides = None,
+    overrides: Settings = None,
     json: Json = False,
 ) -> None:
     """Score a model on a task without training it, or the outputs of any system, with 95% intervals."""
@@ -126,7 +140,7 @@ def evaluate(
         how: dict[str, Any] = {"num_shots": num_shots, "shots": shots, "examples": examples, "chat": chat}
         how |= {"answering": answering, "calibration": calibration, "generation": generation, "seed": seed}
         how |= {"num_records": num_records, "num_draws": draws, "num_orders": orders}
-        how |= {"out": out, "save": save}
+        how |= {"out": out, "save": save, "force": force}
         title, found = _scored(model, settings, data, how)
     print_json(found) if json else _show(title, found)
 
@@ -144,6 +158,7 @@ def _scored(
         result = evaluate_model(model, settings, data, callback=progress.show, **how)
     found = result.to_dict()
     found |= {name: str(how[name]) for name in ("out", "save") if how[name] is not None}
+    found["calibration"] = how["calibration"]
     return f"{model}, {_asked(found)}: {settings.title}, {found['num_records']:,} records of {data}", found
 
 
@@ -205,12 +220,14 @@ def _show(title: str, found: Mapping[str, Any]) -> None:
     from seedbed.cli.console import print_facts, print_table
 
     columns, more, mark = ["metric", "score", "95% interval"], {}, ""
+    unknown = any(score["interval"] is None for score in found["metrics"].values())
     by_calibration = found.get("by_calibration", {})
     if "difference" in found:
         columns, more = [*columns, "difference", "its 95% interval", "p"], found["difference"]
     elif by_calibration:
         mark = next((name for name in ("content_free", "batch") if name in by_calibration), "")
-        columns, more = [*columns, mark.replace("_", "-"), "95% interval"], by_calibration[mark]
+        columns = ["metric", "uncalibrated", "95% interval", mark.replace("_", "-"), "95% interval"]
+        more = by_calibration[mark]
         found = {**found, "metrics": by_calibration["none"]}
     rows = []
     for name, score in found["metrics"].items():
@@ -231,6 +248,8 @@ def _show(title: str, found: Mapping[str, Any]) -> None:
     if mark:
         over = "the tested texts" if mark == "batch" else "texts that say nothing"
         facts[mark.replace("_", "-")] = f"less each label's mean log-likelihood over {over}"
+    if unknown:
+        facts["intervals"] = "need 30 records or more, which are not all alike"
     if "seconds" in found:
         facts["time"] = seconds_text(found["seconds"])
     if found.get("num_fewer_shots"):
@@ -238,7 +257,9 @@ def _show(title: str, found: Mapping[str, Any]) -> None:
     if "out" in found:
         facts["report"] = str(Path(found["out"]) / "report.html")
     if "save" in found:
-        facts |= {"solution": found["save"], "next": f"seedbed predict {found['save']} FILE"}
+        kept = f" ({found['calibration'].replace('_', '-')} calibration)" if mark else ""
+        kept = kept.replace("none calibration", "uncalibrated; --calibration batch keeps that")
+        facts |= {"solution": f"{found['save']}{kept}", "next": f"seedbed predict {found['save']} FILE"}
     print_facts("", facts)
 
 

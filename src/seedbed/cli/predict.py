@@ -23,13 +23,24 @@ Out = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="The answers. Default: FILE's name with .predictions.jsonl."),
 ]
+Input = Annotated[
+    str | None, typer.Option(metavar="FIELD", help="The field with the text. Default: the solution's.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace the file of answers.")]
 
 
-def predict(made: Made, data: Data, *, out: Out = None, force: Force = False, json: Json = False) -> None:
+def predict(
+    made: Made,
+    data: Data,
+    *,
+    out: Out = None,
+    input: Input = None,
+    force: Force = False,
+    json: Json = False,
+) -> None:
     """Answer every record of a file: JSON Lines of the records with prediction and score.
 
-    The same command continues after an interruption.
+    The same command continues after an interruption. A record that cannot be answered has an error instead.
     """
     from seedbed.api.predict import predict as predict_file
     from seedbed.cli.answering import Answers
@@ -37,8 +48,11 @@ def predict(made: Made, data: Data, *, out: Out = None, force: Force = False, js
 
     target = out if out is not None else Path(f"{data.name.split('.')[0] or 'data'}.predictions.jsonl")
     with Answers(f"loading {made}") as progress:
-        found = predict_file(made, data, out=target, force=force, callback=progress.show)
+        found = predict_file(made, data, out=target, force=force, input=input, callback=progress.show)
     if json:
         print_json(found)
     else:
-        print_facts("", {"answered": f"{found['num_records']:,} records", "predictions": found["out"]})
+        failed = found["num_failed"]
+        facts: dict[str, str | None] = {"answered": f"{found['num_records'] - failed:,} records"}
+        facts["without an answer"] = f"{failed:,}, see their `error`" if failed else None
+        print_facts("", facts | {"predictions": found["out"]})

@@ -211,23 +211,34 @@ def dialect_of(lines: Sequence[str], num_columns: int | None) -> Dialect:
     escapes = (False, True) if any('\\"' in line for line in lines) else (False,)
     found = max((Dialect(each, True, escape) for escape in escapes for each in DELIMITERS), key=score)
     plain = Dialect(found.delimiter, False)
-    if score(plain)[0] == 1 and any(
-        c[:1] == '"' and (len(c) == 1 or c[-1] != '"') for row in plain.rows(iter(lines)) for c in row
+    if (
+        score(found)[0] < 1
+        and score(plain)[0] == 1
+        and any(
+            c[:1] == '"' and (len(c) == 1 or c[-1] != '"') for row in plain.rows(iter(lines)) for c in row
+        )
     ):
         return plain  # a quote at the beginning of a cell is a letter
     return found
 
 
 def _widths(rows: Any) -> Iterator[int]:
-    """The number of columns of each row that is not blank; 0 for one with wrong quotes."""
+    """The number of columns of each row that is not blank; 0 for one with wrong quotes.
+
+    A last row that only the end of the sample cuts has none: it has no more lines than the longest of others.
+    """
+    most = before = 0
     while True:
         try:
             if width := len(next(rows)):
                 yield width
+            most = max(most, rows.line_num - before)
         except StopIteration:
             return
-        except csv.Error:
-            yield 0
+        except csv.Error as error:
+            if "unexpected end" not in str(error) or not 1 < most >= rows.line_num - before:
+                yield 0
+        before = rows.line_num
 
 
 def _table(file: Path, columns: Sequence[str]) -> Records:

@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -22,6 +22,8 @@ from seedbed.generation.language_model import LanguageModel
 How = Literal["likelihood", "generation", "head"]
 Shots = Callable[[Sequence[str]], list[list[Record]]]  # the examples of each text
 Calibration = Literal["none", "batch", "content_free"]
+HOWS: tuple[str, ...] = get_args(How)
+CALIBRATIONS: tuple[str, ...] = get_args(Calibration)
 CONTENT_FREE = ("N/A", "[MASK]", "-")  # inputs that say nothing (Zhao et al. 2102.09690, section 5)
 
 
@@ -62,7 +64,7 @@ class Answering:
     def __post_init__(self) -> None:
         require_able(self.lm, self.settings, self.how)
         self.prompts = None if self.how == "head" else Prompts(self.lm, self.settings, chat=self.chat)
-        if self.how == "likelihood":
+        if self.how == "likelihood" and self.settings.words:
             assert self.prompts is not None
             self._endings = self.prompts.endings(self.settings.words)
 
@@ -76,8 +78,8 @@ class Answering:
         """The answers of some records, read together. Errors: UsageError for one that is too long."""
         if self.how == "head":
             return self._by_head(records)
-        if self.how == "likelihood":
-            return self._by_likelihood(records)
+        if self.how == "likelihood":  # without labels the likelihoods of the texts themselves are all
+            return self._by_likelihood(records) if self.settings.words else [Answer("", 0.0)] * len(records)
         return self._by_generation(records)
 
     def likelihoods(self, records: Sequence[Record]) -> list[Likelihood]:

@@ -32,6 +32,7 @@ class Record:
     reference: Any
     origin: str
     fields: Mapping[str, Any]
+    problem: str = ""  # why it cannot be answered
 
     @property
     def references(self) -> list[Any]:
@@ -45,17 +46,18 @@ class Record:
 
 
 def read_records(
-    source: str | Path, settings: TaskSettings, *, needs_target: bool = True
+    source: str | Path, settings: TaskSettings, *, needs_target: bool = True, lenient: bool = False
 ) -> Iterator[Record]:
     """The records of a file or a folder, one by one; each line of a text is one, of CoNLL each sentence.
 
     The fields are the first of the task's usual names that the first record of a file has, or those that
-    `settings` name. Errors: DataError with the place of a record that lacks a field or whose field is empty.
+    `settings` name. Errors: DataError with the place of a record that lacks a field or whose field is empty;
+    if `lenient`, such a record has a problem instead.
     """
     is_empty = True
     for file in source_files(source):
         try:
-            for record in _file_records(file, settings, needs_target=needs_target):
+            for record in _file_records(file, settings, needs_target=needs_target, lenient=lenient):
                 is_empty = False
                 yield record
         except NotUsable as error:
@@ -86,15 +88,25 @@ def raw_records(file: Path, *, has_tags: bool = False, needs_tags: bool = True, 
 
 
 def record_of(fields: Any, settings: TaskSettings, origin: str, *, needs_target: bool = False) -> Record:
-    """One record of named fields, or of a text alone. Errors: DataError as those of `read_records`."""
+    """One record of named fields, or of a text alone; without its text, it has a problem.
+
+    Errors: DataError for anything else, and with `needs_target` as those of `read_records`.
+    """
     fields = {settings.input or TEXT: fields} if isinstance(fields, str) else fields
     if not isinstance(fields, Mapping):
         raise DataError(f"{origin} is {brief(fields)}, not an object; give a record with named fields")
-    names = _names(fields, settings, origin, needs_target=needs_target)
-    return _record(fields, names, settings, origin, (), needs_target=needs_target)
+    try:
+        names = _names(fields, settings, origin, needs_target=needs_target)
+        return _record(fields, names, settings, origin, (), needs_target=needs_target)
+    except DataError as error:
+        if needs_target:
+            raise
+        return Record("", None, origin, fields, str(error))
 
 
-def _file_records(file: Path, settings: TaskSettings, *, needs_target: bool) -> Iterator[Record]:
+def _file_records(
+    file: Path, settings: TaskSettings, *, needs_target: bool, lenient: bool
+) -> Iterator[Record]:
     names: tuple[str, str | None] | None = None
     classes: Sequence[str] = ()
     name = settings.input or TEXT
@@ -105,7 +117,13 @@ def _file_records(file: Path, settings: TaskSettings, *, needs_target: bool) -> 
         if names is None:
             names = _names(fields, settings, origin, needs_target=needs_target)
             classes = class_names(file, names[1]) if names[1] else ()
-        yield _record(fields, names, settings, origin, classes, needs_target=needs_target)
+        try:
+            record = _record(fields, names, settings, origin, classes, needs_target=needs_target)
+        except DataError as error:
+            if not lenient:
+                raise
+            record = Record("", None, origin, fields, str(error))
+        yield record
 
 
 def _names(
@@ -163,6 +181,10 @@ def _record(
         raise DataError(
             f"{origin}: the field {names[1]!r} is {found}, expected is {EXPECTED[form]}; correct it, or "
             "leave the record out"
+        )
+    if reference is not None and (half := HALF.search("".join(map(str, reference)))):
+        raise DataError(
+            f"{origin}: the field {names[1]!r} has the lone surrogate \\u{ord(half[0]):04x}; remove it"
         )
     if form == "tags" and reference is not None and len(reference) != (number := len(WORD.findall(text))):
         raise DataError(f"{origin}: {number} words and {len(reference)} tags; give one tag for each word")

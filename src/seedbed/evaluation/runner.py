@@ -20,21 +20,22 @@ from seedbed.base.settings import to_tree
 from seedbed.base.signals import StopSignals
 from seedbed.evaluation.answering import Answer, Calibration
 from seedbed.evaluation.journal import Journal, chunks, json_line
-from seedbed.evaluation.metrics.bootstrap import Score, WeightedScore, bootstrapped
+from seedbed.evaluation.metrics.bootstrap import WeightedScore, bootstrapped
 from seedbed.evaluation.metrics.labels import confusion
 from seedbed.evaluation.metrics.likelihood import LIKELIHOODS, Likelihood
 from seedbed.evaluation.metrics.table import METRICS
 from seedbed.evaluation.records import Record
+from seedbed.evaluation.result import Result, Scores
 from seedbed.evaluation.shots import NEAREST, choose_shots
 from seedbed.evaluation.solution import PromptSettings, Solution, SolutionSettings, predicted
 from seedbed.evaluation.task import TaskSettings
 from seedbed.generation.language_model import LanguageModel
 
-Scores = dict[str, Score]
 Progress = Callable[[Mapping[str, Any]], Any]
 ANSWERS = "answers.jsonl"
+UNSEEN = ("code", "text")  # forms whose score is not shown while answers come
 FEW, MORE = 2, 10  # records whose times show what all will take
-SAVED = "the answers so far are saved; the same command continues"
+SAVED = "the chunks of records that were finished are saved"
 
 
 class Variant(NamedTuple):
@@ -70,63 +71,12 @@ def variants(
     return found
 
 
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """The scores of a task, each with its 95% interval; the first metric is the main one.
-
-    `by_calibration` has them for labels by likelihood with each calibration, `variants` for each draw and
-    order; `answers` are the records with `prediction` and `score`.
-    """
-
-    task: str
-    num_records: int
-    num_shots: int
-    answering: str
-    chat: bool
-    metrics: Scores
-    seconds: float
-    by_calibration: dict[str, Scores] = field(default_factory=dict)
-    variants: dict[str, dict[str, Scores]] = field(default_factory=dict)
-    signatures: dict[str, str] = field(default_factory=dict)
-    labels: list[str] = field(default_factory=list)
-    confusion: list[list[int]] | None = None
-    num_fewer_shots: int = 0  # records whose prompt has not all of them
-    answers: list[dict[str, Any]] = field(default_factory=list, repr=False)
-    values: list[float] = field(default_factory=list, repr=False)  # of the main metric, for each record
-
-    @property
-    def score(self) -> Score:
-        """The main metric's."""
-        return next(iter(self.metrics.values()))
-
-    def to_dict(self) -> dict[str, Any]:
-        """The same as JSON, without the answers."""
-        found: dict[str, Any] = {"task": self.task, "metrics": _plain(self.metrics)}
-        for name in ("num_records", "num_shots", "answering", "chat", "num_fewer_shots", "seconds"):
-            found[name] = getattr(self, name)
-        found["signatures"] = self.signatures
-        if self.by_calibration:
-            found["by_calibration"] = {name: _plain(one) for name, one in self.by_calibration.items()}
-        if len(self.variants) > 1:
-            found["variants"] = {
-                name: {kind: _plain(one) for kind, one in each.items()}
-                for name, each in self.variants.items()
-            }
-        if self.confusion is not None:
-            found |= {"labels": self.labels, "confusion": self.confusion}
-        return found
-
-
 class Chosen(NamedTuple):
     """A solution with its calibration, its outputs for the tested records, and the metrics of them."""
 
     solution: Solution
     outputs: Sequence[Any]
     metrics: Mapping[str, WeightedScore]
-
-
-def _plain(scores: Scores) -> dict[str, Any]:
-    return {name: score.to_dict() for name, score in scores.items()}
 
 
 def weighted(
@@ -137,10 +87,10 @@ def weighted(
 
 
 def record_values(
-    settings: TaskSettings, references: Sequence[Any], outputs: Sequence[Any], main: WeightedScore
+    settings: TaskSettings, references: Sequence[Any], outputs: Sequence[Any], main: WeightedScore | None
 ) -> list[float]:
     """The main metric of each record alone; 1 where the output is the reference."""
-    if settings.task.form == "text":
+    if settings.task.form == "text" or main is None:
         return []
     if settings.task.form == "code":  # no second run
         return [float(main(weights[None])[0]) for weights in np.eye(len(outputs))]
@@ -153,8 +103,8 @@ def record_values(
 class Runner:
     """The records that are tested, and the settings with which they are answered.
 
-    With `out` the answers are kept there, so that an interrupted run continues. `callback` gets the expected
-    time first (`{"expected_seconds"}`), then `{"done", "total", "score"}` after each chunk.
+    With `out` the answers are kept there, so that an interrupted run continues. `callback` gets `begun`, then
+    `expected_seconds`, and `done`, `total` and `score` after each chunk.
     """
 
     lm: LanguageModel
@@ -168,25 +118,36 @@ class Runner:
 
     def run(self, choices: Sequence[Variant]) -> tuple[Result, Solution]:
         """The scores of all variants, and the solution of the first with its calibration."""
-        started = time.perf_counter()
-        found: dict[str, dict[str, Scores]] = {}
-        first: tuple[Chosen, list[dict[str, Any]]] | None = None
-        for number, variant in enumerate(choices):
-            solution = Solution(settings=self.settings, lm=self.lm, pool=variant.pool)
-            if number == 0:
-                with StopSignals(SAVED) if self.out is not None else nullcontext():
-                    self._expect(solution, len(choices))
-            lines = self._answers(solution, number, len(choices))
-            found[variant.name], chosen = self._by_calibration(solution, lines)
-            first = first or (chosen, lines)
-        assert first is not None
-        return self._result(found, *first, time.perf_counter() - started), first[0].solution
+        try:
+            started = time.perf_counter()
+            self.callback({"begun": len(self.tested) * len(choices)})
+            found: dict[str, dict[str, Scores]] = {}
+            first: tuple[Chosen, list[dict[str, Any]]] | None = None
+            for number, variant in enumerate(choices):
+                solution = Solution(settings=self.settings, lm=self.lm, pool=variant.pool)
+                if number == 0:
+                    with StopSignals(SAVED) if self.out is not None else nullcontext():
+                        self._expect(solution, len(choices))
+                lines = self._answers(solution, number, len(choices))
+                found[variant.name], chosen = self._by_calibration(solution, lines)
+                first = first or (chosen, lines)
+            assert first is not None
+            return self._result(found, *first, time.perf_counter() - started), first[0].solution
+        except BaseException:
+            self.release()
+            raise
 
     def close(self) -> None:
         """Keep the answers as they were scored; another run begins anew."""
         for journal, lines in self._kept:
             write_file(journal.path, "".join(f"{json_line(line)}\n" for line in lines).encode())
             journal.forget()
+        self._kept.clear()
+
+    def release(self) -> None:
+        """Let another process continue or read the answers, which are kept as they are."""
+        for journal, _ in self._kept:
+            journal.close()
         self._kept.clear()
 
     def _expect(self, solution: Solution, num_variants: int) -> None:
@@ -196,7 +157,7 @@ class Runner:
         some, seconds = self.tested[:: max(1, len(self.tested) // MORE)], []
         for number in (1, FEW, MORE):  # the first call warms up
             started = time.perf_counter()
-            solution.answering.answer(some[:number])
+            self._chunk(solution, some[:number])
             seconds.append(time.perf_counter() - started)
         each = max(0.0, seconds[2] - seconds[1]) / (MORE - FEW)
         fixed = max(0.0, seconds[1] - FEW * each)
@@ -209,7 +170,8 @@ class Runner:
         journal = None
         if self.out is not None:
             name = ANSWERS if number == 0 else f"answers-{number}.jsonl"
-            journal = Journal(self.out / name, self._identity(solution), chunk=solution.chunk)
+            journal = Journal(self.out / name, self._identity(solution))
+            self._kept.append((journal, []))
         lines = [] if journal is None else list(islice(journal.lines(), journal.num_done))
         if lines:
             self.callback({"resumed": number * len(self.tested) + len(lines)})
@@ -222,11 +184,13 @@ class Runner:
                         journal.append(map(json_line, fields))
                 lines += fields
                 running += self._chunk_score(some, answers)
-                done, score = number * len(self.tested) + len(lines), running / (len(lines) - num_kept)
+                is_shown = self.settings.task.task.form not in UNSEEN
+                score = running / (len(lines) - num_kept) if is_shown else None
+                done = number * len(self.tested) + len(lines)
                 self.callback({"done": done, "total": total, "score": score})
         if journal is not None:
             journal.finish()
-            self._kept.append((journal, lines))
+            self._kept[-1] = (journal, lines)
         return lines
 
     def _chunk(
@@ -244,9 +208,9 @@ class Runner:
         return answers, fields
 
     def _chunk_score(self, records: Sequence[Record], answers: Sequence[Answer]) -> float:
-        """The main metric of a chunk, times its records; for the progress alone."""
+        """The main metric of a chunk, times its records; for the progress alone, 0 where none is shown."""
         settings = self.settings.task
-        if settings.task.form == "code":
+        if settings.task.form in UNSEEN:
             return 0.0
         metric = METRICS[settings.metrics[0]]
         value = metric.score(references_of(settings, records), [one.output for one in answers])
@@ -264,8 +228,9 @@ class Runner:
         """The scores with each calibration, and what the chosen one leads to; its answers are in `lines`."""
         task, outputs = self.settings.task, [line["prediction"] for line in lines]
         references = references_of(task, self.tested)
-        if self.settings.prompt.answering != "likelihood":
-            metrics = weighted(task, references, outputs)
+        by_likelihood = self.settings.prompt.answering == "likelihood"
+        if not (by_likelihood and task.words):
+            metrics = {} if by_likelihood else weighted(task, references, outputs)
             scores = self._scores(metrics)
             if "likelihood" in lines[0]:
                 found = [Likelihood(*line["likelihood"]) for line in lines]
@@ -322,17 +287,17 @@ class Runner:
             chat=prompt.chat,
             metrics=by_calibration[self.calibration],
             seconds=seconds,
-            by_calibration=by_calibration if prompt.answering == "likelihood" else {},
+            by_calibration=by_calibration if labels else {},
             variants=found,
             signatures=signatures,
             labels=names,
             confusion=confusion(references, outputs, names) if names else None,
             num_fewer_shots=sum(line["num_shots"] < prompt.num_shots for line in lines),
-            answers=list(predicted(self.tested, answers)),
-            values=record_values(task, references, outputs, chosen.metrics[task.metrics[0]]),
+            answers=list(map(predicted, self.tested, answers)),
+            values=record_values(task, references, outputs, chosen.metrics.get(task.metrics[0])),
         )
 
 
 def references_of(settings: TaskSettings, records: Sequence[Record]) -> list[Any]:
     """The references of records, as the metrics of a task take them."""
-    return [record.references if settings.task.form == "texts" else record.reference for record in records]
+    return [one.references if settings.task.form == "texts" else one.reference for one in records]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
@@ -30,8 +31,12 @@ def free_of(pool: Sequence[Record], tested: Sequence[Record]) -> list[Record]:
 
 
 def _key(text: str) -> str:
-    """A text without case and white space: two that differ in these alone are the same item."""
-    return " ".join(text.lower().split())
+    """A text without case, white space, marks that are not shown, and other forms of its characters (NFKC).
+
+    Two that differ in these alone are the same item.
+    """
+    shown = (letter for letter in text if unicodedata.category(letter) != "Cf")
+    return " ".join(unicodedata.normalize("NFKC", "".join(shown)).casefold().split())
 
 
 def choose_shots(
@@ -61,6 +66,8 @@ def choose_shots(
 
 def require_enough(number: int, num_free: int) -> None:
     """Refuse with a UsageError more shots than there are examples."""
+    if number and not num_free:
+        raise UsageError("all examples are tested, too; give --examples with other records, as training data")
     if number > num_free:
         raise UsageError(
             f"num_shots={number} is more than the {num_free} examples that are not tested; give fewer, or "

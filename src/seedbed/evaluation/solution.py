@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from seedbed.base.errors import BundleError, UsageError
-from seedbed.base.files import replaced_folder
+from seedbed.base.errors import BundleError, DataError, UsageError
+from seedbed.base.files import disk_errors, write_file
 from seedbed.base.settings import load_settings, to_toml
 from seedbed.evaluation.answering import Answer, Answering, How, Shots, same_shots
 from seedbed.evaluation.journal import chunks, json_line
@@ -24,7 +25,7 @@ from seedbed.hub.locate import SOLUTION
 
 SHOTS = "shots.jsonl"
 # Records that are answered together: the same ones whatever was interrupted, so that answers are the same.
-CHUNKS: dict[How, int] = {"likelihood": 256, "generation": 64, "head": 256}
+CHUNKS: dict[How, int] = {"likelihood": 128, "generation": 32, "head": 256}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +60,19 @@ class SolutionSettings:
     generation: dict[str, float | int | bool | str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        words, prompt = self.task.words, self.prompt
+        if unknown := {*prompt.calibration} ^ {*words} if prompt.calibration else {}:
+            raise UsageError(
+                f"the calibration and the labels differ in {min(unknown)!r}; give one number for each"
+            )
+        if not all(map(math.isfinite, prompt.calibration.values())):
+            raise UsageError(
+                f"the calibration {prompt.calibration} has a value that is not finite; correct it"
+            )
+        if prompt.num_shots < 0:
+            raise UsageError(f"num_shots={prompt.num_shots} is not allowed; give 0 or more")
+        if prompt.answering == "likelihood" and self.task.task.form == "label" and len(words) < 2:
+            raise UsageError("a solution by likelihood needs two labels or more; name them in [task] labels")
         if "max_new_tokens" in self.generation:
             raise UsageError("max_new_tokens is a setting of the task; write it into [task]")
         if wrong := {"num_samples", "logprobs"} & {*self.generation}:
@@ -106,9 +120,10 @@ class Solution:
         """Each record with `prediction` and `score` added; a text is a record of that field.
 
         The score is between 0 and 1: a label's share of all labels, else the geometric mean of the
-        probabilities of tokens or tags. Errors: DataError for a record without its text.
+        probabilities of tokens or tags. A record without its text, or with a text that is too long, has None
+        for both, and `error` says why.
         """
-        if isinstance(records, str | Mapping):
+        if isinstance(records, str | Mapping) or not isinstance(records, Iterable):
             raise UsageError("predict takes a list of texts or records; give a list of one")
         return list(self.stream(records))
 
@@ -118,16 +133,40 @@ class Solution:
             record_of(one, self.settings.task, f"record {number}") for number, one in enumerate(records, 1)
         )
         for some in chunks(named, self.chunk):
-            yield from predicted(some, self.answering.answer(some))
+            yield from self.answered(some)
+
+    def answered(self, records: Sequence[Record]) -> Iterator[dict[str, Any]]:
+        """The same for a chunk of records."""
+        answers = iter(self._answers([record for record in records if not record.problem]))
+        for record in records:
+            answer = record.problem or next(answers)
+            if isinstance(answer, str):
+                yield {**record.fields, "prediction": None, "score": None, "error": answer}
+            else:
+                yield predicted(record, answer)
+
+    def _answers(self, records: Sequence[Record]) -> Sequence[Answer | str]:
+        """The answer of each record, or why it has none."""
+        try:
+            return self.answering.answer(records) if records else []
+        except (DataError, UsageError) as error:
+            if len(records) == 1:
+                return [str(error)]
+            return [answer for record in records for answer in self._answers([record])]
 
     def save(self, folder: Path) -> None:
-        """Write the folder; a solution that is there is replaced. Errors: UsageError for another one."""
+        """Write solution.toml and shots.jsonl into a folder. Errors: UsageError for one of something else."""
         require_own(folder)
-        with replaced_folder(folder, partial=".partial", earlier=".earlier") as aside:
-            (aside / SOLUTION).write_text(to_toml(self.settings), encoding="utf-8")
-            if self.pool:
-                lines = [json_line(one.fields) for one in self.pool]
-                (aside / SHOTS).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        if self.settings.prompt.answering == "likelihood" and not self.settings.task.words:
+            raise UsageError("likelihoods of texts are no answers, so there is no solution; leave out --save")
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            if not self.pool:
+                (folder / SHOTS).unlink(missing_ok=True)
+        if self.pool:
+            lines = "".join(f"{json_line(one.fields)}\n" for one in self.pool)
+            write_file(folder / SHOTS, lines.encode())
+        write_file(folder / SOLUTION, to_toml(self.settings).encode())
 
     @classmethod
     def open(cls, folder: Path) -> Solution:
@@ -145,7 +184,8 @@ class Solution:
             )
         shots = folder / SHOTS
         pool = list(read_records(shots, settings.task)) if shots.exists() else []
-        if len(pool) < settings.prompt.num_shots:
+        is_exact = settings.prompt.shots not in NEAREST
+        if len(pool) < settings.prompt.num_shots or (is_exact and len(pool) != settings.prompt.num_shots):
             raise BundleError(
                 f"{shots} has {len(pool)} of {settings.prompt.num_shots} shots; evaluate again with --save"
             )
@@ -159,10 +199,9 @@ def require_own(folder: Path) -> None:
         raise UsageError(f"{folder} exists and is not a solution; give a new folder")
 
 
-def predicted(records: Sequence[Record], answers: Sequence[Answer]) -> Iterator[dict[str, Any]]:
-    """Records as they came with `prediction` and `score` added."""
-    for record, answer in zip(records, answers, strict=True):
-        yield {**record.fields, "prediction": answer.output, "score": round(answer.score, 6)}
+def predicted(record: Record, answer: Answer) -> dict[str, Any]:
+    """A record as it came with `prediction` and `score` added."""
+    return {**record.fields, "prediction": answer.output, "score": round(answer.score, 6)}
 
 
 def of_head(

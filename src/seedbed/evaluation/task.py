@@ -103,7 +103,7 @@ class TaskSettings:
             )
         for template in (self.prompt, self.instruction):
             if template is not None:
-                Template(template).require("input")
+                Template(template).require("input", *([self.input] if self.input else []))
         if self.max_new_tokens is not None and self.max_new_tokens < 1:
             raise UsageError(f"max_new_tokens={self.max_new_tokens} is not allowed; give 1 or more")
         words = [*self.words.values()]

@@ -17,16 +17,16 @@ class Template(NamedTuple):
 
     text: str
 
-    def require(self, name: str) -> None:
-        """Refuse with a UsageError a text that does not name a field, or that names the answer."""
+    def require(self, *own: str) -> None:
+        """Refuse with a UsageError a text that names none of these fields, or that names the answer."""
         names = NAME.findall(self.text)
         if "target" in names:
             raise UsageError(
                 f"the prompt {brief(self.text)} has {{target}}; leave it out: the answer follows the prompt"
             )
-        if name not in names:
+        if not {*own} & {*names}:
             raise UsageError(
-                f"the prompt {brief(self.text)} is not allowed: name the record's text, {{{name}}}"
+                f"the prompt {brief(self.text)} is not allowed: name the record's text, {{{own[0]}}}"
             )
 
     def filled(self, fields: Mapping[str, Any]) -> str:

@@ -11,8 +11,9 @@ import numpy as np
 
 from seedbed.base.files import write_file
 from seedbed.base.units import seconds_text
+from seedbed.data.fields import WORD
 from seedbed.evaluation.metrics.bootstrap import Score
-from seedbed.evaluation.runner import Result
+from seedbed.evaluation.result import Result
 from seedbed.report.page import (
     Answer,
     Block,
@@ -33,6 +34,7 @@ from seedbed.report.tracks import track_figure
 from seedbed.report.units import PERCENT, Measured, Unit
 
 RESULT, PAGE = "evaluation.json", "report.html"
+WORDS = ("tokens", "words", "text", "input")  # the usual names of the words that tags belong to
 NUM_ITEMS, LETTERS = 5, 600  # of the worst and of the best answers, and of a text that is shown
 _UNITS = {
     "perplexity": Unit("", decimals=2),
@@ -96,7 +98,7 @@ def render(result: Result, *, model: str, data: str) -> str:
         notices=notices,
         first=[
             _table(result),
-            *[Text(f"{name}: {text}", "muted") for name, text in result.signatures.items()],
+            *[Text(text, "muted") for text in dict.fromkeys(result.signatures.values())],
         ],
         sections=[_variants(result, main), _confusion(result, model), *_items(result)],
         terms=["95% interval", *(["macro-F1"] if "macro_f1" in result.metrics else [])],
@@ -123,7 +125,7 @@ def _value(metric: str, value: float) -> str:
 
 def _interval(metric: str, score: Score) -> str:
     if score.interval is None:
-        return "The 95% interval is not measurable."
+        return "The 95% interval needs 30 records or more, which are not all alike."
     low, high = (_value(metric, end) for end in score.interval)
     return f"95% interval {low} to {high}."
 
@@ -170,6 +172,8 @@ def _confusion(result: Result, model: str) -> Section | None:
 
 def _items(result: Result) -> Sequence[Section]:
     """The answers with the lowest and the highest values, the most certain first."""
+    if not result.values and result.answering == "likelihood":
+        return []
     if not result.values:
         return [Section("answers", "Some answers", [_samples(result, range(NUM_ITEMS))])]
     places = range(len(result.values))
@@ -192,10 +196,34 @@ def _samples(result: Result, places: Sequence[int]) -> Samples:
             title = f"{'Right' if result.values[place] else 'Wrong'}, probability {score:.2f}"
         elif result.values:
             title = f"{_sentence(main)} {result.values[place]:.3f}, probability {score:.2f}"
+        if isinstance(prediction, list):
+            fields, prediction = _with_words(fields, prediction)
         rows = [(str(name), [Span(_short(text))]) for name, text in fields.items()]
         rows.append(("prediction", [Span(_short(prediction), "code")]))
         samples.append(Sample(title, rows))
     return Samples([], samples, stacked=True)
+
+
+def _with_words(fields: dict[str, Any], tags: list[str]) -> tuple[dict[str, Any], Any]:
+    """The fields of a record and its predicted tags, with each tag behind its word."""
+    parts = {name: WORD.findall(text) if isinstance(text, str) else text for name, text in fields.items()}
+    lists = {
+        name: list(map(str, part))
+        for name, part in parts.items()
+        if isinstance(part, list) and len(part) == len(tags)
+    }
+    own = next((name for name in lists if name.strip().lower() in WORDS), None)
+    if own is None:
+        return fields, tags
+    tagged = {name: _tagged(lists[own], part) for name, part in lists.items() if name != own}
+    rest = {name: text for name, text in fields.items() if name not in lists}
+    return rest | tagged, _tagged(lists[own], tags)
+
+
+def _tagged(words: Sequence[str], tags: Sequence[str]) -> str:
+    """The words with their tags, without those that are outside of names."""
+    pairs = zip(words, tags, strict=True)
+    return " ".join(word if tag == "O" else f"{word}/{tag}" for word, tag in pairs)
 
 
 def _short(value: Any) -> str:
