@@ -160,6 +160,9 @@ def test_a_head_answers_without_a_prompt(
         "evaluate", task_models[kind], "--task", task, "--data", data, "--out", tmp_path / "out", "--json"
     )
     assert said.code == 0 and said.json["answering"] == "head", said.err
+    assert "by_calibration" not in said.json
+    table = seedbed("evaluate", task_models[kind], "--task", task, "--data", data)
+    assert table.code == 0 and "its own head" in table.out and "uncalibrated" not in table.out
     if task != "extract":
         assert said.json["metrics"]["accuracy"]["value"] == pytest.approx(sum(right) / len(right))
     assert "own head" in (tmp_path / "out" / "report.html").read_text()

@@ -287,7 +287,7 @@ class Runner:
             chat=prompt.chat,
             metrics=by_calibration[self.calibration],
             seconds=seconds,
-            by_calibration=by_calibration if labels else {},
+            by_calibration=by_calibration if labels and prompt.answering == "likelihood" else {},
             variants=found,
             signatures=signatures,
             labels=names,
