@@ -3,7 +3,10 @@
 import contextlib
 import io
 import json
-from collections.abc import Callable
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -117,3 +120,14 @@ def tested(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def pool(tested: Path) -> Path:
     return write(tested.with_name("pool.jsonl"), POOL)
+
+
+def stopped(command: Sequence[str], part: Path) -> bytes:
+    """Send SIGTERM to a command once it has written a part -> what it kept; it ends with 75 and says so."""
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | ONE_THREAD) as process:
+        while process.poll() is None and not (part.exists() and part.stat().st_size):
+            os.sched_yield()
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate()
+    assert process.returncode == 75 and "the chunks of records that were finished are saved" in said, said
+    return part.read_bytes()

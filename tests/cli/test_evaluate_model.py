@@ -2,10 +2,7 @@
 
 import html
 import json
-import os
 import re
-import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +10,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 import pytest
-from tests.cli.conftest import LABELLED, ONE_THREAD, ROWS, write
+from tests.cli.conftest import LABELLED, ROWS, stopped, write
 from tests.task_models import HEADS, headed
 
 import seedbed as package
@@ -245,13 +242,7 @@ def test_a_killed_evaluation_continues(
     how = ["evaluate", task_models["decoder"], *LABELLED, "--json", "--data", rows, "--out"]
     command = [sys.executable, "-m", "seedbed", *map(str, how), str(tmp_path / "out")]
     part = tmp_path / "out" / "answers.jsonl.part"
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | ONE_THREAD) as process:
-        while process.poll() is None and not (part.exists() and part.stat().st_size):
-            os.sched_yield()
-        process.send_signal(signal.SIGTERM)
-        _, said = process.communicate()
-    assert process.returncode == 75 and "the chunks of records that were finished are saved" in said, said
-    kept = part.read_bytes()
+    kept = stopped(command, part)
     again, whole = seedbed(*how, tmp_path / "out"), seedbed(*how, tmp_path / "whole")
     assert again.code == whole.code == 0 and "continuing after" in again.err
     answers = (part.parent / "answers.jsonl").read_bytes()

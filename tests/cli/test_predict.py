@@ -2,17 +2,14 @@
 
 import gzip
 import json
-import os
 import shutil
-import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.cli.conftest import ONE_THREAD, TINY
+from tests.cli.conftest import TINY, stopped
 from tests.task_models import decoder, headed, saved
 
 import seedbed as package
@@ -201,13 +198,7 @@ def test_a_signal_keeps_everything_and_has_its_exit_code(
     command = [sys.executable, "-m", "seedbed", "predict", str(solution), str(tmp_path / "data.jsonl")]
     command += ["--out", str(tmp_path / "out.jsonl")]
     part = tmp_path / "out.jsonl.part"
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | ONE_THREAD) as process:
-        while process.poll() is None and not (part.exists() and part.stat().st_size):
-            os.sched_yield()
-        process.send_signal(signal.SIGTERM)
-        _, said = process.communicate()
-    assert process.returncode == 75 and "the chunks of records that were finished are saved" in said, said
-    kept = part.read_bytes()
+    kept = stopped(command, part)
     assert kept and not (tmp_path / "out.jsonl").exists()
     again = seedbed(*command[3:])
     assert again.code == 0 and "continuing after" in again.err

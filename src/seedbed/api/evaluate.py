@@ -11,19 +11,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from seedbed.base.arguments import choice_of, path_of, whole_of
 from seedbed.base.errors import DataError, SeedbedWarning, UsageError
 from seedbed.evaluation.answering import CALIBRATIONS, HOWS, Calibration, How, require_able
 from seedbed.evaluation.locked_process import require_lock
-from seedbed.evaluation.metrics.bootstrap import bootstrapped
 from seedbed.evaluation.metrics.paired import compared
-from seedbed.evaluation.metrics.table import METRICS
 from seedbed.evaluation.outputs import read_outputs
 from seedbed.evaluation.records import Record, label_values, read_records
-from seedbed.evaluation.result import Result
-from seedbed.evaluation.runner import ANSWERS, Progress, Runner, variants
+from seedbed.evaluation.result import Result, plain
+from seedbed.evaluation.runner import (
+    ANSWERS,
+    Progress,
+    Runner,
+    signatures,
+    variants,
+    weighted,
+    with_intervals,
+)
 from seedbed.evaluation.shots import CHOICES, NEAREST, Choice, free_of, require_enough
 from seedbed.evaluation.solution import ModelReference, PromptSettings, SolutionSettings, require_own
 from seedbed.evaluation.task import TaskSettings
@@ -32,6 +36,7 @@ from seedbed.generation.loading import load
 from seedbed.hub.base import Base
 from seedbed.hub.locate import SOLUTION
 from seedbed.report.evaluation import PAGE, RESULT, write_evaluation_page
+from seedbed.training.resume import tensor_digest
 
 OWN = (RESULT, PAGE, ANSWERS, f"{ANSWERS}.part.json", f"{ANSWERS}.part.lock")  # of an evaluation alone
 
@@ -262,8 +267,7 @@ def _weights_digest(lm: LanguageModel) -> str:
     """The SHA-256 of a network's weights."""
     found = hashlib.sha256()
     for name, tensor in sorted(lm.module.state_dict().items()):
-        found.update(name.encode())
-        found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        found.update(f"{name} {tensor_digest(tensor)}".encode())
     return found.hexdigest()
 
 
@@ -304,18 +308,15 @@ def evaluate_outputs(
             f"{references}: the task has no label {min(unknown)!r}, only {', '.join(settings.words)}; "
             "correct the file or the task"
         )
-    result: dict[str, Any] = {"task": name, "num_records": len(outputs), "metrics": {}, "signatures": {}}
-    most = max(len(one) for one in true) if chosen.form == "texts" else 1
-    for name in settings.metrics:
-        metric = METRICS[name]
-        score = bootstrapped(metric.score(true, outputs), len(outputs), seed=seed)
-        result["metrics"][name] = score.to_dict()
-        if metric.signature is not None:
-            result["signatures"][name] = metric.signature(most)
-        if others is not None:
-            both = metric.score([*true, *true], [*outputs, *others])
-            difference = compared(both, len(outputs), seed=seed)
-            result.setdefault("difference", {})[name] = difference.to_dict()
+    number, metrics = len(outputs), weighted(settings, true, outputs)
+    result: dict[str, Any] = {"task": name, "num_records": number}
+    result["metrics"] = plain(with_intervals(metrics, number, seed=seed))
+    result["signatures"] = signatures(settings, true)
+    if others is not None:
+        both = weighted(settings, [*true, *true], [*outputs, *others])
+        result["difference"] = {
+            name: compared(metric, number, seed=seed).to_dict() for name, metric in both.items()
+        }
     return result
 
 

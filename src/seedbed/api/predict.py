@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -94,17 +94,17 @@ def predict(
         "shots": [{**shot.fields} for shot in made.pool],
         "data": {str(file): [file.stat().st_size, file.stat().st_mtime_ns] for file in files},
     }
-    first = next(chunks(read_records(data, task, needs_target=False, lenient=True), made.chunk), [])
+    found = read_records(data, task, needs_target=False, lenient=True)
+    first = list(islice(found, made.chunk))
     if all(record.problem for record in first):
         raise DataError(f"{first[0].problem} (none of the first {len(first)} records can be answered)")
     callback({"begun": None})
     with closing(Journal(target, identity)) as journal:
         if journal.num_done:
             callback({"resumed": journal.num_done})
-        found = read_records(data, task, needs_target=False, lenient=True)
         names: set[str] = set()
         with StopSignals(SAVED) as signals:
-            for some in chunks(islice(found, journal.num_done, None), made.chunk):
+            for some in chunks(islice(chain(first, found), journal.num_done, None), made.chunk):
                 names = _warn_of_names(names, some)
                 lines = list(map(json_line, made.answered(some)))
                 with signals.hold():

@@ -127,6 +127,19 @@ def manifest_problem(folder: Path) -> str:
     return ""
 
 
+def try_lock(file: Path) -> tuple[int, bool]:
+    """The descriptor of a file that may not exist yet, and whether this process locked it, without waiting.
+
+    Closing the descriptor unlocks it. Errors: OSError.
+    """
+    lock = os.open(file, os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return lock, False
+    return lock, True
+
+
 @contextmanager
 def shared_folder(folder: Path, write: Callable[[Path], None]) -> Iterator[None]:
     """Lock a folder that several processes share: inside the block it is whole and is not replaced.
@@ -165,12 +178,10 @@ def _rebuild(folder: Path, write: Callable[[Path], None]) -> None:
 
 def _delete_abandoned(aside: Path) -> None:
     """Delete a half-written folder that a crash left, unless a process is writing it."""
-    lock = os.open(aside.with_name(aside.stem + LOCK), os.O_RDWR | os.O_CREAT)
+    lock, is_ours = try_lock(aside.with_name(aside.stem + LOCK))
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(aside, ignore_errors=True)
-    except BlockingIOError:
-        pass
+        if is_ours:
+            shutil.rmtree(aside, ignore_errors=True)
     finally:
         os.close(lock)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import math
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from seedbed.base.errors import SeedbedWarning, UsageError
-from seedbed.base.files import disk_errors, sync, write_file
+from seedbed.base.files import disk_errors, sync, try_lock, write_file
 
 Item = TypeVar("Item")
 ABOUT = {"identity", "num_lines", "num_bytes", "sha256", "is_whole"}  # the fields of X.part.json
@@ -37,7 +36,7 @@ class Journal:
         self._digest, self._num_bytes, self.num_done = hashlib.sha256(), 0, 0
         with disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock = _locked(path.with_name(f"{path.name}.part.lock"), path)
+            self._lock: int | None = _locked(path.with_name(f"{path.name}.part.lock"), path)
             try:
                 self.is_whole = self._open()
             except BaseException:
@@ -132,17 +131,13 @@ class Journal:
             self._lock = None
 
 
-def _locked(file: Path, path: Path) -> int | None:
+def _locked(file: Path, path: Path) -> int:
     """The descriptor of a lock of this process. Errors: UsageError where another one has it."""
     while True:
-        lock = os.open(file, os.O_RDWR | os.O_CREAT)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        lock, is_ours = try_lock(file)
+        if not is_ours:
             os.close(lock)
-            raise UsageError(
-                f"{path} is being written by another process; wait for it, or give another name"
-            ) from None
+            raise UsageError(f"{path} is being written by another process; wait for it, or give another name")
         with suppress(FileNotFoundError):
             if os.stat(file).st_ino == os.fstat(lock).st_ino:  # else it was removed in between
                 return lock

@@ -41,21 +41,21 @@ class Result:
 
     def to_dict(self) -> dict[str, Any]:
         """The same as JSON, without the answers."""
-        found: dict[str, Any] = {"task": self.task, "metrics": _plain(self.metrics)}
+        found: dict[str, Any] = {"task": self.task, "metrics": plain(self.metrics)}
         for name in ("num_records", "num_shots", "answering", "chat", "num_fewer_shots", "seconds"):
             found[name] = getattr(self, name)
         found["signatures"] = self.signatures
         if self.by_calibration:
-            found["by_calibration"] = {name: _plain(one) for name, one in self.by_calibration.items()}
+            found["by_calibration"] = {name: plain(one) for name, one in self.by_calibration.items()}
         if len(self.variants) > 1:
             found["variants"] = {
-                name: {kind: _plain(one) for kind, one in each.items()}
-                for name, each in self.variants.items()
+                name: {kind: plain(one) for kind, one in each.items()} for name, each in self.variants.items()
             }
         if self.confusion is not None:
             found |= {"labels": self.labels, "confusion": self.confusion}
         return found
 
 
-def _plain(scores: Scores) -> dict[str, Any]:
+def plain(scores: Scores) -> dict[str, Any]:
+    """Scores as JSON."""
     return {name: score.to_dict() for name, score in scores.items()}

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -84,6 +83,17 @@ def weighted(
 ) -> dict[str, WeightedScore]:
     """The metrics of a task as functions of the records' weights; programs run here, once."""
     return {name: METRICS[name].score(references, outputs) for name in settings.metrics}
+
+
+def with_intervals(metrics: Mapping[str, WeightedScore], number: int, *, seed: int) -> Scores:
+    """Metrics of so many records with their intervals."""
+    return {name: bootstrapped(metric, number, seed=seed) for name, metric in metrics.items()}
+
+
+def signatures(settings: TaskSettings, references: Sequence[Any]) -> dict[str, str]:
+    """What papers quote beside the metrics of a task."""
+    most = max(map(len, references), default=1) if settings.task.form == "texts" else 1
+    return {name: own(most) for name in settings.metrics if (own := METRICS[name].signature) is not None}
 
 
 def record_values(
@@ -172,15 +182,15 @@ class Runner:
             name = ANSWERS if number == 0 else f"answers-{number}.jsonl"
             journal = Journal(self.out / name, self._identity(solution))
             self._kept.append((journal, []))
-        lines = [] if journal is None else list(islice(journal.lines(), journal.num_done))
+        lines = [] if journal is None else list(journal.lines())
         if lines:
             self.callback({"resumed": number * len(self.tested) + len(lines)})
         total, running, num_kept = len(self.tested) * num_variants, 0.0, len(lines)
         with StopSignals(SAVED) if journal is not None else nullcontext() as signals:
             for some in chunks(self.tested[len(lines) :], solution.chunk):
                 answers, fields = self._chunk(solution, some)
-                with signals.hold() if signals is not None else nullcontext():
-                    if journal is not None:
+                if journal is not None and signals is not None:
+                    with signals.hold():
                         journal.append(map(json_line, fields))
                 lines += fields
                 running += self._chunk_score(some, answers)
@@ -259,8 +269,7 @@ class Runner:
 
     def _scores(self, metrics: Mapping[str, WeightedScore]) -> Scores:
         """Metrics of the tested records with their intervals."""
-        number, seed = len(self.tested), self.seed
-        return {name: bootstrapped(metric, number, seed=seed) for name, metric in metrics.items()}
+        return with_intervals(metrics, len(self.tested), seed=self.seed)
 
     def _result(
         self,
@@ -272,13 +281,12 @@ class Runner:
         task, prompt, outputs = self.settings.task, self.settings.prompt, chosen.outputs
         references = references_of(task, self.tested)
         by_calibration = next(iter(found.values()))
-        most = max((len(one) for one in references), default=1) if task.task.form == "texts" else 1
-        signatures = {
-            name: own(most) for name in task.metrics if (own := METRICS[name].signature) is not None
-        }
         labels = list(task.words) if task.task.form == "label" else []
         names = [*labels, *sorted({*outputs} - {*labels})] if labels else []
-        answers = [Answer(line["prediction"], line["score"], text=line.get("text")) for line in lines]
+        answers = [
+            predicted(record, line["prediction"], line["score"])
+            for record, line in zip(self.tested, lines, strict=True)
+        ]
         return Result(
             task=task.title,
             num_records=len(self.tested),
@@ -289,11 +297,11 @@ class Runner:
             seconds=seconds,
             by_calibration=by_calibration if labels and prompt.answering == "likelihood" else {},
             variants=found,
-            signatures=signatures,
+            signatures=signatures(task, references),
             labels=names,
             confusion=confusion(references, outputs, names) if names else None,
             num_fewer_shots=sum(line["num_shots"] < prompt.num_shots for line in lines),
-            answers=list(map(predicted, self.tested, answers)),
+            answers=answers,
             values=record_values(task, references, outputs, chosen.metrics.get(task.metrics[0])),
         )
 

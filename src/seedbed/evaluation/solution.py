@@ -143,7 +143,7 @@ class Solution:
             if isinstance(answer, str):
                 yield {**record.fields, "prediction": None, "score": None, "error": answer}
             else:
-                yield predicted(record, answer)
+                yield predicted(record, answer.output, answer.score)
 
     def _answers(self, records: Sequence[Record]) -> Sequence[Answer | str]:
         """The answer of each record, or why it has none."""
@@ -199,9 +199,9 @@ def require_own(folder: Path) -> None:
         raise UsageError(f"{folder} exists and is not a solution; give a new folder")
 
 
-def predicted(record: Record, answer: Answer) -> dict[str, Any]:
+def predicted(record: Record, output: Any, score: float) -> dict[str, Any]:
     """A record as it came with `prediction` and `score` added."""
-    return {**record.fields, "prediction": answer.output, "score": round(answer.score, 6)}
+    return {**record.fields, "prediction": output, "score": round(score, 6)}
 
 
 def of_head(

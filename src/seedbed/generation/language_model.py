@@ -69,7 +69,7 @@ class LanguageModel(Reading):
         """
         settings = self.completed(GenerationSettings.of(max_new_tokens, how))
         requests = [self._request(prompt, settings) for prompt in several_of(prompts)]
-        engine = self.engine(prefix_ids=() if self._start_ids() else shared_ids(requests))
+        engine = self.engine(prefix_ids=shared_ids(requests))
         submitted = [engine.submit(request) for request in requests]
         while engine.is_busy:
             engine.step()

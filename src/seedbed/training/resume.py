@@ -190,11 +190,12 @@ def checkpointed(module: nn.Module) -> dict[str, Tensor]:
 def fingerprints_of(module: nn.Module) -> dict[str, str]:
     """The fingerprints of frozen parameters: type, shape and SHA-256, at 1.4 GB/s (2026-11-27)."""
     frozen = {name: p.detach() for name, p in module.named_parameters() if not p.requires_grad}
-    return {name: f"{p.dtype} {tuple(p.shape)} {_digest(p)}" for name, p in frozen.items()}
+    return {name: f"{p.dtype} {tuple(p.shape)} {tensor_digest(p)}" for name, p in frozen.items()}
 
 
-def _digest(tensor: Tensor) -> str:
-    numbers = tensor.cpu().contiguous().flatten().view(torch.uint8).numpy()
+def tensor_digest(tensor: Tensor) -> str:
+    """The SHA-256 of a tensor's numbers."""
+    numbers = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
     return hashlib.sha256(numbers.data).hexdigest()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -22,6 +21,7 @@ from seedbed.base.files import (
     open_regular,
     read_manifest,
     replaced_folder,
+    try_lock,
     write_file,
     write_manifest,
 )
@@ -64,16 +64,14 @@ class RunFolder:
         with disk_errors(self.path):
             self._made = [each for each in (self.path, *self.path.parents) if not each.exists()]
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            lock, is_ours = try_lock(self.path / ".lock")
+        if not is_ours:
             owner = os.pread(lock, 20, 0).decode(errors="replace") or "unknown"
             os.close(lock)
             raise CheckpointError(
                 f"{self.path} is in use by process {owner}, and one process may train in a run folder; "
                 "wait for it, stop it, or choose another folder"
-            ) from None
+            )
         with disk_errors(self.path / ".lock"):
             os.ftruncate(lock, 0)
             os.pwrite(lock, str(os.getpid()).encode(), 0)

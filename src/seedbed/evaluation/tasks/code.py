@@ -7,8 +7,6 @@ from seedbed.evaluation.task import Fields, Task, Words
 
 FENCED = re.compile(r"```(?:[Pp]ython|py)?[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL)
 SOLUTIONS = ("solution", "canonical_solution", "code", "completion", "output")
-
-
 BEGUN = re.compile(r"^[ \t]*(?:async )?def (\w+)", re.MULTILINE)
 
 
