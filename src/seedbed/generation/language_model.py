@@ -21,7 +21,9 @@ from seedbed.generation.request import Completion, check_ids, require_continuing
 from seedbed.generation.rows import evaluating
 from seedbed.generation.settings import AnswerOptions, GenerationOptions, GenerationSettings
 from seedbed.generation.shared import shared_ids
+from seedbed.hub.adapter import Adapter, merge_adapter, save_adapter
 from seedbed.hub.bundle import save_bundle
+from seedbed.models.network import parameter_count
 from seedbed.text.chat_template import ChatTemplate, Message
 
 __all__ = ["Completion", "LanguageModel", "Stream"]
@@ -34,8 +36,11 @@ class LanguageModel(Reading):
     ends answers, else the tokenizer's; an encoder-decoder's answer begins after `decoder_start_token_id`,
     else `bos_token_id`; `forced_bos_token_id` and `forced_eos_token_id` come first and last. Its settings of
     sampling or search are those of an answer whose own are None (generation/own.py). Without a tokenizer
-    token ids work, and what needs text raises a UsageError.
+    token ids work, and what needs text raises a UsageError. `adapter` says what was loaded beside the
+    weights, if anything.
     """
+
+    adapter: Adapter | None = None
 
     @overload
     def generate(  # type: ignore[overload-overlap]  # a text is a sequence of texts: the first one is meant
@@ -199,18 +204,51 @@ class LanguageModel(Reading):
         if head.kind != "lm":
             facts["head"] = head.kind + (f" ({', '.join(head.labels[:8])})" if head.labels else "")
         facts["parameters"] = count_text(sum(parameter.numel() for parameter in self.module.parameters()))
+        if self.adapter is not None:
+            facts["adapter"] = self._adapter_text(self.adapter)
         facts["context"] = (
             "any length" if config.max_positions is None else f"{config.max_positions:,} tokens"
         )
         facts["tokenizer"] = "none" if self.tokenizer is None else f"{self.tokenizer.vocab_size:,} tokens"
         return facts | {"weights": f"{str(self.module.dtype).removeprefix('torch.')} on {self.device}"}
 
+    def _adapter_text(self, adapter: Adapter) -> str:
+        settings = adapter.settings
+        rank = f", rank {settings.rank}" if hasattr(settings, "rank") else ""
+        count = sum(p.numel() for p in self.module.parameters()) - parameter_count(self.config)
+        return f"{settings.method}{rank}, {count:,} parameters"
+
+    def merge(self) -> None:
+        """Put the adapter into the weights: the model answers as before, and is saved as a bundle.
+
+        Errors: UsageError for a model without an adapter.
+        """
+        if self.adapter is None:
+            raise UsageError(
+                "this model has no adapter to merge; load one: seedbed.load(MODEL, adapter=FOLDER)"
+            )
+        merge_adapter(self.module, self.adapter.settings)
+        self.adapter = None
+
     def save(self, path: Path | str, *, card: str = "", force: bool = False) -> None:
         """Write a bundle, a folder in Hugging Face layout; load it again and compare the logits.
 
+        Of a model with an adapter this is the adapter's folder alone, in the layout of the `peft` library.
         A folder that has the same weights, in any dtype, is replaced, with `force` also another model's.
         """
         path, card, force = path_of("path", path), text_of("card", card), bool_of("force", force)
+        if self.adapter is not None:
+            save_adapter(
+                path,
+                self.module,
+                self.adapter.settings,
+                base=self.adapter.parent,
+                tokenizer=self.tokenizer,
+                generation=self.generation,
+                card=card,
+                force=force,
+            )
+            return
         vectors = self.vectors
         if vectors is not None and vectors.problem is not None:
             lost = f"{vectors.problem}, which the bundle does not keep; take it from the model's own folder"

@@ -7,16 +7,13 @@ a chat model, `chat_template.jinja`; `generation_config.json` and the model card
 from __future__ import annotations
 
 import json
-import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 
 from seedbed.base.errors import BundleError, ConfigError, SeedbedError, SeedbedWarning, nearest
 from seedbed.base.files import disk_errors, replaced_folder
@@ -25,6 +22,7 @@ from seedbed.base.runtime import find_device
 from seedbed.hub.generation_file import valid_settings
 from seedbed.hub.gguf import fill_from_gguf, gguf_numbers, inspect_gguf, is_gguf
 from seedbed.hub.published import require_matching_weights
+from seedbed.hub.tensor_files import save_tensors
 from seedbed.hub.vectors import LENGTH, MODULES, POOLING, VectorSettings, read_vectors, write_vectors
 from seedbed.hub.weight_files import CONFIG, WEIGHTS, open_weights
 from seedbed.models.family import Config, Family, Network
@@ -65,7 +63,7 @@ def save_bundle(
     part of a bundle.
     """
     path = Path(path).resolve()
-    _require_replaceable(path)
+    require_replaceable(path, FILES, "a bundle")
     if not force and path.exists() and any(path.iterdir()) and not _is_of(path, module):
         raise BundleError(
             f"{path} contains another model; choose a new folder, or replace it with --force (force=True in "
@@ -93,7 +91,7 @@ def read_bundle(path: Path) -> tuple[Config, Tokenizer | None, dict[str, Any]]:
     if is_gguf(path):
         config, tokenizer, generation = inspect_gguf(path)
         return config, tokenizer, valid_settings(generation, path, vocab_size=config.vocab_size)
-    config, folder = read_config(path), _folder_to_read(path)
+    config, folder = read_config(path), folder_to_read(path)
     tokenizer = Tokenizer.load(folder) if Tokenizer.is_in(folder) else None
     require_vocabulary(tokenizer, config, allow_added=True)
     file = folder / GENERATION if has_file(folder / GENERATION) else folder / CONFIG
@@ -114,7 +112,7 @@ def read_network(
     if is_gguf(path):
         return fill_from_gguf(path, config, dtype=DTYPES[dtype], device=place)
     with (
-        open_weights(_folder_to_read(path), allow_pickle=allow_pickle) as weights,
+        open_weights(folder_to_read(path), allow_pickle=allow_pickle) as weights,
         mismatch_errors(weights.path),
     ):
         tensors = require_matching_weights(weights, config)
@@ -155,7 +153,7 @@ def _reason(folder: Path) -> str | None:
     )
 
 
-def _folder_to_read(path: Path) -> Path:
+def folder_to_read(path: Path) -> Path:
     """The bundle's folder, or the earlier one if a save was killed between its two renames."""
     replaced = path.with_name(path.name + REPLACED) if path.name else path
     return path if path.exists() or not replaced.is_dir() else replaced
@@ -163,24 +161,24 @@ def _folder_to_read(path: Path) -> Path:
 
 def vector_settings(path: Path) -> VectorSettings | None:
     """The settings for vectors of texts in a bundle's folder, None if it has none."""
-    return None if is_gguf(path) else read_vectors(_folder_to_read(path))
+    return None if is_gguf(path) else read_vectors(folder_to_read(path))
 
 
-def _require_replaceable(path: Path) -> None:
+def require_replaceable(path: Path, files: Collection[str], what: str) -> None:
+    """Refuse a folder that `what`, which consists of `files`, cannot replace without a loss."""
     if not path.name:
-        raise BundleError(f"a bundle cannot replace {path}; choose a new folder in it")
+        raise BundleError(f"{what} cannot replace {path}; choose a new folder in it")
     if Path.cwd().is_relative_to(path):
         raise BundleError(
             f"{path} is the current folder, or around it, and a save replaces a folder as a whole; choose "
             "another one, or change to the folder above it"
         )
     if path.exists() and not path.is_dir():
-        raise BundleError(f"{path} is a file, but a bundle is a folder; choose another name")
-    others = sorted({file.name for file in path.iterdir()} - FILES) if path.exists() else []
+        raise BundleError(f"{path} is a file, but {what} is a folder; choose another name")
+    others = sorted({file.name for file in path.iterdir()} - {*files}) if path.exists() else []
     if others:
         raise BundleError(
-            f"{path} contains {others[0]}, which is not part of a bundle and would be lost; choose a new "
-            "folder"
+            f"{path} contains {others[0]}, which is not part of {what} and would be lost; choose a new folder"
         )
 
 
@@ -190,19 +188,20 @@ def _is_of(path: Path, module: Network) -> bool:
     try:
         with open_weights(path) as weights:
             pairs = ((tensors[name], weights.read(name)) for name in weights.headers)
-            return weights.headers.keys() == tensors.keys() and all(_is_equal(*pair) for pair in pairs)
+            return weights.headers.keys() == tensors.keys() and all(is_equal(*pair) for pair in pairs)
     except SeedbedError:  # damaged, or no bundle
         return False
 
 
-def _is_equal(one: torch.Tensor, other: torch.Tensor) -> bool:
+def is_equal(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two tensors are equal in the smaller of their dtypes."""
     dtype = min(one.dtype, other.dtype, key=lambda dtype: dtype.itemsize)
     return one.shape == other.shape and torch.equal(one.cpu().to(dtype), other.to(dtype))
 
 
 def read_config(path: Path) -> Config:
     """The config of a bundle's folder."""
-    path = _folder_to_read(path)
+    path = folder_to_read(path)
     if not has_file(path / CONFIG):
         problem = f"has no {CONFIG}" if path.is_dir() else "is not a folder"
         raise BundleError(f"{path} {problem}; give a bundle: a folder with {CONFIG} and {WEIGHTS}")
@@ -223,7 +222,7 @@ def stored_dtype(path: Path, *, allow_pickle: bool = False) -> str:
     if is_gguf(path):
         counts = gguf_numbers(path)
     else:
-        with open_weights(_folder_to_read(path), allow_pickle=allow_pickle) as weights:
+        with open_weights(folder_to_read(path), allow_pickle=allow_pickle) as weights:
             counts = weights.numbers()
     kind = counts.most_common(1)[0][0] if counts else ""
     return {"F16": "float16", "BF16": "bfloat16"}.get(kind, kind if kind in DTYPES else "float32")
@@ -243,12 +242,7 @@ def _write(
 ) -> None:
     config = module.config
     chosen = family(config.family)
-    tensors = {name: tensor.cpu() for name, tensor in export_tensors(module).items()}
-    try:
-        save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
-    except SafetensorError as error:  # an OSError as text
-        number = re.search(r"os error (\d+)", str(error))
-        raise OSError(int(number[1]) if number else 0, str(error)) from error
+    save_tensors(export_tensors(module), folder / WEIGHTS, metadata={})
     values = chosen.write_config(config) | chosen.head_values(config)
     values["dtype"] = str(module.dtype).removeprefix("torch.")
     if tokenizer is not None:
@@ -273,6 +267,19 @@ def _compare(folder: Path, module: Network) -> None:
             loaded, _, _ = open_bundle(folder, dtype=dtype, device=str(module.device))
     except SeedbedError as error:
         raise BundleError(f"the bundle written to {folder} does not load again: {error}") from error
+    # A wrapper sums in another order than the dense weight that was written.
+    plain = all(plain_weights(part) is not None for part in module.modules() if isinstance(part, LinearLike))
+    compare_logits(
+        module, loaded, 0.0 if plain else torch.finfo(module.dtype).eps ** 0.5, f"bundle written to {folder}"
+    )
+
+
+@torch.no_grad()
+def compare_logits(module: Network, loaded: Network, tolerance: float, what: str) -> None:
+    """Compare the logits of two networks on a few random tokens; `tolerance` is a share of the largest one.
+
+    Errors: BundleError that says `what` was written.
+    """
     config = module.config
     length = min(16, config.max_positions or 16)
     ids = torch.randint(config.vocab_size, (length,), generator=torch.Generator().manual_seed(0))
@@ -282,14 +289,11 @@ def _compare(folder: Path, module: Network) -> None:
     was_training = module.training
     module.eval()
     try:
-        expected, logits = (m.output(m(ids, layout, **source)) for m in (module, loaded))
+        expected, logits = (m.output(m(ids, layout, **source)) for m in (module, loaded.eval()))
     finally:
         module.train(was_training)
-    # A wrapper sums in another order than the dense weight that was written.
-    plain = all(plain_weights(part) is not None for part in module.modules() if isinstance(part, LinearLike))
-    atol = 0.0 if plain else torch.finfo(logits.dtype).eps ** 0.5 * max(1.0, expected.abs().max().item())
+    expected = expected.to(logits.dtype)
+    atol = tolerance * max(1.0, expected.abs().max().item())
     if not torch.allclose(expected, logits, rtol=0, atol=atol, equal_nan=True):
         worst = (expected - logits).abs().max().item()
-        raise BundleError(
-            f"the bundle written to {folder} gives other logits, by up to {worst:.2g}; nothing was replaced"
-        )
+        raise BundleError(f"the {what} gives other logits, by up to {worst:.2g}; nothing was replaced")

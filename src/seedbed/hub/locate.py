@@ -13,7 +13,7 @@ from pathlib import Path
 from seedbed.base.arguments import path_of
 from seedbed.base.errors import BundleError, nearest_path
 from seedbed.hub.download import NAME, download
-from seedbed.hub.weight_files import CONFIG, WEIGHTS
+from seedbed.hub.weight_files import ADAPTER_CONFIG, CONFIG, WEIGHTS
 
 PREFIX = "package:"
 MAX_FILES = 100_000
@@ -39,10 +39,11 @@ def hub_name(model: str | Path) -> re.Match[str] | None:
 
 
 def locate(model: str | Path, *, weights: bool = True, allow_pickle: bool = False) -> Path:
-    """The path of a model: the folder of its `config.json`, or a GGUF file.
+    """The path of a model: the folder of its `config.json`, that of an adapter, or a GGUF file.
 
-    It is the path itself, that of the model which a solution names, `model` in a run's folder, the only
-    `.gguf` file of a folder without a config, the model in an installed package, or what `download` returns.
+    It is the path itself, that of the model which a solution names, `model` or `adapter` in a run's folder,
+    the only `.gguf` file of a folder without a config, the model in an installed package, or what `download`
+    returns.
     """
     path_of("model", model)
     if str(model).startswith(PREFIX):
@@ -58,12 +59,13 @@ def locate(model: str | Path, *, weights: bool = True, allow_pickle: bool = Fals
             f"there is no model at {model}{folder}; {nearest_path(path)}give a bundle's or a run's folder, a "
             ".gguf file, package:NAME or org/name on the hub"
         )
-    if path.is_file() or (path / CONFIG).exists():
+    if path.is_file() or any((path / name).exists() for name in (CONFIG, ADAPTER_CONFIG)):
         return path
     if (path / SOLUTION).is_file():
         return locate(_model_of(path / SOLUTION), weights=weights, allow_pickle=allow_pickle)
-    if (inner := path / "model").is_dir():
-        return inner
+    for inner in (path / "model", path / "adapter"):
+        if inner.is_dir():
+            return inner
     if (path / "settings.toml").exists() or (path / ".lock").exists():
         raise BundleError(f"the run in {path} has no model yet; run its command again to finish it")
     files = sorted(path.glob("*.gguf"))
@@ -73,14 +75,18 @@ def locate(model: str | Path, *, weights: bool = True, allow_pickle: bool = Fals
 
 
 def _model_of(file: Path) -> str:
-    """The name of the model in a solution's file."""
+    """The name of the model in a solution's file; a relative path may begin at its folder."""
     try:
         name = tomllib.loads(file.read_text(encoding="utf-8"))["model"]["name"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         name = None
-    if not isinstance(name, str) or Path(name).expanduser().resolve() == file.parent.resolve():
+    own = (
+        {Path(name).expanduser().resolve(), (file.parent / name).resolve()} if isinstance(name, str) else None
+    )
+    if own is None or file.parent.resolve() in own:
         raise BundleError(f"{file} does not name the model of the solution; evaluate it again with --save")
-    return name
+    inner = file.parent / name
+    return str(inner) if not name.startswith(PREFIX) and inner.exists() else str(name)
 
 
 def package_model(name: str) -> Path:

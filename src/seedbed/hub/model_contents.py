@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import Any
 
-from seedbed.base.errors import SeedbedError
+from seedbed.base.arguments import brief
+from seedbed.base.errors import BundleError, SeedbedError
 from seedbed.base.json_file import read_object
 from seedbed.base.units import bytes_text, count_text
+from seedbed.hub.adapter_file import AdapterFolder, shape_of
+from seedbed.hub.base import Base, base_name
 from seedbed.hub.bundle import CARD, GENERATION, mismatch_errors, read_config
 from seedbed.hub.download import SMALL_FILES
 from seedbed.hub.gguf import gguf_numbers, inspect_gguf
+from seedbed.hub.locate import hub_name
 from seedbed.hub.published import require_matching_weights
 from seedbed.hub.weight_files import (
+    ADAPTER_WEIGHTS,
     CONFIG,
     INDEX,
     PICKLES,
@@ -26,7 +32,7 @@ from seedbed.hub.weight_files import (
     open_weights,
 )
 from seedbed.models.family import Config
-from seedbed.models.network import parameter_count, require_vocabulary
+from seedbed.models.network import build, parameter_count, require_vocabulary
 from seedbed.text.special_form import BLANK_KEY
 from seedbed.text.tokenizer import Tokenizer
 
@@ -39,6 +45,7 @@ TOKENIZERS = tuple(
 WEIGHT_ENDS = (".safetensors", ".safetensors.index.json", ".bin", ".bin.index.json")
 FOREIGN = (".h5", ".msgpack", ".onnx", ".pth", ".pt", ".ckpt")
 HEADS = {"lm": "language model", "mlm": "masked language model", "none": "no output, embeddings only"}
+ADAPTER_KEYS = ("r", "lora_alpha", "target_modules")  # shown where an adapter has them
 SAID = {
     WEIGHTS: "the weights: nothing loads without them; download or train the model again",
     CONFIG: "the shape of the network: nothing loads without it; take the one saved with the weights",
@@ -104,6 +111,57 @@ def describe_gguf(path: Path) -> Found:
         found |= {"next": advice(path, config, tokenizer, generation)}
         found |= {"model": _facts(config, numbers, [path])}
     return found
+
+
+def describe_adapter(path: Path) -> Found:
+    """An adapter's folder, whether its base is there, and whether that is the one it was trained on."""
+    found: Found = {"holds": {}, "lacks": {}, "problems": [], "next": None}
+    with _collected(found):
+        folder = AdapterFolder.read(path)
+        found["holds"] |= _adapter_lines(folder)
+        name = found["holds"]["base"] = base_name(folder)
+        if hub_name(name):  # nothing is downloaded
+            found["holds"]["base"] = f"{name} on the hub, not looked up"
+            found["next"] = f'seedbed.load("{path}") in Python, which downloads {name}'
+            return found
+        base = Base.open(path)
+        assert base.parent is not None
+        found["holds"]["base"] = f"{name}, found"
+        if (shape := shape_of(base.parent.config)) != folder.own.shape != "":
+            problem = f"{path} was trained on a base of another shape: {folder.own.shape}, not {shape}"
+            raise BundleError(f"{problem}; give that base its place")
+        folder.put_on(build(_fitted(base.parent), "meta"))
+        base.require_own_base()
+        unknown = "the adapter does not say of which weights it is"
+        same = f"{base.parent.fingerprint[:12]}, that of the base it was trained on"
+        found["holds"]["fingerprint"] = unknown if folder.own.base is None else same
+        found["holds"] |= _config_lines(base.config)
+        if base.tokenizer is not None:
+            found["holds"] |= describe_tokenizer(base.tokenizer, base.config)
+        found["holds"]["merged"] = f"by seedbed export {path} --out FOLDER, into a whole model"
+        found["next"] = advice(path, base.config, base.tokenizer, base.generation)
+    if not (path / CARD).exists():
+        found["lacks"][CARD] = SAID[CARD]
+    return found
+
+
+def _adapter_lines(folder: AdapterFolder) -> dict[str, str]:
+    count = sum(prod(header.shape) for header in folder.headers.values())
+    sizes = [f"{key} {brief(folder.values[key])}" for key in ADAPTER_KEYS if folder.values.get(key)]
+    size = bytes_text((folder.path / ADAPTER_WEIGHTS).stat().st_size)
+    labels = ", ".join(folder.own.labels[:8])
+    lines = {"method": folder.method, "settings": ", ".join(sizes), "labels": labels}
+    lines |= {"parameters": f"{count:,}", "weights": size}
+    return {name: line for name, line in lines.items() if line}
+
+
+def _fitted(base: Base) -> Config:
+    """The config of a base, with the head of its weights where their headers can be read."""
+    if base.path.is_file() or (weights := find_weights(base.path)) is None or not weights.exists():
+        return base.config
+    with open_weights(base.path) as opened, mismatch_errors(opened.path):
+        fitted: Config = require_matching_weights(opened, base.config).config
+    return fitted
 
 
 def describe_tokenizer(tokenizer: Tokenizer, config: Config | None = None) -> dict[str, str]:
@@ -194,3 +252,8 @@ def advice(
         return f'python -c \'import seedbed; print(seedbed.load("{path}").{does}("a text"))\''
     verb = "chat" if tokenizer.config.get("chat_template") else "generate"
     return f"seedbed {verb} {path}" + ("" if verb == "chat" else ' "..."')
+
+
+def predict_command(path: Path | str) -> str:
+    """The command that answers the records of a file with a run or a solution."""
+    return f"seedbed predict {path} FILE --out ANSWERS.jsonl"

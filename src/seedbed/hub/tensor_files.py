@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from seedbed.base.errors import BundleError
@@ -31,7 +33,10 @@ class TensorHeader(NamedTuple):
 
 
 class SafetensorsFile:
-    """A safetensors file whose header has been read; `headers` are its tensors' by name."""
+    """A safetensors file whose header has been read; `headers` are its tensors' by name.
+
+    `metadata` are the texts beside them.
+    """
 
     def __init__(self, path: Path) -> None:
         _require_readable(path)
@@ -43,6 +48,7 @@ class SafetensorsFile:
                 name: TensorHeader(tuple(one.get_shape()), DTYPES.get(one.get_dtype()))
                 for name, one in slices.items()
             }
+            self.metadata: dict[str, str] = opened.metadata() or {}
         self._opened = opened
         if unprintable := [name for name in self.headers if not name.isprintable()]:
             raise BundleError(
@@ -60,6 +66,32 @@ class SafetensorsFile:
     def close(self) -> None:
         """Unmap the file; the next `read` opens it again."""
         self._opened = None
+
+
+def save_tensors(tensors: Mapping[str, Tensor], file: Path, *, metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file, the tensors from any device. Errors: OSError."""
+    try:
+        on_cpu = {name: tensor.detach().cpu() for name, tensor in tensors.items()}
+        save_file(on_cpu, file, metadata={"format": "pt", **metadata})
+        _sort_metadata(file)
+    except SafetensorError as error:  # an OSError as text
+        number = re.search(r"os error (\d+)", str(error))
+        raise OSError(int(number[1]) if number else 0, str(error)) from error
+
+
+def _sort_metadata(file: Path) -> None:
+    """Write the metadata in the order of their names: the library's order differs from call to call.
+
+    A fingerprint of the file would, too.
+    """
+    with file.open("r+b") as opened:
+        num_bytes = int.from_bytes(opened.read(8), "little")
+        header = json.loads(opened.read(num_bytes))
+        header = {"__metadata__": dict(sorted(header.pop("__metadata__").items()))} | header
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        assert len(text) <= num_bytes  # the same letters
+        opened.seek(8)
+        opened.write(text.ljust(num_bytes))
 
 
 class PickleFile:

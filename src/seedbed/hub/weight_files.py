@@ -15,6 +15,7 @@ from seedbed.base.json_file import has_file, read_object
 from seedbed.hub.tensor_files import PickleFile, SafetensorsFile
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 # Mapped pages that were read count as this process's memory until the file is closed.
 MAX_MAPPED_BYTES = 1 << 26

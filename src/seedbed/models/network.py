@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from seedbed.base.errors import BundleError, ConfigError, UsageError, nearest
+from seedbed.base.errors import BundleError, ConfigError, SeedbedWarning, UsageError, nearest
 from seedbed.base.plugins import PluginPackage
 from seedbed.models.family import Config, Family, Network
 from seedbed.models.recurrent import RecurrentNetwork
 from seedbed.models.transformer import Transformer
 from seedbed.models.weights import export_weights, import_weights
-from seedbed.nn.config import ModelConfig, RecurrentConfig
+from seedbed.nn.config import HeadConfig, ModelConfig, RecurrentConfig
 from seedbed.nn.linear import named_parts
 from seedbed.text.tokenizer import Tokenizer
 
 MAX_TABLES = 1 << 24  # numbers in tables of positions that a network may have beyond its file's
+BODY = ("embed", "encoder", "decoder", "pooler")  # modules that a network with another head keeps
 FAMILIES: PluginPackage[Family] = PluginPackage("seedbed.models.families", "FAMILY")
 family = FAMILIES.get  # by its name
 
@@ -53,10 +56,10 @@ def export_tensors(module: Network) -> dict[str, Tensor]:
 
 def _translation(config: Config) -> dict[str, Any]:
     rules, num_heads = family(config.family).rules(config), getattr(config, "num_heads", 1)
-    return {"rules": rules, "num_layers": _depth(config), "num_heads": num_heads}
+    return {"rules": rules, "num_layers": depth(config), "num_heads": num_heads}
 
 
-def _depth(config: Config) -> int:
+def depth(config: Config) -> int:
     """Layers of the deeper stack."""
     if isinstance(config, RecurrentConfig):
         return config.num_layers
@@ -73,8 +76,8 @@ def require_plausible(config: Config, num_tensors: int, num_held: int, unit: str
 
     `num_held` counts the weights in `unit`: numbers, or bytes, of which each number has at least one.
     """
-    if (depth := _depth(config)) > num_tensors:
-        expected, found = f"{depth} layers", f"{num_tensors} tensors"
+    if (layers := depth(config)) > num_tensors:
+        expected, found = f"{layers} layers", f"{num_tensors} tensors"
     else:
         try:
             module = build(config, "meta")
@@ -107,6 +110,52 @@ def require_vocabulary(
         f"the tokenizer has {tokenizer.vocab_size} tokens, but the network has {config.vocab_size}; use the "
         f"tokenizer that the network was trained with, or a vocab_size of at least {tokenizer.vocab_size}"
     )
+
+
+def with_head(base: Network, head: HeadConfig, generator: torch.Generator) -> Network:
+    """The base if it has this head or the head has no labels; else its body with a new head.
+
+    The weights of the new head are sampled from `generator`. Warns of labels that are replaced.
+    """
+    if not head.labels or is_alike(base.config.head, head):
+        return base
+    if known := base.config.head.labels:
+        warnings.warn(
+            f"the base's head gives {len(known)} labels ({', '.join(known[:3])} ...); it is replaced by a "
+            f"new one for the {len(head.labels)} of the data ({', '.join(head.labels[:3])} ...)",
+            SeedbedWarning,
+            stacklevel=2,
+        )
+    assert isinstance(base, Transformer)
+    new = build(replace(base.config, head=head))
+    initialize(new, generator)
+    _take_body(new, base)
+    return new
+
+
+def with_empty_head(base: Network, head: HeadConfig) -> Network:
+    """The same with uninitialised memory in the new modules, to be filled; nothing else is new."""
+    if not head.labels or is_alike(base.config.head, head):
+        return base
+    assert isinstance(base, Transformer)
+    new = build(replace(base.config, head=head), "meta")
+    assert isinstance(new, Transformer)
+    _take_body(new, base)
+    for name, own in new.named_children():
+        if getattr(base, name) is not own:
+            own.to_empty(device=base.device)
+    return new.train(base.training)
+
+
+def _take_body(new: Network, base: Network) -> None:
+    for name in BODY:
+        if getattr(new, name) is not None and getattr(base, name) is not None:
+            setattr(new, name, getattr(base, name))
+
+
+def is_alike(one: HeadConfig, other: HeadConfig) -> bool:
+    """Whether two heads give the same labels in the same way."""
+    return replace(one, pooler=False, dense=False) == replace(other, pooler=False, dense=False)
 
 
 def decoder_start_id(config: Config) -> int | None:

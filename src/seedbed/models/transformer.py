@@ -108,6 +108,8 @@ class Transformer(NetworkBase):
         if self.config.head.kind == "none":
             return hidden
         unembed = getattr(hidden, "unembed", self.embed.unembed)
+        if self.classifier is not None:  # over a base of another type, an adapter's head is float32
+            hidden = hidden.to(self.classifier.dense()[0].dtype)
         if self.transform is not None:
             hidden = self.transform(hidden)
         elif self.pooler is not None and self.config.head.kind == "classification":

@@ -66,7 +66,7 @@ def import_weights(
         if storage == "transposed":
             w = w.T if w.ndim == 2 else w
         elif storage == "per_head":
-            w = w.unflatten(0, (num_heads, len(parts), -1)).transpose(0, 1).flatten(0, 2)
+            w = from_heads(w, len(parts), num_heads)
         for part, values in zip(parts, w.split([part.size(0) for part in parts]), strict=True):
             part.copy_(values)
     if missing:
@@ -97,6 +97,18 @@ def export_weights(
         if storage == "transposed":
             w = w.T if w.ndim == 2 else w
         elif storage == "per_head":
-            w = w.unflatten(0, (len(names), num_heads, -1)).transpose(0, 1).flatten(0, 2)
+            w = to_heads(w, len(names), num_heads)
         theirs[name] = w.contiguous()
     return theirs
+
+
+def to_heads(w: Tensor, num_parts: int, num_heads: int) -> Tensor:
+    """Rows (parts, heads, head_dim) -> (heads, parts, head_dim), as `per_head` stores them."""
+    parts: Tensor = w.unflatten(0, (num_parts, num_heads, -1))
+    return parts.transpose(0, 1).flatten(0, 2)
+
+
+def from_heads(w: Tensor, num_parts: int, num_heads: int) -> Tensor:
+    """The inverse of `to_heads`."""
+    heads: Tensor = w.unflatten(0, (num_heads, num_parts, -1))
+    return heads.transpose(0, 1).flatten(0, 2)
