@@ -117,6 +117,8 @@ class Attention(nn.Module):
             qk = torch.cat((self.q_norm(q), self.k_norm(k)), dim=1)
         if angles is not None:
             qk = rotate(qk, angles, interleaved=self.interleaved)
+            if x.requires_grad:
+                v = v.contiguous()  # so that the memory of q and k before the rotation is not kept
         q, k = qk.split([heads, kv_heads], dim=1)
         return q, k, v
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.autograd.graph import _engine_run_backward
 from torch.nn import functional as F
 
 from seedbed.nn.attention import Attention, AttentionContext
@@ -43,6 +44,45 @@ def _relu_squared(x: Tensor) -> Tensor:
     return y
 
 
+class _Gated(torch.autograd.Function):
+    """activation(gate) * up of a gated feed-forward's h (N, 2 d_ff), of which h alone is saved."""
+
+    @staticmethod
+    def forward(ctx: Any, h: Tensor, activation: Callable[[Tensor], Tensor]) -> Tensor:
+        """Forward."""
+        ctx.activation = activation
+        ctx.save_for_backward(h)
+        gate, up = h.chunk(2, dim=-1)
+        return activation(gate).mul_(up)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        """Backward."""
+        (h,) = ctx.saved_tensors
+        gate, up = h.chunk(2, dim=-1)
+        of_h = torch.empty_like(h)
+        of_gate, of_up = of_h.chunk(2, dim=-1)
+        with torch.enable_grad():
+            gate = gate.detach().requires_grad_()
+            opened = ctx.activation(gate)
+        torch.mul(gradient, opened.detach(), out=of_up)
+        # torch.autograd.grad with a gradient loads sympy and the compiler: 96 MiB (torch 2.13).
+        how: dict[str, bool] = {"allow_unreachable": False, "accumulate_grad": False}
+        found = _engine_run_backward((opened,), (gradient * up,), False, False, (gate,), **how)
+        of_gate.copy_(found[0])
+        return of_h, None
+
+
+def _gated(h: Tensor, activation: Callable[[Tensor], Tensor]) -> Tensor:
+    """h (N, 2 d_ff) -> activation(gate) * up, (N, d_ff)."""
+    if not (torch.is_grad_enabled() and h.requires_grad) or torch.compiler.is_compiling():
+        gate, up = h.chunk(2, dim=-1)
+        return activation(gate) * up
+    y: Tensor = _Gated.apply(h, activation)  # type: ignore[no-untyped-call]
+    return y
+
+
 def _gelu_tanh(x: Tensor) -> Tensor:
     return F.gelu(x, approximate="tanh")
 
@@ -70,11 +110,7 @@ class FeedForward(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x (N, M) -> (N, M)."""
         h = self.inner(x)
-        if not self.gated:
-            h = self.activation(h)
-        else:
-            gate, up = h.chunk(2, dim=-1)
-            h = self.activation(gate) * up
+        h = _gated(h, self.activation) if self.gated else self.activation(h)
         y: Tensor = self.down(h)
         return y
 
