@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.task_models import CHATML
 
 from seedbed.base.errors import ConfigError, DataError, SeedbedWarning
 from seedbed.data import prepare as module
@@ -25,8 +26,9 @@ from seedbed.data.prepare import (
 from seedbed.data.settings import DataSettings
 from seedbed.data.shards import TokenShard
 from seedbed.data.split import content_hash
+from seedbed.text.chat_template import ChatTemplate
 from seedbed.text.special_form import decoder_form
-from seedbed.text.tokenizer import Tokenizer, blocks
+from seedbed.text.tokenizer import END_OF_TEXT, Tokenizer, blocks
 from seedbed.text.training import train_tokenizer
 
 BYTES = train_tokenizer([], "bytes")
@@ -362,3 +364,26 @@ def test_settings_that_cannot_be() -> None:
             DataSettings(train="a", validation_fraction=fraction)
     with pytest.raises(ConfigError, match=r"data\.document_separator is empty"):
         DataSettings(train="a", document_separator="")
+
+
+def test_another_chat_template_makes_other_shards(tmp_path: Path) -> None:
+    """They are found by what they contain, and two models with one tokenizer can have two templates."""
+    turns = [{"role": "user", "content": "a garden"}, {"role": "assistant", "content": "it grows"}]
+    rows = [json.dumps({"messages": [{**turns[0], "content": f"a garden {n}"}, turns[1]]}) for n in range(40)]
+    (tmp_path / "a.jsonl").write_text("\n".join(rows))
+    settings = DataSettings(train=str(tmp_path / "a.jsonl"), validation_fraction=0.2)
+    special = decoder_form(END_OF_TEXT, "<|im_start|>", "<|im_end|>")
+    plain = train_tokenizer([], "bytes", special=special)
+    found = []
+    for template in (CHATML, CHATML.replace("<|im_end|>\n", "<|im_end|>\n\n"), CHATML):
+        tokenizer = Tokenizer(plain._core, plain.config | {"chat_template": template})
+        shards = prepare_shards(settings, tokenizer, tmp_path / "out", learns_from="conversations")
+        expected, _ = ChatTemplate(template, tokenizer).encode_answers(json.loads(rows[0])["messages"])
+        documents = [
+            side.document(number).tolist()
+            for side in (shards.train, shards.validation)
+            for number in range(side.num_documents)
+        ]
+        assert expected in documents
+        found.append(shards.fingerprint)
+    assert found[0] == found[2] != found[1]

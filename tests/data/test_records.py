@@ -231,3 +231,16 @@ def test_long_inputs_lose_their_end_and_long_answers_leave_the_record_out(tmp_pa
         DataError, match=r"each of the 2 answers is longer than the context; raise training\.context_"
     ):
         pairs(tmp_path, [(3, 9), (3, 8)], 5)
+
+
+def test_a_source_of_some_records_and_without_long_ones(tmp_path: Path) -> None:
+    lengths = [(3, 2), (9, 2), (4, 9), (5, 5), (1, 1), (7, 1)]
+    source = pairs(tmp_path, lengths, 5, cuts=False, numbers=np.array([0, 1, 2, 4]))
+    assert (source.num_cut, source.num_left_out) == (0, 2) and source.kept.tolist() == [0, 4]
+    for pass_index in (0, 1):
+        records = list(source.records(pass_index, 0))
+        assert sorted(record.key for record in records) == [(pass_index, 0), (pass_index, 4)]
+    every = pairs(tmp_path, lengths, 9, numbers=np.arange(6))
+    assert every.order(3).tolist() == pairs(tmp_path, lengths, 9).order(3).tolist()
+    with pytest.raises(DataError, match="each of the 2 records is longer than the context; raise"):
+        pairs(tmp_path, lengths, 5, cuts=False, numbers=np.array([1, 5]))

@@ -127,3 +127,41 @@ def test_the_summary_has_labels_samples_and_missing_intervals() -> None:
     many = label_counts_text({str(n): [9, n % 2] for n in range(100)}, "word")
     assert many.count("held out") == 8 and ", and 42 more; 0: 9 words, not" in many
     assert many.endswith("; 30 more labels are not measured")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "interval", "p_value", "worked", "reason"),
+    [
+        (0.4, 0.6, [0.1, 0.3], 0.001, "yes", "difference is +0.100 to +0.300"),
+        (0.4, 0.5, [-0.1, 0.3], 0.2, "not shown", "difference is -0.100 to +0.300"),
+        (0.6, 0.4, [-0.3, -0.1], 0.001, "no", "worse. The base's own weights are kept."),
+        (0.0, 1.0, None, 0.001, "yes", "all records differ alike"),
+        (0.5, 0.5, None, 1.0, "not shown", "all records differ alike"),
+        (1.0, 0.0, None, 0.001, "no", "worse"),
+        (0.4, 0.6, None, None, "too few to say", "30 are needed"),
+    ],
+)
+def test_a_task_is_judged_by_its_answers(
+    before: float, after: float, interval: Any, p_value: float | None, worked: str, reason: str
+) -> None:
+    difference = {"value": after - before, "interval": interval, "p_value": p_value}
+    both = {"before": {"value": before}, "after": {"value": after}, "difference": difference}
+    task = {
+        "metric": "f1",
+        "num_records": 40,
+        "metrics": {"f1": both},
+        "is_worse": reason.startswith("worse"),
+    }
+    found = verdict(figures(LOSS, task=task))
+    assert found.worked == worked and reason in found.because
+
+
+def test_answers_of_the_base_itself_are_no_success() -> None:
+    both = {
+        "before": {"value": 0.4},
+        "after": {"value": 0.4},
+        "difference": {"interval": None, "p_value": 1.0},
+    }
+    task = {"metric": "f1", "num_records": 40, "metrics": {"f1": both}, "is_worse": False}
+    found = verdict(figures(LOSS, task=task, best_step=0))
+    assert found.worked == "no" and "No step made the base better" in found.because

@@ -16,6 +16,7 @@ from seedbed.data.loader import Loader, MixturePart, micro_batches
 from seedbed.data.objective import OBJECTIVES, Objective
 from seedbed.data.records import Record
 from seedbed.data.vocabulary import Vocabulary
+from seedbed.models.adapter import METHODS
 from seedbed.models.network import family as family_of
 from seedbed.text.blanks import infill_ids
 from seedbed.text.special_form import ROLES
@@ -67,7 +68,28 @@ def test_the_loss_falls_on_32_records(name: str, family: str) -> None:
 @pytest.mark.parametrize(("name", "family"), PAIRS)
 def test_sum_and_gradients_do_not_depend_on_the_split(name: str, family: str) -> None:
     """Accumulated equals full batch, and packed with others equals alone, to 1e-5."""
-    objective, network = made(name, family), small.network(family, name).double()
+    require_equal_splits(name, made(name, family), small.network(family, name).double())
+
+
+@pytest.mark.parametrize(("name", "family"), [p for p in PAIRS if p[0] not in TEXT_NAMES])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_sum_and_gradients_beside_an_adapter_do_not_depend_on_the_split(
+    name: str, family: str, dtype: torch.dtype
+) -> None:
+    network = small.network(family, name)
+    lora = METHODS.get("lora")
+    lora(lora.settings_class(rank=4)).apply(network, torch.Generator().manual_seed(1))
+    frozen = [parameter for parameter in network.parameters() if not parameter.requires_grad]
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2)))
+    require_equal_splits(name, made(name, family), network.to(dtype))
+    assert frozen and all(parameter.grad is None for parameter in frozen)
+
+
+def require_equal_splits(name: str, objective: Objective, network: Any) -> None:
+    """The summed loss and its gradients are those of the whole batch for every split and order."""
     rows = small.records(OBJECTIVES.get(name), 12)
     examples = [objective.example(row, 1) for row in rows]
     count = sum(len(example.targets) for example in examples)

@@ -32,24 +32,19 @@ def test_the_tokens_of_answers_are_targets_at_the_places_before_them() -> None:
     assert example.target_index is not None and example.target_index.tolist() == [1, 2, 4]
 
 
-def test_a_long_conversation_loses_its_end_and_is_left_out_if_its_answers_are_there(tmp_path: Path) -> None:
+def test_a_long_conversation_is_left_out(tmp_path: Path) -> None:
     inputs = write_shard(tmp_path / "ids", [list(range(1, 9)), [1, 2, 3], [5, 6]], vocab_size=small.SIZE)
     flags = [[0, 0, 1, 1, 1, 0, 0, 1], [0, 1, 1], [0, 1]]
-    late = write_shard(tmp_path / "late", [[0, 0, 0, 0, 0, 0, 1, 1], *flags[1:]], vocab_size=2)
     answers = write_shard(tmp_path / "flags", flags, vocab_size=2)
     objective = small.objective("conversation")
     limit = objective.max_input_tokens(answers.lengths, 4)
-    how: dict[str, Any] = {"max_input_tokens": limit, "seed": 0, "shuffle": False, "cuts_answers": True}
+    how: dict[str, Any] = {"max_input_tokens": limit, "seed": 0, "shuffle": False, "cuts": False}
     source = PairSource(inputs, answers, **how)
-    assert (source.num_cut, source.num_left_out) == (1, 0)
-    first = objective.example(next(source.records(0, 0)), 0)
-    assert first.input_ids.tolist() == [1, 2, 3, 4] and first.targets.tolist() == [3, 4, 5]
-    source = PairSource(inputs, late, **how)
     assert (source.num_cut, source.num_left_out) == (0, 1) and limit.min() > 0
     assert [len(record.ids) for record in source.records(0, 0)] == [3, 2]
     how["max_input_tokens"] = np.full(3, 1)
-    with pytest.raises(DataError, match="each of the 3 conversations is longer than the context before its"):
-        PairSource(inputs, late, **how)
+    with pytest.raises(DataError, match="each of the 3 records is longer than the context; raise training"):
+        PairSource(inputs, answers, **how)
 
 
 def write(path: Path, records: list[Any]) -> str:

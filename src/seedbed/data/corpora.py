@@ -25,13 +25,14 @@ class Document:
     """A text and its origin for messages: `notes.txt`, `train.jsonl:7`, `builtin:prose/ast.py`.
 
     `answer` is the answer or the labels of a labelled record. A conversation is a text: its messages as JSON.
-    A part that is cut from the middle of a text does not end it.
+    A part that is cut from the middle of a text does not end it. `file` is the one that it is from.
     """
 
     text: str
     origin: str
     answer: str | None = None
     ends: bool = True
+    file: str = field(default="", compare=False)
 
     @cached_property
     def digest(self) -> bytes:
@@ -93,7 +94,8 @@ def read_documents(
             if learns_from != "text" or (text and not text.isspace()):
                 reading.num_documents += 1
                 is_empty = False
-                yield document if len(texts) == 1 else Document(text, f"{document.origin} part {number}")
+                part = f"{document.origin} part {number}"
+                yield document if len(texts) == 1 else Document(text, part, file=document.file)
     if is_empty:
         what = "text; give a file or folder with at least one document"
         if learns_from != "text":
@@ -154,7 +156,7 @@ def _file_documents(
         records = read()
     elif (text := read_text(file)) and not text.isspace():
         if learns_from == "text":
-            yield Document(text, str(file))
+            yield Document(text, str(file), file=str(file))
             return
         records = _tagged(file, text, learns_from)
     else:
@@ -169,7 +171,8 @@ def _file_documents(
         if is_empty:
             reading.class_names = reading.class_names or class_names(file, fields[-1].name)
         is_empty = False
-        yield Document(*record_texts(record, fields, settings, learns_from, origin, reading.class_names))
+        texts = record_texts(record, fields, settings, learns_from, origin, reading.class_names)
+        yield Document(*texts, file=str(file))
     if is_empty:
         what = "text" if learns_from == "text" else "record"
         raise NotUsable(f"{file} has no {what}; give a file or folder with at least one document", "empty")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
 from seedbed.base.errors import DataError
 from seedbed.data.corpora import Document, Reading, deduplicate, read_documents
+from seedbed.data.files import source_files
 from seedbed.data.forms import LearnsFrom
 from seedbed.data.labels import answer_labels, document_texts, ordered_labels
 from seedbed.data.recognition import recognised
@@ -19,11 +20,18 @@ from seedbed.data.split import Split, content_hash, find_split
 class Corpus:
     """What is read, time and again; what is held out of it is found once, in further readings.
 
-    `reading` is what the last reading of all documents found.
+    `reading` is what the last reading of all documents found. `read` gives the documents of a source in place
+    of `read_documents`, each with its file.
     """
 
-    def __init__(self, settings: DataSettings, *, learns_from: LearnsFrom = "text") -> None:
-        self.settings, self.learns_from = settings, learns_from
+    def __init__(
+        self,
+        settings: DataSettings,
+        *,
+        learns_from: LearnsFrom = "text",
+        read: Callable[[str], Iterator[Document]] | None = None,
+    ) -> None:
+        self.settings, self.learns_from, self.read = settings, learns_from, read
         self.reading = Reading()
 
     def documents(self) -> Iterator[tuple[Document, bool]]:
@@ -104,8 +112,23 @@ class Corpus:
     def _read(self, source: str, known: set[bytes]) -> Iterator[Document]:
         """The documents of a source; with `deduplicate` without the `known` ones, which become more."""
         reading = self.reading
-        found = read_documents(source, self._recognised, learns_from=self.learns_from, reading=reading)
+        if self.read is not None:
+            found = self._counted(self.read(source), source, reading)
+        else:
+            found = read_documents(source, self._recognised, learns_from=self.learns_from, reading=reading)
         return deduplicate(found, known=known, reading=reading) if self.settings.deduplicate else found
+
+    def _counted(self, documents: Iterator[Document], source: str, reading: Reading) -> Iterator[Document]:
+        """The documents of a source, counted with their files; a file without any is skipped."""
+        files = dict[str, None]()
+        for document in documents:
+            reading.num_documents += 1
+            files[document.file] = None
+            yield document
+        reading.files += files
+        settings = self.settings
+        every = map(str, source_files(source, include=settings.include, exclude=settings.exclude))
+        reading.skipped |= {file: "no record of the task" for file in every if file not in files}
 
     def facts(self) -> dict[str, Any]:
         """What the last reading found, for machines."""

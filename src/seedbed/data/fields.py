@@ -56,6 +56,11 @@ def missing_fields(record: dict[str, Any], fields: Sequence[Field], origin: str)
     )
 
 
+def empty_answer(origin: str) -> DataError:
+    """The error for a record whose answer has no text."""
+    return DataError(f"{origin}: the answer is empty; give one, or leave the record out")
+
+
 def fields_text(record: Any) -> str:
     """The names of a record's fields for a message, at most 10."""
     names = [str(name)[:30] for name in record]
@@ -79,6 +84,8 @@ def record_texts(
     if len(texts) == 1:
         return texts[0], origin, None
     prompt, answer = texts
+    if learns_from in ("pairs", "conversations") and not answer.strip():
+        raise empty_answer(origin)
     if settings.form == "alpaca":
         given = record.get("input")
         prompt = f"{prompt}\n\n{given}" if given else prompt
@@ -164,4 +171,8 @@ def _messages(value: Any, name: str, origin: str) -> str:
     ]
     if not any(turn.get("role") == "assistant" for turn in turns):
         raise DataError(f"{origin}: no message of {name!r} is the assistant's; leave the record out")
+    for turn in turns:
+        said = (part for key, part in turn.items() if key not in ("role", "name"))
+        if turn.get("role") == "assistant" and not any(str(part or "").strip() for part in said):
+            raise empty_answer(origin)
     return json.dumps(turns, ensure_ascii=False)

@@ -16,6 +16,7 @@ from seedbed.data.fields import WORD
 from seedbed.data.forms import LearnsFrom
 from seedbed.nn.config import MAX_LABELS
 from seedbed.text.chat_template import ChatTemplate
+from seedbed.text.special_tokens import NAMES
 from seedbed.text.tokenizer import Tokenizer
 
 LABELS = "labels.json"
@@ -107,6 +108,12 @@ def chat_template(tokenizer: Tokenizer | None) -> ChatTemplate:
             "or give the records as prompt and completion"
         )
     return template
+
+
+def template_content(tokenizer: Tokenizer) -> str:
+    """What the ids of a conversation depend on beside the tokenizer: the template and the names in it."""
+    names = {role: tokenizer.special_name(role) for role in NAMES}
+    return json.dumps([chat_template(tokenizer).source, names], sort_keys=True)
 
 
 def encode_labelled(

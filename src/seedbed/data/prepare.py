@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from seedbed.base.errors import DataError
 from seedbed.base.files import shared_folder, write_file
@@ -26,8 +27,10 @@ from seedbed.data.labels import (
     encode_labelled,
     encode_pairs,
     read_labels,
+    template_content,
     write_labels,
 )
+from seedbed.data.mixture import Groups, read_groups
 from seedbed.data.overlap import WORTH_A_WARNING, Overlap
 from seedbed.data.settings import DataSettings
 from seedbed.data.shards import ShardWriter, TokenShard
@@ -58,6 +61,8 @@ class CorpusShards:
     train_answers: TokenShard | None = None
     validation_answers: TokenShard | None = None
     labels: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()  # the tasks of a mixture
+    train_groups: NDArray[np.int32] | None = None  # (num_documents,), the number of the task of each record
     learns_from: LearnsFrom = "text"
     reading: Mapping[str, Any] = field(default_factory=dict)  # what `Corpus.facts` returns
 
@@ -106,16 +111,26 @@ class CorpusShards:
         return sum(shard.tokens.nbytes for shard in shards if shard is not None)
 
 
-def source_fingerprint(settings: DataSettings) -> str:
-    """SHA-256 of the settings that select the documents and of every file that they are read from."""
+def source_fingerprint(settings: DataSettings, rendering: str = "") -> str:
+    """SHA-256 of the settings that select the documents and of every file that they are read from.
+
+    `rendering` says how records become documents, where these are those of a task. The weights of a mixture
+    do not count.
+    """
     # Paths do not count: a moved file is the same data. The names of built-in corpora do.
     named = {
         k: v if v is None or v in BUILTIN else "files" for k, v in asdict(settings).items() if k in SIDES
     }
-    digest = hashlib.sha256(json.dumps([FORMAT, asdict(settings) | named], sort_keys=True).encode())
+    selecting = {k: v for k, v in asdict(settings).items() if not k.startswith("mixture_")}
+    digest = hashlib.sha256(json.dumps([FORMAT, selecting | named], sort_keys=True).encode())
+    if rendering:
+        digest.update(f"\0rendering\0{rendering}".encode())
     for source in filter(None, (settings.train, settings.validation)):
         for file in source_files(source, include=settings.include, exclude=settings.exclude):
-            digest.update(f"\0{file.name}\0".encode())
+            name = file.name
+            if settings.mixes and source == settings.train:  # its folder is its task
+                name = f"in {file.relative_to(source).as_posix()}"
+            digest.update(f"\0{name}\0".encode())
             with file.open("rb") as content:
                 digest.update(hashlib.file_digest(content, "sha256").digest())
     return digest.hexdigest()
@@ -140,6 +155,7 @@ def prepare_shards(
     head_labels: Sequence[str] = (),
     source: str | None = None,
     corpus: Corpus | None = None,
+    rendering: str = "",
     notify: Notify = silent,
 ) -> CorpusShards:
     """Tokenize a corpus into the shards `train` and `validation`, in a subfolder of `folder`.
@@ -150,13 +166,15 @@ def prepare_shards(
     A document ends with the tokenizer's end token if it has one. The answers of labelled records are in
     shards of their own, `train_answers` and `validation_answers`; neither inputs nor answers get an end
     token. Labels are those of the training records, in the order of `head_labels` if these are the same.
-    `source` is the `source_fingerprint` if it is known already, `corpus` one whose split may be known.
+    `source` is the `source_fingerprint` if it is known already, `corpus` one whose split may be known;
+    `rendering` is that of the records that it reads by itself. Of a mixture the task of each record is kept.
     Errors: DataError if one side of the split is empty.
     """
     has_labels = learns_from in ("labels", "tags")
-    source = source or source_fingerprint(settings)
+    source = source or source_fingerprint(settings, rendering)
     content = f"{source} {tokenizer.fingerprint} {tokenizer.eos_id}"
     content += "" if learns_from == "text" else f" {learns_from}"
+    content += f" {template_content(tokenizer)}" if learns_from == "conversations" else ""
     content += f" {list(head_labels)}" if has_labels and head_labels else ""
     fingerprint = hashlib.sha256(content.encode()).hexdigest()
 
@@ -172,21 +190,29 @@ def prepare_shards(
             _write_pairs(known, tokenizer, aside, labels, overlap)
         facts = known.facts() | {"overlap": round(overlap.share, 4), "said": str(known.reading)}
         write_file(aside / DATA, json.dumps(facts, indent=1).encode())
-        if source_fingerprint(settings) != source:  # the files were read a second time
+        if source_fingerprint(settings, rendering) != source:  # the files were read a second time
             raise DataError(
                 f"the files of {settings.train} changed while they were read; run the same command again "
                 "when they are complete"
             )
 
-    names = [*SIDES, *(f"{side}_answers" for side in SIDES if learns_from != "text")]
     home = shards_of(Path(folder), fingerprint)
     with shared_folder(home, write):
-        found: dict[str, Any] = {name: TokenShard.open(home / name) for name in names}
-        found["labels"] = read_labels(home) if has_labels else ()
-        found["reading"] = json.loads((home / DATA).read_bytes())
+        found = _opened(home, learns_from, mixes=settings.mixes)
     if said := found["reading"].pop("said", ""):
         notify(said)
     return CorpusShards(**found, fingerprint=fingerprint, learns_from=learns_from)
+
+
+def _opened(home: Path, learns_from: LearnsFrom, *, mixes: bool) -> dict[str, Any]:
+    """The shards in a folder, their labels and groups, and what was read."""
+    names = [*SIDES, *(f"{side}_answers" for side in SIDES if learns_from != "text")]
+    found: dict[str, Any] = {name: TokenShard.open(home / name) for name in names}
+    found["labels"] = read_labels(home) if learns_from in ("labels", "tags") else ()
+    if mixes and learns_from != "text":
+        found["groups"], found["train_groups"] = read_groups(home)
+    found["reading"] = json.loads((home / DATA).read_bytes())
+    return found
 
 
 @contextmanager
@@ -215,6 +241,7 @@ def _write_pairs(
     learns_from = corpus.learns_from
     num_answers = {"pairs": tokenizer.vocab_size, "conversations": 2}.get(learns_from, len(labels) + 1)
     sizes = {"": tokenizer.vocab_size, "_answers": num_answers}
+    tasks = Groups(corpus.settings.train) if corpus.settings.mixes else None
     with _shard_writers(corpus, folder, sizes) as writers:
         for group in _groups(corpus.documents(), lambda each: len(each[0].text) + len(each[0].answer or "")):
             documents = [document for document, _ in group]
@@ -226,6 +253,8 @@ def _write_pairs(
                 rows = encode_conversations(documents, tokenizer)
             for (document, validates), row in zip(group, rows, strict=True):
                 overlap.add(corpus.key(document), validates)
+                if tasks is not None and not validates:
+                    tasks.add(document.file)
                 num_bytes = sum(len(text.encode()) for text in document_texts(document, learns_from))
                 for (ending, ids), count in zip(zip(sizes, row, strict=True), (num_bytes, 0), strict=True):
                     writer = writers[f"{SIDES[validates]}{ending}"]
@@ -233,6 +262,8 @@ def _write_pairs(
                     writer.end_document(keep_empty=True)
     if labels:
         write_labels(folder, labels)
+    if tasks is not None:
+        tasks.write(folder)
 
 
 def _write_texts(corpus: Corpus, tokenizer: Tokenizer, folder: Path, overlap: Overlap) -> None:

@@ -131,8 +131,9 @@ class PairSource(Source):
     """Labelled records, inputs and answers in two shards; each pass has its own order.
 
     Records of similar lengths are read in runs, whose rows share one attention call; the order of the runs is
-    random. An input longer than its `max_input_tokens` (num_records,) is truncated, and a record with a
-    negative one is left out: `num_cut` and `num_left_out` count them.
+    random. A record with a negative one of `max_input_tokens` (num_records,) is left out, and so is one whose
+    input is longer; with `cuts` the input is truncated, and with `cuts_answers` its answer likewise.
+    `num_cut` and `num_left_out` count them. `numbers` are those of the source's records; None: all.
     """
 
     def __init__(
@@ -143,23 +144,29 @@ class PairSource(Source):
         max_input_tokens: NDArray[np.int64],
         seed: int,
         shuffle: bool = True,
+        cuts: bool = True,
         cuts_answers: bool = False,
+        numbers: NDArray[np.int64] | None = None,
     ) -> None:
         assert inputs.num_documents == answers.num_documents == len(max_input_tokens)
-        self.inputs, self.answers, self.max_input_tokens = inputs, answers, max_input_tokens
+        limits = max_input_tokens.copy()
+        self.inputs, self.answers, self.max_input_tokens = inputs, answers, limits
         self.seed, self.shuffle, self.cuts_answers = seed, shuffle, cuts_answers
-        if cuts_answers:  # nothing is learned from one that is truncated before its first answer
-            self.max_input_tokens = max_input_tokens = max_input_tokens.copy()
-            for number in np.flatnonzero(inputs.lengths > max_input_tokens).tolist():
-                if not answers.document(number)[: int(max_input_tokens[number])].any():
-                    max_input_tokens[number] = -1
-        self.num_left_out = int((max_input_tokens < 0).sum())
-        self.num_cut = int(((inputs.lengths > max_input_tokens) & (max_input_tokens >= 0)).sum())
-        if self.num_left_out == len(max_input_tokens):
-            what = "answers is longer than the context"
-            if cuts_answers:
-                what = "conversations is longer than the context before its first answer"
-            raise DataError(f"each of the {len(max_input_tokens)} {what}; raise training.context_tokens")
+        is_long = inputs.lengths > limits
+        if not cuts:
+            limits[is_long] = -1
+        elif cuts_answers:  # nothing is learned from one that is truncated before its first answer
+            for number in np.flatnonzero(is_long).tolist():
+                if not answers.document(number)[: max(0, int(limits[number]))].any():
+                    limits[number] = -1
+        self.numbers = own = np.arange(len(limits)) if numbers is None else numbers
+        self.kept = own[limits[own] >= 0]
+        self.num_left_out = len(own) - len(self.kept)
+        self.num_cut = int(is_long[self.kept].sum())
+        if not len(self.kept):
+            what = "texts is longer than the context before its first tag" if cuts_answers else ""
+            what = what or f"{'answers' if cuts else 'records'} is longer than the context"
+            raise DataError(f"each of the {len(own)} {what}; raise training.context_tokens")
         self._order = lru_cache(maxsize=1)(self._shuffled)
 
     def order(self, pass_index: int) -> NDArray[np.int64]:
@@ -167,11 +174,10 @@ class PairSource(Source):
         return self._order(pass_index)
 
     def _shuffled(self, pass_index: int) -> NDArray[np.int64]:
-        kept = np.flatnonzero(self.max_input_tokens >= 0)
         if not self.shuffle:
-            return kept
+            return self.kept
         random = generator(self.seed, pass_index)
-        shuffled = random.permutation(kept)
+        shuffled = random.permutation(self.kept)
         lengths = (np.minimum(self.inputs.lengths, self.max_input_tokens), self.answers.lengths)
         ranked = shuffled[np.lexsort([length[shuffled] for length in lengths])]
         runs = np.array_split(ranked, -(-len(ranked) // RUN_RECORDS))

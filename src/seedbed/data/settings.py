@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from math import inf
 from typing import Literal
 
 from seedbed.base.errors import ConfigError
@@ -32,6 +33,10 @@ class DataSettings:
     target: str | None = None  # field of its answer, label or tags; not set: recognised
     document_separator: str | None = None  # text between documents; "\n\n": blank lines
     deduplicate: bool = True  # leave out documents that are equal
+    # Each file or folder in train is a task, of weight records ** (1 / this); 1: as they come. [1 or more]
+    mixture_temperature: float | None = None
+    # Records of a task that count for its weight, at most; 3000 in Wei 2021. [1 or more]
+    mixture_limit: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.validation_fraction < 1:
@@ -47,10 +52,23 @@ class DataSettings:
             raise ConfigError(
                 "data.document_separator is empty; leave it out, or give the text between documents"
             )
+        temperature, limit = self.mixture_temperature, self.mixture_limit
+        if temperature is not None and not 1 <= temperature < inf:
+            raise ConfigError(
+                f"data.mixture_temperature={temperature} is not allowed: choose 1, for shares by the numbers "
+                "of records, or more, for shares that are more equal"
+            )
+        if limit is not None and limit < 1:
+            raise ConfigError(f"data.mixture_limit={limit} is not allowed: choose 1 or more")
         for name in ("include", "exclude", "columns"):
             if isinstance(value := getattr(self, name), str):  # a flag needs no brackets
                 parts = tuple(part.strip() for part in value.split(",") if part.strip())
                 object.__setattr__(self, name, parts)
+
+    @property
+    def mixes(self) -> bool:
+        """Whether the training data is a mixture of weighted tasks."""
+        return self.mixture_temperature is not None or self.mixture_limit is not None
 
     @property
     def separator(self) -> re.Pattern[str] | None:

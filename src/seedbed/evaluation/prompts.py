@@ -1,22 +1,20 @@
-"""The prompts of a task's records: an example per shot, then the question, as text or as a conversation."""
+"""The prompts of a task's records for one model: their tokens within its context, and those of answers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from seedbed.base.errors import BundleError, DataError, UsageError
-from seedbed.data.fields import fields_text
+from seedbed.base.errors import BundleError, UsageError
 from seedbed.evaluation.records import Record
+from seedbed.evaluation.rendering import Rendering
 from seedbed.evaluation.task import TaskSettings
-from seedbed.evaluation.template import Template
 from seedbed.generation.language_model import LanguageModel
 
 Ids = Sequence[int]
 
 
-class Prompts:
-    """Prompts of a task for one model; `chat`: as messages through its own template.
+class Prompts(Rendering):
+    """Prompts of a task for one model, and their tokens; `chat`: as messages through its own template.
 
     Errors: UsageError for a model without a tokenizer, and with `chat` for one without a template.
     """
@@ -24,63 +22,11 @@ class Prompts:
     def __init__(self, lm: LanguageModel, settings: TaskSettings, *, chat: bool) -> None:
         if lm.tokenizer is None:
             raise UsageError("a task needs texts, and this model has no tokenizer; give a model with one")
-        self._lm, self._tokenizer, self._settings = lm, lm.tokenizer, settings
-        self.is_chat = chat
+        super().__init__(settings, chat=chat)
+        self._lm, self._tokenizer = lm, lm.tokenizer
         if chat:
             _ = lm.chat_template  # refused here if there is none
-        own = settings.instruction if chat else settings.prompt
-        default = settings.task.instruction if chat else settings.task.prompt
-        self._template = Template(default if own is None else own)
-        self._labels = ", ".join(settings.words.values())
         self._context = lm.config.max_positions
-
-    def fields(self, record: Record) -> dict[str, Any]:
-        """The fields of a record for its prompt."""
-        more = {"input": record.text, "labels": self._labels}
-        return {**self._settings.task.derived({**record.fields, **more}), **more}
-
-    def text(self, record: Record) -> tuple[str, str]:
-        """The prompt of one record without examples, and the space behind it that belongs to the answer."""
-        fields = self.fields(record)
-        try:
-            text = self._template.filled(fields)
-        except KeyError as error:
-            raise DataError(
-                f"{record.origin}: the prompt names {{{error.args[0]}}}, but the record has only the fields "
-                f"{fields_text(record.fields)}; name one of them, or correct the record"
-            ) from None
-        if self.is_chat:
-            return text, ""
-        ending = self._template.ending  # a space at the end of the record's own text is part of it
-        if not ending and text.endswith((" ", "\n")):
-            return text, ""
-        return text[: len(text) - len(ending) + len(ending.rstrip(" "))], self._space
-
-    @property
-    def _space(self) -> str:
-        """What is between a prompt and its answer: its spaces, nothing behind a line end, else a space."""
-        ending = self._template.ending
-        own = ending[len(ending.rstrip(" ")) :]
-        return "" if self.is_chat else own or ("" if ending.endswith("\n") else self._settings.task.space)
-
-    def answer(self, record: Record) -> str:
-        """The answer of a record, as an example has it."""
-        fields = self.fields(record)
-        words = self._settings.words
-        reference = record.references[0] if self._settings.task.form == "texts" else record.reference
-        return self._settings.task.written(reference, fields, words)
-
-    def whole(self, record: Record, shots: Sequence[Record]) -> str | list[dict[str, str]]:
-        """The prompt as a text, or as messages."""
-        question, _ = self.text(record)
-        about = [self._settings.description] if self._settings.description else []
-        if not self.is_chat:
-            examples = ["".join((*self.text(shot), self.answer(shot))) for shot in shots]
-            return self._settings.separator.join([*about, *examples, question])
-        messages = [_message("system", text) for text in about]
-        for shot in shots:
-            messages += [_message("user", self.text(shot)[0]), _message("assistant", self.answer(shot))]
-        return [*messages, _message("user", question)]
 
     def ids(self, record: Record, shots: Sequence[Record], *, room: int) -> tuple[Ids, int]:
         """The tokens of a prompt that leaves `room` tokens of the context, and how many shots it has.
@@ -103,11 +49,6 @@ class Prompts:
                 )
             kept = kept[1:]
 
-    @property
-    def names(self) -> set[str]:
-        """The fields that a prompt names."""
-        return self._template.names
-
     def encode(self, text: str) -> list[int]:
         """The tokens of a text alone."""
         return self._tokenizer.encode(text)
@@ -126,7 +67,7 @@ class Prompts:
     def _chat_answer(self, text: str) -> list[int]:
         """The tokens of an answer in a conversation, without those that end it."""
         try:
-            messages = [_message("user", "x"), _message("assistant", text)]
+            messages = [{"role": "user", "content": "x"}, {"role": "assistant", "content": text}]
             ids, is_answer = self._lm.chat_template.encode_answers(messages)
         except BundleError:  # the template changes answers
             return self._tokenizer.encode(text)
@@ -143,7 +84,3 @@ class Prompts:
         if empty := [label for label, ids in zip(words, found, strict=True) if not ids]:
             raise UsageError(f"the label {empty[0]!r} has no token; give labels with letters")
         return found
-
-
-def _message(role: str, content: str) -> dict[str, str]:
-    return {"role": role, "content": content}

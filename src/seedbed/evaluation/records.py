@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from seedbed.base.errors import DataError, UsageError, nearest
 from seedbed.data.fields import WORD, fields_text, label_text
 from seedbed.data.files import NotUsable, byte_lines, not_encoded, read_text, source_files, unreadable
 from seedbed.data.readers import Records, class_names, conll, is_conll, reader
+from seedbed.data.settings import DataSettings
 from seedbed.evaluation.task import TaskSettings
 from seedbed.evaluation.template import Template
 
@@ -33,6 +34,7 @@ class Record:
     origin: str
     fields: Mapping[str, Any]
     problem: str = ""  # why it cannot be answered
+    file: str = field(default="", compare=False)  # that it is from
 
     @property
     def references(self) -> list[Any]:
@@ -46,20 +48,31 @@ class Record:
 
 
 def read_records(
-    source: str | Path, settings: TaskSettings, *, needs_target: bool = True, lenient: bool = False
+    source: str | Path,
+    settings: TaskSettings,
+    *,
+    needs_target: bool = True,
+    lenient: bool = False,
+    data: DataSettings | None = None,
 ) -> Iterator[Record]:
     """The records of a file or a folder, one by one; each line of a text is one, of CoNLL each sentence.
 
     The fields are the first of the task's usual names that the first record of a file has, or those that
-    `settings` name. Errors: DataError with the place of a record that lacks a field or whose field is empty;
-    if `lenient`, such a record has a problem instead.
+    `settings` name. `data` chooses files of a folder, in which texts are then left out, and names columns.
+    Errors: DataError with the place of a record that lacks a field or whose field is empty; if `lenient`,
+    such a record has a problem instead.
     """
     is_empty = True
-    for file in source_files(source):
+    chosen = data or DataSettings(train=str(source))
+    has_tags = settings.task.form == "tags"
+    how: dict[str, Any] = {"needs_target": needs_target, "lenient": lenient, "columns": chosen.columns}
+    for file in source_files(source, include=chosen.include, exclude=chosen.exclude):
         try:
-            for record in _file_records(file, settings, needs_target=needs_target, lenient=lenient):
+            if data is not None and Path(source).is_dir() and _is_plain(file, has_tags=has_tags):
+                continue
+            for record in _file_records(file, settings, **how):
                 is_empty = False
-                yield record
+                yield replace(record, file=str(file))
         except NotUsable as error:
             if not Path(source).is_dir():
                 raise DataError(str(error)) from None
@@ -69,9 +82,21 @@ def read_records(
         raise DataError(f"{source} has no record; give a file or folder with at least one")
 
 
-def raw_records(file: Path, *, has_tags: bool = False, needs_tags: bool = True, name: str = TEXT) -> Records:
+def _is_plain(file: Path, *, has_tags: bool) -> bool:
+    """Whether a file is a text, whose lines have no answers: notes beside records."""
+    return reader(file) is None and not (has_tags and is_conll(file, read_text(file)))
+
+
+def raw_records(
+    file: Path,
+    *,
+    has_tags: bool = False,
+    needs_tags: bool = True,
+    name: str = TEXT,
+    columns: Sequence[str] = (),
+) -> Records:
     """The records of a file with their places; of a text `{name: line}` for each line that is not blank."""
-    read = reader(file)
+    read = reader(file, columns)
     if read is not None:
         yield from read()
         return
@@ -105,13 +130,14 @@ def record_of(fields: Any, settings: TaskSettings, origin: str, *, needs_target:
 
 
 def _file_records(
-    file: Path, settings: TaskSettings, *, needs_target: bool, lenient: bool
+    file: Path, settings: TaskSettings, *, needs_target: bool, lenient: bool, columns: Sequence[str]
 ) -> Iterator[Record]:
     names: tuple[str, str | None] | None = None
     classes: Sequence[str] = ()
     name = settings.input or TEXT
     has_tags = settings.task.form == "tags"
-    for origin, fields in raw_records(file, has_tags=has_tags, needs_tags=needs_target, name=name):
+    found = raw_records(file, has_tags=has_tags, needs_tags=needs_target, name=name, columns=columns)
+    for origin, fields in found:
         if not isinstance(fields, Mapping):
             raise DataError(f"{origin} is {brief(fields)}, not an object; give a record with named fields")
         if names is None:

@@ -44,10 +44,11 @@ class PromptSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelReference:
-    """The `[model]` table: the name of the model, and the SHA-256 of its config and weights."""
+    """The `[model]` table: the name of the model, the SHA-256 of its config and weights, their type."""
 
     name: str
     fingerprint: str | None = None
+    dtype: str = "float32"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,7 +190,7 @@ class Solution:
             raise BundleError(
                 f"{shots} has {len(pool)} of {settings.prompt.num_shots} shots; evaluate again with --save"
             )
-        return cls(settings=settings, lm=load(name), pool=pool)
+        return cls(settings=settings, lm=load(name, dtype=settings.model.dtype), pool=pool)
 
 
 def require_own(folder: Path) -> None:

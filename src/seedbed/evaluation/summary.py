@@ -27,6 +27,7 @@ def summary_rows(metrics: Mapping[str, Any]) -> dict[str, str]:
     if counts := metrics.get("label_counts"):
         one_each = metrics["num_targets"] == metrics["num_records"]
         rows["labels"] = label_counts_text(counts, "record" if one_each else "word")
+    rows |= task_rows(metrics.get("task"))
     rows["held-out loss"] = f"{_text(metrics['loss'], '.4f')} nats per {unit}"
     if metrics["bits_per_byte"] is not None:
         rows["bits per byte"] = _text(metrics["bits_per_byte"], ".4f")
@@ -40,6 +41,17 @@ def summary_rows(metrics: Mapping[str, Any]) -> dict[str, str]:
     part = f"a sample of {read:,} of {known:,}" if read < known else f"{read:,}"
     size = f"{part} held-out records, {metrics['num_targets']:,} {unit}s"
     rows["measured on"] = f"{size}; in brackets: 95% intervals"
+    return rows
+
+
+def task_rows(task: Mapping[str, Any] | None) -> dict[str, str]:
+    """A line for each metric of a run's task, after and before the training."""
+    rows = {}
+    for name, found in (task or {"metrics": {}})["metrics"].items():
+        then = f"; before training {_text(found['before'], '.3f')}" if "before" in found else ""
+        rows[name] = f"{_text(found['after'], '.3f')}{then}"
+    if task is not None and rows:
+        rows["answers"] = f"{task['num_records']:,} held-out records of the task {task['name']}"
     return rows
 
 

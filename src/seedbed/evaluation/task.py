@@ -81,18 +81,18 @@ class TaskSettings:
     Errors: UsageError for an unknown use case, a metric that does not fit it, or a wrong prompt.
     """
 
-    use_case: str
-    name: str = ""
-    input: str | None = None  # field of a record that has its text
-    target: str | None = None  # field of its answer
-    prompt: str | None = None  # one example, up to the answer
-    instruction: str | None = None  # message to an instruction model
+    use_case: str  # what the records ask for [a file of seedbed.evaluation.tasks]
+    name: str = ""  # of the task; empty: that of its use case
+    input: str | None = None  # field of a record that has its text; not set: recognised
+    target: str | None = None  # field of its answer; not set: recognised
+    prompt: str | None = None  # one example, up to the answer; not set: the use case's own
+    instruction: str | None = None  # message to an instruction model; not set: the use case's own
     description: str = ""  # text before the examples; the system message of a chat
     separator: str = "\n\n"  # between the examples of a prompt
-    # Labels in their order, or words for them in a prompt: {0 = "negative", 1 = "positive"}; none: data's.
+    # Labels in order, or words for them: {0 = "negative", 1 = "positive"}; none: data's. [a list or a table]
     labels: tuple[str, ...] | dict[str, str] = ()
-    metric: str | None = None  # the main one
-    max_new_tokens: int | None = None
+    metric: str | None = None  # the main one; not set: the first of the use case
+    max_new_tokens: int | None = None  # of an answer; not set: the use case's own [1 or more]
 
     def __post_init__(self) -> None:
         task = TASKS.get(self.use_case)

@@ -32,6 +32,8 @@ def verdict(metrics: Mapping[str, Any], *, is_text: bool = False) -> Verdict:
         return Verdict("too few to say", f"{read} held-out records, {ENOUGH_RECORDS} are needed: {more}.")
     if metrics.get("majority_share") is not None:
         return _labels(metrics)
+    if (task := metrics.get("task")) and "before" in task["metrics"][task["metric"]]:
+        return _task(task, is_base=metrics["best_step"] == 0)
     before, name = metrics.get("before"), "loss" if metrics["bits_per_byte"] is None else "bits_per_byte"
     unit = "nats per token" if name == "loss" else "bits per byte"
     found = metrics[name]
@@ -52,6 +54,27 @@ def verdict(metrics: Mapping[str, Any], *, is_text: bool = False) -> Verdict:
     if found["interval"][1] >= limit:
         return Verdict("not shown", f"{said}, inside the 95% interval up to {found['interval'][1]:.4f}.")
     return Verdict("yes", f"{said}.")
+
+
+def _task(task: Mapping[str, Any], *, is_base: bool) -> Verdict:
+    found = task["metrics"][task["metric"]]
+    after, before, interval = (
+        found["after"]["value"],
+        found["before"]["value"],
+        found["difference"]["interval"],
+    )
+    said = f"{task['metric']} {after:.3f} of {task['num_records']} answers, before training {before:.3f}"
+    if task["is_worse"]:
+        return Verdict("no", f"{said}: worse. The base's own weights are kept.")
+    if is_base:
+        return Verdict("no", f"{said}. No step made the base better on held-out data.")
+    if found["difference"]["p_value"] is None:
+        return Verdict("too few to say", f"{said}; {ENOUGH_RECORDS} are needed for an interval.")
+    if interval is None:  # in every sample of the records the difference is the same
+        return Verdict("yes" if after > before else "not shown", f"{said}; all records differ alike.")
+    low, high = interval
+    said += f"; the difference is {low:+.3f} to {high:+.3f}"
+    return Verdict("yes" if low > 0 else "not shown", f"{said} (95% interval).")
 
 
 def _labels(metrics: Mapping[str, Any]) -> Verdict:

@@ -36,7 +36,7 @@ class Conversation(Objective):
         self.vocabulary, self.label_smoothing = vocabulary, settings.label_smoothing
 
     def max_input_tokens(self, answer_tokens: NDArray[np.int64], context_tokens: int) -> NDArray[np.int64]:
-        """The context and the token that its last one predicts; a longer conversation is truncated."""
+        """The context and the token that its last one predicts; a longer conversation is left out."""
         return np.full(len(answer_tokens), context_tokens + 1)
 
     def example(self, record: Record, seed: int) -> Example:

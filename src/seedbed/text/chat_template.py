@@ -121,7 +121,7 @@ class ChatTemplate:
         if not whole.startswith(prompt):  # it begins thoughts that the answer does not have
             pairs = enumerate(zip(prompt, whole, strict=False))
             start = next((i for i, (one, other) in pairs if one != other), 0)
-        after = self._render(messages[: at + 1], False)
+        after = whole if at + 1 == len(messages) else self._render(messages[: at + 1], False)
         stop = len(after)
         if not whole.startswith(after):  # its own thoughts are left out
             found = self._encoder.own.search(whole, start)

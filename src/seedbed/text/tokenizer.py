@@ -318,7 +318,8 @@ class Tokenizer:
             if has_legacy_files(path):
                 core, config = read_legacy_files(path)
                 return cls(core, config | _template_files(path))
-            raise BundleError(f"{file} does not exist; a tokenizer is a tokenizer.json or a folder with one")
+            shown = file if str(file).isprintable() else brief(str(file))
+            raise BundleError(f"{shown} does not exist; a tokenizer is a tokenizer.json or a folder with one")
         config_file = file.parent / "tokenizer_config.json"
         content = read_file(file)
         with library_errors(file):

@@ -21,7 +21,7 @@ def _tests(reference: Any, fields: Fields) -> str:
 
 def _written(reference: Any, fields: Fields, words: Words) -> str:
     """The solution of a record, for an example; empty where it has none."""
-    return str(next((fields[name] for name in SOLUTIONS if name in fields), ""))
+    return str(next((fields[name] for name in SOLUTIONS if fields.get(name) is not None), ""))
 
 
 def _program(answer: str, fields: Fields, words: Words) -> str:
