@@ -89,7 +89,8 @@ def test_weights_and_moments_are_exact(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["gpt2", "llama", "seedling"])
 def test_activations_are_what_autograd_keeps(name: str) -> None:
-    config, training = config_of(name), training_of(batch_tokens=512)
+    # So many logits that the peak is at them, and not in the backward pass of a gate.
+    config, training = replace(config_of(name), vocab_size=10 * VOCAB), training_of(batch_tokens=512)
     source = even_source(Causal(), 32, VOCAB)
     parts = parts_of(config, training, source)
     kept = saved_bytes(config, training, source)

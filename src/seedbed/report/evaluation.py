@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from seedbed.base.files import write_file
 from seedbed.base.units import seconds_text
-from seedbed.data.fields import WORD
 from seedbed.evaluation.metrics.bootstrap import Score
 from seedbed.evaluation.result import Result
+from seedbed.report.answers import short, with_words
 from seedbed.report.page import (
     Answer,
     Block,
@@ -29,33 +28,13 @@ from seedbed.report.page import (
     Text,
     results_table,
 )
+from seedbed.report.scores import metric_title, metric_unit, sentence, value_text
 from seedbed.report.sections import confusion_section
 from seedbed.report.tracks import track_figure
-from seedbed.report.units import PERCENT, Measured, Unit
+from seedbed.report.units import Measured
 
 RESULT, PAGE = "evaluation.json", "report.html"
-WORDS = ("tokens", "words", "text", "input")  # the usual names of the words that tags belong to
-NUM_ITEMS, LETTERS = 5, 600  # of the worst and of the best answers, and of a text that is shown
-_UNITS = {
-    "perplexity": Unit("", decimals=2),
-    "bits_per_byte": Unit("", decimals=3),
-    "num_words": Unit("words", decimals=1),
-}
-# Metrics whose names papers write in another way.
-_NAMES = {
-    "rouge1": "ROUGE-1",
-    "rouge2": "ROUGE-2",
-    "rougeL": "ROUGE-L",
-    "bleu": "BLEU",
-    "chrf": "chrF",
-    "f1": "F1",
-    "macro_f1": "macro-F1",
-    "entity_f1": "entity F1",
-    "pass_at_1": "pass@1",
-    "distinct_1": "distinct-1",
-    "distinct_2": "distinct-2",
-    "num_words": "length",
-}
+NUM_ITEMS = 5  # of the worst and of the best answers
 _TITLES = {"none": "as they are", "batch": "batch calibration", "content_free": "content-free calibration"}
 
 
@@ -80,10 +59,10 @@ def render(result: Result, *, model: str, data: str) -> str:
     fewer = result.num_fewer_shots
     notices = [f"{fewer} of {result.num_records:,} prompts had room for fewer examples."] if fewer else []
     answers = [
-        Answer("How well?", _value(main, result.score.value), "plain", [_interval(main, result.score)]),
+        Answer("How well?", value_text(main, result.score.value), "plain", [_interval(main, result.score)]),
         Answer(
             "How was it asked?",
-            _sentence(how[result.answering]),
+            sentence(how[result.answering]),
             "plain",
             [asked or "Without a prompt."],
         ),
@@ -93,7 +72,7 @@ def render(result: Result, *, model: str, data: str) -> str:
     ]
     return Page(
         subject=f"{result.task}: {Path(data).name}",
-        title=f"{_sentence(_title(main))} {answers[0].verdict} on {result.num_records:,} records",
+        title=f"{sentence(metric_title(main))} {answers[0].verdict} on {result.num_records:,} records",
         answers=answers,
         notices=notices,
         first=[
@@ -105,28 +84,10 @@ def render(result: Result, *, model: str, data: str) -> str:
     ).html()
 
 
-def _title(metric: str) -> str:
-    return _NAMES.get(metric, metric.replace("_", " "))
-
-
-def _sentence(text: str) -> str:
-    """A text with a capital first letter."""
-    return text[:1].upper() + text[1:]
-
-
-def _unit(metric: str) -> Unit:
-    return _UNITS.get(metric, PERCENT)
-
-
-def _value(metric: str, value: float) -> str:
-    unit = _unit(metric)
-    return f"{unit.text(value)}{'' if unit.name in ('', '%') else ' '}{unit.name}"
-
-
 def _interval(metric: str, score: Score) -> str:
     if score.interval is None:
         return "The 95% interval needs 30 records or more, which are not all alike."
-    low, high = (_value(metric, end) for end in score.interval)
+    low, high = (value_text(metric, end) for end in score.interval)
     return f"95% interval {low} to {high}."
 
 
@@ -139,7 +100,9 @@ def _table(result: Result) -> Block:
     rows = result.by_calibration or {"score": result.metrics}
     names: list[Cell] = [_TITLES.get(name, name.capitalize()) for name in rows]
     columns = [
-        Column(_title(metric), [_measured(scores[metric]) for scores in rows.values()], _unit(metric))
+        Column(
+            metric_title(metric), [_measured(scores[metric]) for scores in rows.values()], metric_unit(metric)
+        )
         for metric in result.metrics
     ]
     return results_table("Scores", "Labels" if result.by_calibration else "", names, columns)
@@ -154,11 +117,11 @@ def _variants(result: Result, main: str) -> Section | None:
     for calibration in next(iter(result.variants.values())):
         scores = [each[calibration][main] for each in result.variants.values()]
         names = [Name(name, 0) for name in result.variants]
-        title = f"{_title(main)}, {_TITLES[calibration]}"
+        title = f"{metric_title(main)}, {_TITLES[calibration]}"
         values = [_measured(score) for score in scores]
-        drawn.append(track_figure(f"variants-{calibration}", title, names, values, _unit(main)))
+        drawn.append(track_figure(f"variants-{calibration}", title, names, values, metric_unit(main)))
     own = [each[next(iter(each))][main].value for each in result.variants.values()]
-    low, high = _value(main, min(own)), _value(main, max(own))
+    low, high = value_text(main, min(own)), value_text(main, max(own))
     blocks.append(Figures(drawn))
     return Section("variants", f"Other examples or another order: {low} to {high}", blocks)
 
@@ -187,7 +150,7 @@ def _items(result: Result) -> Sequence[Section]:
 
 def _samples(result: Result, places: Sequence[int]) -> Samples:
     """Records with their answers, each under its value and the probability of the answer."""
-    samples, main = [], _title(next(iter(result.metrics)))
+    samples, main = [], metric_title(next(iter(result.metrics)))
     for place in places[: len(result.answers)]:
         fields = dict(result.answers[place])
         prediction, score = fields.pop("prediction"), fields.pop("score")
@@ -195,37 +158,10 @@ def _samples(result: Result, places: Sequence[int]) -> Samples:
         if result.labels:
             title = f"{'Right' if result.values[place] else 'Wrong'}, probability {score:.2f}"
         elif result.values:
-            title = f"{_sentence(main)} {result.values[place]:.3f}, probability {score:.2f}"
+            title = f"{sentence(main)} {result.values[place]:.3f}, probability {score:.2f}"
         if isinstance(prediction, list):
-            fields, prediction = _with_words(fields, prediction)
-        rows = [(str(name), [Span(_short(text))]) for name, text in fields.items()]
-        rows.append(("prediction", [Span(_short(prediction), "code")]))
+            fields, prediction = with_words(fields, prediction)
+        rows = [(str(name), [Span(short(text))]) for name, text in fields.items()]
+        rows.append(("prediction", [Span(short(prediction), "code")]))
         samples.append(Sample(title, rows))
     return Samples([], samples, stacked=True)
-
-
-def _with_words(fields: dict[str, Any], tags: list[str]) -> tuple[dict[str, Any], Any]:
-    """The fields of a record and its predicted tags, with each tag behind its word."""
-    parts = {name: WORD.findall(text) if isinstance(text, str) else text for name, text in fields.items()}
-    lists = {
-        name: list(map(str, part))
-        for name, part in parts.items()
-        if isinstance(part, list) and len(part) == len(tags)
-    }
-    own = next((name for name in lists if name.strip().lower() in WORDS), None)
-    if own is None:
-        return fields, tags
-    tagged = {name: _tagged(lists[own], part) for name, part in lists.items() if name != own}
-    rest = {name: text for name, text in fields.items() if name not in lists}
-    return rest | tagged, _tagged(lists[own], tags)
-
-
-def _tagged(words: Sequence[str], tags: Sequence[str]) -> str:
-    """The words with their tags, without those that are outside of names."""
-    pairs = zip(words, tags, strict=True)
-    return " ".join(word if tag == "O" else f"{word}/{tag}" for word, tag in pairs)
-
-
-def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= LETTERS else f"{text[:LETTERS]} ..."

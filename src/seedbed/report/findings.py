@@ -11,6 +11,7 @@ import numpy as np
 from seedbed.base.units import bytes_text, figures, seconds_text
 from seedbed.report.page import Answer, Mood
 from seedbed.report.run_files import BITS, NATS, RunFiles, Score
+from seedbed.report.tuning import changes, is_worse, num_records, task_headline
 from seedbed.report.units import Measured, table
 
 # Two losses nearer than this are the same to the two decimals that a page shows.
@@ -72,6 +73,8 @@ def headline(runs: Sequence[RunFiles], unit: str) -> str:
         return f"{len(runs)} networks, each with its own objective: their losses do not compare"
     so_far = "" if all(run.finished for run in runs) else " so far"
     best, score = scored[0]
+    if len(scored) == 1 and best.finished and (found := task_headline(best)):
+        return found
     if len(scored) == 1 and score.right:
         right = f"{score.right.value:.1%} of the {held_out_data(runs)}"
         share = best.figure("majority_share")
@@ -109,7 +112,7 @@ def _outcome(run: RunFiles, unit: str) -> tuple[str, str]:
         again = "the same command, run again, measures it"
         return "Not measured", f"{run.title}: trained to the end, without final figures; {again}."
     said = f"{run.title}: {run.metrics.get('because')}"
-    if values[-1] > score.loss.value * 1.005:
+    if values[-1] > score.loss.value * 1.005 and not is_worse(run):
         said += f" It rose to {values[-1]:.2f} {unit} after step {score.step:,}, whose model is kept."
     return word, said
 
@@ -122,6 +125,8 @@ def how_well(runs: Sequence[RunFiles], unit: str) -> Answer:
     if not comparable(runs):
         lines = [f"{run.title}: {score.loss.value:.2f} {unit}." for run, score in scored]
         return Answer(question, "Each by its own measure", "plain", lines)
+    if len(scored) == 1 and (answer := _task_answer(question, scored[0][0])):
+        return answer
     best, score = scored[0]
     shown, form, key = score.loss, ".2f", "bits_per_byte" if unit == BITS else "loss"
     verdict, lines = f"{shown.value:.2f} {unit}", []
@@ -143,6 +148,20 @@ def how_well(runs: Sequence[RunFiles], unit: str) -> Answer:
     if shown.interval is not None:
         first += f"; 95% interval {shown.interval[0]:{form}} to {shown.interval[1]:{form}}"
     return Answer(question, verdict, "plain", [f"{first}.", *lines])
+
+
+def _task_answer(question: str, run: RunFiles) -> Answer | None:
+    """The main metric of a run's task, of the weights that the run kept; None where it has none before."""
+    main = next(iter(changes(run)), None)
+    if main is None or main.before is None:
+        return None
+    kept = main.before if is_worse(run) else main.after
+    lines = [f"{run.title}, {num_records(run):,} answers to held-out records{main.interval(kept)}."]
+    if is_worse(run):
+        lines.append(f"The base\u2019s own weights; with the trained ones {main.text(main.after)}.")
+    else:
+        lines.append(f"Before training: {main.text(main.before)}.")
+    return Answer(question, f"{main.title} {main.text(kept)}", "plain", [*lines, main.in_words()])
 
 
 def what_it_cost(runs: Sequence[RunFiles]) -> Answer:
@@ -173,7 +192,8 @@ def curves_finding(runs: Sequence[RunFiles], unit: str) -> str:
     if len(scored) == 1:
         ((run, score),) = scored
         if score.step == 0:
-            return "No step made the base better on held-out data"
+            worse = "The answers became worse: the base\u2019s own weights are kept"
+            return worse if is_worse(run) else "No step made the base better on held-out data"
         return f"Held-out loss is lowest at step {score.step:,} of {run.last_step:,}"
     tokens, time = (_leader([run for run, _ in scored], unit, axis) for axis in ("tokens", "seconds"))
     return f"{tokens} ahead at equal tokens{' and' if tokens == time else f', {time}'} at equal time"

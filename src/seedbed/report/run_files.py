@@ -136,7 +136,9 @@ class RunFiles:
         values = self.held_out(unit)
         if not len(values):
             return None
-        best = int(np.argmin(values))
+        kept = number(self.metrics.get("best_step"))  # the base's own, where answers became worse
+        at = np.flatnonzero(self.evaluations["step"] == kept)
+        best = int(at[0]) if len(at) else int(np.argmin(values))
         loss = self._at(best, "bits_per_byte" if unit == BITS else "loss")
         assert loss is not None
         return Score(loss, self._at(best, "accuracy"), int(self.evaluations["step"][best]))
@@ -187,10 +189,15 @@ def read_run(folder: Path, title: str = "") -> RunFiles:
         metrics=_read_later(folder / "metrics.json", notices),
         data=_read_later(folder / "data.json", notices),
         lost=lost,
-        card=_try(folder / "model" / "README.md", _text, notices, ""),
+        card=_try(_result(folder) / "README.md", _text, notices, ""),
         notices=[*notices, *damaged_files(folder)],
         examples=examples,
     )
+
+
+def _result(folder: Path) -> Path:
+    """The folder of what a run made: an adapter, or a model."""
+    return adapter if (adapter := folder / "adapter").is_dir() else folder / "model"
 
 
 def read_json(path: Path, notices: list[str]) -> Mapping[str, Any]:
@@ -228,7 +235,8 @@ def _examples(path: Path) -> tuple[Mapping[str, Any], ...]:
 
 def _try(path: Path, read: Callable[[Path], Any], notices: list[str], otherwise: Any) -> Any:
     """Read a file, or add a notice that says why not."""
-    name = f"model/{path.name}" if path.parent.name == "model" else path.name
+    parent = path.parent.name
+    name = f"{parent}/{path.name}" if parent in ("model", "adapter") else path.name
     try:
         return read(path)
     except FileNotFoundError:

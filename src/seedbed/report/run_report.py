@@ -12,6 +12,7 @@ from seedbed.report.completions import completions_section
 from seedbed.report.examples import examples_section
 from seedbed.report.page import NUM_SERIES, Block, Page, Text
 from seedbed.report.run_files import is_run, read_json, read_run
+from seedbed.report.tuning import task_section
 from seedbed.report.units import number, table
 
 _TRAINED_ONCE = "Each was trained once: another seed would change the figures a little."
@@ -52,6 +53,7 @@ def render(folder: Path) -> str:
     sampling = ("temperature", "top-k", "top-p") if written else ()
     parts = [
         families.families_section(kinds, labels),
+        *(task_section(run, command) for run in best),
         sections.curves(best, unit, command),
         sections.confusion(best[0]),
         sections.data(best, command),

@@ -19,6 +19,7 @@ from seedbed.report.page import Block, Column, Details, Figures, Section, Table,
 from seedbed.report.run_files import RunFiles
 from seedbed.report.scales import Values
 from seedbed.report.tracks import track_figure
+from seedbed.report.tuning import trained_text
 from seedbed.report.units import PERCENT, Measured, Unit, bytes_unit, count_unit, number, seconds_unit, table
 
 _MOST_LINES, _MOST_LABELS = 7, 12
@@ -136,10 +137,12 @@ def cost(runs: Sequence[RunFiles], command: str) -> Section | None:
         track_figure("speed-tokens", speed, names, rates, Unit("tokens/s")),
         track_figure("speed-peak", peak, names, shares, PERCENT),
     ]
-    if not any(drawn):
+    trained = [Text(text) for run in runs if (text := trained_text(run))]
+    if not any(drawn) and not trained:
         return None
     note = "Ratio: measured / planned. Whiskers: 90% of the steps."
-    blocks: list[Block] = [Figures(drawn), Text(note, "muted", ("plan.json and metrics.jsonl", command))]
+    source = ("plan.json and metrics.jsonl", command)
+    blocks: list[Block] = [*trained, Figures(drawn), Text(note, "muted", source)]
     mib = Unit("MiB", 2**20, 1)
     planned = {run.label: part for run in runs if (part := table(run.plan, "bytes"))}
     parts = {
@@ -262,7 +265,10 @@ def commands(runs: Sequence[RunFiles], name: str, *, demo: str, samples: Mapping
     for run in runs:
         data, file = run.settings.get("data.train"), f"{places[run.name]}/settings.toml"
         if isinstance(data, str):
-            again = ["seedbed", "pretrain", data, "--settings", file, "--out", f"again/{run.name}"]
+            verb = ["pretrain", data]
+            if (method := run.settings.get("peft.method")) is not None:
+                verb = ["tune", str(run.settings.get("model.base")), data, "--peft", str(method)]
+            again = ["seedbed", *verb, "--settings", file, "--out", f"again/{run.name}"]
             lines.append(shlex.join(again))
     lines += generate_commands(samples, runs[0].name, places[runs[0].name])
     lines.append(f"seedbed report {shlex.quote(name)}")

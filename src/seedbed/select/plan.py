@@ -17,7 +17,7 @@ from seedbed.data.objective import Objective
 from seedbed.models.family import Config, Network
 from seedbed.select.compute import forward_flops, parameters_by_part, training_flops
 from seedbed.select.measured import MeasuredSteps, seconds_to_save
-from seedbed.select.obstacle import obstacle_of
+from seedbed.select.obstacle import NOTHING, Lighter, obstacle_of
 from seedbed.select.samples import even_mixture
 from seedbed.training.optimizer import trainable
 from seedbed.training.resume import checkpointed
@@ -135,12 +135,14 @@ def plan_training(
     data_bytes: int = 0,
     resident: ResidentPeak | None = None,
     folder: Path | None = None,
+    saves_adapter: bool = False,
+    lighter: Mapping[str, Lighter] = NOTHING,
 ) -> Plan:
     """Predict the training of a network, which may be on the meta device and is not changed.
 
-    `mixture` has the records (empty: rows as long as the context), of which `data_bytes` are mapped from
-    disk; `resident` measures the process's memory above its imports; `folder` is on the disk of the run.
-    What is measured is kept on disk for a day; it takes about five seconds, or a tenth of the budget.
+    `mixture` has the records (empty: rows as long as the context), of which `data_bytes` are mapped;
+    `resident` measures the memory above the imports; `folder` is on the disk of the run. The result is what
+    trains if it `saves_adapter`; `lighter`: other ways to begin. Takes seconds, or a tenth of a budget.
     """
     _require_positions(network.config, row_tokens := training.context_tokens)
     mixture = mixture or even_mixture(objective, row_tokens, network.config.vocab_size)
@@ -151,10 +153,8 @@ def plan_training(
     trained_bytes = sum(tensor.nbytes for tensor in checkpointed(network).values())
     saved_bytes = trained_bytes + at_peak.parts["optimizer"]
     each: dict[str, Any] = {"num_tokens": 1, "row_tokens": row_tokens, "shares": times.shares}
-    learning = training_flops(network, **each)
     computing = training_flops(network, **each, recomputes=training.checkpoint_activations)
-    # The kept checkpoints and one being written; the best weights and the bundle, each also twice.
-    best_bytes = 2 * (trained_bytes + at_peak.parts["weights"])
+    result_bytes = trained_bytes if saves_adapter else at_peak.parts["weights"]
     every = {"data": data_bytes, "libraries": at_peak.library_bytes, "allocator": at_peak.heap_bytes}
     parts = {part: size for part in PARTS if (size := (at_peak.parts | every).get(part))}
     return Plan(
@@ -166,7 +166,7 @@ def plan_training(
         seconds=0.0,
         flops=computing * training.batch_tokens * training.num_steps,
         flops_per_token=forward_flops(network, row_tokens=row_tokens, shares=times.shares),
-        disk_bytes=(training.keep_checkpoints + 1) * saved_bytes + best_bytes + data_bytes,
+        disk_bytes=_written_bytes(training, saved_bytes, trained_bytes + result_bytes) + data_bytes,
         num_steps=training.num_steps,
         batch_tokens=training.batch_tokens,
         step_seconds=times.step_seconds,
@@ -175,13 +175,18 @@ def plan_training(
         validation_tokens=validation_tokens,
         evaluates_first=evaluates_first,
         checkpoint_seconds=seconds_to_save(saved_bytes, folder),
-        peak_tokens_per_second=hardware.matmul_flops[precision] / learning,
+        peak_tokens_per_second=hardware.matmul_flops[precision] / training_flops(network, **each),
         hardware=hardware.to_dict(),
         precision=precision,
         spread=times.spread,
         age_seconds=age,
-        obstacle=obstacle_of(parts, steps, precision),
+        obstacle=obstacle_of(parts, steps, precision, lighter),
     ).for_settings(training)
+
+
+def _written_bytes(training: TrainingSettings, saved_bytes: int, best_bytes: int) -> int:
+    """The kept checkpoints and one being written; the best weights and the result, each also twice."""
+    return (training.keep_checkpoints + 1) * saved_bytes + 2 * best_bytes
 
 
 def _require_positions(config: Config, context_tokens: int) -> None:
