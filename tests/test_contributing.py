@@ -21,6 +21,8 @@ EXAMPLES = re.findall(
 
 # Families without which the contract of an objective takes 6 s here instead of 22.
 MORE = "seedling or qwen or palm or opt or mistral or gru or bloom or gemma or llama"
+# The contract of a way to adapt, with gpt, gpt2 and bert alone.
+FEWER = f"{MORE} or bart or t5 or lstm or roberta or transformer or narrow or labels"
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +39,11 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tree
 
 
-def test_there_are_examples_of_an_objective_an_optimizer_and_a_setting() -> None:
+def test_there_are_examples_of_each_plug_in_and_a_setting() -> None:
     assert [Path(path).name for path, _ in EXAMPLES] == [
         *("prefix_lm.py", "test_prefix_lm.py"),
         *("sgd.py", "test_sgd.py"),
+        *("vera.py", "test_vera.py"),
         *("correct.py", "test_correct.py"),
         "test_epsilon_cutoff.py",
     ]
@@ -51,6 +54,7 @@ def test_there_are_examples_of_an_objective_an_optimizer_and_a_setting() -> None
     [
         ("tests/objectives", f"prefix_lm and not ({MORE})"),
         ("tests/training/optimizers", "sgd"),
+        ("tests/peft", f"vera and not ({FEWER})"),
         ("tests/evaluation", "correct"),
     ],
 )

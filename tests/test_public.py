@@ -30,6 +30,7 @@ def test_public_names_are_exact() -> None:
         "new",
         "plan",
         "solution",
+        "train",
     ]
     assert dir(seedbed) == sorted(seedbed.__all__)
 

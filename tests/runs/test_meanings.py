@@ -12,6 +12,8 @@ from seedbed.base.errors import ConfigError, UsageError
 from seedbed.base.plugins import PluginPackage
 from seedbed.data.objective import OBJECTIVES
 from seedbed.data.settings import DataSettings
+from seedbed.evaluation.task import TaskSettings
+from seedbed.models.adapter import METHODS
 from seedbed.runs.meanings import REQUIRED, Meaning, markdown, meanings, selected
 from seedbed.runs.network import configure
 from seedbed.runs.settings import ModelSettings, RunSettings, TokenizerSettings
@@ -25,30 +27,32 @@ SCHEMAS: dict[str, Any] = {
     "tokenizer": TokenizerSettings,
     "data": DataSettings,
     "training": TrainingSettings,
+    "task": TaskSettings,
 }
+PLUGINS: dict[str, Any] = {"objective": OBJECTIVES, "peft": METHODS}
 KNOWN = meanings()
 NUMBERS = [each for each in KNOWN if "number" in each.kind]
 
 
 def schema_of(each: Meaning) -> Any:
-    return SCHEMAS.get(each.table) or OBJECTIVES.get(str(each.objective)).settings_class
+    return SCHEMAS.get(each.table) or PLUGINS[each.table].get(str(each.plugin)).settings_class
 
 
 def fields() -> Iterator[tuple[str, Any]]:
     """Every field of every table, from the dataclasses themselves: its key and its default."""
     for table in dataclasses.fields(RunSettings):
-        for name in [None] if table.name in SCHEMAS else OBJECTIVES.names():
-            schema = SCHEMAS.get(table.name) or OBJECTIVES.get(str(name)).settings_class
+        for name in [None] if table.name in SCHEMAS else PLUGINS[table.name].names():
+            schema = SCHEMAS.get(table.name) or PLUGINS[table.name].get(name).settings_class
             for field in dataclasses.fields(schema):
                 default = REQUIRED if field.default is dataclasses.MISSING else field.default
                 yield f"{table.name}.{field.name} {name}", default
 
 
 def test_every_field_is_listed_with_its_default() -> None:
-    assert {f"{each.key} {each.objective}": each.default for each in KNOWN} == dict(fields())
+    assert {f"{each.key} {each.plugin}": each.default for each in KNOWN} == dict(fields())
 
 
-@pytest.mark.parametrize("each", KNOWN, ids=lambda each: f"{each.key} {each.objective}")
+@pytest.mark.parametrize("each", KNOWN, ids=lambda each: f"{each.key} {each.plugin}")
 def test_every_field_has_a_meaning(each: Meaning) -> None:
     assert re.fullmatch(r"[A-Z].{8,110}\.", each.meaning), (
         f"{each.key}: write `# meaning [allowed values]` behind the field in {schema_of(each).__module__}"
@@ -66,11 +70,11 @@ def make(each: Meaning, value: Any) -> None:
     elif each.key == "tokenizer.vocab_size":
         train_tokenizer(["a text"], "bpe", vocab_size=value)
     else:
-        needed = {"train": "a.txt"} if each.table == "data" else {}
+        needed = {"data": {"train": "a.txt"}, "task": {"use_case": "classify"}}.get(each.table, {})
         schema_of(each)(**needed, **{each.name: value})
 
 
-@pytest.mark.parametrize("each", NUMBERS, ids=lambda each: f"{each.key} {each.objective}")
+@pytest.mark.parametrize("each", NUMBERS, ids=lambda each: f"{each.key} {each.plugin}")
 def test_a_number_outside_the_allowed_range_is_refused(each: Meaning) -> None:
     least = re.match(r"(above )?([\d.]+)( or more)?", each.allowed)
     most = re.search(r"(?:(below)|at most|to) ([\d.]+)$", each.allowed)
@@ -80,7 +84,7 @@ def test_a_number_outside_the_allowed_range_is_refused(each: Meaning) -> None:
     for value in outside:
         number = int(value) if "whole" in each.kind else value
         if f"or {number:g}" not in each.allowed:
-            with pytest.raises(ConfigError, match=rf"{each.name}\b"):
+            with pytest.raises((ConfigError, UsageError), match=rf"{each.name}\b"):
                 make(each, number)
 
 
@@ -92,12 +96,15 @@ def test_a_choice_lists_what_is_allowed() -> None:
     assert allowed["model.family"] == ", ".join(families)
 
 
-def test_a_table_an_objective_a_key_and_a_name_select() -> None:
+def test_a_table_a_plugin_a_key_and_a_name_select() -> None:
     assert {each.table for each in selected("training")} == {"training"}
     assert [each.key for each in selected("training.learning_rate")] == ["training.learning_rate"]
     assert [each.key for each in selected("learning_rate")] == ["training.learning_rate"]
-    assert {each.objective for each in selected("masked")} == {"masked"}
-    assert {each.objective for each in selected("objective.rate")} > {"masked", "denoising"}
+    assert {each.plugin for each in selected("masked")} == {"masked"}
+    assert {each.plugin for each in selected("objective.rate")} > {"masked", "denoising"}
+    assert {each.key for each in selected("lora")} > {"peft.method", "peft.rank", "peft.targets"}
+    assert selected("peft.rank")[0].default == METHODS.get("lora").settings_class().rank
+    assert selected("task.use_case")[0].default == REQUIRED
     assert selected(None) == KNOWN
 
 

@@ -6,26 +6,30 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from seedbed.base.arguments import path_of
+from seedbed.base.arguments import brief, path_of
 from seedbed.base.errors import SeedbedError, UsageError, nearest_path
 from seedbed.base.json_file import read_object
+from seedbed.hub.adapter_file import ADAPTER_PICKLE, is_supported
 from seedbed.hub.gguf import is_gguf
-from seedbed.hub.locate import PREFIX, package_model
+from seedbed.hub.locate import PREFIX, SOLUTION, package_model
 from seedbed.hub.model_contents import (
+    ADAPTER_KEYS,
     FOREIGN,
     TOKENIZERS,
     WEIGHT_ENDS,
+    describe_adapter,
     describe_bundle,
     describe_gguf,
     describe_tokenizer,
+    predict_command,
 )
-from seedbed.hub.weight_files import CONFIG
+from seedbed.hub.weight_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, CONFIG
 from seedbed.report.run_files import is_run, read_run
 from seedbed.text.tokenizer import Tokenizer
 from seedbed.training.checkpoints import Checkpoints, verify
 from seedbed.training.run_folder import damaged_files, damaged_shards
 
-ADAPTER = "adapter_config.json"
+RESULTS = ("adapter", "model")  # folders of what a run made
 Found = dict[str, Any]
 
 
@@ -57,7 +61,7 @@ def _kind_of(path: Path) -> tuple[str, Callable[[Path], Found]]:
     names = {file.name for file in path.iterdir()}
     if is_run(path):
         return "run", _run
-    if ADAPTER in names and CONFIG not in names:
+    if ADAPTER_CONFIG in names and CONFIG not in names:
         return "adapter", _adapter
     if CONFIG in names or any(name.endswith((*WEIGHT_ENDS, *FOREIGN)) for name in names):
         return "bundle", describe_bundle
@@ -84,19 +88,21 @@ def _several(path: Path, names: list[str]) -> Found:
 
 
 def _adapter(path: Path) -> Found:
-    """What a PEFT method added to a model."""
-    values = read_object(path / ADAPTER)
-    sizes = [f"{key} {values[key]}" for key in ("r", "lora_alpha", "target_modules") if values.get(key)]
+    """What a PEFT method added to a model, and the model that it needs."""
+    values = read_object(path / ADAPTER_CONFIG)
+    sizes = [f"{key} {brief(values[key])}" for key in ADAPTER_KEYS if values.get(key)]
     holds = {
         "method": str(values.get("peft_type", "unknown")).lower(),
         "base": str(values.get("base_model_name_or_path") or "") or None,
         "settings": ", ".join(sizes) or None,
     }
-    lacks = {CONFIG: "an adapter is not a model: it needs its base, the model that it was trained on"}
-    if not any((path / name).exists() for name in ("adapter_model.safetensors", "adapter_model.bin")):
-        lacks["adapter_model.safetensors"] = "the weights of the adapter: download or train it again"
-    advice = "merge it into its base with the tool that made it, then give the folder of the whole model"
-    return {"holds": holds, "lacks": lacks, "next": advice}
+    if not any((path / name).exists() for name in (ADAPTER_WEIGHTS, ADAPTER_PICKLE)):
+        lost = {ADAPTER_WEIGHTS: "the weights of the adapter: download or train it again"}
+        return {"holds": holds, "lacks": lost}
+    found = describe_adapter(path)
+    if not is_supported(values):
+        found["next"] = "merge it into its base with the tool that made it, and give the whole model"
+    return found | {"holds": holds | found["holds"]}
 
 
 def _tokenizer(path: Path) -> Found:
@@ -124,18 +130,29 @@ def _run(path: Path) -> Found:
     if score is not None:
         holds["held-out"] = f"{score.loss.value:.3f} {files.unit} after step {score.step:,}"
     lacks, found, advice = {}, {}, None
-    if (path / "model").is_dir():
-        model = describe_bundle(path / "model")
-        holds |= model["holds"]
+    result = next((path / name for name in RESULTS if (path / name).is_dir()), None)
+    if result is not None:
+        model = describe_bundle(result) if result.name == "model" else describe_adapter(result)
+        holds |= {name: str(line).replace(str(result), str(path)) for name, line in model["holds"].items()}
         problems += model["problems"]
         found = {"model": model["model"]} if "model" in model else {}
         if model.get("next") is not None:
-            advice = model["next"].replace(str(path / "model"), str(path))
+            advice = model["next"].replace(str(result), str(path))
+            advice = predict_command(path) if _answers_records(path, files.settings) else advice
     else:
-        lacks["model/"] = "the run is not finished: repeat its `seedbed pretrain` command"
+        adapts = files.settings.get("peft.method") is not None
+        name, verb = ("adapter/", "tune") if adapts else ("model/", "pretrain")
+        lacks[name] = f"the run is not finished: repeat its `seedbed {verb}` command"
     if not (path / "report.html").exists():
         lacks["report.html"] = f"seedbed report {path}"
     return {"holds": holds, "lacks": lacks, "problems": problems, "next": advice} | found
+
+
+def _answers_records(path: Path, settings: Mapping[str, Any]) -> bool:
+    """Whether a run answers records: it has a task, or a head with labels."""
+    kinds = ("classification", "tagging")
+    has_task = any(name.startswith("task.") for name in settings)
+    return (path / SOLUTION).exists() and (has_task or settings.get("objective.name") in kinds)
 
 
 def _runs(path: Path) -> list[Path]:

@@ -51,3 +51,10 @@ def seconds_text(value: float) -> str:
             return f"{figures(value / length, 2)}{_JOINED}{name}"
     minutes = round(value / 60)
     return f"{minutes // 60} h {minutes % 60:02d} min".replace(" ", _JOINED)
+
+
+def part_text(part: float, whole: float) -> str:
+    """A count as a part of another one, with its share."""
+    share = 100 * part / whole if whole else 0.0
+    percent = f"{share:.2f}" if share >= 0.1 or share == 0 else f"{share:.2g}"
+    return f"{part:,.0f} of {whole:,.0f} ({percent}%)"

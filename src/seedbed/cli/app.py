@@ -36,6 +36,7 @@ from seedbed.cli.report import report
 from seedbed.cli.resume import resume
 from seedbed.cli.settings import settings
 from seedbed.cli.tokenizer import tokenizer
+from seedbed.cli.tune import tune
 
 # What torch and the system say.
 OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "Cannot allocate memory")
@@ -56,7 +57,7 @@ _TYPER_WORDS = {
 VERBS: dict[str, Callable[..., None]] = {
     verb.__name__: verb
     for verb in (
-        *(demo, settings, doctor, plan, tokenizer, pretrain, resume),
+        *(demo, settings, doctor, plan, tokenizer, pretrain, tune, resume),
         *(evaluate, predict, generate, chat, export, report),
     )
 }
@@ -92,7 +93,7 @@ def _root(
 
 def main() -> NoReturn:
     """Run the command line with this process's arguments and end the process with its exit code."""
-    if sys.argv[1:2] and sys.argv[1] in ("demo", "plan", "pretrain", "resume"):
+    if sys.argv[1:2] and sys.argv[1] in ("demo", "plan", "pretrain", "tune", "resume"):
         restart_with_tight_heap()
     configure_threads()
     _open_streams()

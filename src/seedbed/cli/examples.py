@@ -25,6 +25,7 @@ STYLES = {
     "mark": "dim",
 }
 TINTS = ("#17201b on #cfe8da", "#17201b on #dfe3f8")  # 13 to 1 and more: readable on any background
+LEARNED_CHARACTERS = 600  # of an example before a training
 BETWEEN = "\u2502"  # separates tokens where there is no colour
 
 
@@ -46,6 +47,23 @@ def show_examples(examples: Sequence[Shown], *, json: bool) -> None:
             _print(out, Text.assemble("label ", (example["label"], STYLES["wanted"])))
         out.print()
     if marks := legend(rows):
+        _print(out, Text(marks, style="dim"), indent=0)
+
+
+def show_learned(example: Mapping[str, Any]) -> None:
+    """Print one example before a training on stderr, the end of a long one: what is learned from it."""
+    out = console(stderr=True)
+    _print(out, Text.assemble(("The first example", "bold"), ": ", counts(example)), indent=0)
+    for name, tokens in sides(example):
+        line = _line(parts(tokens))
+        if len(line) > LEARNED_CHARACTERS:
+            line = Text("... ") + line[-LEARNED_CHARACTERS:]
+        if name:
+            _print(out, Text(name, style="dim"))
+        _print(out, line, indent=2)
+    if example["label"] is not None:
+        _print(out, Text.assemble("  label ", (example["label"], STYLES["wanted"])), indent=0)
+    if marks := legend([example]):
         _print(out, Text(marks, style="dim"), indent=0)
 
 

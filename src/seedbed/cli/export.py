@@ -24,7 +24,10 @@ def export(
     force: Force = False,
     json: Json = False,
 ) -> None:
-    """Export a model for other tools. The result is loaded again and its logits are compared."""
+    """Export a model for other tools; an adapter is merged into its base.
+
+    The result is loaded again and its logits are compared.
+    """
     from seedbed.api.export import export as write
     from seedbed.base.units import bytes_text, count_text
     from seedbed.cli.console import print_facts, print_json
@@ -39,6 +42,7 @@ def export(
     facts = {
         "folder": made["folder"],
         "model": f"{made['family']}, {count_text(made['parameters'])} parameters in {made['dtype']}",
+        "merged": made["merged_into"] and f"the adapter, into its base {made['merged_into']}",
         "files": ", ".join(made["files"]),
         "size": bytes_text(made["bytes"]),
         "checked": "loaded again, with equal logits",

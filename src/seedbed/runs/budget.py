@@ -44,23 +44,34 @@ def with_length(settings: RunSettings, more: More) -> RunSettings:
     return decided(settings, budget_seconds=more.seconds)
 
 
-def end_seconds(plan: Plan) -> float:
-    """Seconds after the training: the best weights are read and evaluated, a bundle written and read."""
-    return END_SECONDS + 2 * plan.checkpoint_seconds + plan.evaluation_seconds
+def end_seconds(plan: Plan, scoring: float = 0.0) -> float:
+    """Seconds after the training: the best weights are read and evaluated, a bundle written and read.
+
+    `scoring`: of the answers to a task.
+    """
+    return END_SECONDS + 2 * plan.checkpoint_seconds + plan.evaluation_seconds + scoring
 
 
-def deadline(plan: Plan, *, started: float) -> Deadline:
+def deadline(plan: Plan, *, started: float, scoring: float = 0.0) -> Deadline:
     """The clock of a training, for a command that began at `started`."""
     planned = Costs(
         step=plan.step_seconds,
         evaluation=plan.evaluation_seconds,
         checkpoint=plan.checkpoint_seconds,
-        end=end_seconds(plan) - plan.evaluation_seconds,
+        end=end_seconds(plan, scoring) - plan.evaluation_seconds,
     )
     return Deadline(planned, started=started)
 
 
-def affordable(plan: Plan, settings: RunSettings, *, started: float, runtime: Runtime) -> RunSettings:
+def affordable(
+    plan: Plan,
+    settings: RunSettings,
+    *,
+    started: float,
+    runtime: Runtime,
+    at_most: int = 2**31 - 1,
+    scoring: float = 0.0,
+) -> RunSettings:
     """The settings with the steps that fit in the budget, up to ten checkpoints, and two to ten evaluations.
 
     Errors: ConfigError with the smallest budget, if that is below `LEAST_STEPS`.
@@ -74,13 +85,13 @@ def affordable(plan: Plan, settings: RunSettings, *, started: float, runtime: Ru
             "or leave it out"
         )
     prepared = perf_counter() - started
-    seconds = TRAINING_SHARE * (budget - prepared - end_seconds(plan))
+    seconds = TRAINING_SHARE * (budget - prepared - end_seconds(plan, scoring))
 
-    def at_most(share: float, cost: float) -> int:
+    def times(share: float, cost: float) -> int:
         return 10 if not cost else max(2, min(10, int(share * seconds / cost)))
 
-    num_evaluations = at_most(EVALUATION_SHARE, plan.evaluation_seconds)
-    num_checkpoints = at_most(CHECKPOINT_SHARE, plan.checkpoint_seconds)
+    num_evaluations = times(EVALUATION_SHARE, plan.evaluation_seconds)
+    num_checkpoints = times(CHECKPOINT_SHARE, plan.checkpoint_seconds)
 
     def with_steps(num_steps: int) -> RunSettings:
         evaluate, save = (max(10, -(-num_steps // number)) for number in (num_evaluations, num_checkpoints))
@@ -91,10 +102,11 @@ def affordable(plan: Plan, settings: RunSettings, *, started: float, runtime: Ru
         return plan.for_settings(with_steps(num_steps).training).seconds
 
     least = max(LEAST_STEPS, (settings.training.warmup_steps or 0) + 1)
-    found = most_steps(cost, seconds, at_most=int(seconds / plan.step_seconds), at_least=least)
+    fitting = int(seconds / plan.step_seconds)
+    found = most_steps(cost, seconds, at_most=min(fitting, at_most), at_least=min(least, at_most))
     num_steps = runtime.broadcast_int(0 if cost(found) > seconds else found)
     if not num_steps:
-        rest = cost(least) / TRAINING_SHARE + end_seconds(plan)
+        rest = cost(least) / TRAINING_SHARE + end_seconds(plan, scoring)
         _refuse(budget, prepared, f"{least} steps with their evaluation, and the end,", rest)
     chosen = with_steps(num_steps)
     every = chosen.training.evaluate_every_steps, chosen.training.checkpoint_every_steps
@@ -138,7 +150,14 @@ def how_to_extend(run: RunFolder, num_steps: int) -> str:
 
 
 def extend(
-    run: RunFolder, plan: Plan, settings: RunSettings, *, more: More, runtime: Runtime, started: float
+    run: RunFolder,
+    plan: Plan,
+    settings: RunSettings,
+    *,
+    more: More,
+    runtime: Runtime,
+    started: float,
+    scoring: float = 0.0,
 ) -> Plan:
     """Decide a new end of a run that can resume, from its newest checkpoint on -> the plan of the whole.
 
@@ -150,7 +169,9 @@ def extend(
     schedule = Schedule(settings.training, read_decisions(run.path, progress.get("decisions", ())))
     num_steps, budget = more.num_steps, None
     if more.seconds is not None:
-        num_steps = runtime.broadcast_int(step + _further_steps(run, plan, settings, more.seconds, started))
+        end = end_seconds(plan, scoring)
+        further = _further_steps(run, plan, settings, more.seconds, started=started, end=end)
+        num_steps = runtime.broadcast_int(step + further)
         budget = progress.get("seconds", 0.0) + more.seconds
     assert num_steps is not None
     if num_steps < step:
@@ -179,11 +200,16 @@ def _of_length(plan: Plan, settings: RunSettings, num_steps: int) -> Plan:
     return plan.for_settings(training)
 
 
-def _further_steps(run: RunFolder, plan: Plan, settings: RunSettings, seconds: float, started: float) -> int:
-    """The steps that a run can take in `seconds` from the start of the command, at its pace so far."""
+def _further_steps(
+    run: RunFolder, plan: Plan, settings: RunSettings, seconds: float, *, started: float, end: float
+) -> int:
+    """The steps that a run can take in `seconds` from the start of the command, at its pace so far.
+
+    `end`: the seconds after them.
+    """
     pace = _pace(read_metrics(run.metrics_path)) or plan.step_seconds
     plan = replace(plan, evaluates_first=False)
-    prepared, end = perf_counter() - started, end_seconds(plan)
+    prepared = perf_counter() - started
     left = TRAINING_SHARE * (seconds - prepared - end)
 
     def cost(num_steps: int) -> float:

@@ -29,14 +29,21 @@ _SCORES = ("loss", "bits_per_byte", "accuracy")
 
 
 def run_figures(
-    module: Network, prepared: PreparedRun, validation: Validation, progress: Progress, *, runtime: Runtime
+    module: Network,
+    prepared: PreparedRun,
+    validation: Validation,
+    progress: Progress,
+    *,
+    runtime: Runtime,
+    task: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Evaluate the best weights, which are in the module, on the records that the run was evaluated on.
 
     Each figure is `{"value", "interval"}`, with the 95% interval. Of labels: `accuracy`, `majority_share`
     (of the most frequent training label), `macro_f1`, `entity_f1` where the tags mark entities, and the
     `confusion` table. Of text: `bits_per_byte`, and the `unigram_loss` of a model that knows the frequencies
-    of the training targets alone. `before`: the base before the first step. `worked`: see `verdict`.
+    of the training targets alone. `before`: the base before the first step. `task`: what `score_after`
+    returned. `worked`: see `verdict`.
     """
     training = prepared.settings.training
     found = evaluate(
@@ -59,6 +66,8 @@ def run_figures(
         metrics |= _of_labels(found, prepared)
     elif first is None:
         metrics["unigram_loss"] = _unigram_loss(prepared, validation)
+    if task is not None:
+        metrics["task"] = task
     worked, because = verdict(metrics, is_text=found.is_text)
     return metrics | {"worked": worked, "because": because}
 

@@ -9,13 +9,19 @@ from typing import Any
 from seedbed import __version__
 from seedbed.base.files import write_file
 from seedbed.base.hardware import ResidentPeak
+from seedbed.base.settings import to_toml, to_tree
+from seedbed.evaluation.solution import ModelReference
 from seedbed.evaluation.summary import best_step_text, summary_rows
+from seedbed.hub.adapter import save_adapter
+from seedbed.hub.base import Base
 from seedbed.hub.bundle import save_bundle
-from seedbed.hub.model_contents import advice
+from seedbed.hub.locate import SOLUTION
+from seedbed.hub.model_contents import advice, predict_command
 from seedbed.models.family import Config, Network
 from seedbed.models.network import family, parameter_count
 from seedbed.report.run_report import write_report
 from seedbed.runs.prepare import PreparedRun
+from seedbed.runs.scoring import solution_settings
 from seedbed.training.resume import Progress
 
 # The use of a network in the words of model hubs, by the kind of its head.
@@ -34,7 +40,14 @@ def finish(
     run, settings, start = prepared.folder, prepared.settings, prepared.start
     card = model_card(prepared, metrics)
     generation = start.generation(settings.objective.name)
-    save_bundle(run.model_path, module, prepared.tokenizer, card=card, generation=generation, force=True)
+    how: dict[str, Any] = {"tokenizer": prepared.tokenizer, "card": card, "force": True}
+    if settings.peft is None:
+        save_bundle(prepared.model_path, module, generation=generation, **how)
+    else:
+        assert start.base is not None
+        how["generation"] = start.base.generation | generation
+        save_adapter(prepared.model_path, module, settings.peft, base=start.base, **how)
+    _write_solution(prepared)
     plan = json.loads(run.plan_path.read_text())
     if progress.seconds and "measured" not in plan:
         measured = {
@@ -47,9 +60,21 @@ def finish(
     write_report(run.path)
 
 
+def _write_solution(prepared: PreparedRun) -> None:
+    """Write how the model answers records into the run's folder, which is then a solution."""
+    path = prepared.model_path
+    fingerprint, dtype = Base.open(path).fingerprint, prepared.start.dtype
+    reference = ModelReference(name=path.name, fingerprint=fingerprint, dtype=dtype)
+    if (settings := solution_settings(prepared, reference)) is not None:
+        write_file(prepared.folder.path / SOLUTION, to_toml(settings).encode())
+
+
 def next_command(prepared: PreparedRun) -> str:
     """A command that uses the model of a run."""
     generation = prepared.start.generation(prepared.settings.objective.name)
+    answers_records = prepared.settings.task is not None or prepared.config.head.labels
+    if answers_records and (prepared.folder.path / SOLUTION).exists():
+        return predict_command(prepared.folder.path)
     if prepared.objective.learns_from == "pairs":  # learned without the chat template, if there is one
         return f'seedbed generate {prepared.folder.path} "..."'
     return advice(prepared.folder.path, prepared.config, prepared.tokenizer, generation)
@@ -65,11 +90,18 @@ def model_card(prepared: PreparedRun, metrics: Mapping[str, Any]) -> str:
         f"| {name} | {text.replace('|', '¦')} |" for name, text in summary_rows(metrics).items()
     )
     origin, parent, hub, warning = _origin(prepared)
+    title, library = f"A {config.family} {_noun(config)} of {parameter_count(config):,} parameters", "seedbed"
+    how = f"{training.learning_rate}, {training.schedule}"
+    if (peft := prepared.settings.peft) is not None:
+        title = f"{peft.method} for a {config.family} {_noun(config)}"
+        loads, library = "`peft` and seedbed put it on its parent", "peft"
+        own = ", ".join(f"{k} {v}" for k, v in to_tree(peft).items() if k != "method")
+        how += f" |\n| {peft.method} | {own}"
     return f"""---
-library_name: seedbed
+library_name: {library}
 {hub}tags: [{config.family}, {_pipeline(config)}]
 ---
-# A {config.family} {_noun(config)} of {parameter_count(config):,} parameters
+# {title}
 
 {origin}; {loads}.
 
@@ -82,7 +114,7 @@ library_name: seedbed
 | context | {_context(config, training.context_tokens)} |
 | data | `{data.train}`, fingerprint `{prepared.shards.fingerprint[:16]}` |
 | optimizer | {training.optimizer}, {training.batch_tokens:,} tokens per step |
-| learning rate | {training.learning_rate}, {training.schedule} |
+| learning rate | {how} |
 | precision, seed | {training.precision}, {training.seed} |
 | made with | seedbed {__version__} |
 

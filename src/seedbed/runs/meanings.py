@@ -20,11 +20,13 @@ from seedbed.base.errors import UsageError
 from seedbed.base.plugins import PluginPackage
 
 REQUIRED = "required"
+# Tables whose keys are those of the plug-in that they name.
+PLUGINS = {"objective": ("seedbed.objectives", "OBJECTIVE"), "peft": ("seedbed.peft", "METHOD")}
 _KINDS = {"int": "a whole number", "float": "a number", "str": "text", "bool": "true or false"}
 
 
 class Meaning(NamedTuple):
-    """One setting; `objective` names the one that has it, where the table depends on the objective."""
+    """One setting; `plugin` names the objective or the method that has it, where a table depends on one."""
 
     table: str
     name: str
@@ -32,7 +34,7 @@ class Meaning(NamedTuple):
     default: Any  # REQUIRED where there is none
     allowed: str
     meaning: str
-    objective: str | None = None
+    plugin: str | None = None
 
     @property
     def key(self) -> str:
@@ -67,24 +69,28 @@ class _Source(NamedTuple):
 
 
 def meanings() -> list[Meaning]:
-    """All settings of a run: the tables of RunSettings, and the keys of each objective."""
+    """All settings of a run: the tables of RunSettings, and the keys of each objective and method."""
     found: list[Meaning] = []
     module = "seedbed.runs.settings"
     for table, kind, _, _ in _fields(module, "RunSettings"):
-        if kind != "Any":
-            found += _table(table, *_home(module, kind))
+        if table not in PLUGINS:
+            found += _table(table, *_home(module, kind.removesuffix(" | None")))
             continue
-        for name in PluginPackage[Any]("seedbed.objectives", "OBJECTIVE").names():
-            found += _table(table, f"seedbed.objectives.{name}", "Settings", objective=name)
+        package, what = PLUGINS[table]
+        for name in PluginPackage[Any](package, what).names():
+            found += _table(table, f"{package}.{name}", "Settings", plugin=name)
     return found
 
 
 def selected(name: str | None) -> list[Meaning]:
-    """The settings of a table or an objective, or those with a key; all for None. Errors: UsageError."""
+    """The settings of a table, an objective or a method, or those with a key; all for None.
+
+    Errors: UsageError.
+    """
     known = meanings()
     if name is None:
         return known
-    found = [each for each in known if name in (each.table, each.key, each.name, each.objective)]
+    found = [each for each in known if name in (each.table, each.key, each.name, each.plugin)]
     if not found:
         tables = dict.fromkeys(each.table for each in known)
         near = difflib.get_close_matches(name, [*tables, *(each.key for each in known)], n=1)
@@ -106,7 +112,7 @@ def markdown() -> str:
     ]
     headings: dict[str, list[str]] = {}
     for each in meanings():
-        heading = f"[{each.table}]" + (f", {each.objective}" if each.objective else "")
+        heading = f"[{each.table}]" + (f", {each.plugin}" if each.plugin else "")
         cells = (f"`{each.key}`", f"`{each.default_text}`", each.allowed, each.meaning)
         row = " | ".join(cell.replace("|", "\\|") for cell in cells)
         headings.setdefault(heading, []).append(f"| {row} |")
@@ -116,7 +122,7 @@ def markdown() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _table(table: str, module: str, name: str, *, objective: str | None = None) -> Iterator[Meaning]:
+def _table(table: str, module: str, name: str, *, plugin: str | None = None) -> Iterator[Meaning]:
     for field, kind, default, comment in _fields(module, name):
         meaning, _, allowed = comment.partition(" [")
         words = [word.strip() for word in kind.split("|") if word.strip() != "None"]
@@ -125,7 +131,7 @@ def _table(table: str, module: str, name: str, *, objective: str | None = None) 
         plain = " or ".join(_KINDS.get(word, word) for word in words if word in _KINDS)
         meaning = meaning.rstrip(".")
         text = f"{meaning[:1].upper()}{meaning[1:]}." if meaning else ""
-        yield Meaning(table, field, "text" if choices else plain, default, allowed or plain, text, objective)
+        yield Meaning(table, field, "text" if choices else plain, default, allowed or plain, text, plugin)
 
 
 def _allowed(module: str, text: str) -> str:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import fields, replace
 
-import torch
-
-from seedbed.base.errors import ConfigError, SeedbedWarning
+from seedbed.base.errors import ConfigError
 from seedbed.data.objective import OBJECTIVES, Objective
-from seedbed.models.family import Config, Network
-from seedbed.models.network import FAMILIES, build, family, initialize, preset
-from seedbed.models.transformer import Transformer
-from seedbed.nn.config import AttentionConfig, HeadConfig, ModelConfig
+from seedbed.models.family import Config
+from seedbed.models.network import FAMILIES, family, is_alike, preset, with_head
+from seedbed.nn.config import AttentionConfig, ModelConfig
 from seedbed.runs.settings import ModelSettings, sized_fields
 
+__all__ = ["configure", "require_matching_family", "with_head", "with_labels"]
 ATTENTION = {f.name for f in fields(AttentionConfig)}  # keys of [model], too
 DEFAULT_WIDTH, DEFAULT_DEPTH = 256, 4
-BODY = ("embed", "encoder", "decoder", "pooler")
 STAND_IN_LABELS = ("0", "1")  # of a plan without data
 
 
@@ -100,32 +96,4 @@ def with_labels(config: Config, objective: str, labels: Sequence[str]) -> Config
         return config
     assert isinstance(config, ModelConfig)
     head = family(config.family).labelled(kind, tuple(labels))
-    return config if _is_alike(config.head, head) else replace(config, head=head)
-
-
-def with_head(base: Network, head: HeadConfig, generator: torch.Generator) -> Network:
-    """The base if it has this head or the head has no labels; else its body with a new head.
-
-    The weights of the new head are sampled from `generator`. Warns of labels that are replaced.
-    """
-    if not head.labels or _is_alike(base.config.head, head):
-        return base
-    if known := base.config.head.labels:
-        warnings.warn(
-            f"the base's head gives {len(known)} labels ({', '.join(known[:3])} ...); it is replaced by a "
-            f"new one for the {len(head.labels)} of the data ({', '.join(head.labels[:3])} ...)",
-            SeedbedWarning,
-            stacklevel=2,
-        )
-    assert isinstance(base, Transformer)
-    new = build(replace(base.config, head=head))
-    initialize(new, generator)
-    for name in BODY:
-        if getattr(new, name) is not None and getattr(base, name) is not None:
-            setattr(new, name, getattr(base, name))
-    return new
-
-
-def _is_alike(one: HeadConfig, other: HeadConfig) -> bool:
-    """Whether two heads give the same labels in the same way."""
-    return replace(one, pooler=False, dense=False) == replace(other, pooler=False, dense=False)
+    return config if is_alike(config.head, head) else replace(config, head=head)

@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import json
-import warnings
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from seedbed.base.errors import ConfigError, SeedbedWarning
+from seedbed.base.errors import ConfigError
 from seedbed.base.files import disk_errors, write_file
 from seedbed.base.notices import Notify, silent
-from seedbed.base.runtime import Runtime, derive_seed
+from seedbed.base.runtime import Runtime
 from seedbed.base.settings import to_tree
 from seedbed.base.units import bytes_text
 from seedbed.data.corpus import Corpus
 from seedbed.data.loader import Loader, MixturePart
+from seedbed.data.mixture import require_tasks
 from seedbed.data.objective import OBJECTIVES, Objective
 from seedbed.data.prepare import SIDES, CorpusShards, prepare_shards, shards_folder, source_fingerprint
-from seedbed.data.records import PairSource, Source, TokenSource
 from seedbed.data.shown import Shown, show_example
 from seedbed.data.vocabulary import Vocabulary
 from seedbed.evaluation.summary import label_counts_text
 from seedbed.models.family import Config, Network
 from seedbed.models.network import family, require_vocabulary
 from seedbed.runs.settings import RunSettings
+from seedbed.runs.sources import mixture_of, source_of, warn_of_length
 from seedbed.runs.start import Start
+from seedbed.runs.task_data import run_corpus
 from seedbed.text.tokenizer import Tokenizer
 from seedbed.text.training import train_tokenizer
 from seedbed.training.evaluation import Validation
@@ -54,6 +55,11 @@ class PreparedRun:
         module = self.start.network(self.config, seed=self.settings.training.seed)
         module.set_activation_checkpointing(self.settings.training.checkpoint_activations)
         return module
+
+    @property
+    def model_path(self) -> Path:
+        """The folder of the result: a bundle, or an adapter."""
+        return self.folder.model_path if self.settings.peft is None else self.folder.adapter_path
 
     def loader(self) -> Loader:
         """A loader at the first step of the run."""
@@ -118,17 +124,15 @@ def prepare_run(
     start_id = start.decoder_start_id(config)
     vocabulary = Vocabulary.of(tokenizer, decoder_start_id=start_id, family=config.family)
     objective = kind(vocabulary, settings.objective)
-    mixture = [
-        MixturePart(_source(part, shards, training, number=number), part, share)
-        for number, (part, share) in enumerate(objective.mixture())
-    ]
-    for part in mixture:
-        if isinstance(part.source, PairSource):
-            _warn_of_length(part.source, training.context_tokens)
+    mixture = mixture_of(objective, shards, settings, notify)
     held = shards.validation
     num_targets = held.num_tokens - held.num_documents if objective.reads_text_once else 0
     bytes_per_target = held.num_bytes / num_targets if num_targets else None
-    held_out = Validation(_source(objective, shards, training, validates=True), objective, bytes_per_target)
+    held_out = Validation(source_of(objective, shards, training, validates=True), objective, bytes_per_target)
+    sides = {"records": [part.source for part in mixture], "held-out records": [held_out.source]}
+    most = None if start.base is None else config.max_positions  # which a new network has as settings say
+    for what, sources in sides.items():
+        warn_of_length(sources, objective, training.context_tokens, max_positions=most, what=what)
     return PreparedRun(
         settings=settings,
         start=start,
@@ -147,9 +151,10 @@ def _made(
 ) -> tuple[Tokenizer, CorpusShards]:
     """The tokenizer in the folder of a run, and the shards beside it."""
     learns_from = OBJECTIVES.get(settings.objective.name).learns_from
+    require_tasks(settings.data, learns_from)
     notify(f"reading {settings.data.train}")
-    source = source_fingerprint(settings.data)  # of what the tokenizer and the shards are made from
-    corpus = Corpus(settings.data, learns_from=learns_from)
+    corpus, rendering = run_corpus(settings, learns_from=learns_from, shape=_shape(settings, start))
+    source = source_fingerprint(settings.data, rendering)  # of what tokenizer and shards are made from
     tokenizer = _tokenizer(settings, start, folder, source=source, corpus=corpus, notify=notify)
     shards = prepare_shards(
         settings.data,
@@ -159,12 +164,19 @@ def _made(
         head_labels=start.labels(settings.objective.name),
         source=source,
         corpus=corpus,
+        rendering=rendering,
         notify=notify,
     )
     _say_sizes(shards, notify)
     if not folder.can_resume:
         _warn_of_few_steps(shards, settings.training, notify)
     return tokenizer, shards
+
+
+def _shape(settings: RunSettings, start: Start) -> str:
+    """The shape of the network, of the base or of the family."""
+    own = family(settings.model.family).sized(64, 1) if start.base is None else start.base.config
+    return own.shape
 
 
 def _say_sizes(shards: CorpusShards, notify: Notify) -> None:
@@ -187,7 +199,7 @@ def _warn_of_few_steps(shards: CorpusShards, training: TrainingSettings, notify:
     """Warn where a step has more than a tenth of the training data."""
     tenth = shards.facts()["train_tokens"] // 10
     smaller = max(training.context_tokens, 1 << max(0, tenth.bit_length() - 1))
-    if smaller < training.batch_tokens > tenth:
+    if smaller < training.batch_tokens > tenth and training.num_passes is None:
         notify(
             f"warning: a step of {training.batch_tokens:,} tokens is more than a tenth of the training data; "
             f"set training.batch_tokens={smaller}"
@@ -209,6 +221,7 @@ def _tokenizer(
     if not run.can_resume:
         existing = _existing_tokenizer(settings, start)
         made_from["content"] = source if existing is None else existing.fingerprint
+        made_from["template"] = None if existing is None else existing.config.get("chat_template")
     content, note = json.dumps(made_from, sort_keys=True).encode(), folder / "made_from.json"
     if note.exists() and not run.can_resume and note.read_bytes() != content:
         (folder / "tokenizer.json").unlink(missing_ok=True)
@@ -224,7 +237,7 @@ def _tokenizer(
 def _existing_tokenizer(settings: RunSettings, start: Start) -> Tokenizer | None:
     """The tokenizer that the settings name, or that of the base; None if one is to be trained."""
     base, path = start.base, settings.tokenizer.path
-    own = None if base is None else base.tokenizer
+    own = None if base is None else start.tokenizer or base.tokenizer
     if path is not None:
         loaded = Tokenizer.load(Path(path))
         if own is not None and own.fingerprint != loaded.fingerprint:
@@ -232,7 +245,7 @@ def _existing_tokenizer(settings: RunSettings, start: Start) -> Tokenizer | None
                 f"tokenizer.path={path} is not the tokenizer that the base was trained with; leave it out: a "
                 "base has its own"
             )
-        return loaded
+        return own or loaded
     if base is not None and own is None:
         raise ConfigError(f"the base {base.name} has no tokenizer; give one with --tokenizer FOLDER")
     return own
@@ -249,48 +262,3 @@ def new_tokenizer(
     texts = corpus.training_texts()
     notify("training a tokenizer on the part that is not held out")
     return train_tokenizer(texts, chosen.kind, vocab_size=chosen.vocab_size, special=form)
-
-
-def _source(
-    objective: Objective,
-    shards: CorpusShards,
-    training: TrainingSettings,
-    *,
-    validates: bool = False,
-    number: int = 0,
-) -> Source:
-    """The records of one part of a mixture, or the held-out ones."""
-    context = training.context_tokens
-    seed = derive_seed(training.seed, f"part {number}") if number else training.seed
-    shard = shards.validation if validates else shards.train
-    if objective.learns_from == "text":
-        return TokenSource(
-            shard,
-            context_tokens=objective.record_tokens(context),
-            seed=seed,
-            shuffle=not validates,
-            overlap=objective.overlap,
-            cut_anew=objective.cut_anew,
-        )
-    answers = shards.validation_answers if validates else shards.train_answers
-    assert answers is not None
-    most = objective.max_input_tokens(answers.lengths, context)
-    cuts = objective.learns_from in ("tags", "conversations")
-    return PairSource(
-        shard, answers, max_input_tokens=most, seed=seed, shuffle=not validates, cuts_answers=cuts
-    )
-
-
-def _warn_of_length(source: PairSource, context_tokens: int) -> None:
-    total = source.inputs.num_documents
-    for count, what in (
-        (source.num_cut, "are truncated"),
-        (source.num_left_out, "are left out"),
-    ):
-        if count:
-            warnings.warn(
-                f"{count:,} of {total:,} labelled records are longer than training.context_tokens="
-                f"{context_tokens} and {what}; raise it to use all of them",
-                SeedbedWarning,
-                stacklevel=3,
-            )

@@ -10,6 +10,7 @@ from seedbed.base.arguments import choice_of
 from seedbed.base.errors import ConfigError, nearest
 from seedbed.base.plugins import PluginPackage
 from seedbed.data.settings import DataSettings
+from seedbed.evaluation.task import TaskSettings
 from seedbed.text.training import KINDS
 from seedbed.training.settings import TrainingSettings
 
@@ -49,6 +50,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         },
     },
 }
+BASE_TYPES = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +63,8 @@ class ModelSettings:
     family: str = "seedling"  # line of models [a file of seedbed.models.families]
     preset: str | None = None  # published size of the family, as 124m of gpt2
     base: str | None = None  # model to start from, also --base: a folder, package:NAME, org/name
+    # Type of a base's weights beside an adapter; not set: float32, twice the memory. [one of BASE_TYPES]
+    dtype: str | None = None
     d_model: int | None = None  # width; not set: 256 [1 or more]
     num_layers: int | None = None  # depth; not set: 4 [1 or more]
     num_heads: int | None = None  # attention heads per layer [1 or more]
@@ -73,10 +77,12 @@ class ModelSettings:
 
     def __post_init__(self) -> None:
         origins = [name for name in ("preset", "base") if getattr(self, name) is not None]
-        sizes = [f.name for f in fields(self)[3:] if getattr(self, f.name) is not None]
+        sizes = [f.name for f in fields(self)[4:] if getattr(self, f.name) is not None]
         if len(origins) == 2 or (self.base is not None and sizes):
             names = ", ".join(f"model.{name}" for name in (*origins, *sizes))
             raise ConfigError(f"{names} contradict each other: a base has its own size; keep one of them")
+        if self.dtype is not None:
+            choice_of("model.dtype", self.dtype, BASE_TYPES)
         for name in ("d_model", "num_layers"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ConfigError(f"model.{name}={value} is not allowed: choose 1 or more")
@@ -100,13 +106,18 @@ class TokenizerSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings:
-    """All settings of a run; `objective` has the keys of the objective that it names."""
+    """All settings of a run; `objective` and `peft` have the keys of the plug-in that they name.
+
+    With a `task` the records of the data are its records, rendered as an evaluation renders them.
+    """
 
     model: ModelSettings = field(default_factory=ModelSettings)
     tokenizer: TokenizerSettings = field(default_factory=TokenizerSettings)
     data: DataSettings
     objective: Any
+    peft: Any = None  # None: all weights are trained
     training: TrainingSettings = field(default_factory=TrainingSettings)
+    task: TaskSettings | None = None
 
     def __post_init__(self) -> None:
         # Refuse an unknown name before a corpus is read and a tokenizer trained.

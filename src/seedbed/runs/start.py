@@ -16,29 +16,25 @@ from seedbed.base.arguments import brief, path_of, texts_of
 from seedbed.base.errors import ConfigError, SeedbedWarning, UsageError
 from seedbed.base.notices import Notify, silent
 from seedbed.base.runtime import derive_seed
-from seedbed.base.settings import layered, load_settings, split_override
+from seedbed.base.settings import layered, load_settings, split_override, to_tree
 from seedbed.data.labels import chat_template
 from seedbed.data.objective import OBJECTIVES
 from seedbed.data.recognition import recognised
 from seedbed.data.settings import DataSettings
+from seedbed.evaluation.task import TaskSettings
 from seedbed.hub.base import Base
+from seedbed.models.adapter import METHODS
 from seedbed.models.family import Config, Network
 from seedbed.models.network import build, decoder_start_id, family, initialize
 from seedbed.runs.network import configure, require_matching_family, with_head, with_labels
 from seedbed.runs.settings import ModelSettings, RunSettings, TokenizerSettings
 from seedbed.runs.settings import recipe as named_recipe
-from seedbed.text.chat_template import ChatTemplate
+from seedbed.runs.task_data import task_learns_from, with_fields
+from seedbed.runs.tuning import RATES, adapting, default_tables, peft_method, with_base_type
+from seedbed.text.default_template import with_default_template
 from seedbed.text.special_form import BLANK_KEY
 from seedbed.text.tokenizer import Tokenizer
 from seedbed.training.run_folder import RunFolder
-from seedbed.training.settings import TrainingSettings
-
-RATES = ("learning_rate", "matrix_learning_rate")
-# Of the rates of a training from scratch: 1e-4 for AdamW (docs/LOG.md), T5's 1e-3 for Adafactor (1910.10683).
-TUNING_SHARE = 0.1
-# 8 to 32 records of usual lengths, the steps with which papers tune (BERT 1810.04805, appendix A.3): with the
-# default from scratch, a few thousand records are a step or two.
-TUNING_BATCH_TOKENS = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +47,8 @@ class Start:
 
     base: Base | None = None
     modify: Callable[[Network], None] | None = None
+    tokenizer: Tokenizer | None = None  # that of the base, with the chat template that is trained
+    dtype: str = "float32"  # of the base's weights
 
     def config(self, settings: RunSettings, *, vocab_size: int, labels: Sequence[str] = ()) -> Config:
         """The config of the base or of the settings, with a head for the labels, if any."""
@@ -85,7 +83,7 @@ class Start:
         """The network to train: that of the base, or one with weights sampled from the seed."""
         generator = torch.Generator().manual_seed(derive_seed(seed, "weights"))
         if self.base is not None:
-            module = with_head(self.base.network(), config.head, generator)
+            module = with_head(self.base.network(dtype=self.dtype), config.head, generator)
         else:
             module = build(config)
             initialize(module, generator)
@@ -93,7 +91,7 @@ class Start:
 
     def outline(self, config: Config) -> Network:
         """The same network on the meta device, without memory, for a plan."""
-        return self._modified(build(config, "meta"))
+        return self._modified(build(config, "meta").to(getattr(torch, self.dtype)))
 
     def _modified(self, module: Network) -> Network:
         if self.modify is not None:
@@ -114,6 +112,8 @@ def run_settings(
     budget_seconds: float | None = None,
     tokenizer: str | None = None,
     objective: str | None = None,
+    peft: str | None = None,
+    task: str | Path | TaskSettings | None = None,
     notify: Notify = silent,
 ) -> tuple[RunSettings, Start]:
     """The settings of a run and its start: flags override the TOML file, which overrides the recipe.
@@ -124,15 +124,7 @@ def run_settings(
     if steps is not None and budget_seconds is not None:
         raise ConfigError("--steps and --budget both say how long to train; give one of them")
     overrides = texts_of("overrides", overrides)
-    set_base = dict(map(split_override, overrides)).get(("model", "base"))
-    if None not in (base, set_base) and base != set_base:
-        raise ConfigError(f"--base {base} contradicts --set model.base={set_base}; keep one of them")
-    out = None if out is None else path_of("out", out)
-    if out is not None and out.resolve().is_relative_to(path_of("data", data).expanduser().resolve()):
-        raise ConfigError(
-            f"--out {out} is in the data folder {data}, whose next run would read it as data; choose a "
-            "folder outside of it"
-        )
+    _refuse_contradictions(data, out, base, overrides)
     flags: dict[str, dict[str, Any]] = {"data": {"train": data}}
     for table, key, value in (
         ("model", "family", family),
@@ -141,9 +133,12 @@ def run_settings(
         ("training", "budget_seconds", budget_seconds),
         ("tokenizer", "path", tokenizer),
         ("objective", "name", objective),
+        ("peft", "method", peft),
     ):
         if value is not None:
             flags.setdefault(table, {})[key] = value
+    if task is not None:
+        flags["task"] = to_tree(TaskSettings.of(task))
     layers: list[Mapping[str, Any] | Path] = (
         [] if settings_file is None else [path_of("settings_file", settings_file)]
     )
@@ -159,10 +154,26 @@ def run_settings(
     return load_run(*layers, flags, overrides=list(overrides), out=out, notify=notify)
 
 
+def _refuse_contradictions(
+    data: str, out: Path | str | None, base: str | None, overrides: Sequence[str]
+) -> None:
+    """Refuse two bases, and a run in the folder of its data."""
+    set_base = dict(map(split_override, overrides)).get(("model", "base"))
+    if None not in (base, set_base) and base != set_base:
+        raise ConfigError(f"--base {base} contradicts --set model.base={set_base}; keep one of them")
+    place = path_of("data", data).expanduser().resolve()
+    if out is not None and path_of("out", out).resolve().is_relative_to(place):
+        raise ConfigError(
+            f"--out {out} is in the data folder {data}, whose next run would read it as data; choose a "
+            "folder outside of it"
+        )
+
+
 def load_run(
     *layers: Mapping[str, Any] | Path,
     overrides: Sequence[str] = (),
     out: Path | str | None = None,
+    plans: bool = False,
     notify: Notify = silent,
 ) -> tuple[RunSettings, Start]:
     """The settings of a run and its start, from layers of settings; a later one overrides the earlier.
@@ -171,9 +182,12 @@ def load_run(
     say, or of the family's for text. Unless a layer names an optimizer, the training settings of the family
     are the defaults; with a base, TUNING_SHARE of their learning rates, and TUNING_BATCH_TOKENS. A base is
     found and read here, and nowhere else in a run; the settings name the commit of one on the hub, and the
-    fields of the records.
+    fields of the records. `plans`: a network from scratch may have an adapter, to see its cost.
     """
     tree = _tables(*layers, overrides=overrides)
+    method = peft_method(
+        tree.get("peft", {}), has_base=plans or tree.get("model", {}).get("base") is not None
+    )
     base, pinned = _open_base(tree, out, notify)
     if base is not None:
         layers = (*layers, {"model": pinned})
@@ -182,40 +196,40 @@ def load_run(
     own = family(str(named) if base is None else base.config.family)
     named_objective = tree.get("objective", {}).get("name")
     objective = named_objective or _recognised_objective(tree, overrides, base, own.objective)
-    defaults: dict[str, Any] = {} if "optimizer" in tree.get("training", {}) else dict(own.training)
-    if base is not None:
-        fresh = {name: defaults.get(name, getattr(TrainingSettings, name)) for name in RATES}
-        defaults |= {name: rate * TUNING_SHARE for name, rate in fresh.items()}
-        defaults |= {"batch_tokens": TUNING_BATCH_TOKENS} | context_within(base.config)
-    chosen = tree.get("training", {}).get("batch_tokens")
-    if isinstance(chosen, int) and chosen > 0:
-        context = defaults.get("context_tokens", TrainingSettings.context_tokens)
-        defaults["context_tokens"] = min(context, chosen)
-    settings = load_settings(_schema(objective), {"training": defaults}, *layers, overrides=overrides)
-    # Before a corpus is read and a tokenizer is trained.
     learns_from = OBJECTIVES.get(objective).learns_from
-    data, _ = recognised(settings.data, learns_from)
-    fields = " and ".join(filter(None, (data.input, data.target))) or data.text_field
+    config = own.sized(64, 1) if base is None else base.config
+    is_tuning = base is not None or method is not None
+    how: dict[str, Any] = {"method": method, "is_tuning": is_tuning, "is_text": learns_from == "text"}
+    first = default_tables(own.training, config, tree.get("training", {}), **how)
+    settings = load_settings(_schema(objective, method), first, *layers, overrides=overrides)
+    settings = settings if method else replace(settings, peft=None)
+    # Before a corpus is read and a tokenizer is trained.
+    settings = with_fields(settings, learns_from)
+    data, title = settings.data, settings.task and f"the task {settings.task.title}"
+    fields = " and ".join(filter(None, (data.input, data.target))) or data.text_field or title
     try:
         has_text = data.form in ("text", "labels")
-        require_matching_family(
-            own.sized(64, 1) if base is None else base.config, objective, has_text=has_text
-        )
+        require_matching_family(config, objective, has_text=has_text)
+        tokenizer = _own_tokenizer(tree, base)
         if learns_from == "conversations" and data.form != "text":
-            chat_template(_own_tokenizer(tree, base))
+            if base is not None and tokenizer is not None:
+                tokenizer = with_default_template(tokenizer)
+            chat_template(tokenizer)
     except ConfigError as error:
         if named_objective:
             raise
         raise ConfigError(f"the records of {data.train} have {fields}, so {error}") from None
     notify(f"recognised in {data.train}: {fields} -> {objective}")
-    return replace(settings, data=data), Start(base=base)
+    settings = with_base_type(settings)
+    dtype = settings.model.dtype or "float32"
+    return settings, Start(base=base, modify=adapting(settings), tokenizer=tokenizer, dtype=dtype)
 
 
 def _tables(*layers: Mapping[str, Any] | Path, overrides: Sequence[str]) -> dict[str, Any]:
     """The settings by table, not checked but for what is read of them before."""
     tree = layered(*layers, overrides=list(overrides))
-    for name in ("model", "tokenizer", "data", "objective", "training"):
-        if not isinstance(tree.get(name, {}), Mapping):
+    for name in ("model", "tokenizer", "data", "objective", "peft", "task", "training"):
+        if not isinstance(tree.get(name) or {}, Mapping):
             raise UsageError(f"{name}={brief(tree[name])} is not allowed: give a table, [{name}]")
     for table, key in (("objective", "name"), ("model", "family"), ("model", "base"), ("tokenizer", "path")):
         value = tree.get(table, {}).get(key)
@@ -229,20 +243,26 @@ def _tables(*layers: Mapping[str, Any] | Path, overrides: Sequence[str]) -> dict
 @dataclass(frozen=True, kw_only=True)
 class _DataTable:
     data: DataSettings
+    task: TaskSettings | None = None
 
 
 def _recognised_objective(
     tree: Mapping[str, Any], overrides: Sequence[str], base: Base | None, for_text: str
 ) -> str:
     """The objective that the records of the data say; instructions are conversations for a chat model."""
-    flags = [each for each in overrides if each.partition(".")[0].strip() == "data"]
-    table = load_settings(_DataTable, {"data": tree.get("data", {})}, overrides=flags)
-    data, learns_from = recognised(table.data)
+    flags = [each for each in overrides if each.partition(".")[0].strip() in ("data", "task")]
+    tables = {name: tree[name] for name in ("data", "task") if tree.get(name)}
+    table = load_settings(_DataTable, tables, overrides=flags)
     kinds = {OBJECTIVES.get(name).learns_from: name for name in OBJECTIVES.names()}
     chats = kinds["conversations"]
-    if data.form == "alpaca" and base is not None and base.config.shape in OBJECTIVES.get(chats).shapes:
-        tokenizer = _own_tokenizer(tree, base)
-        return kinds[learns_from] if tokenizer is None or ChatTemplate.of(tokenizer) is None else chats
+    config = None if base is None or base.tokenizer is None else base.config
+    if table.task is not None:
+        if config is None:
+            raise ConfigError("a task is learned by a model that exists; name one with --base MODEL")
+        return kinds[task_learns_from(table.task, config, chats=True)]
+    _, learns_from = recognised(table.data)
+    if learns_from == "pairs" and config is not None and config.head.kind == "lm":
+        learns_from = "conversations" if config.shape in OBJECTIVES.get(chats).shapes else learns_from
     return for_text if learns_from == "text" else kinds[learns_from]
 
 
@@ -266,6 +286,11 @@ def _open_base(
     known = _pinned(str(table["base"]), out)
     notify(f"opening the base {table['base']}")
     base = Base.open(known.get("base", str(table["base"])))
+    if base.adapter is not None:
+        raise ConfigError(
+            f"{base.name} is an adapter, which is not trained further; merge it first, with lm.merge() and "
+            "lm.save(FOLDER), and give the merged model"
+        )
     if table.get("family") not in (None, base.config.family):
         raise ConfigError(
             f"model.family={table['family']} contradicts the base {base.name}, which is a "
@@ -280,12 +305,6 @@ def _open_base(
     return base, {"family": base.config.family, "base": base.name} | known
 
 
-def context_within(config: Config) -> dict[str, int]:
-    """The default `training.context_tokens`, or that of the network if it is shorter."""
-    default = TrainingSettings.context_tokens
-    return {} if config.max_positions is None else {"context_tokens": min(default, config.max_positions)}
-
-
 def _pinned(name: str, out: Path | str | None) -> dict[str, str]:
     """The base and the family in the settings of the run in `out`, if its base has this name."""
     try:
@@ -298,7 +317,9 @@ def _pinned(name: str, out: Path | str | None) -> dict[str, str]:
 
 
 @cache
-def _schema(objective: str) -> type[RunSettings]:
-    settings_class = OBJECTIVES.get(objective).settings_class
-    own = [("objective", settings_class, field(default_factory=settings_class))]
+def _schema(objective: str, method: str | None) -> type[RunSettings]:
+    classes = {"objective": OBJECTIVES.get(objective).settings_class}
+    if method is not None:
+        classes["peft"] = METHODS.get(method).settings_class
+    own = [(name, own, field(default_factory=own)) for name, own in classes.items()]
     return make_dataclass("RunSettings", own, bases=(RunSettings,), frozen=True, kw_only=True)

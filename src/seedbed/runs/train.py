@@ -24,6 +24,7 @@ from seedbed.runs.decide import decide, saved_plan
 from seedbed.runs.figures import run_figures
 from seedbed.runs.finish import finish, next_command
 from seedbed.runs.prepare import PreparedRun, prepare_run
+from seedbed.runs.scoring import score_after, score_before
 from seedbed.runs.settings import RunSettings
 from seedbed.runs.start import Start
 from seedbed.select.plan import Plan
@@ -96,8 +97,8 @@ def train(
     ):
         notify = notify if runtime.is_main else silent
         how: Any = {"runtime": runtime, "resident": resident, "notify": notify, "started": started}
-        prepared, plan = _begun(settings, start or Start(), run, more, on_plan, **how)
-        clock = deadline(plan, started=started)
+        prepared, plan, scoring = _begun(settings, start or Start(), run, more, on_plan, **how)
+        clock = deadline(plan, started=started, scoring=scoring)
         runtime = replace(runtime, precision=prepared.settings.training.precision)
         module, validation = prepared.network(), prepared.evaluated()
         resident.lap()  # measuring and opening a base have freed memory
@@ -117,7 +118,7 @@ def train(
         )
         notify("measuring the best weights, writing the model and the report")
         resident.lap()  # in the memory that the steps freed weights are read, a bundle is written and read
-        metrics = _measured(module, prepared, validation, progress, runtime=runtime)
+        module, metrics = _measured(module, prepared, validation, progress, runtime=runtime, notify=notify)
         resident.lap()
         with signals.hold():
             if runtime.is_main:
@@ -137,37 +138,58 @@ def _begun(
     resident: ResidentPeak,
     notify: Notify,
     started: float,
-) -> tuple[PreparedRun, Plan]:
-    """All that comes before the first step: the data, the decisions, and the files of the run."""
+) -> tuple[PreparedRun, Plan, float]:
+    """All that comes before the first step: the data, the decisions, and the files of the run.
+
+    The number is the seconds for which the task's records were answered; at the end they are again.
+    """
     is_new = run.saved_settings() is None
     if more is not None and is_new:  # it has no step yet
         settings, more = with_length(settings, more), None
     prepared = prepare_run(settings, start, run, runtime=runtime, notify=notify)
+    scoring = score_before(prepared, notify) if runtime.is_main else 0.0
     resident.lap()
-    prepared, plan = decide(prepared, runtime=runtime, resident=resident, started=started, notify=notify)
+    prepared, plan = decide(
+        prepared, runtime=runtime, resident=resident, started=started, scoring=scoring, notify=notify
+    )
     run.settle(prepared.settings)
     if runtime.is_main:
         _write_start(prepared, plan, is_new=is_new)
     decided_plan = plan
     if more is not None:
-        plan = extend(run, plan, prepared.settings, more=more, runtime=runtime, started=started)
+        again: Any = {"more": more, "runtime": runtime, "started": started, "scoring": scoring}
+        plan = extend(run, plan, prepared.settings, **again)
     if done := finished_steps(run):
         notify(how_to_extend(run, done))
     elif not is_new and plan == decided_plan:
         notify(f"the plan is unchanged: {run.plan_path}")
     elif runtime.is_main and on_plan is not None:
         on_plan(plan, prepared.settings)
-    return prepared, plan
+    return prepared, plan, scoring
 
 
 def _measured(
-    module: Network, prepared: PreparedRun, validation: Validation, progress: Progress, *, runtime: Runtime
-) -> dict[str, Any]:
-    """Load the best weights -> their figures, on the main rank."""
+    module: Network,
+    prepared: PreparedRun,
+    validation: Validation,
+    progress: Progress,
+    *,
+    runtime: Runtime,
+    notify: Notify,
+) -> tuple[Network, dict[str, Any]]:
+    """Load the best weights -> the network with them, their figures, on the main rank.
+
+    They are the base's own where the answers to the task would be worse.
+    """
     if not runtime.is_main:
-        return {}
+        return module, {}
     load_best(module, prepared.folder)
-    return run_figures(module, prepared, validation, progress, runtime=runtime)
+    task = score_after(prepared, module, notify)
+    if task is not None and task["is_worse"]:
+        notify("the answers are worse than the base's, whose weights are kept")
+        module, progress = prepared.network().to(runtime.device), replace(progress, best_step=0)
+    metrics = run_figures(module, prepared, validation, progress, runtime=runtime, task=task)
+    return module, metrics
 
 
 def _ended(prepared: PreparedRun, metrics: dict[str, Any], *, is_main: bool) -> Run:
@@ -176,7 +198,7 @@ def _ended(prepared: PreparedRun, metrics: dict[str, Any], *, is_main: bool) -> 
     saved = json.loads(run.plan_path.read_text())
     return Run(
         run=run.path,
-        model=run.model_path,
+        model=prepared.model_path,
         report=run.report_path,
         measured=saved.pop("measured", {}),
         plan=saved,

@@ -50,7 +50,7 @@ class RunFolder:
         self.settings_path, self.plan_path = self.path / "settings.toml", self.path / "plan.json"
         self.metrics_json_path = self.path / "metrics.json"  # at the end
         self.metrics_path, self.report_path = self.path / "metrics.jsonl", self.path / "report.html"
-        self.model_path = self.path / "model"
+        self.model_path, self.adapter_path = self.path / "model", self.path / "adapter"
         self.checkpoints = Checkpoints(self.path / "checkpoints", keep=keep_checkpoints)
         self.copies = Copies(self.path)
         self.problems: list[str] = []  # of damaged files, which are restored

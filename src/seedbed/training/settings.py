@@ -19,10 +19,13 @@ class TrainingSettings:
     """The `[training]` table of a run's settings; the machine decides `auto` and 0 before step 1."""
 
     num_steps: int = 1000  # length of the training, also --steps [1 to 2**31 - 1]
+    # Passes over the training data that end the training, if they are fewer steps; tuning has 3. [above 0]
+    num_passes: float | None = None
     # Time limit of the command, also --budget; sets num_steps, which a slow machine lowers. [above 0]
     budget_seconds: float | None = None
     batch_tokens: int = 8192  # input tokens of one step, over all processes; from a base 1,024 [1 to 2**24]
-    micro_batch_tokens: int = 0  # input tokens of one forward and backward pass; 0: all at once [0 or more]
+    # Input tokens of one forward and backward pass; 0: all at once, from a base on a CPU 512. [0 or more]
+    micro_batch_tokens: int = 0
     # Maximum length of a row; by default not more than batch_tokens and the base allow. [1 or more]
     context_tokens: int = 256
     optimizer: str = "adamw"  # algorithm that updates the weights [a file of seedbed.training.optimizers]
@@ -42,6 +45,8 @@ class TrainingSettings:
     evaluate_every_steps: int = 100  # steps between evaluations on held-out data [1 or more]
     # Tokens of an evaluation, a fixed sample; 0: all; not set: a tenth of the time together. [0 or more]
     evaluate_tokens: int | None = None
+    # Held-out records of a task, answered before and after; 0: none; not set: 50, or 500 labels. [0 or more]
+    evaluate_records: int | None = None
     checkpoint_every_steps: int = 100  # steps between checkpoints [1 or more]
     keep_checkpoints: int = 2  # number of last checkpoints that stay on disk [1 or more]
     # Number of last checkpoints whose mean is also evaluated. [2 or more]
@@ -59,12 +64,15 @@ class TrainingSettings:
         for name in ("micro_batch_tokens", "weight_decay", "clip_norm"):
             self._require(name, getattr(self, name) >= 0, "0 or more")
         self._require("num_threads", 0 <= self.num_threads <= 1024, "0 to 1024")
-        self._require("evaluate_tokens", (self.evaluate_tokens or 0) >= 0, "0 or more")
+        for name in ("evaluate_tokens", "evaluate_records"):
+            self._require(name, (getattr(self, name) or 0) >= 0, "0 or more")
         for name in ("learning_rate", "matrix_learning_rate"):
             self._require(name, LEAST_RATE <= getattr(self, name) <= 1 / LEAST_RATE, "above 0, in float32")
         for name in ("weight_decay", "clip_norm"):
             value = getattr(self, name)
             self._require(name, value == 0 or LEAST_RATE <= value <= 1 / LEAST_RATE, "0 or more, in float32")
+        passes = self.num_passes
+        self._require("num_passes", passes is None or 0 < passes < math.inf, "above 0")
         budget = self.budget_seconds
         self._require("budget_seconds", budget is None or 0 < budget <= TEN_YEARS, "above 0, up to ten years")
         for name in ("min_learning_rate_ratio", "cooldown_fraction"):
