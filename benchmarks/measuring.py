@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -37,6 +38,23 @@ def table(rows: list[Mapping[str, Any]], columns: Mapping[str, str]) -> str:
     lines = [list(columns.values()), *shown]
     widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)) for line in lines)
+
+
+def markdown(rows: list[Mapping[str, Any]], columns: Mapping[str, str]) -> str:
+    """Return rows as a Markdown table of columns, each with its heading: {key: heading}."""
+    lines = [list(columns.values()), ["---"] * len(columns)]
+    lines += [[_text(row.get(key)) for key in columns] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def in_child(module: str, *arguments: object) -> dict[str, Any]:
+    """Run a module in a process of its own and return the JSON of its last line; a failure ends this one."""
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{' '.join(command)} failed with {done.returncode}")
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
 
 
 def _text(value: Any) -> str:
