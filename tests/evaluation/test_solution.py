@@ -143,7 +143,7 @@ def test_wrong_settings_of_generation(generation: dict[str, Any]) -> None:
 
 def test_a_head_is_a_solution_and_a_wrong_record_is_named() -> None:
     lm = headed("classification")
-    made = Solution(settings=of_head(lm, "m", None, {}), lm=lm)
+    made = Solution(settings=of_head(lm.config.head, ModelReference(name="m"), {}), lm=lm)
     rows = [{"sentence": "a seed", "label": "unknown"}, {"sentence": "rain"}]
     found = made.predict(rows)
     assert [one["prediction"] for one in found] == [lm.classify(row["sentence"]).label for row in rows]
@@ -159,7 +159,7 @@ def test_a_head_is_a_solution_and_a_wrong_record_is_named() -> None:
     with pytest.raises(UsageError, match="give a list of one"):
         made.predict("a text")
     with pytest.raises(UsageError, match="m has no labels: its head is lm; evaluate it with --save"):
-        of_head(decoder(), "m", None, {})
+        of_head(decoder().config.head, ModelReference(name="m"), {})
 
 
 def test_a_record_without_a_field_of_the_prompt_has_an_error_and_the_rest_answers(folder: Path) -> None:

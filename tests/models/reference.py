@@ -26,6 +26,7 @@ import transformers
 from torch import Tensor, nn
 
 from seedbed.models.network import FAMILIES, build, family, import_tensors
+from seedbed.nn.config import LABELLED
 
 VOCAB_SIZE = 101
 FOLDER = Path(__file__).with_name("families")
@@ -52,6 +53,19 @@ def family_tests() -> Mapping[str, ModuleType]:
         name: import_module(f"tests.models.families.test_{name}")
         for name in FAMILIES.names()
         if name in names_of_files()
+    }
+
+
+LABELS = ("one", "two", "three")
+
+
+def headed_cases() -> Mapping[str, Any]:
+    """A small network of each family with each head that has labels."""
+    return {
+        f"{name} {kind}": replace(tiny(name, num_heads=4), head=family(name).labelled(kind, LABELS))
+        for name in FAMILIES.names()
+        for kind in family(name).architectures
+        if kind in LABELLED
     }
 
 

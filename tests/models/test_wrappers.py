@@ -2,12 +2,11 @@
 
 import copy
 import re
-from dataclasses import replace as changed
 from typing import Any
 
 import pytest
 import torch
-from tests.models.reference import VOCAB_SIZE, all_cases, randomize, tiny
+from tests.models.reference import VOCAB_SIZE, all_cases, headed_cases, randomize
 from tests.models.wrappers import (
     WRAPPERS,
     FlippedLinear,
@@ -23,16 +22,13 @@ from torch import Tensor, nn
 from seedbed.base.errors import UsageError
 from seedbed.generation.language_model import LanguageModel
 from seedbed.models.network import (
-    FAMILIES,
     build,
     export_tensors,
-    family,
     import_tensors,
     initialize,
     parameter_count,
 )
 from seedbed.nn.block import Block
-from seedbed.nn.config import LABELLED
 from seedbed.nn.layout import Layout
 from seedbed.nn.linear import (
     linear_modules,
@@ -43,13 +39,7 @@ from seedbed.nn.linear import (
 from seedbed.select.compute import forward_flops, parameters_by_part, training_flops
 from seedbed.training.optimizer import parameter_blocks_of
 
-LABELS = ("one", "two", "three")
-HEADS = {
-    f"{name} {kind}": changed(tiny(name, num_heads=4), head=family(name).labelled(kind, LABELS))
-    for name in FAMILIES.names()
-    for kind in family(name).architectures
-    if kind in LABELLED
-}
+HEADS = headed_cases()
 CASES = all_cases() | HEADS
 DECODING = [name for name, c in all_cases().items() if getattr(c, "shape", "decoder") != "encoder"]
 CLOSE = 1e-6  # where other kernels compute, of the norm of the whole

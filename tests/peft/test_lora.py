@@ -42,7 +42,7 @@ def layer(dtype: torch.dtype = torch.float64) -> tuple[LowRank, Tensor]:
     torch.manual_seed(0)
     base = Projection(8, {"q": 6, "k": 4, "v": 4}, bias=True)
     module = network("llama")
-    q, v = (site for site in sites(module) if site.key in "qv" and ".0." in site.path)
+    q, v = (site for site in sites(module) if site.parts in (("q",), ("v",)) and ".0." in site.path)
     wrapper = LowRank(base, [Pair(q, 2, 0.7), Pair(v, 3, 1.5)], dropout=0.0).to(dtype)
     for parameter in wrapper.parameters():
         nn.init.normal_(parameter)
@@ -112,7 +112,7 @@ def test_the_scale_is_alpha_over_the_rank_or_its_root(rslora: bool, scale: float
 def test_targets_are_names_and_patterns(name: str, targets: Any, keys: set[str]) -> None:
     given = targets if isinstance(targets, str) else tuple(targets)
     found = matching_sites(network(name), Settings(targets=given).targets)
-    assert {site.key for site in found} == keys
+    assert {"".join(site.parts) for site in found} == keys
     adapted = wrappers(applied(name, rank=2, targets=given))
     assert sum(len(one.pairs) for one in adapted.values()) == len(found)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.models.reference import all_cases, randomize, tiny
+from tests.models.reference import all_cases, headed_cases, randomize, tiny
 from tests.models.wrappers import Linear
 from torch import Tensor, nn
 
@@ -18,18 +18,11 @@ from seedbed.hub.base import Base
 from seedbed.hub.bundle import save_bundle
 from seedbed.models.adapter import METHODS, Method, head_modules
 from seedbed.models.network import FAMILIES, build, family, initialize
-from seedbed.nn.config import LABELLED
 from seedbed.nn.layout import Layout
 from seedbed.nn.linear import linear_modules, replace
 from seedbed.text.training import train_tokenizer
 
-LABELS = ("one", "two", "three")
-HEADS = {
-    f"{name} {kind}": changed(tiny(name, num_heads=4), head=family(name).labelled(kind, LABELS))
-    for name in FAMILIES.names()
-    for kind in family(name).architectures
-    if kind in LABELLED
-}
+HEADS = headed_cases()
 CASES = all_cases() | HEADS
 FOLDER = Path(__file__).parent
 

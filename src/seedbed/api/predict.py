@@ -18,14 +18,7 @@ from seedbed.data.files import source_files
 from seedbed.evaluation.journal import Journal, chunks, json_line, require_absent
 from seedbed.evaluation.records import Record, read_records
 from seedbed.evaluation.runner import SAVED
-from seedbed.evaluation.solution import (
-    ModelReference,
-    PromptSettings,
-    Solution,
-    SolutionSettings,
-    of_head,
-)
-from seedbed.evaluation.task import TaskSettings
+from seedbed.evaluation.solution import ModelReference, Solution, of_answers, of_head
 from seedbed.generation.loading import load
 from seedbed.hub.base import Base
 from seedbed.hub.locate import SOLUTION
@@ -49,16 +42,10 @@ def solution(path: str | Path) -> Solution:
             f"{path} was trained on instructions with an input, which are several fields of a record; "
             "evaluate it with --task, --prompt and --save, and predict with that"
         )
-    fingerprint, lm = Base.open(str(path)).fingerprint, load(str(path))
+    model, lm = ModelReference(name=str(path), fingerprint=Base.open(str(path)).fingerprint), load(str(path))
     if objective != "completion":
-        return Solution(settings=of_head(lm, str(path), fingerprint, fields), lm=lm)
-    # Trained on pairs: the input is the whole prompt, and the answer ends by itself.
-    task = TaskSettings(use_case="write", prompt="{input}", **fields)
-    prompt = PromptSettings(answering="generation")
-    settings = SolutionSettings(
-        model=ModelReference(name=str(path), fingerprint=fingerprint), task=task, prompt=prompt
-    )
-    return Solution(settings=settings, lm=lm)
+        return Solution(settings=of_head(lm.config.head, model, fields), lm=lm)
+    return Solution(settings=of_answers(model, fields, chat=False), lm=lm)
 
 
 def predict(

@@ -81,6 +81,7 @@ MODEL_HELP = "A bundle or run folder, a .gguf file, package:NAME, or org/name on
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Out = Annotated[Path, typer.Option(metavar="FOLDER", help="The output folder.", show_default=False)]
+SettingsFile = Annotated[Path | None, typer.Option("--settings", help="A TOML file of settings.")]
 Budget = Annotated[
     float | None, typer.Option(metavar="TIME", parser=parse_seconds, help="The time limit: 60s, 10m, 1h.")
 ]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from seedbed.base.plugins import PluginPackage
-from seedbed.cli.options import Budget, Device, Json, Out, Overrides, Show, TensorBoardFlag
+from seedbed.cli.options import Budget, Device, Json, Out, Overrides, SettingsFile, Show, TensorBoardFlag
 
 DATA_HELP = "A file or folder: text, JSON (Lines), CSV, TSV, CoNLL, Parquet; or builtin:prose, builtin:code."
 OBJECTIVES = PluginPackage[Any]("seedbed.objectives", "OBJECTIVE").names()  # without importing one
@@ -43,7 +43,7 @@ def pretrain(
     ] = None,
     base: Base = None,
     recipe: Annotated[str | None, typer.Option(help="Preset training settings: fast or classic.")] = None,
-    settings: Annotated[Path | None, typer.Option("--settings", help="A TOML file of settings.")] = None,
+    settings: SettingsFile = None,
     steps: Annotated[int | None, typer.Option(help="Number of training steps.")] = None,
     budget: Budget = None,
     tokenizer: TokenizerFolder = None,

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from seedbed.base.plugins import PluginPackage
-from seedbed.cli.options import MODEL_HELP, Budget, Device, Json, Out, Overrides, Show, TensorBoardFlag
+from seedbed.cli.options import (
+    MODEL_HELP,
+    Budget,
+    Device,
+    Json,
+    Out,
+    Overrides,
+    SettingsFile,
+    Show,
+    TensorBoardFlag,
+)
 from seedbed.cli.pretrain import train_or_show
 
 DATA_HELP = "Records in a file or folder: JSON (Lines), CSV, TSV, CoNLL, Parquet."
@@ -33,7 +42,7 @@ def tune(
     out: Out,
     peft: Peft = "lora",
     task: Task = None,
-    settings: Annotated[Path | None, typer.Option("--settings", help="A TOML file of settings.")] = None,
+    settings: SettingsFile = None,
     steps: Annotated[
         int | None, typer.Option(help="Number of training steps; default: 3 passes, at most 1,000.")
     ] = None,

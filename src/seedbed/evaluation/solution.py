@@ -22,6 +22,7 @@ from seedbed.generation.loading import load
 from seedbed.generation.settings import GenerationSettings
 from seedbed.hub.base import Base
 from seedbed.hub.locate import SOLUTION
+from seedbed.nn.config import HeadConfig
 
 SHOTS = "shots.jsonl"
 # Records that are answered together: the same ones whatever was interrupted, so that answers are the same.
@@ -205,20 +206,20 @@ def predicted(record: Record, output: Any, score: float) -> dict[str, Any]:
     return {**record.fields, "prediction": output, "score": round(score, 6)}
 
 
-def of_head(
-    lm: LanguageModel, name: str, fingerprint: str | None, fields: Mapping[str, Any]
-) -> SolutionSettings:
+def of_head(head: HeadConfig, model: ModelReference, fields: Mapping[str, Any]) -> SolutionSettings:
     """The settings with which a network's own head answers. Errors: UsageError for one without labels."""
-    kind = lm.config.head.kind
-    if kind not in ("classification", "tagging"):
+    if head.kind not in ("classification", "tagging"):
         raise UsageError(
-            f"{name} has no labels: its head is {kind}; evaluate it with --save and predict with that"
+            f"{model.name} has no labels: its head is {head.kind}; evaluate it with --save and predict with "
+            "that"
         )
-    use_case = "classify" if kind == "classification" else "tag"
-    task = TaskSettings(use_case=use_case, labels=tuple(lm.config.head.labels))
-    task = replace(task, **fields)
-    return SolutionSettings(
-        model=ModelReference(name=name, fingerprint=fingerprint),
-        task=task,
-        prompt=PromptSettings(answering="head"),
-    )
+    use_case = "classify" if head.kind == "classification" else "tag"
+    task = TaskSettings(use_case=use_case, labels=tuple(head.labels), **fields)
+    return SolutionSettings(model=model, task=task, prompt=PromptSettings(answering="head"))
+
+
+def of_answers(model: ModelReference, fields: Mapping[str, Any], *, chat: bool) -> SolutionSettings:
+    """The settings of a model that was trained on answers: a record's text is the whole prompt."""
+    named = {"instruction" if chat else "prompt": "{input}", **fields}
+    task = TaskSettings(use_case="write", **named)
+    return SolutionSettings(model=model, task=task, prompt=PromptSettings(answering="generation", chat=chat))

@@ -20,7 +20,7 @@ from seedbed.base.json_file import has_file, json_problem, read_object
 from seedbed.hub.published import num_not_finite
 from seedbed.hub.tensor_files import SafetensorsFile, TensorHeader
 from seedbed.hub.weight_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, CONFIG
-from seedbed.models.adapter import METHODS, AdapterFile, Method, freeze, head_modules
+from seedbed.models.adapter import HEAD, METHODS, AdapterFile, Method, freeze, head_modules
 from seedbed.models.family import Config, Network
 from seedbed.models.network import depth, family, is_alike, with_empty_head
 from seedbed.models.weights import expand, export_weights, import_weights
@@ -192,11 +192,10 @@ def is_adapter(path: Path) -> bool:
 def head_names(config: Config) -> dict[str, str]:
     """Our name of each tensor that a head with labels can have, by its published one."""
     rules = family(config.family).rules(config)
-    own = ("transform", "pooler", "classifier")
     return {
         theirs: ours[0]
         for ours, theirs, _ in expand(rules, 1)
-        if len(ours) == 1 and ours[0].partition(".")[0] in own and ours[0].endswith((".weight", ".bias"))
+        if len(ours) == 1 and ours[0].partition(".")[0] in HEAD and ours[0].endswith((".weight", ".bias"))
     }
 
 

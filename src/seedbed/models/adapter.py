@@ -34,11 +34,6 @@ class Site(NamedTuple):
     storage: Storage
     in_layer: bool
 
-    @property
-    def key(self) -> str:
-        """The name of its parts, such as `q` or `qkv`."""
-        return "".join(self.parts)
-
     def names(self) -> list[str]:
         """All of its names: of its parts here, and the published one."""
         parent = self.path.rpartition(".")[0]

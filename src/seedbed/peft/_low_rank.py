@@ -116,10 +116,8 @@ class _AddLowRank(torch.autograd.Function):
         of_h, of_ups = torch.empty_like(h), []
         for (inner, columns, scale), up in zip(ctx.places, ups, strict=True):
             own = gradient[:, columns]
-            torch.mm(own, up, out=of_h[:, inner])
+            torch.mm(own, up, out=of_h[:, inner]).mul_(scale)
             of_ups.append((own.T @ h[:, inner]).mul_(scale))
-        for inner, _, scale in ctx.places:
-            of_h[:, inner].mul_(scale)
         of_x = of_h @ down if ctx.needs_input_grad[1] else None
         return gradient, of_x, of_h.T @ x, None, *of_ups
 

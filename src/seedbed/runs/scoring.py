@@ -10,12 +10,17 @@ from typing import Any
 from seedbed.base.files import write_file
 from seedbed.base.notices import Notify
 from seedbed.base.runtime import derive_seed
-from seedbed.evaluation.answering import How
 from seedbed.evaluation.metrics.paired import compared
 from seedbed.evaluation.records import Record
 from seedbed.evaluation.result import Result, plain
 from seedbed.evaluation.runner import Runner, Variant, references_of, weighted, with_intervals
-from seedbed.evaluation.solution import ModelReference, PromptSettings, SolutionSettings
+from seedbed.evaluation.solution import (
+    ModelReference,
+    PromptSettings,
+    SolutionSettings,
+    of_answers,
+    of_head,
+)
 from seedbed.evaluation.task import TaskSettings
 from seedbed.generation.language_model import LanguageModel
 from seedbed.models.family import Network
@@ -35,18 +40,12 @@ def solution_settings(prepared: PreparedRun, model: ModelReference) -> SolutionS
     task, head = prepared.settings.task, prepared.config.head
     if learns_from == "text" or (task is None and data.form == "alpaca"):
         return None
+    by_head, chat = learns_from in ("labels", "tags"), learns_from == "conversations"
     if task is None:
-        fields: dict[str, Any] = {
-            name: value for name in ("input", "target") if (value := getattr(data, name)) is not None
-        }
-        if learns_from in ("labels", "tags"):
-            use_case = "classify" if learns_from == "labels" else "tag"
-            task = TaskSettings(use_case=use_case, labels=tuple(head.labels), **fields)
-        else:  # the text is the whole prompt
-            fields["instruction" if learns_from == "conversations" else "prompt"] = "{input}"
-            task = TaskSettings(use_case="write", **fields)
-    how: How = "head" if learns_from in ("labels", "tags") else task.task.answering
-    prompt = PromptSettings(answering=how, chat=learns_from == "conversations")
+        named = {"input": data.input, "target": data.target}
+        fields = {name: value for name, value in named.items() if value is not None}
+        return of_head(head, model, fields) if by_head else of_answers(model, fields, chat=chat)
+    prompt = PromptSettings(answering="head" if by_head else task.task.answering, chat=chat)
     return SolutionSettings(model=model, task=task, prompt=prompt)
 
 

@@ -24,7 +24,7 @@ TUNING_SHARE = 0.1
 TUNING_BATCH_TOKENS = 1024
 # Half of the activations of a step; with 256 the weights are read so often that a step takes longer.
 CPU_MICRO_BATCH_TOKENS = 512
-# Of labelled records: more passes rarely help (docs/LOG.md); evaluations near each other find the best step.
+# Of labelled records; evaluations near each other find the best step. Their numbers are not measured yet.
 RECORDS = {"num_passes": 3.0, "evaluate_every_steps": 20}
 HELD_OUT = 0.1  # of a few hundred records 0.05 would be too few for a figure
 
